@@ -1,0 +1,326 @@
+"""The canonical form ``rowseal/1``: the bytes that an owner signs.
+
+A row becomes the RFC 8785 (JCS) serialisation of ``{"row": {FIELD: VALUE}, "rowseal": 1, "table": TAG}``.
+How a VALUE looks depends on its *kind*, a small JSON tree derived from the column's type:
+
+=====================================  =====================================================
+kind                                   Python values accepted
+=====================================  =====================================================
+``"boolean"``                          bool
+``"integer"``                          int, or its decimal text
+``"numeric"``                          Decimal, int, or the text PostgreSQL shows
+``"float"``                            float (a ``real`` widened to double)
+``"text"``, ``"other"``                str (``other``: the text PostgreSQL shows, settings pinned)
+``"bytea"``                            bytes
+``"uuid"``                             str or uuid.UUID
+``"timestamptz"``, ``"timestamp"``,    str as PostgreSQL shows it (``ISO`` style, ``UTC``), or
+``"date"``, ``"time"``                 datetime objects
+``"json"``                             str: the JSON text
+``{"array": KIND}``                    nested lists
+``{"composite": [[NAME, KIND], …]}``   dict
+=====================================  =====================================================
+
+None is SQL NULL: left out of an object, ``null`` in an array.  Whatever has no canonical form raises
+:class:`CanonicalError`.  docs/specification.md is the same in prose, with worked examples.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from binascii import b2a_base64
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal, InvalidOperation
+from json.encoder import encode_basestring  # type: ignore[attr-defined]  # C, escapes just as RFC 8785 asks
+from math import isfinite, isnan
+from typing import Any
+
+Kind = Any  # str | {"array": Kind} | {"composite": [[str, Kind], ...]}
+Encoder = Callable[[Any], bytes]
+
+JSON_DEPTH = 128  # fixed, so that every server gives the same verdict on deep nesting
+
+
+class CanonicalError(ValueError):
+    """A value that has no canonical form (SQLSTATE RS006 on the server)."""
+
+
+def _string(value: str) -> bytes:
+    if "\0" in value:
+        raise CanonicalError("U+0000 cannot be stored in a PostgreSQL text or jsonb value")
+    try:
+        return encode_basestring(value).encode()  # type: ignore[no-any-return]
+    except UnicodeEncodeError:
+        raise CanonicalError("a lone surrogate is not Unicode text (RFC 7493)") from None
+
+
+def _number(value: float) -> bytes:
+    """A finite double as ECMAScript writes it (RFC 8785, 3.2.2.3)."""
+    if value == 0:
+        return b"0"
+    text = repr(value)  # shortest digits that round-trip, as ECMAScript chooses them
+    sign, text = ("-", text[1:]) if text[0] == "-" else ("", text)
+    mantissa, _, exp = text.partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    if fraction == "0":
+        fraction = ""
+    digits = (whole + fraction).lstrip("0")
+    # value = 0.DIGITS * 10**point
+    point = len(whole) + int(exp or 0) - (len(whole + fraction) - len(digits))
+    digits = digits.rstrip("0")
+    n = len(digits)
+    if n <= point <= 21:
+        out = digits + "0" * (point - n)
+    elif 0 < point <= 21:
+        out = digits[:point] + "." + digits[point:]
+    elif -6 < point <= 0:
+        out = "0." + "0" * -point + digits
+    else:
+        e = point - 1
+        out = digits[0] + ("." + digits[1:] if n > 1 else "") + "e" + ("+" if e > 0 else "-") + str(abs(e))
+    return (sign + out).encode()
+
+
+def _utf16(name: str) -> bytes:
+    return name.encode("utf-16-be", "surrogatepass")  # RFC 8785, 3.2.3: keys sort by UTF-16 code units
+
+
+def _object(members: Iterable[tuple[str, bytes]]) -> bytes:
+    ordered = sorted(members, key=lambda m: _utf16(m[0]))
+    return b"{" + b",".join(_string(k) + b":" + v for k, v in ordered) + b"}"
+
+
+# ------------------------------------------------------------------------------------------- leaves
+def _boolean(value: Any) -> bytes:
+    if value is True:
+        return b"true"
+    if value is False:
+        return b"false"
+    raise CanonicalError(f"{value!r} is not a boolean")
+
+
+def _integer(value: Any) -> bytes:
+    if type(value) is not int:
+        try:
+            value = int(value) if isinstance(value, str) and re.fullmatch(r"-?[0-9]+", value) else None
+        except ValueError:
+            value = None
+        if value is None:
+            raise CanonicalError("not an integer")
+    return b'"%d"' % value
+
+
+def _numeric(value: Any) -> bytes:
+    try:
+        text = format(value if isinstance(value, Decimal) else Decimal(value), "f")
+    except (InvalidOperation, TypeError, ValueError):
+        raise CanonicalError("not a number") from None
+    if text.startswith("-") and not text.strip("-0."):
+        text = text[1:]  # PostgreSQL has no negative zero
+    return _string(text)
+
+
+def _float(value: Any) -> bytes:
+    value = float(value)
+    if isfinite(value):
+        return _number(value) if value or str(value) == "0.0" else b'"-0"'
+    return b'"NaN"' if isnan(value) else b'"Infinity"' if value > 0 else b'"-Infinity"'
+
+
+def _text(value: Any) -> bytes:
+    if not isinstance(value, str):
+        raise CanonicalError(f"{type(value).__name__} is not text")
+    return _string(value)
+
+
+def _bytea(value: Any) -> bytes:
+    return b'"' + b2a_base64(value, newline=False) + b'"'
+
+
+def _uuid(value: Any) -> bytes:
+    text = str(value).lower()
+    if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text):
+        raise CanonicalError("not a uuid")
+    return b'"' + text.encode() + b'"'
+
+
+_DATE = r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"
+_TIME = r"(?P<time>[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.(?P<fraction>[0-9]{1,6}))?"
+_MOMENTS = {
+    "timestamptz": (re.compile(_DATE + "[ T]" + _TIME + r"(?:\+00(?::00)?|Z)"), datetime.datetime),
+    "timestamp": (re.compile(_DATE + "[ T]" + _TIME), datetime.datetime),
+    "date": (re.compile(_DATE), datetime.date),
+    "time": (re.compile(_TIME), datetime.time),
+}
+
+
+def _moment(kind: str) -> Encoder:
+    pattern, native = _MOMENTS[kind]
+
+    def encode(value: Any) -> bytes:
+        if isinstance(value, native):
+            if isinstance(value, datetime.datetime):
+                if (value.tzinfo is not None) != (kind == "timestamptz"):
+                    raise CanonicalError(f"a {kind} with{'' if value.tzinfo else 'out'} a time zone")
+                if value.tzinfo is not None:
+                    try:
+                        value = value.astimezone(datetime.timezone.utc)
+                    except OverflowError:
+                        raise CanonicalError("a year outside 1-9999") from None
+            value = value.isoformat()
+        if value in ("infinity", "-infinity") and kind != "time":
+            return _string(value)
+        match = pattern.fullmatch(value)
+        if not match:  # 'BC' and five-digit years do not match
+            raise CanonicalError(f"{value!r} is not a {kind} within the years 1-9999")
+        part = match.groupdict()
+        text = part.get("date") or ""
+        if "time" in part:
+            text += ("T" if text else "") + part["time"] + "." + (part["fraction"] or "").ljust(6, "0")
+        return b'"' + text.encode() + (b'Z"' if kind == "timestamptz" else b'"')
+
+    return encode
+
+
+# --------------------------------------------------------------------------------------------- JSON
+def _json_number(text: str) -> float:
+    value = float(text)
+    try:
+        if isfinite(value) and Decimal(text) == Decimal(repr(value)):
+            return value
+    except InvalidOperation:
+        pass
+    raise CanonicalError(f"the JSON number {text[:40]} is not a double (RFC 7493); write it as a string")
+
+
+def _json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise CanonicalError("a JSON object repeats a key (RFC 7493)")
+    return members
+
+
+def _json_constant(text: str) -> Any:
+    raise CanonicalError(f"{text} is not JSON")
+
+
+_parse = json.JSONDecoder(
+    parse_int=_json_number, parse_float=_json_number, parse_constant=_json_constant, object_pairs_hook=_json_object
+).decode
+
+
+def jcs(value: Any, depth: int = JSON_DEPTH) -> bytes:
+    """RFC 8785 serialisation of a parsed JSON value (numbers as float or int within 2**53)."""
+    if value is None:
+        return b"null"
+    if isinstance(value, bool):
+        return _boolean(value)
+    if isinstance(value, str):
+        return _string(value)
+    if isinstance(value, (int, float)):
+        return _number(float(value))
+    if not depth:
+        raise CanonicalError(f"JSON nested more than {JSON_DEPTH} deep")
+    if isinstance(value, dict):
+        return _object((k, jcs(v, depth - 1)) for k, v in value.items())
+    return b"[" + b",".join(jcs(v, depth - 1) for v in value) + b"]"
+
+
+def _json(value: Any) -> bytes:
+    try:
+        return jcs(_parse(value))
+    except json.JSONDecodeError as e:
+        raise CanonicalError(f"not JSON: {e.msg}") from None
+    except RecursionError:
+        raise CanonicalError(f"JSON nested more than {JSON_DEPTH} deep") from None
+
+
+# ---------------------------------------------------------------------------------- arrays, objects
+def _array(element: Kind) -> Encoder:
+    encode = encoder(element)
+
+    def one(value: Any) -> bytes:
+        if value is None:
+            return b"null"
+        if isinstance(value, list):
+            if element == "json":  # [[1]] would be a matrix and a list of lists
+                raise CanonicalError("an array of JSON values has one dimension")
+            return b"[" + b",".join([one(v) for v in value]) + b"]"
+        text = encode(value)
+        if text == b"null":
+            raise CanonicalError("a JSON null inside an array cannot be told from a NULL element")
+        return text
+
+    def array(value: Any) -> bytes:
+        if not isinstance(value, list):
+            raise CanonicalError("not an array")
+        return b"[" + b",".join([one(v) for v in value]) + b"]"
+
+    return array
+
+
+def _composite(attributes: list[list[Any]]) -> Encoder:
+    names = {name for name, _ in attributes}
+    encoders = [(name, encoder(kind)) for name, kind in attributes]
+
+    def encode(value: Any) -> bytes:
+        if not isinstance(value, Mapping) or set(value) - names:
+            raise CanonicalError("the composite value has other attributes than its type at declaration")
+        return _object((n, e(value[n])) for n, e in encoders if value.get(n) is not None)
+
+    return encode
+
+
+_LEAVES: dict[str, Encoder] = {
+    "boolean": _boolean,
+    "integer": _integer,
+    "numeric": _numeric,
+    "float": _float,
+    "text": _text,
+    "other": _text,
+    "bytea": _bytea,
+    "uuid": _uuid,
+    "json": _json,
+    **{kind: _moment(kind) for kind in _MOMENTS},
+}
+
+
+def encoder(kind: Kind) -> Encoder:
+    """The function from a Python value of that kind (not None) to the bytes of its JSON value."""
+    if isinstance(kind, str):
+        return _LEAVES[kind]
+    if "array" in kind:
+        return _array(kind["array"])
+    return _composite(kind["composite"])
+
+
+class Form:
+    """The canonical form of one table: its tag and its fields.
+
+    ``fields`` maps field names to kinds; :meth:`payload` takes the values in the order of ``names``.
+    """
+
+    def __init__(self, tag: str, fields: Mapping[str, Kind]):
+        self.tag = tag
+        self.names = sorted(fields, key=_utf16)
+        self._fields = [(name, _string(name) + b":", encoder(fields[name])) for name in self.names]
+        self._tail = b'},"rowseal":1,"table":' + _string(tag) + b"}"
+
+    def payload(self, values: Iterable[Any]) -> bytes:
+        """The bytes to be signed; CanonicalError names the field."""
+        members = []
+        for (name, prefix, encode), value in zip(self._fields, values):
+            if value is not None:
+                try:
+                    members.append(prefix + encode(value))
+                except CanonicalError as e:
+                    raise CanonicalError(f"field {name!r}: {e}") from None
+        return b'{"row":{' + b",".join(members) + self._tail
+
+    def payload_of(self, row: Mapping[str, Any]) -> bytes:
+        """The same for a mapping of field names to values; an unknown field is an error."""
+        unknown = set(row) - set(self.names)
+        if unknown:
+            raise CanonicalError(f"unknown field {min(unknown)!r} in table {self.tag!r}")
+        return self.payload([row.get(name) for name in self.names])

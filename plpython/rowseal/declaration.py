@@ -1,0 +1,796 @@
+"""From a table's catalog facts to its declaration and to the SQL that enforces it.
+
+Everything here is a pure function of JSON-like values, so it runs without a server.  ``plan`` checks a
+wish (the arguments of ``rowseal.declare``) against the facts (``rowseal._facts``) and returns the completed
+declaration; ``install`` returns the statements that create its functions and triggers.
+
+The generated trigger functions follow rules 1-5 of docs/rules.md.  Written per table, they hold typed, plannable
+SQL: looking a tip up and answering a duplicate costs no Python call and no transaction id.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .canonical import Form, Kind
+from .signature import FINGERPRINTS
+
+Json = dict[str, Any]
+
+GUARD = "zzz_rowseal_guard"  # BEFORE triggers fire in the order of their names (CREATE TRIGGER, PostgreSQL manual)
+KEEP = "zzz_rowseal_keep"
+MAX_FIELDS = 95  # a PostgreSQL function takes 100 arguments
+PINNED = {  # what the text form of a value depends on
+    "datestyle": "ISO, YMD",
+    "timezone": "UTC",
+    "intervalstyle": "iso_8601",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+}
+SELF_CONTAINED = {"boolean", "integer", "numeric", "float", "text", "bytea", "uuid", "json"}
+
+
+class Refused(Exception):
+    """A wrong declaration: SQLSTATE, message, hint."""
+
+    def __init__(self, message: str, hint: str = "", sqlstate: str = "RS007"):
+        super().__init__(message)
+        self.sqlstate, self.message, self.hint = sqlstate, message, hint
+
+
+# --------------------------------------------------------------------------------------------- quoting
+def ident(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    quoted = "'" + text.replace("'", "''") + "'"
+    return "E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted
+
+
+def dollar(body: str) -> str:
+    """The body, dollar-quoted with a delimiter that it does not contain."""
+    tag = "$rowseal$"
+    while tag in body:
+        tag = tag[:-1] + "_$"
+    return f"{tag}\n{body}\n{tag}"
+
+
+# -------------------------------------------------------------------------------------------- checking
+def _column(facts: Json, name: str, what: str) -> Json:
+    for column in facts["columns"]:
+        if column["name"] == name:
+            return column  # type: ignore[no-any-return]
+    raise Refused(
+        f"table {facts['label']} has no {what} column {name!r}",
+        f"Add it, or name another one: its columns are {', '.join(c['name'] for c in facts['columns'])}.",
+    )
+
+
+def _typed(facts: Json, name: str, what: str, types: tuple[str, ...]) -> None:
+    type_ = _column(facts, name, what)["base"]
+    if type_ not in types:
+        raise Refused(f"the {what} column {name!r} of {facts['label']} has type {type_}", f"It must be {' or '.join(types)}.")
+
+
+def _table(facts: Json) -> None:
+    label, kind = facts["label"], facts["relkind"]
+    if kind not in "rp":
+        name = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}.get(kind, "no table")
+        raise Refused(f"{label} is {name}", "Only ordinary and partitioned tables can be declared.")
+    if facts["persistence"] != "p":
+        name = {"t": "a temporary", "u": "an unlogged"}[facts["persistence"]]
+        raise Refused(f"{label} is {name} table", "Its rows are not kept; only permanent tables can be declared.")
+    if facts["partition"]:
+        raise Refused(f"{label} is a partition", "Declare its partitioned table; the partitions follow.")
+    if facts["inherits"]:
+        raise Refused(
+            f"{label} takes part in table inheritance",
+            "Triggers are not inherited: rows of a child would show in the parent unchecked. Use declarative partitions.",
+        )
+    if facts["rules"]:
+        raise Refused(f"{label} has rewrite rules: {', '.join(facts['rules'])}", "A rule diverts rows before any trigger sees them.")
+    if facts["late_triggers"]:
+        raise Refused(
+            f"trigger {facts['late_triggers'][0]!r} on {label} fires after rowseal's and could change a verified row",
+            f"Give it a name that sorts before {GUARD!r}.",
+        )
+
+
+def _refused_kind(kind: Kind) -> str | None:
+    if isinstance(kind, str):
+        return None
+    if "refused" in kind:
+        return str(kind["refused"])
+    if "array" in kind:
+        return _refused_kind(kind["array"])
+    return next((r for _, k in kind["composite"] if (r := _refused_kind(k))), None)
+
+
+def names(text: Any, facts: Json) -> list[str]:
+    """One column name, or several as an array literal without commas or quotes in the names."""
+    if isinstance(text, list):
+        return text
+    if text.startswith("{") and text not in [c["name"] for c in facts["columns"]]:
+        return [n.strip().strip('"') for n in text.strip("{}").split(",")]
+    return [text]
+
+
+def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) -> Json:
+    """The completed declaration: the wish plus layout, key, fields, spec and version_columns; Refused otherwise.
+
+    ``fields`` (column -> field) in the wish is kept for the columns that are still there: a field's name outlives
+    renames of its column.
+    """
+    d = dict(wish)
+    _table(facts)
+    label = facts["label"]
+    if not facts["key"]:
+        raise Refused(f"table {label} has no primary key", "Add one that contains the owner column.")
+    if facts["key_deferrable"]:
+        raise Refused(f"the primary key of {label} is deferrable", "Make it NOT DEFERRABLE: rows are merged by it at once.")
+    d["owner"] = owner = names(d["owner"], facts)
+    key = [k["name"] for k in facts["key"]]
+    for name in owner:
+        _column(facts, name, "owner")
+        if name not in key:
+            raise Refused(
+                f"the owner column {name!r} is not part of the primary key of {label}",
+                "Otherwise somebody else could claim a key first. Add it to the primary key.",
+            )
+    _typed(facts, d["timestamp_column"], "timestamp", ("bigint",))
+    _typed(facts, d["deleted_column"], "deletion flag", ("boolean",))
+    _typed(facts, d["signature_column"], "signature", ("bytea", "text"))
+    if all(c["name"] != d["parent_column"] for c in facts["columns"]):
+        d["parent_column"] = None  # a table without history has no parent column
+    else:
+        _typed(facts, d["parent_column"], "parent", ("bytea", "text"))
+    if d["deleted_column"] in key or d["timestamp_column"] in key:
+        raise Refused(f"the primary key of {label} contains the timestamp or the deletion flag", "They differ between versions of a row.")
+
+    # fields: what is signed
+    unsigned = set(d["unsigned"])
+    for name in unsigned:
+        _column(facts, name, "unsigned")
+    essential = {*key, *owner, d["timestamp_column"], d["deleted_column"], d["parent_column"], d["public_key"]} - {None}
+    essential |= {d["signature_column"]} | set(d["certificates"]) | set(d["certificates"].values())
+    if unsigned & essential:
+        raise Refused(f"column {min(unsigned & essential)!r} of {label} cannot be unsigned", "Only columns that carry no rule can.")
+    known = d.get("fields") or {}
+    signed = [c for c in facts["columns"] if c["name"] not in unsigned | {d["signature_column"]} and not c["generated"]]
+    for column in signed:
+        if refused := _refused_kind(column["kind"]):
+            raise Refused(
+                f"column {column['name']!r} of {label} has type {refused}, which has no canonical form",
+                "Its text depends on the server. Use another type, or list the column as unsigned.",
+            )
+        if column["identity"] == "a":
+            raise Refused(
+                f"column {column['name']!r} of {label} is GENERATED ALWAYS AS IDENTITY",
+                "The owner chooses signed values. Make it BY DEFAULT, or list the column as unsigned.",
+            )
+    for name in essential - {d["signature_column"]} - {c["name"] for c in signed}:
+        _column(facts, name, "declared")
+        raise Refused(f"column {name!r} of {label} is generated", "A generated column cannot be signed.")
+    d["fields"] = {c["name"]: known.get(c["name"], c["name"]) for c in signed}
+    if len(set(d["fields"].values())) < len(signed):
+        raise Refused(f"two columns of {label} stand for the same signed field", "Rename the column that was added last.")
+    if len(signed) > MAX_FIELDS:
+        raise Refused(f"table {label} has {len(signed)} signed columns", f"At most {MAX_FIELDS} are supported.")
+
+    # owner and keys
+    if (d["public_key"] is None) == (d["identity"] is None):
+        raise Refused(
+            f"the declaration of {label} names {'neither' if d['identity'] is None else 'both'} public_key and identity",
+            "public_key makes it an identity table; identity names the identity table of its owners.",
+        )
+    if d["public_key"] is not None:
+        _typed(facts, d["public_key"], "public key", ("bytea", "text"))
+        if sorted(owner) != sorted(k for k in key if k != d["signature_column"]):
+            raise Refused(
+                f"the primary key of the identity table {label} is not its owner column",
+                "An owner has one public key: the primary key must be the owner.",
+            )
+    else:
+        if identity is None or identity["public_key"] is None:
+            raise Refused(f"{d['identity_label']} is not declared as an identity table", "Declare it first, with public_key.")
+        theirs, ours = (
+            [_column(f, n, "owner")["base"] for n in o] for f, o in ((identity["facts"], identity["owner"]), (facts, owner))
+        )
+        if theirs != ours:
+            raise Refused(f"the owner of {label} has type {ours}, in the identity table {theirs}", "They must be the same.")
+    for cert, of in d["certificates"].items():
+        _typed(facts, cert, "certificate", ("bytea", "text"))
+        _typed(facts, of, "certified", ("bytea", "text"))
+    if d["fingerprint"] is not None:
+        if d["public_key"] is None or len(owner) != 1:
+            raise Refused(f"fingerprint needs an identity table with one owner column; {label} is none", "Declare it on the identity table.")
+        if d["fingerprint"] not in FINGERPRINTS:
+            raise Refused(f"fingerprint {d['fingerprint']!r} is not known", f"Choose one of {', '.join(FINGERPRINTS)}.")
+        _typed(facts, owner[0], "owner", ("bytea", "text", "character varying"))
+    elif d["fingerprint_prefix"]:
+        raise Refused("fingerprint_prefix without fingerprint", "Name the hash as well.")
+
+    # layout
+    d["key"] = [k for k in key if k != d["signature_column"]]
+    if d["signature_column"] in key:
+        d["layout"] = "one table"
+        if versions is not None:
+            raise Refused(
+                f"{label} keeps its versions itself: the signature is part of its primary key",
+                "Leave versions out, or take the signature out of the primary key.",
+            )
+        if d["public_key"] is not None and d["fingerprint"] is None:
+            raise Refused(
+                f"identity table {label} keeps all versions in one table, without fingerprint",
+                "Nothing would stop two keys for one new owner. Add fingerprint, or use another layout.",
+            )
+    else:
+        d["layout"] = "two tables" if versions is not None else "unversioned"
+    d["version_columns"] = _version_columns(d, facts, versions) if versions is not None else None
+    if d["layout"] != "unversioned" and d["parent_column"] is None:
+        raise Refused(f"table {label} is versioned, without a parent column", "Add parent_sign_b64, or name it with parent_column.")
+    d["spec"] = {
+        "tag": d["tag"],
+        "fields": {d["fields"][c["name"]]: c["kind"] for c in signed},
+        "owner": [d["fields"][o] for o in owner],
+        "fingerprint": d["fingerprint"],
+        "fingerprint_prefix": d["fingerprint_prefix"],
+        "certificates": {d["fields"][c]: d["fields"][o] for c, o in d["certificates"].items()},
+    }
+    return d
+
+
+def _version_columns(d: Json, facts: Json, versions: Json) -> dict[str, str]:
+    """Which column of the versions table holds which column of the main table."""
+    label = versions["label"]
+    _table(versions)
+    if versions["relkind"] != "r":
+        raise Refused(f"the versions table {label} is partitioned", "Its primary key, the signature alone, does not allow that.")
+    given = d["version_columns"] or {}
+    have = {c["name"]: c["type"] for c in versions["columns"] if not c["generated"]}
+    types = {c["name"]: c["type"] for c in facts["columns"]}
+    found: dict[str, str] = {}
+    missing = []
+    for name in [*d["fields"], d["signature_column"]]:
+        match = given.get(name, name)
+        if match in have and match not in found.values():
+            found[name] = match
+        else:
+            missing.append(name)
+    for name in missing:  # a column that goes by another name there, when only one can be meant
+        free = [c for c in have if c not in found.values() and have[c] == types[name]]
+        if len(free) != 1:
+            raise Refused(
+                f"the versions table {label} has no column for {name!r}",
+                f'Add it, or say which one holds it: version_columns => \'{{"{name}": "…"}}\'.',
+            )
+        found[name] = free[0]
+    for name, match in found.items():
+        if have[match] != types[name]:
+            raise Refused(f"column {match!r} of {label} has type {have[match]}, {name!r} has {types[name]}", "They must be the same.")
+    if [found[d["signature_column"]]] not in versions["unique"]:
+        raise Refused(f"the versions table {label} has no primary key on the signature", "A version is identified by its signature alone.")
+    return found
+
+
+# ------------------------------------------------------------------------------------------ generation
+def _simple(kind: Kind) -> bool:
+    """Whether the value reaches Python without passing through text that depends on settings."""
+    if isinstance(kind, str):
+        return kind in SELF_CONTAINED
+    if "array" in kind:
+        return _simple(kind["array"])
+    return all(_simple(k) for _, k in kind["composite"])
+
+
+def _has(kind: Kind, leaf: str) -> bool:
+    """Whether a nested kind contains that leaf, or an array where leaf is 'array'."""
+    if isinstance(kind, str):
+        return kind == leaf
+    if "array" in kind:
+        return leaf == "array" or _has(kind["array"], leaf)
+    return any(_has(k, leaf) for _, k in kind["composite"])
+
+
+def _one_based(value: str, kind: Kind, depth: int = 0) -> list[str]:
+    """Conditions under which every array inside the value has lower bounds of 1 (they are not signed)."""
+    if isinstance(kind, str):
+        return []
+    if "composite" in kind:
+        return [c for name, k in kind["composite"] for c in _one_based(f"({value}).{ident(name)}", k, depth)]
+    out = [f"rowseal._one_based({value})"]
+    inner = _one_based(f"u{depth}.e", kind["array"], depth + 1)
+    if inner:
+        elements = f"SELECT ({value})[i] AS e FROM generate_subscripts({value}, 1) i"
+        out.append(f"NOT EXISTS (SELECT FROM ({elements}) u{depth} WHERE NOT ({' AND '.join(inner)}))")
+    return out
+
+
+class Sql:
+    """The statements of one completed declaration ``d``; ``facts`` describes the main table."""
+
+    def __init__(self, d: Json, facts: Json, versions: Json | None, identity: Json | None):
+        self.d, self.facts, self.identity = d, facts, identity
+        self.id = d["id"]
+        self.main = facts["qualified"]
+        self.versions = versions["qualified"] if versions else None
+        self.column = {c["name"]: c for c in facts["columns"]}
+        self.field_of = d["fields"]
+        column_of = {f: c for c, f in self.field_of.items()}
+        self.signed = [column_of[f] for f in Form(d["tag"], d["spec"]["fields"]).names]  # in payload order
+        self.stored = [*self.signed, d["signature_column"]]
+        self.key_ops = {k["name"]: k["equal"] for k in facts["key"]}
+        self.kinds = {c: self.column[c]["kind"] for c in self.signed}
+        self.ts, self.deleted, self.sign = d["timestamp_column"], d["deleted_column"], d["signature_column"]
+
+    # -- expressions; a mapping says under which name a table has a column
+    def _map(self, versions: bool) -> dict[str, str]:
+        return self.d["version_columns"] if versions else {c: c for c in self.stored}
+
+    def refs(self, alias: str, columns: list[str], versions: bool = False) -> str:
+        mapped = self._map(versions)
+        return ", ".join(f"{alias}.{ident(mapped[c])}" for c in columns)
+
+    def same(self, left: str, right: str, left_versions: bool = False, right_versions: bool = False) -> str:
+        """Same signature and signed columns, byte for byte: = would let 1.0 pass for 1.00."""
+        rows = (f"ROW({self.refs(a, self.stored, v)})" for a, v in ((left, left_versions), (right, right_versions)))
+        return f"pg_catalog.record_image_eq({', '.join(rows)})"
+
+    def bytes(self, ref: str, column: str) -> str:
+        return ref if self.column[column]["base"] == "bytea" else f"rowseal._unbase64({ref})"
+
+    def order(self, alias: str, versions: bool = False) -> str:
+        m = self._map(versions)
+        signature = self.bytes(f"{alias}.{ident(m[self.sign])}", self.sign)
+        return f"ROW({alias}.{ident(m[self.ts])}, {alias}.{ident(m[self.deleted])}, {signature})"
+
+    def same_key(self, left: str, right: str, right_versions: bool = False, left_versions: bool = False) -> str:
+        lm, rm = self._map(left_versions), self._map(right_versions)
+        return " AND ".join(
+            f"{left}.{ident(lm[k])} {self.key_ops[k]} {right}.{ident(rm[k])}" for k in self.d["key"]
+        )
+
+    def public_key(self, alias: str, versions: bool = False) -> str:
+        """The key that must have signed the row: its own on an identity table, else its owner's card's."""
+        m = self._map(versions)
+        if self.d["public_key"] is not None:
+            ref = f"{alias}.{ident(m[self.d['public_key']])}"
+            return self.bytes(ref, self.d["public_key"])
+        assert self.identity is not None
+        i = self.identity
+        ref = "k." + ident(i["public_key"])
+        if next(c for c in i["facts"]["columns"] if c["name"] == i["public_key"])["base"] != "bytea":
+            ref = f"rowseal._unbase64({ref})"
+        ops = {k["name"]: k["equal"] for k in i["facts"]["key"]}
+        where = " AND ".join(
+            f"k.{ident(theirs)} {ops[theirs]} {alias}.{ident(m[ours])}" for theirs, ours in zip(i["owner"], self.d["owner"])
+        )
+        return f"(SELECT {ref} FROM {i['facts']['qualified']} k WHERE {where} LIMIT 1)"
+
+    def seal(self, alias: str, versions: bool = False, public_key: str | None = None) -> str:
+        m = self._map(versions)
+        key = public_key or self.public_key(alias, versions)
+        signature = self.bytes(f"{alias}.{ident(m[self.sign])}", self.sign)
+        return f"rowseal._seal_{self.id}({', '.join([key, signature, *self._values(alias, versions)])})"
+
+    def payload(self, alias: str, versions: bool = False) -> str:
+        return f"rowseal._payload_{self.id}({', '.join(self._values(alias, versions))})"
+
+    def _values(self, alias: str, versions: bool) -> list[str]:
+        m = self._map(versions)
+        bounds = [b for c in self.signed for b in _one_based(f"{alias}.{ident(m[c])}", self.kinds[c])]
+        return ([" AND ".join(bounds)] if bounds else []) + [self.refs(alias, self.signed, versions)]
+
+    def key_json(self, alias: str, versions: bool = False) -> str:
+        m = self._map(versions)
+        pairs = ", ".join(f"{literal(k)}, {alias}.{ident(m[k])}" for k in self.d["key"])
+        return f"pg_catalog.jsonb_build_object({pairs})"
+
+    # -- functions
+    def _function(self, name: str, args: str, returns: str, attributes: str, body: str) -> str:
+        return (
+            f"CREATE OR REPLACE FUNCTION rowseal.{name}({args}) RETURNS {returns} {attributes}\n"
+            f"SET search_path = pg_catalog, pg_temp AS {dollar(body.strip())}"
+        )
+
+    def python_functions(self) -> list[str]:
+        pins = "" if all(_simple(k) for k in self.kinds.values()) else "".join(f" SET {n} = {literal(v)}" for n, v in PINNED.items())
+        values = [f"v{i} {self.column[c]['base']}" for i, c in enumerate(self.signed)]
+        bounds = ["one_based boolean"] if any(_has(k, "array") for k in self.kinds.values()) else []
+        check = 'if not one_based: return "RS006 an array has a lower bound other than 1"\n' if bounds else ""
+        tuple_ = "(" + "".join(f"v{i}, " for i in range(len(values))) + ")"
+        spec = json.dumps(self.d["spec"], sort_keys=True)
+        out = []
+        for name, extra, call in (
+            ("seal", ["public_key bytea", "signature bytea"], "public_key, signature, "),
+            ("payload", [], ""),
+        ):
+            body = (
+                f"try:\n    call = SD['call']\n"
+                f"except KeyError:\n    plpy.execute('SELECT rowseal._load()')\n"
+                f"    call = SD['call'] = GD['rowseal']('server').{name}(plpy, {spec!r})\n"
+                f"{check}return call({call}{tuple_})"
+            )
+            out.append(f"DROP FUNCTION IF EXISTS rowseal._{name}_{self.id}")
+            attributes = f"LANGUAGE plpython3u STABLE PARALLEL RESTRICTED{pins}"
+            out.append(self._function(f"_{name}_{self.id}", ", ".join([*extra, *bounds, *values]), "text", attributes, body))
+        return out
+
+    def _refuse(self, verdict: str, versions: bool = False) -> str:
+        m = self._map(versions)
+        return (
+            f"PERFORM rowseal._refuse(TG_RELID, {literal(self.main)}::regclass, {verdict}, {self.key_json('NEW', versions)},\n"
+            f"        {self.payload('NEW', versions)}, {self.bytes('NEW.' + ident(m[self.sign]), self.sign)}, NEW);\n"
+            f"      RETURN NULL;"
+        )
+
+    def _complete(self, versions: bool = False) -> str:
+        """Nothing else can be asked of a row without key, order or signature."""
+        m = self._map(versions)
+        needed = [*self.d["key"], self.ts, self.deleted]
+        tests = [f"NEW.{ident(m[c])} IS NULL" for c in needed]
+        tests.append(self.bytes(f"NEW.{ident(m[self.sign])}", self.sign) + " IS NULL")
+        return f"""
+  IF {' OR '.join(tests)} THEN
+    {self._refuse("'RS001 the row is not signed: key, timestamp, deletion flag or signature is missing'", versions)}
+  END IF;"""
+
+    def _unsigned_update(self, versions: bool = False) -> str:
+        """An UPDATE that leaves every signed column alone; replicated, an identical row ends its journey."""
+        return f"""
+    IF {self.same("NEW", "OLD", versions, versions)} THEN
+      IF pg_catalog.record_image_eq(NEW, OLD) AND pg_catalog.current_setting('session_replication_role') = 'replica' THEN
+        RETURN NULL;
+      END IF;
+      RETURN NEW;
+    END IF;"""
+
+    def _report(self, outcome: str) -> str:
+        return (
+            "IF pg_catalog.current_setting('rowseal.mode', true) = 'apply' THEN\n"
+            f"      PERFORM pg_catalog.set_config('rowseal.outcome', {outcome}, true);\n    END IF;"
+        )
+
+    def _pinned(self, tip: str) -> str:
+        if self.d["public_key"] is None:
+            return ""
+        pk = self.d["public_key"]
+        return f"""
+    IF NEW.{ident(pk)} IS DISTINCT FROM {tip}.{ident(pk)} THEN
+      {self._refuse("'RS003 the public key of an owner never changes'")}
+    END IF;"""
+
+    def _merge(self, values: str) -> str:
+        """Hand a version to the main table, whatever is there."""
+        columns = ", ".join(ident(c) for c in self.stored)
+        key = ", ".join(ident(k["name"]) for k in self.facts["key"])
+        do = "NOTHING" if self.d["layout"] == "one table" else f"UPDATE SET {self._set('EXCLUDED')}"
+        return f"INSERT INTO {self.main} ({columns}) VALUES ({values})\n      ON CONFLICT ({key}) DO {do};"
+
+    def _set(self, alias: str) -> str:
+        return ", ".join(f"{ident(c)} = {alias}.{ident(c)}" for c in self.stored)
+
+    def _archive(self, alias: str) -> str:
+        if self.versions is None:
+            return ""
+        m = self._map(True)
+        return (
+            f"INSERT INTO {self.versions} ({', '.join(ident(m[c]) for c in self.stored)})\n"
+            f"      VALUES ({self.refs(alias, self.stored)}) ON CONFLICT ({ident(m[self.sign])}) DO NOTHING;"
+        )
+
+    def _whole(self) -> str:
+        """Send out-of-line values whole: an unchanged one would be missing in what a subscriber gets.
+
+        A composite value holds no pointers into the TOAST table, so a detour through one fetches them.
+        """
+        toastable = [c for c in self.signed if self.column[c]["toastable"]]
+        if not toastable:
+            return ""
+        sizes = " + ".join(f"coalesce(pg_catalog.pg_column_size(NEW.{ident(c)}), 0)" for c in toastable)
+        row = ", ".join(f"NEW.{ident(c['name'])}" for c in self.facts["columns"])
+        copies = " ".join(f"NEW.{ident(c)} := whole.{ident(c)};" for c in toastable)
+        return f"""
+    IF {sizes} > 100 THEN
+      whole := ROW({row});
+      {copies}
+    END IF;"""
+
+    def guard(self) -> str:
+        two = self.versions is not None
+        verify = f"""
+    verdict := {self.seal("NEW")};
+    IF verdict IS NOT NULL THEN
+      {self._refuse("verdict")}
+    END IF;"""
+        tip_columns = [self.ts, self.deleted, self.sign] + ([self.d["public_key"]] if self.d["public_key"] else [])
+        older = f"""
+      IF NEW.{ident(self.sign)} <> {{tip}}.{ident(self.sign)} THEN
+        {self._archive("NEW") if two else self._report("'stale'")}
+        RETURN NULL;
+      END IF;
+      -- the same signature on other content is a forgery, unless only its spelling differs
+      verdict := {self.seal("NEW")};
+      IF verdict IS NOT NULL THEN
+        {self._refuse("verdict")}
+      END IF;
+      {self._report("'duplicate'")}
+      RETURN NULL;"""
+        body = f"""
+DECLARE
+  tip record;
+  whole {self.main};
+  verdict text;
+BEGIN{self._complete()}
+  IF TG_OP = 'INSERT' THEN
+    SELECT {self.refs("t", tip_columns)}, {self.same("t", "NEW")} AS same
+      INTO tip FROM {self.main} t WHERE {self.same_key("t", "NEW")};
+    IF NOT FOUND THEN{verify}
+      RETURN NEW;
+    END IF;
+    IF tip.same THEN
+      {self._report("'duplicate'")}
+      RETURN NULL;
+    END IF;{self._pinned("tip")}
+    IF {self.order("NEW")} > {self.order("tip")} THEN
+      -- the UPDATE's own trigger decides, on the row as locked and read again
+      UPDATE {self.main} t SET {self._set("NEW")} WHERE {self.same_key("t", "NEW")};
+      RETURN NULL;
+    ELSE{older.format(tip="tip")}
+    END IF;
+  ELSE{self._unsigned_update()}
+    IF NOT ({self.same_key("NEW", "OLD")}) THEN
+      {self._refuse("'RS003 primary key and owner never change'")}
+    END IF;{self._pinned("OLD")}
+    IF {self.order("NEW")} <= {self.order("OLD")} THEN{older.format(tip="OLD")}
+    END IF;{verify}
+    {self._archive("OLD")}{self._whole()}
+    {self._report("'superseded'")}
+    RETURN NEW;
+  END IF;
+END"""
+        return self._function(f"_guard_{self.id}", "", "trigger", "LANGUAGE plpgsql", body)
+
+    def guard_one_table(self) -> str:
+        pinned = ""
+        if self.d["public_key"] is not None:
+            ops = {k["name"]: k["equal"] for k in self.facts["key"]}
+            where = " AND ".join(f"t.{ident(o)} {ops[o]} NEW.{ident(o)}" for o in self.d["owner"])
+            pinned = f"""
+  SELECT t.{ident(self.d["public_key"])} INTO tip FROM {self.main} t WHERE {where} LIMIT 1;
+  IF FOUND THEN{self._pinned("tip")}
+  END IF;"""
+        body = f"""
+DECLARE
+  tip record;
+  verdict text;
+  known boolean;
+BEGIN{self._complete()}
+  IF TG_OP = 'UPDATE' THEN{self._unsigned_update()}
+    {self._refuse("'RS009 history is append-only'")}
+  END IF;
+  SELECT {self.same("t", "NEW")} AS same
+    INTO tip FROM {self.main} t
+   WHERE {self.same_key("t", "NEW")} AND t.{ident(self.sign)} = NEW.{ident(self.sign)};
+  known := FOUND;
+  IF known AND tip.same THEN
+    {self._report("'duplicate'")}
+    RETURN NULL;
+  END IF;{pinned}
+  verdict := {self.seal("NEW")};
+  IF verdict IS NOT NULL THEN
+    {self._refuse("verdict")}
+  END IF;
+  IF known THEN  -- only its spelling differs
+    {self._report("'duplicate'")}
+    RETURN NULL;
+  END IF;
+  IF pg_catalog.current_setting('rowseal.mode', true) = 'apply' THEN
+    SELECT CASE WHEN bool_or({self.order("t")} > {self.order("NEW")}) THEN 'archived'
+                WHEN count(*) > 0 THEN 'superseded' ELSE 'inserted' END AS outcome
+      INTO tip FROM {self.main} t WHERE {self.same_key("t", "NEW")};
+    PERFORM pg_catalog.set_config('rowseal.outcome', tip.outcome, true);
+  END IF;
+  RETURN NEW;
+END"""
+        return self._function(f"_guard_{self.id}", "", "trigger", "LANGUAGE plpgsql", body)
+
+    def guard_versions(self) -> str:
+        m = self._map(True)
+        sign = ident(m[self.sign])
+        body = f"""
+DECLARE
+  tip record;
+  verdict text;
+  known boolean;
+BEGIN{self._complete(True)}
+  IF TG_OP = 'UPDATE' THEN{self._unsigned_update(True)}
+    {self._refuse("'RS009 history is append-only'", True)}
+  END IF;
+  SELECT {self.same("v", "NEW", True, True)} AS same
+    INTO tip FROM {self.versions} v WHERE v.{sign} = NEW.{sign};
+  known := FOUND;
+  IF known AND tip.same THEN
+    {self._report("'duplicate'")}
+    RETURN NULL;
+  END IF;
+  IF NOT known THEN
+    SELECT {self.refs("t", [self.ts, self.deleted, self.sign])},
+           {self.same("t", "NEW", False, True)} AS same
+      INTO tip FROM {self.main} t WHERE {self.same_key("t", "NEW", right_versions=True)};
+    IF NOT FOUND OR {self.order("NEW", True)} > {self.order("tip")} THEN
+      -- not superseded by anything yet: it belongs into the main table
+      {self._merge(self.refs("NEW", self.stored, True))}
+      RETURN NULL;
+    END IF;
+    IF tip.same THEN
+      -- the tip itself: the main table's guard, about to replace it, archives it (verified when it came)
+      IF pg_catalog.pg_trigger_depth() > 1 THEN
+        RETURN NEW;
+      END IF;
+      {self._report("'duplicate'")}
+      RETURN NULL;
+    END IF;
+    known := NEW.{sign} = tip.{ident(self.sign)};
+  END IF;
+  verdict := {self._archived_seal("NEW")};
+  IF verdict IS NOT NULL THEN
+    {self._refuse("verdict", True)}
+  END IF;
+  IF known THEN  -- only its spelling differs
+    {self._report("'duplicate'")}
+    RETURN NULL;
+  END IF;
+  {self._report("'archived'")}
+  RETURN NEW;
+END"""
+        return self._function(f"_guard_versions_{self.id}", "", "trigger", "LANGUAGE plpgsql", body)
+
+    def _archived_seal(self, alias: str = "v") -> str:
+        """Old versions of an identity row are judged by the key that its tip pins."""
+        if self.d["public_key"] is None:
+            return self.seal(alias, True)
+        key = self.d["public_key"]
+        pinned = f"(SELECT {self.bytes('p.' + ident(key), key)} FROM {self.main} p WHERE {self.same_key('p', alias, right_versions=True)})"
+        return self.seal(alias, True, pinned)
+
+    def _decoded(self, columns: list[str], format_: str) -> tuple[str, dict[str, str]]:
+        """How to read columns from JSON: the columns of jsonb_to_record(…) x, and an expression for each."""
+        definitions, values = [], {}
+        for c in columns:
+            type_, kind = self.column[c]["type"], self.column[c]["kind"]
+            name = ident(self.field_of[c] if format_ == "canonical" and c in self.field_of else c)
+            as_, value = type_, f"x.{name}"
+            if format_ == "canonical" and kind == "bytea":
+                as_, value = "text", f"rowseal._bytea({value})::{type_}"
+            elif format_ == "canonical" and _has(kind, "bytea"):
+                as_ = "jsonb"
+                member = f"pg_catalog.jsonb_build_object({literal(c)}, rowseal._hex({literal(json.dumps(kind))}, {value}))"
+                value = f"(pg_catalog.jsonb_populate_record(NULL::{self.main}, {member})).{ident(c)}"
+            elif format_ == "pgtext" and kind == "json":
+                as_, value = "text", f"{value}::{type_}"
+            definitions.append(f"{name} {as_}")
+            values[c] = value
+        return ", ".join(definitions), values
+
+    def apply(self) -> str:
+        """Merge rows given as JSON; returns an outcome per row, in the order of the rows."""
+
+        def source(format_: str) -> str:
+            if format_ == "canonical":  # envelopes: the signature stands beside the row
+                element = "e.v -> 'row'"
+                definitions, values = self._decoded(self.signed, format_)
+                sign = "e.v ->> 'sign_b64'"
+                values[self.sign] = sign if self.column[self.sign]["base"] == "text" else f"rowseal._bytea({sign})"
+            else:
+                element = "e.v"
+                definitions, values = self._decoded(self.stored, format_)
+            return (
+                f"SELECT e.n, {', '.join(f'{values[c]} AS c{i}' for i, c in enumerate(self.stored))}\n"
+                f"        FROM pg_catalog.jsonb_array_elements($1) WITH ORDINALITY e(v, n),\n"
+                f"             LATERAL pg_catalog.jsonb_to_record({element}) x({definitions})\n"
+                f"       WHERE $2 = {literal(format_)}"
+            )
+
+        order = ", ".join(str(2 + self.stored.index(k["name"])) for k in self.facts["key"])
+        body = f"""
+DECLARE
+  r record;
+  outcomes text[] := pg_catalog.array_fill(NULL::text, ARRAY[pg_catalog.jsonb_array_length($1)]);
+BEGIN
+  FOR r IN
+      {source("canonical")}
+      UNION ALL
+      {source("pgtext")}
+      ORDER BY {order}, 1  -- every session takes its locks in this order
+  LOOP
+    PERFORM pg_catalog.set_config('rowseal.outcome', 'inserted', true);
+    {self._merge(", ".join(f"r.c{i}" for i in range(len(self.stored))))}
+    outcomes[r.n] := pg_catalog.current_setting('rowseal.outcome');
+  END LOOP;
+  RETURN outcomes;
+END"""
+        return self._function(f"_apply_{self.id}", "rows jsonb, format text", "text[]", "LANGUAGE plpgsql", body)
+
+    # -- queries; they run with the rights of who asks
+    def queries(self) -> dict[str, str]:
+        """Texts for payload ($1: row jsonb), verify ($1: oid[] of partitions), digest and versions ($1: key jsonb)."""
+        definitions, values = self._decoded(self.signed, "canonical")
+        columns = ", ".join(f"{values[c]} AS {ident(c)}" for c in self.signed)
+        payload = f"SELECT {self.payload('r')} FROM (SELECT {columns} FROM pg_catalog.jsonb_to_record($1) x({definitions})) r"
+
+        definitions, values = self._decoded(self.d["key"], "canonical")
+        columns = ", ".join(f"{values[k]} AS {ident(k)}" for k in self.d["key"])
+        given = f"(SELECT {columns} FROM pg_catalog.jsonb_to_record($1) x({definitions})) g"
+        parts = [("t", self.main, False)] + ([("v", self.versions, True)] if self.versions else [])
+        versions, verify, digest = [], [], []
+        for alias, table, archived in parts:
+            m = self._map(archived)
+            sign = self.bytes(f"{alias}.{ident(m[self.sign])}", self.sign)
+            parent = self.bytes(f"{alias}.{ident(m[p])}", p) if (p := self.d["parent_column"]) else "NULL::bytea"
+            key = self.key_json(alias, archived)
+            versions.append(
+                f"SELECT {sign} AS sign, {parent} AS parent, {alias}.{ident(m[self.ts])} AS owner_timestamp,\n"
+                f"       {alias}.{ident(m[self.deleted])} AS deleted, {self.payload(alias, archived)} AS payload\n"
+                f"  FROM {table} {alias}, {given} WHERE {self.same_key(alias, 'g', left_versions=archived)}"
+            )
+            verdict = self.seal(alias, archived) if not archived else self._archived_seal()
+            only = "" if archived else " WHERE $1 IS NULL OR t.tableoid = ANY ($1)"
+            verify.append(f"SELECT {key} AS key, {sign} AS sign, {verdict} AS problem FROM {table} {alias}{only}")
+            digest.append(
+                f"SELECT pg_catalog.sha256(pg_catalog.convert_to({self.payload(alias, archived)}, 'UTF8') || {sign}) AS hash FROM {table} {alias}"
+            )
+        if self.versions:
+            verify.append(
+                f"SELECT {self.key_json('v', True)}, {self.bytes('v.' + ident(self._map(True)[self.sign]), self.sign)},\n"
+                f"       CASE WHEN t.{ident(self.sign)} IS NULL THEN 'RS009 an archived version without a current one'\n"
+                f"            WHEN {self.order('v', True)} = {self.order('t')} THEN 'RS009 the current version is archived, too'\n"
+                f"            ELSE 'RS009 an archived version is newer than the current one' END\n"
+                f"  FROM {self.versions} v LEFT JOIN {self.main} t ON {self.same_key('t', 'v', right_versions=True)}\n"
+                f" WHERE ({self.order('v', True)} < {self.order('t')}) IS NOT TRUE"
+            )
+        union = "\nUNION ALL\n"
+        return {
+            "payload": payload,
+            "versions": union.join(versions),
+            "verify": union.join(verify),
+            "digest": union.join(digest),
+        }
+
+    def tips(self, name: str) -> str:
+        """The view of a one-table layout that shows the current version of each key."""
+        key = ", ".join("t." + ident(k) for k in self.d["key"])
+        sign = self.bytes(f"t.{ident(self.sign)}", self.sign)
+        return (
+            f"CREATE VIEW {name} AS SELECT DISTINCT ON ({key}) t.* FROM {self.main} t"
+            f" ORDER BY {key}, t.{ident(self.ts)} DESC, t.{ident(self.deleted)} DESC, {sign} DESC"
+        )
+
+    def triggers(self) -> list[str]:
+        out = []
+        for table, function in ((self.main, "_guard"), (self.versions, "_guard_versions")):
+            if table is None:
+                continue
+            for name, when, call in (
+                (GUARD, "BEFORE INSERT OR UPDATE", f"{function}_{self.id}()"),
+                (KEEP, "BEFORE DELETE", "_keep()"),
+            ):
+                out.append(f"CREATE OR REPLACE TRIGGER {name} {when} ON {table} FOR EACH ROW EXECUTE FUNCTION rowseal.{call}")
+                out.append(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}")
+            for part in [table, *(self.facts["partitions"] if table == self.main else [])]:
+                out.append(f"CREATE OR REPLACE TRIGGER {KEEP}_all BEFORE TRUNCATE ON {part} EXECUTE FUNCTION rowseal._keep()")
+                out.append(f"ALTER TABLE {part} ENABLE ALWAYS TRIGGER {KEEP}_all")
+        return out
+
+    def install(self) -> list[str]:
+        guard = self.guard_one_table() if self.d["layout"] == "one table" else self.guard()
+        out = [*self.python_functions(), guard, self.apply()]
+        triggers = [f"_guard_{self.id}"]
+        if self.versions:
+            out.append(self.guard_versions())
+            triggers.append(f"_guard_versions_{self.id}")
+        out += [f"REVOKE ALL ON FUNCTION rowseal.{name} FROM PUBLIC" for name in triggers]
+        out += [f"GRANT EXECUTE ON FUNCTION rowseal._{name}_{self.id} TO PUBLIC" for name in ("seal", "payload", "apply")]
+        return out

@@ -1,0 +1,74 @@
+"""The verdict on one row: is it what its owner signed, and does it keep to its declaration?"""
+
+from __future__ import annotations
+
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .canonical import CanonicalError, Form
+from .signature import FINGERPRINTS, Verify
+
+Seal = Callable[[Any, Any, Sequence[Any]], "str | None"]
+
+
+def unbase64(text: str) -> bytes | None:
+    """The bytes of standard base64 with padding, None for any other spelling of them."""
+    try:
+        raw = a2b_base64(text)
+    except ValueError:
+        return None
+    return raw if b2a_base64(raw, newline=False).decode() == text else None
+
+
+def _bytes(value: Any) -> bytes | None:
+    return unbase64(value) if isinstance(value, str) else value
+
+
+def form(spec: dict[str, Any]) -> Form:
+    """The canonical form of a declaration's spec: ``{"tag": …, "fields": {FIELD: KIND}, …}``."""
+    return Form(spec["tag"], spec["fields"])
+
+
+def seal(spec: dict[str, Any], verify: Verify) -> Seal:
+    """``judge(public_key, signature, values)`` for one declared table.
+
+    It returns None for an authentic row, else its refusal: a SQLSTATE, a blank and the reason.
+    Keys and signatures are bytes, or text in base64; values come in the order of the form's names.
+    """
+    table = form(spec)
+    index = {name: i for i, name in enumerate(table.names)}
+    fingerprint = FINGERPRINTS[spec["fingerprint"]] if spec.get("fingerprint") else None
+    owner = index[spec["owner"][0]]
+    prefix = spec.get("fingerprint_prefix") or ""
+    certificates = [(cert, index[cert], of, index[of]) for cert, of in (spec.get("certificates") or {}).items()]
+
+    def judge(public_key: Any, signature: Any, values: Sequence[Any]) -> str | None:
+        if public_key is None:
+            return "RS002 unknown owner"
+        key, sign = _bytes(public_key), _bytes(signature)
+        if key is None:
+            return "RS001 the public key is not base64"
+        if sign is None:
+            return "RS001 the signature is not base64"
+        try:
+            payload = table.payload(values)
+        except CanonicalError as e:
+            return f"RS006 {e}"
+        if not verify(sign, payload, key):
+            return "RS001 invalid signature"
+        if fingerprint is not None:
+            digest = fingerprint(key)
+            if values[owner] != (digest if isinstance(values[owner], bytes) else prefix + digest.hex()):
+                return f"RS005 the owner is not the {spec['fingerprint']} of the public key"
+        for cert, c, of, o in certificates:
+            if values[c] is None and values[o] is None:
+                continue
+            certificate, certified = _bytes(values[c]), _bytes(values[o])
+            if certificate is None or certified is None or not verify(certificate, certified, key):
+                return f"RS005 {cert} is not the owner's signature over {of}"
+        return None
+
+    return judge
+
+

@@ -1,0 +1,88 @@
+-- Values and the Python package.  Everything here is pure: it reads its arguments and no table.
+
+CREATE FUNCTION rowseal._load() RETURNS void LANGUAGE plpython3u
+SET search_path = pg_catalog, pg_temp AS $_load$
+# Modules are compiled when first imported; GD keeps them for the session, for one version of the extension.
+VERSION = "@VERSION@"
+if GD.get("rowseal_version") != VERSION:
+    import importlib.abc, importlib.util, sys
+@PYTHON@
+    PACKAGE = "_rowseal_" + VERSION.replace(".", "_")
+    class Inlined(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+        def find_spec(self, name, path=None, target=None):
+            package, _, module = name.partition(".")
+            if package == PACKAGE and (not module or module in SOURCES):
+                return importlib.util.spec_from_loader(name, self, is_package=not module)
+        def get_source(self, name):
+            return SOURCES.get(name.partition(".")[2], "")
+        def is_package(self, name):
+            return name == PACKAGE
+    sys.meta_path.append(Inlined())
+    GD["rowseal"] = lambda name: importlib.import_module(PACKAGE + "." + name)
+    GD["rowseal_version"] = VERSION
+$_load$;
+COMMENT ON FUNCTION rowseal._load() IS 'Makes the Python package available to PL/Python as GD["rowseal"](module name)';
+
+CREATE FUNCTION rowseal._unbase64(text) RETURNS bytea LANGUAGE plpython3u IMMUTABLE STRICT
+SET search_path = pg_catalog, pg_temp AS $$
+if "unbase64" not in SD:
+    plpy.execute("SELECT rowseal._load()")
+    SD["unbase64"] = GD["rowseal"]("verdict").unbase64
+return SD["unbase64"](args[0])
+$$;
+COMMENT ON FUNCTION rowseal._unbase64(text) IS 'Bytes of standard base64 with padding; NULL for any other spelling';
+
+CREATE FUNCTION rowseal._bytea(value text) RETURNS bytea LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE WHEN pg_catalog.starts_with(value, E'\\x') THEN value::bytea ELSE pg_catalog.decode(value, 'base64') END
+$$;
+COMMENT ON FUNCTION rowseal._bytea(text) IS 'Bytes of base64 or of PostgreSQL''s hex (never base64: it begins with a backslash)';
+
+CREATE FUNCTION rowseal._hex(kind jsonb, value jsonb) RETURNS jsonb LANGUAGE plpython3u IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+import json
+plpy.execute("SELECT rowseal._load()")
+return None if value is None else json.dumps(GD["rowseal"]("server").hexed(json.loads(kind), json.loads(value)))
+$$;
+COMMENT ON FUNCTION rowseal._hex(jsonb, jsonb) IS 'A nested canonical value with every bytea in PostgreSQL''s hex, for jsonb_populate_record';
+
+CREATE FUNCTION rowseal._one_based(value anyarray) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT coalesce(pg_catalog.array_dims(value) ~ '^(\[1:[0-9]+\])+$', true)
+$$;
+COMMENT ON FUNCTION rowseal._one_based(anyarray) IS 'Whether all lower bounds of an array are 1';
+
+CREATE FUNCTION rowseal._pgsodium() RETURNS text LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  -- only a function that belongs to the extension: anybody can create a schema called pgsodium
+  SELECT x.extversion
+    FROM pg_catalog.pg_extension x
+    JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+                               AND d.refobjid = x.oid AND d.deptype = 'e'
+   WHERE x.extname = 'pgsodium' AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+     AND d.objid = pg_catalog.to_regprocedure('pgsodium.crypto_sign_verify_detached(bytea,bytea,bytea)')
+$$;
+COMMENT ON FUNCTION rowseal._pgsodium() IS 'Version of pgsodium when it can verify signatures in this database, else NULL';
+
+-- SECURITY DEFINER: some versions of pgsodium revoke their functions from PUBLIC; a verification gives nothing away.
+CREATE FUNCTION rowseal._pgsodium_verify(signature bytea, message bytea, public_key bytea) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN pgsodium.crypto_sign_verify_detached(signature, message, public_key);
+END
+$$;
+COMMENT ON FUNCTION rowseal._pgsodium_verify(bytea, bytea, bytea) IS 'Ed25519 verification by pgsodium; used when rowseal._pgsodium() is not NULL';
+
+CREATE FUNCTION rowseal._provider() RETURNS text LANGUAGE plpython3u
+SET search_path = pg_catalog, pg_temp AS $$
+plpy.execute("SELECT rowseal._load()")
+return GD["rowseal"]("server").provider_name(plpy)
+$$;
+COMMENT ON FUNCTION rowseal._provider() IS 'The library that verifies signatures, with version; NULL when there is none';
+
+CREATE FUNCTION rowseal._plan(wish jsonb, facts jsonb, versions jsonb, identity jsonb) RETURNS jsonb LANGUAGE plpython3u
+SET search_path = pg_catalog, pg_temp AS $$
+plpy.execute("SELECT rowseal._load()")
+return GD["rowseal"]("server").plan(wish, facts, versions, identity)
+$$;
+COMMENT ON FUNCTION rowseal._plan(jsonb, jsonb, jsonb, jsonb) IS 'Checks a declaration against catalog facts; returns it completed, with the statements that enforce it, or {"refused": …}';

@@ -1,0 +1,102 @@
+-- apply: many rows, from whoever carries them, never an error for a bad one.
+
+CREATE FUNCTION rowseal._merged(id integer, rows jsonb, format text) RETURNS text[] LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  n integer := pg_catalog.jsonb_array_length(rows);
+  half integer := n / 2;
+  outcomes text[];
+BEGIN
+  LOOP
+    BEGIN
+      EXECUTE pg_catalog.format('SELECT rowseal._apply_%s($1, $2)', id) INTO outcomes USING rows, format;
+      RETURN outcomes;
+    EXCEPTION
+      WHEN deadlock_detected THEN
+        NULL;  -- the locks of this batch are gone: once more
+      WHEN data_exception OR integrity_constraint_violation OR raise_exception OR program_limit_exceeded
+          OR datatype_mismatch OR triggered_action_exception THEN
+        IF n = 1 THEN
+          RETURN ARRAY[SQLSTATE || ' ' || SQLERRM];
+        END IF;
+        EXIT;
+    END;
+  END LOOP;
+  -- one row or several cannot be stored at all: halve, so that the cost grows with the bad rows, not with all
+  RETURN rowseal._merged(id, pg_catalog.jsonb_path_query_array(rows, '$[0 to $last]', pg_catalog.jsonb_build_object('last', half - 1)), format)
+      || rowseal._merged(id, pg_catalog.jsonb_path_query_array(rows, '$[$first to last]', pg_catalog.jsonb_build_object('first', half)), format);
+END
+$$;
+COMMENT ON FUNCTION rowseal._merged(integer, jsonb, text) IS 'Outcome or refusal of each row; bisects a batch that raises';
+
+CREATE FUNCTION rowseal.apply(relation regclass, rows jsonb, format text DEFAULT 'canonical')
+RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET rowseal.mode = 'apply' AS $$
+#variable_conflict use_variable
+DECLARE
+  d rowseal.declarations;
+  outcomes text[];
+  element jsonb;
+  verdict text;
+BEGIN
+  IF format NOT IN ('canonical', 'pgtext') OR format IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = pg_catalog.format('format %L is not known', format),
+      HINT = 'canonical (envelopes) or pgtext (columns in PostgreSQL''s text form).';
+  END IF;
+  IF pg_catalog.jsonb_typeof(rows) = 'object' THEN
+    rows := pg_catalog.jsonb_build_array(rows);
+  ELSIF pg_catalog.jsonb_typeof(rows) IS DISTINCT FROM 'array' THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'rows must be a JSON array of objects, or one object';
+  END IF;
+  SELECT * INTO d FROM rowseal.declarations x WHERE x.relation = apply.relation;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('table %s is not declared', relation),
+      HINT = 'SELECT rowseal.declare(…) first.';
+  END IF;
+  outcomes := rowseal._merged(d.id, rows, format);
+  FOR i IN 1 .. pg_catalog.jsonb_array_length(rows) LOOP
+    ordinal := i;
+    verdict := outcomes[i];
+    outcome := verdict;
+    reason := NULL;
+    IF verdict NOT IN ('inserted', 'superseded', 'archived', 'stale', 'duplicate') THEN
+      element := rows -> (i - 1);
+      verdict := rowseal._explained(d, verdict, element, format);
+      outcome := CASE WHEN pg_catalog.left(verdict, 5) IN ('RS002', 'RS014', 'RS015') THEN 'deferred' ELSE 'rejected' END;
+      reason := pg_catalog.regexp_replace(verdict, '^(.....) ', '\1: ');
+      PERFORM rowseal._quarantine(d.tag, verdict, format, element);
+    END IF;
+    RETURN NEXT;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION rowseal.apply(regclass, jsonb, text) IS
+$$Merges rows that others signed; a bad row is quarantined, not raised. rows: a JSON array. format canonical: envelopes {"row": …,
+"rowseal": 1, "table": …, "sign_b64": …}; pgtext: objects of columns in PostgreSQL's text form. One result per row, in their order;
+outcome is inserted, superseded, archived, stale, duplicate, deferred (waits for its owner or a column) or rejected; reason: SQLSTATE
+and text. Needs INSERT, UPDATE and SELECT on the table. Errors: RS007 not declared, 22023 no rows or unknown format.$$;
+
+CREATE FUNCTION rowseal._explained(d rowseal.declarations, verdict text, element jsonb, format text) RETURNS text LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  unknown text;
+BEGIN
+  -- why a signature does not fit: the row belongs elsewhere, or has columns that are not there yet
+  IF pg_catalog.jsonb_typeof(element) IS DISTINCT FROM 'object' THEN
+    RETURN '22023 not a JSON object';
+  ELSIF format <> 'canonical' OR pg_catalog.left(verdict, 5) NOT IN ('RS001', 'RS006') THEN
+    RETURN verdict;
+  ELSIF pg_catalog.jsonb_typeof(element -> 'row') IS DISTINCT FROM 'object' THEN
+    RETURN 'RS001 not an envelope: it has no object "row"';
+  ELSIF element ->> 'rowseal' IS DISTINCT FROM '1' THEN
+    RETURN 'RS001 not an envelope of form rowseal/1';
+  ELSIF element ->> 'table' IS DISTINCT FROM d.tag THEN
+    RETURN pg_catalog.format('RS001 the envelope is for table %L, not %L', element ->> 'table', d.tag);
+  END IF;
+  SELECT pg_catalog.min(k) INTO unknown FROM pg_catalog.jsonb_object_keys(element -> 'row') k
+   WHERE NOT (d.spec -> 'fields') ? k;
+  RETURN CASE WHEN unknown IS NULL THEN verdict ELSE pg_catalog.format('RS015 no column for field %L yet', unknown) END;
+END
+$$;
+COMMENT ON FUNCTION rowseal._explained(rowseal.declarations, text, jsonb, text) IS 'A more telling refusal where the envelope shows why';

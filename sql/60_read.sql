@@ -1,0 +1,111 @@
+-- What is stored: payload, verify, digest, history, heads.  All run with the rights of who asks.
+
+CREATE FUNCTION rowseal._declaration(relation regclass) RETURNS rowseal.declarations LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  d rowseal.declarations;
+BEGIN
+  SELECT * INTO d FROM rowseal.declarations x WHERE x.relation = _declaration.relation;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('table %s is not declared', coalesce(relation::text, 'NULL')),
+      HINT = 'SELECT rowseal.declare(…) first; rowseal.declarations lists the declared tables.';
+  END IF;
+  RETURN d;
+END
+$$;
+COMMENT ON FUNCTION rowseal._declaration(regclass) IS 'The declaration of a table; RS007 when there is none';
+
+CREATE FUNCTION rowseal.payload(relation regclass, "row" jsonb) RETURNS text LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
+SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 AS $$
+#variable_conflict use_variable
+DECLARE
+  d rowseal.declarations := rowseal._declaration(relation);
+  unknown text;
+  result text;
+BEGIN
+  SELECT pg_catalog.min(k) INTO unknown FROM pg_catalog.jsonb_object_keys("row") k
+   WHERE NOT (d.spec -> 'fields') ? k AND k <> d.signature_column AND k <> ALL (d.unsigned);
+  IF unknown IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS015', MESSAGE = pg_catalog.format('no column for field %L in table %s', unknown, relation),
+      HINT = 'Its fields are ' || (SELECT pg_catalog.string_agg(k, ', ') FROM pg_catalog.jsonb_object_keys(d.spec -> 'fields') k) || '.';
+  END IF;
+  EXECUTE d.queries ->> 'payload' INTO result USING "row";
+  IF pg_catalog.left(result, 1) <> '{' THEN
+    RAISE EXCEPTION USING ERRCODE = pg_catalog.left(result, 5), HINT = rowseal._hint(pg_catalog.left(result, 5)),
+      MESSAGE = pg_catalog.format('%s, in table %s', pg_catalog.substr(result, 7), relation);
+  END IF;
+  RETURN result;
+END
+$$;
+COMMENT ON FUNCTION rowseal.payload(regclass, jsonb) IS
+$$The canonical text of a row: its UTF-8 bytes are what the owner signs (form rowseal/1). row: an object of fields, values as in
+the canonical form or as to_jsonb shows them (bytea: base64 or \x hex). Errors: RS006 no canonical form, RS007 not declared,
+RS015 unknown field.$$;
+
+CREATE FUNCTION rowseal.verify(relation regclass)
+RETURNS TABLE (key jsonb, sign bytea, sqlstate text, problem text) LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  d rowseal.declarations := rowseal._declaration(verify.relation);
+BEGIN
+  RETURN QUERY EXECUTE pg_catalog.format(
+    'SELECT key, sign, pg_catalog.left(problem, 5), pg_catalog.substr(problem, 7) FROM (%s) x WHERE problem IS NOT NULL',
+    d.queries ->> 'verify') USING NULL::pg_catalog.oid[];
+END
+$$;
+COMMENT ON FUNCTION rowseal.verify(regclass) IS
+  'Checks every stored row and version again: signature, form, fingerprint, certificates, order. Returns what is wrong; nothing when all is well';
+
+CREATE FUNCTION rowseal.digest(relation regclass) RETURNS bytea LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  result bytea;
+BEGIN
+  EXECUTE pg_catalog.format(
+    'SELECT pg_catalog.sha256(coalesce(pg_catalog.string_agg(hash, '''' ORDER BY hash), '''')) FROM (SELECT DISTINCT hash FROM (%s) x) y',
+    (rowseal._declaration(relation)).queries ->> 'digest') INTO result;
+  RETURN result;
+END
+$$;
+COMMENT ON FUNCTION rowseal.digest(regclass) IS
+  'A digest of all versions of a table (32 bytes): equal on two servers if and only if they hold the same signed rows, wherever and in whatever order they are stored';
+
+CREATE FUNCTION rowseal.history(relation regclass, key jsonb)
+RETURNS TABLE (depth integer, sign bytea, parent bytea, owner_timestamp bigint, deleted boolean, tip boolean, gap boolean, "row" jsonb)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  d rowseal.declarations := rowseal._declaration(history.relation);
+BEGIN
+  -- UNION, not UNION ALL: a circle of parents cannot be signed, but a text column may hold anything
+  RETURN QUERY EXECUTE pg_catalog.format($q$
+    WITH RECURSIVE v AS MATERIALIZED (%s), walk AS (
+      SELECT 0 AS depth, v.sign FROM v WHERE v.parent IS NULL OR NOT EXISTS (SELECT FROM v p WHERE p.sign = v.parent)
+      UNION
+      SELECT w.depth + 1, v.sign FROM walk w JOIN v ON v.parent = w.sign
+    )
+    SELECT w.depth, v.sign, v.parent, v.owner_timestamp, v.deleted,
+           pg_catalog.row_number() OVER (ORDER BY v.owner_timestamp DESC, v.deleted DESC, v.sign DESC) = 1,
+           v.parent IS NOT NULL AND NOT EXISTS (SELECT FROM v p WHERE p.sign = v.parent),
+           CASE WHEN v.payload LIKE '{%%' THEN v.payload::pg_catalog.jsonb -> 'row' END
+      FROM walk w JOIN v ON v.sign = w.sign
+     ORDER BY v.owner_timestamp, v.deleted, v.sign $q$, d.queries ->> 'versions') USING history.key;
+END
+$$;
+COMMENT ON FUNCTION rowseal.history(regclass, jsonb) IS
+  'All versions of a key, oldest first. depth: steps from the first version known; tip: the current one; gap: its parent is not here; row: its signed fields';
+
+CREATE FUNCTION rowseal.heads(relation regclass, key jsonb)
+RETURNS TABLE (sign bytea, parent bytea, owner_timestamp bigint, deleted boolean, tip boolean, "row" jsonb)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  WITH h AS MATERIALIZED (SELECT * FROM rowseal.history(relation, key))
+  SELECT h.sign, h.parent, h.owner_timestamp, h.deleted, h.tip, h."row" FROM h
+   WHERE NOT EXISTS (SELECT FROM h c WHERE c.parent = h.sign)
+   ORDER BY h.owner_timestamp DESC, h.deleted DESC, h.sign DESC
+$$;
+COMMENT ON FUNCTION rowseal.heads(regclass, jsonb) IS
+  'The versions of a key that no other version names as its parent; more than one: devices wrote without seeing each other';

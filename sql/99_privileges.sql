@@ -1,0 +1,21 @@
+-- Last: who may do what.
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA rowseal FROM PUBLIC;
+GRANT SELECT, INSERT, DELETE ON rowseal.declarations TO PUBLIC;
+ALTER FUNCTION rowseal._quarantine(text, text, text, jsonb) OWNER TO rowseal_internal;
+
+DO $$
+DECLARE
+  f record;
+BEGIN
+  -- the guards run with the rights of who writes, so everybody may call what they call; triggers need no EXECUTE
+  FOR f IN SELECT p.oid::pg_catalog.regprocedure AS signature FROM pg_catalog.pg_proc p
+            WHERE p.pronamespace = 'rowseal'::pg_catalog.regnamespace
+              AND p.prorettype NOT IN ('trigger'::pg_catalog.regtype, 'event_trigger'::pg_catalog.regtype)
+  LOOP
+    EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', f.signature);
+  END LOOP;
+  IF rowseal._provider() IS NULL THEN
+    RAISE WARNING USING MESSAGE = 'rowseal: no provider of signatures yet', HINT = rowseal._hint('RS014');
+  END IF;
+END
+$$;
