@@ -95,7 +95,7 @@ BEGIN
       FROM pg_catalog.unnest(d.key) k;
   END IF;
   RAISE EXCEPTION USING ERRCODE = 'RS004', HINT = rowseal._hint('RS004'), SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME,
-    MESSAGE = pg_catalog.format('%s is refused, in table %I.%I', TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME) || coalesce(', key ' || key, '');
+    MESSAGE = pg_catalog.format('%s is refused, in table %I.%I', TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME) || coalesce(', key ' || key::text, '');
 END
 $$;
 COMMENT ON FUNCTION rowseal._keep() IS 'Refuses DELETE and TRUNCATE; a replicated DELETE is skipped and noted';

@@ -392,7 +392,7 @@ class Sql:
     def _function(self, name: str, args: str, returns: str, attributes: str, body: str) -> str:
         return (
             f"CREATE OR REPLACE FUNCTION rowseal.{name}({args}) RETURNS {returns} {attributes}\n"
-            f"SET search_path = pg_catalog, pg_temp AS {dollar(body.strip())}"
+            f"SET search_path = pg_catalog, pg_temp{' SET plan_cache_mode = force_generic_plan' if 'plpgsql' in attributes else ''} AS {dollar(body.strip())}"
         )
 
     def python_functions(self) -> list[str]:

@@ -1,0 +1,145 @@
+-- The declared tables change; their functions follow.  Both event triggers look a changed object up among the declarations
+-- and do nothing for the tables of other people.
+
+-- SECURITY DEFINER: it regenerates functions in plpython3u, whoever altered the table.  The caller is an event trigger only.
+CREATE FUNCTION rowseal._refresh(d rowseal.declarations, renamed boolean) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  now_ jsonb := rowseal._known_facts(d);
+  columns_changed boolean := now_ #> '{main,columns}' IS DISTINCT FROM d.facts #> '{main,columns}'
+                          OR now_ #> '{versions,columns}' IS DISTINCT FROM d.facts #> '{versions,columns}';
+  gone text;
+  new_ text;
+  bad record;
+  partitions oid[];
+BEGIN
+  IF now_ = d.facts THEN
+    RETURN;
+  END IF;
+  IF renamed THEN
+    SELECT pg_catalog.min(o ->> 'name') INTO gone FROM pg_catalog.jsonb_array_elements(d.facts #> '{main,columns}') o
+     WHERE o ->> 'name' NOT IN (SELECT c ->> 'name' FROM pg_catalog.jsonb_array_elements(now_ #> '{main,columns}') c);
+    SELECT pg_catalog.min(c ->> 'name') INTO new_ FROM pg_catalog.jsonb_array_elements(now_ #> '{main,columns}') c
+     WHERE c ->> 'name' NOT IN (SELECT o ->> 'name' FROM pg_catalog.jsonb_array_elements(d.facts #> '{main,columns}') o);
+    IF gone IS NOT NULL THEN
+      d.owner := pg_catalog.array_replace(d.owner, gone, new_);
+      d.unsigned := pg_catalog.array_replace(d.unsigned, gone, new_);
+      SELECT CASE WHEN d.public_key = gone THEN new_ ELSE d.public_key END, CASE WHEN d.timestamp_column = gone THEN new_ ELSE d.timestamp_column END,
+             CASE WHEN d.deleted_column = gone THEN new_ ELSE d.deleted_column END, CASE WHEN d.signature_column = gone THEN new_ ELSE d.signature_column END,
+             CASE WHEN d.parent_column = gone THEN new_ ELSE d.parent_column END
+        INTO d.public_key, d.timestamp_column, d.deleted_column, d.signature_column, d.parent_column;
+      SELECT coalesce(pg_catalog.jsonb_object_agg(CASE WHEN key = gone THEN new_ ELSE key END, CASE WHEN value = gone THEN new_ ELSE value END), '{}')
+        INTO d.certificates FROM pg_catalog.jsonb_each_text(d.certificates);
+      SELECT pg_catalog.jsonb_object_agg(CASE WHEN key = gone THEN new_ ELSE key END, value) INTO d.fields
+        FROM pg_catalog.jsonb_each_text(d.fields);
+      SELECT pg_catalog.jsonb_object_agg(CASE WHEN key = gone THEN new_ ELSE key END, value) INTO d.version_columns
+        FROM pg_catalog.jsonb_each_text(d.version_columns);
+    END IF;
+    SELECT pg_catalog.min(o ->> 'name') INTO gone FROM pg_catalog.jsonb_array_elements(d.facts #> '{versions,columns}') o
+     WHERE o ->> 'name' NOT IN (SELECT c ->> 'name' FROM pg_catalog.jsonb_array_elements(now_ #> '{versions,columns}') c);
+    SELECT pg_catalog.min(c ->> 'name') INTO new_ FROM pg_catalog.jsonb_array_elements(now_ #> '{versions,columns}') c
+     WHERE c ->> 'name' NOT IN (SELECT o ->> 'name' FROM pg_catalog.jsonb_array_elements(d.facts #> '{versions,columns}') o);
+    IF gone IS NOT NULL THEN
+      SELECT pg_catalog.jsonb_object_agg(key, CASE WHEN value = gone THEN new_ ELSE value END) INTO d.version_columns
+        FROM pg_catalog.jsonb_each_text(d.version_columns);
+    END IF;
+  END IF;
+  BEGIN
+    UPDATE rowseal.declarations x SET queries = NULL, owner = d.owner, public_key = d.public_key, unsigned = d.unsigned,
+        timestamp_column = d.timestamp_column, deleted_column = d.deleted_column, signature_column = d.signature_column,
+        parent_column = d.parent_column, certificates = d.certificates, fields = d.fields, version_columns = d.version_columns
+     WHERE x.relation = d.relation;
+  EXCEPTION WHEN SQLSTATE 'RS007' THEN
+    -- a column that could not be signed would let unsigned content in: refuse it.  Anything else may be a restore on its
+    -- way (keys come after the rows of this table): the generated functions fail closed, and health() tells.
+    IF columns_changed AND now_ #> '{main,key}' = d.facts #> '{main,key}' THEN
+      RAISE;
+    END IF;
+    RAISE WARNING USING MESSAGE = pg_catalog.format('rowseal: %s', SQLERRM), HINT = 'rowseal.health() shows what is wrong.';
+    RETURN;
+  END;
+  SELECT pg_catalog.array_agg(p::pg_catalog.regclass) INTO partitions
+    FROM pg_catalog.jsonb_array_elements_text(now_ #> '{main,partitions}') p WHERE NOT (d.facts #> '{main,partitions}') ? p;
+  IF partitions IS NOT NULL THEN  -- created empty, or attached with whatever rows it holds
+    EXECUTE pg_catalog.format('SELECT * FROM (%s) x WHERE problem IS NOT NULL LIMIT 1',
+      (SELECT x.queries ->> 'verify' FROM rowseal.declarations x WHERE x.relation = d.relation)) INTO bad USING partitions;
+    IF bad.problem IS NOT NULL THEN
+      RAISE EXCEPTION USING ERRCODE = pg_catalog.left(bad.problem, 5),
+        MESSAGE = pg_catalog.format('the new partition of %s holds a row that cannot stay: %s', d.relation, pg_catalog.substr(bad.problem, 7)),
+        DETAIL = pg_catalog.format('Key %s.', bad.key), HINT = 'Remove or repair it first.';
+    END IF;
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._refresh(rowseal.declarations, boolean) IS 'Regenerates what rests on catalog facts that have changed; renamed: a column was renamed';
+
+-- SECURITY DEFINER: it calls _refresh, which nobody else may.
+CREATE FUNCTION rowseal._on_ddl() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  c record;
+  d rowseal.declarations;
+  off text;
+BEGIN
+  FOR c IN
+    SELECT DISTINCT x.classid, x.object_type, CASE x.classid
+             WHEN 'pg_catalog.pg_trigger'::pg_catalog.regclass THEN (SELECT g.tgrelid FROM pg_catalog.pg_trigger g WHERE g.oid = x.objid)
+             WHEN 'pg_catalog.pg_rewrite'::pg_catalog.regclass THEN (SELECT r.ev_class FROM pg_catalog.pg_rewrite r WHERE r.oid = x.objid)
+             ELSE x.objid END AS objid
+      FROM pg_catalog.pg_event_trigger_ddl_commands() x
+     WHERE x.classid IN ('pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_trigger'::pg_catalog.regclass,
+                         'pg_catalog.pg_rewrite'::pg_catalog.regclass, 'pg_catalog.pg_type'::pg_catalog.regclass,
+                         'pg_catalog.pg_namespace'::pg_catalog.regclass)
+  LOOP
+    FOR d IN
+      SELECT * FROM rowseal.declarations x
+       WHERE CASE WHEN c.classid IN ('pg_catalog.pg_type'::pg_catalog.regclass, 'pg_catalog.pg_namespace'::pg_catalog.regclass) THEN tg_tag LIKE 'ALTER %'
+                  ELSE c.objid IN (x.relation, x.versions, x.identity)
+                       OR x.relation IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(c.objid) a) END
+         AND EXISTS (SELECT FROM pg_catalog.pg_class r WHERE r.oid = x.relation)
+    LOOP
+      PERFORM rowseal._refresh(d, c.object_type = 'table column');
+      IF c.classid IN ('pg_catalog.pg_trigger'::pg_catalog.regclass, 'pg_catalog.pg_rewrite'::pg_catalog.regclass) THEN
+        SELECT coalesce(f #>> '{late_triggers,0}', f #>> '{rules,0}') INTO off FROM rowseal._facts(c.objid) f;
+        IF off IS NOT NULL THEN
+          RAISE EXCEPTION USING ERRCODE = 'RS007',
+            MESSAGE = pg_catalog.format('%s on declared table %s could change or divert a row after rowseal has checked it', off, c.objid::pg_catalog.regclass),
+            HINT = 'A trigger may change rows before the check: give it a name that sorts before zzz_rowseal_guard. Rules are not possible.';
+        END IF;
+      ELSIF c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass THEN
+        SELECT pg_catalog.string_agg(g.tgname, ', ') INTO off FROM pg_catalog.pg_trigger g
+         WHERE g.tgrelid = c.objid AND g.tgname LIKE E'zzz\\_rowseal\\_%' AND g.tgenabled <> 'A';
+        IF off IS NOT NULL AND tg_tag = 'ALTER TABLE' THEN
+          RAISE WARNING USING MESSAGE = pg_catalog.format('rowseal: %s on %s is not ENABLE ALWAYS, rows can enter unchecked', off, c.objid::pg_catalog.regclass),
+            HINT = 'ALTER TABLE … ENABLE ALWAYS TRIGGER …; then rowseal.verify the table.';
+        END IF;
+      END IF;
+    END LOOP;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION rowseal._on_ddl() IS 'Keeps generated functions in step with declared tables; refuses what would let unsigned content in';
+
+-- SECURITY DEFINER: the declaration of a dropped table is nobody's any more.
+CREATE FUNCTION rowseal._on_drop() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  d record;
+BEGIN
+  FOR d IN SELECT x.objid, x.object_identity FROM pg_catalog.pg_event_trigger_dropped_objects() x WHERE x.object_type = 'table' LOOP
+    DELETE FROM rowseal.declarations x WHERE x.relation = d.objid;
+    IF EXISTS (SELECT FROM rowseal.declarations x WHERE d.objid IN (x.versions, x.identity)) THEN
+      RAISE WARNING USING MESSAGE = pg_catalog.format('rowseal: a declared table needs %s: it takes no more rows', d.object_identity),
+        HINT = 'rowseal.undeclare it, or drop it as well.';
+    END IF;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION rowseal._on_drop() IS 'Forgets the declaration of a dropped table';
+
+CREATE EVENT TRIGGER rowseal_ddl ON ddl_command_end EXECUTE FUNCTION rowseal._on_ddl();
+ALTER EVENT TRIGGER rowseal_ddl ENABLE ALWAYS;
+CREATE EVENT TRIGGER rowseal_drop ON sql_drop EXECUTE FUNCTION rowseal._on_drop();
+ALTER EVENT TRIGGER rowseal_drop ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER rowseal_ddl IS 'Keeps generated functions in step with declared tables';
+COMMENT ON EVENT TRIGGER rowseal_drop IS 'Forgets the declaration of a dropped table';
