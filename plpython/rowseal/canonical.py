@@ -135,14 +135,17 @@ def _text(value: Any) -> bytes:
 
 
 def _bytea(value: Any) -> bytes:
-    return b'"' + b2a_base64(value, newline=False) + b'"'
+    return b'"%b"' % b2a_base64(value, newline=False)
+
+
+_is_uuid = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 
 
 def _uuid(value: Any) -> bytes:
     text = str(value).lower()
-    if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text):
+    if not _is_uuid(text):
         raise CanonicalError("not a uuid")
-    return b'"' + text.encode() + b'"'
+    return b'"%b"' % text.encode()
 
 
 _DATE = r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"

@@ -15,6 +15,7 @@ from typing import Any
 
 from .canonical import Form, Kind
 from .signature import FINGERPRINTS
+from .verdict import UNKNOWN_OWNER
 
 Json = dict[str, Any]
 
@@ -352,28 +353,43 @@ class Sql:
             f"{left}.{ident(lm[k])} {self.key_ops[k]} {right}.{ident(rm[k])}" for k in self.d["key"]
         )
 
-    def public_key(self, alias: str, versions: bool = False) -> str:
-        """The key that must have signed the row: its own on an identity table, else its owner's card's."""
-        m = self._map(versions)
-        if self.d["public_key"] is not None:
-            ref = f"{alias}.{ident(m[self.d['public_key']])}"
-            return self.bytes(ref, self.d["public_key"])
+    def card(self, alias: str, versions: bool = False) -> tuple[str, str]:
+        """The FROM … WHERE clause that finds the owner's identity row as k, and its public key."""
         assert self.identity is not None
-        i = self.identity
-        ref = "k." + ident(i["public_key"])
+        i, m = self.identity, self._map(versions)
+        key = "k." + ident(i["public_key"])
         if next(c for c in i["facts"]["columns"] if c["name"] == i["public_key"])["base"] != "bytea":
-            ref = f"rowseal._unbase64({ref})"
+            key = f"rowseal._unbase64({key})"
         ops = {k["name"]: k["equal"] for k in i["facts"]["key"]}
         where = " AND ".join(
             f"k.{ident(theirs)} {ops[theirs]} {alias}.{ident(m[ours])}" for theirs, ours in zip(i["owner"], self.d["owner"])
         )
-        return f"(SELECT {ref} FROM {i['facts']['qualified']} k WHERE {where} LIMIT 1)"
+        return f"FROM {i['facts']['qualified']} k WHERE {where} LIMIT 1", key
 
-    def seal(self, alias: str, versions: bool = False, public_key: str | None = None) -> str:
-        m = self._map(versions)
+    def public_key(self, alias: str, versions: bool = False) -> str:
+        """The key that must have signed the row: its own on an identity table, else its owner's card's."""
+        if self.d["public_key"] is None:
+            source, key = self.card(alias, versions)
+            return f"(SELECT {key} {source})"
+        return self.bytes(f"{alias}.{ident(self._map(versions)[self.d['public_key']])}", self.d["public_key"])
+
+    def seal(self, alias: str, versions: bool = False, public_key: str | None = None, settled: str = "false") -> str:
         key = public_key or self.public_key(alias, versions)
-        signature = self.bytes(f"{alias}.{ident(m[self.sign])}", self.sign)
-        return f"rowseal._seal_{self.id}({', '.join([key, signature, *self._values(alias, versions)])})"
+        signature = self.bytes(f"{alias}.{ident(self._map(versions)[self.sign])}", self.sign)
+        return f"rowseal._seal_{self.id}({', '.join([key, signature, settled, *self._values(alias, versions)])})"
+
+    def judge(self, versions: bool = False) -> str:
+        """Statements that set verdict for NEW.  The session remembers public keys; the table is asked once for each."""
+        if self.d["public_key"] is not None:
+            return f"verdict := {self._archived_seal('NEW') if versions else self.seal('NEW')};"
+        source, key = self.card("NEW", versions)
+        return f"""verdict := {self.seal("NEW", versions, "NULL")};
+    IF verdict = {literal(UNKNOWN_OWNER)} THEN
+      -- settled: older than every transaction that is still open, this one included
+      SELECT {key}, pg_catalog.age(k.xmin) > pg_catalog.age(pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::xid)
+        INTO public_key, settled {source};
+      verdict := {self.seal("NEW", versions, "public_key", "settled")};
+    END IF;"""
 
     def payload(self, alias: str, versions: bool = False) -> str:
         return f"rowseal._payload_{self.id}({', '.join(self._values(alias, versions))})"
@@ -390,10 +406,9 @@ class Sql:
 
     # -- functions
     def _function(self, name: str, args: str, returns: str, attributes: str, body: str) -> str:
-        return (
-            f"CREATE OR REPLACE FUNCTION rowseal.{name}({args}) RETURNS {returns} {attributes}\n"
-            f"SET search_path = pg_catalog, pg_temp{' SET plan_cache_mode = force_generic_plan' if 'plpgsql' in attributes else ''} AS {dollar(body.strip())}"
-        )
+        # The Python functions run no SQL but one qualified call; a SET would cost them more than all they do besides.
+        path = "SET search_path = pg_catalog, pg_temp " if "plpgsql" in attributes else ""
+        return f"CREATE OR REPLACE FUNCTION rowseal.{name}({args}) RETURNS {returns} {attributes}\n{path}AS {dollar(body.strip())}"
 
     def python_functions(self) -> list[str]:
         pins = "" if all(_simple(k) for k in self.kinds.values()) else "".join(f" SET {n} = {literal(v)}" for n, v in PINNED.items())
@@ -404,7 +419,7 @@ class Sql:
         spec = json.dumps(self.d["spec"], sort_keys=True)
         out = []
         for name, extra, call in (
-            ("seal", ["public_key bytea", "signature bytea"], "public_key, signature, "),
+            ("seal", ["public_key bytea", "signature bytea", "settled boolean"], "public_key, signature, settled, "),
             ("payload", [], ""),
         ):
             body = (
@@ -453,12 +468,11 @@ class Sql:
             f"      PERFORM pg_catalog.set_config('rowseal.outcome', {outcome}, true);\n    END IF;"
         )
 
-    def _pinned(self, tip: str) -> str:
+    def _pinned(self, rekeyed: str) -> str:
         if self.d["public_key"] is None:
             return ""
-        pk = self.d["public_key"]
         return f"""
-    IF NEW.{ident(pk)} IS DISTINCT FROM {tip}.{ident(pk)} THEN
+    IF {rekeyed} THEN
       {self._refuse("'RS003 the public key of an owner never changes'")}
     END IF;"""
 
@@ -499,52 +513,53 @@ class Sql:
     END IF;"""
 
     def guard(self) -> str:
-        two = self.versions is not None
+        two, pk = self.versions is not None, self.d["public_key"]
         verify = f"""
-    verdict := {self.seal("NEW")};
+    {self.judge()}
     IF verdict IS NOT NULL THEN
       {self._refuse("verdict")}
     END IF;"""
-        tip_columns = [self.ts, self.deleted, self.sign] + ([self.d["public_key"]] if self.d["public_key"] else [])
+        rekeyed = f", NEW.{ident(pk)} IS DISTINCT FROM t.{ident(pk)}" if pk else ""
         older = f"""
-      IF NEW.{ident(self.sign)} <> {{tip}}.{ident(self.sign)} THEN
+      IF NOT same_signature THEN
         {self._archive("NEW") if two else self._report("'stale'")}
         RETURN NULL;
       END IF;
-      -- the same signature on other content is a forgery, unless only its spelling differs
-      verdict := {self.seal("NEW")};
-      IF verdict IS NOT NULL THEN
-        {self._refuse("verdict")}
-      END IF;
+      -- the same signature on other content is a forgery, unless only its spelling differs{verify}
       {self._report("'duplicate'")}
       RETURN NULL;"""
         body = f"""
 DECLARE
-  tip record;
-  whole {self.main};
+  same_signature boolean;
+  newer boolean;
+  rekeyed boolean;
+  public_key bytea;
+  settled boolean;
   verdict text;
+  whole {self.main};
 BEGIN{self._complete()}
   IF TG_OP = 'INSERT' THEN
-    SELECT {self.refs("t", tip_columns)}, {self.same("t", "NEW")} AS same
-      INTO tip FROM {self.main} t WHERE {self.same_key("t", "NEW")};
+    SELECT NEW.{ident(self.sign)} = t.{ident(self.sign)}, {self.order("NEW")} > {self.order("t")}{rekeyed}
+      INTO same_signature, newer{", rekeyed" if pk else ""} FROM {self.main} t WHERE {self.same_key("t", "NEW")};
     IF NOT FOUND THEN{verify}
       RETURN NEW;
     END IF;
-    IF tip.same THEN
+    IF same_signature AND EXISTS (SELECT FROM {self.main} t WHERE {self.same_key("t", "NEW")} AND {self.same("t", "NEW")}) THEN
       {self._report("'duplicate'")}
       RETURN NULL;
-    END IF;{self._pinned("tip")}
-    IF {self.order("NEW")} > {self.order("tip")} THEN
+    END IF;{self._pinned("rekeyed")}
+    IF newer THEN
       -- the UPDATE's own trigger decides, on the row as locked and read again
       UPDATE {self.main} t SET {self._set("NEW")} WHERE {self.same_key("t", "NEW")};
       RETURN NULL;
-    ELSE{older.format(tip="tip")}
+    ELSE{older}
     END IF;
   ELSE{self._unsigned_update()}
     IF NOT ({self.same_key("NEW", "OLD")}) THEN
       {self._refuse("'RS003 primary key and owner never change'")}
-    END IF;{self._pinned("OLD")}
-    IF {self.order("NEW")} <= {self.order("OLD")} THEN{older.format(tip="OLD")}
+    END IF;{self._pinned(f"NEW.{ident(pk)} IS DISTINCT FROM OLD.{ident(pk)}" if pk else "")}
+    IF {self.order("NEW")} <= {self.order("OLD")} THEN
+      same_signature := NEW.{ident(self.sign)} = OLD.{ident(self.sign)};{older}
     END IF;{verify}
     {self._archive("OLD")}{self._whole()}
     {self._report("'superseded'")}
@@ -554,32 +569,31 @@ END"""
         return self._function(f"_guard_{self.id}", "", "trigger", "LANGUAGE plpgsql", body)
 
     def guard_one_table(self) -> str:
-        pinned = ""
-        if self.d["public_key"] is not None:
+        pinned, pk = "", self.d["public_key"]
+        if pk is not None:
             ops = {k["name"]: k["equal"] for k in self.facts["key"]}
             where = " AND ".join(f"t.{ident(o)} {ops[o]} NEW.{ident(o)}" for o in self.d["owner"])
-            pinned = f"""
-  SELECT t.{ident(self.d["public_key"])} INTO tip FROM {self.main} t WHERE {where} LIMIT 1;
-  IF FOUND THEN{self._pinned("tip")}
-  END IF;"""
+            other = f"t.{ident(pk)} IS DISTINCT FROM NEW.{ident(pk)}"
+            pinned = self._pinned(f"EXISTS (SELECT FROM {self.main} t WHERE {where} AND {other})")
         body = f"""
 DECLARE
-  tip record;
-  verdict text;
+  same boolean;
   known boolean;
+  public_key bytea;
+  settled boolean;
+  verdict text;
 BEGIN{self._complete()}
   IF TG_OP = 'UPDATE' THEN{self._unsigned_update()}
     {self._refuse("'RS009 history is append-only'")}
   END IF;
-  SELECT {self.same("t", "NEW")} AS same
-    INTO tip FROM {self.main} t
+  SELECT {self.same("t", "NEW")} INTO same FROM {self.main} t
    WHERE {self.same_key("t", "NEW")} AND t.{ident(self.sign)} = NEW.{ident(self.sign)};
   known := FOUND;
-  IF known AND tip.same THEN
+  IF known AND same THEN
     {self._report("'duplicate'")}
     RETURN NULL;
   END IF;{pinned}
-  verdict := {self.seal("NEW")};
+  {self.judge()}
   IF verdict IS NOT NULL THEN
     {self._refuse("verdict")}
   END IF;
@@ -588,54 +602,54 @@ BEGIN{self._complete()}
     RETURN NULL;
   END IF;
   IF pg_catalog.current_setting('rowseal.mode', true) = 'apply' THEN
-    SELECT CASE WHEN bool_or({self.order("t")} > {self.order("NEW")}) THEN 'archived'
-                WHEN count(*) > 0 THEN 'superseded' ELSE 'inserted' END AS outcome
-      INTO tip FROM {self.main} t WHERE {self.same_key("t", "NEW")};
-    PERFORM pg_catalog.set_config('rowseal.outcome', tip.outcome, true);
+    PERFORM pg_catalog.set_config('rowseal.outcome', (
+      SELECT CASE WHEN bool_or({self.order("t")} > {self.order("NEW")}) THEN 'archived'
+                  WHEN count(*) > 0 THEN 'superseded' ELSE 'inserted' END
+        FROM {self.main} t WHERE {self.same_key("t", "NEW")}), true);
   END IF;
   RETURN NEW;
 END"""
         return self._function(f"_guard_{self.id}", "", "trigger", "LANGUAGE plpgsql", body)
 
     def guard_versions(self) -> str:
-        m = self._map(True)
-        sign = ident(m[self.sign])
+        sign = ident(self._map(True)[self.sign])
+        same_key = self.same_key("t", "NEW", right_versions=True)
         body = f"""
 DECLARE
-  tip record;
-  verdict text;
+  same boolean;
   known boolean;
+  newer boolean;
+  public_key bytea;
+  settled boolean;
+  verdict text;
 BEGIN{self._complete(True)}
   IF TG_OP = 'UPDATE' THEN{self._unsigned_update(True)}
     {self._refuse("'RS009 history is append-only'", True)}
   END IF;
-  SELECT {self.same("v", "NEW", True, True)} AS same
-    INTO tip FROM {self.versions} v WHERE v.{sign} = NEW.{sign};
+  IF EXISTS (SELECT FROM {self.main} t WHERE {same_key} AND {self.same("t", "NEW", False, True)}) THEN
+    -- the current version: its table's guard, about to replace it, archives it (it was verified when it came)
+    IF pg_catalog.pg_trigger_depth() > 1 THEN
+      RETURN NEW;
+    END IF;
+    {self._report("'duplicate'")}
+    RETURN NULL;
+  END IF;
+  SELECT {self.same("v", "NEW", True, True)} INTO same FROM {self.versions} v WHERE v.{sign} = NEW.{sign};
   known := FOUND;
-  IF known AND tip.same THEN
+  IF known AND same THEN
     {self._report("'duplicate'")}
     RETURN NULL;
   END IF;
   IF NOT known THEN
-    SELECT {self.refs("t", [self.ts, self.deleted, self.sign])},
-           {self.same("t", "NEW", False, True)} AS same
-      INTO tip FROM {self.main} t WHERE {self.same_key("t", "NEW", right_versions=True)};
-    IF NOT FOUND OR {self.order("NEW", True)} > {self.order("tip")} THEN
+    SELECT {self.order("NEW", True)} > {self.order("t")}, NEW.{sign} = t.{ident(self.sign)} INTO newer, known
+      FROM {self.main} t WHERE {same_key};
+    IF NOT FOUND OR newer THEN
       -- not superseded by anything yet: it belongs into the main table
       {self._merge(self.refs("NEW", self.stored, True))}
       RETURN NULL;
     END IF;
-    IF tip.same THEN
-      -- the tip itself: the main table's guard, about to replace it, archives it (verified when it came)
-      IF pg_catalog.pg_trigger_depth() > 1 THEN
-        RETURN NEW;
-      END IF;
-      {self._report("'duplicate'")}
-      RETURN NULL;
-    END IF;
-    known := NEW.{sign} = tip.{ident(self.sign)};
   END IF;
-  verdict := {self._archived_seal("NEW")};
+  {self.judge(True)}
   IF verdict IS NOT NULL THEN
     {self._refuse("verdict", True)}
   END IF;

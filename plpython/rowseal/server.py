@@ -56,7 +56,7 @@ def seal(plpy: Any, spec: str) -> verdict.Seal:
     try:
         return verdict.seal(json.loads(spec), provider(plpy))
     except ImportError:
-        return lambda public_key, sign, values: NO_PROVIDER
+        return lambda public_key, sign, settled, values: NO_PROVIDER
 
 
 def payload(plpy: Any, spec: str) -> Callable[[Any], str]:

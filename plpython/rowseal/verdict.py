@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 from .canonical import CanonicalError, Form
 from .signature import FINGERPRINTS, Verify
 
-Seal = Callable[[Any, Any, Sequence[Any]], "str | None"]
+UNKNOWN_OWNER = "RS002 unknown owner"
+MAX_KEYS = 16384  # cached public keys per table and session: about 4 MB
+
+Seal = Callable[[Any, bytes, bool, Sequence[Any]], "str | None"]
 
 
 def unbase64(text: str) -> bytes | None:
@@ -31,44 +35,46 @@ def form(spec: dict[str, Any]) -> Form:
 
 
 def seal(spec: dict[str, Any], verify: Verify) -> Seal:
-    """``judge(public_key, signature, values)`` for one declared table.
+    """``judge(public_key, signature, settled, values)`` for one declared table.
 
-    It returns None for an authentic row, else its refusal: a SQLSTATE, a blank and the reason.
-    Keys and signatures are bytes, or text in base64; values come in the order of the form's names.
+    It returns None for an authentic row, else its refusal: a SQLSTATE, a blank and the reason.  Values come in the
+    order of the form's names.  Without a public key the one remembered for the row's owner is used.  A key is remembered
+    when it is ``settled``: the transaction that stored it is over, so it can neither change nor vanish.
     """
     table = form(spec)
     index = {name: i for i, name in enumerate(table.names)}
     fingerprint = FINGERPRINTS[spec["fingerprint"]] if spec.get("fingerprint") else None
     owner = index[spec["owner"][0]]
+    owner_of = itemgetter(*(index[name] for name in spec["owner"]))
     prefix = spec.get("fingerprint_prefix") or ""
     certificates = [(cert, index[cert], of, index[of]) for cert, of in (spec.get("certificates") or {}).items()]
+    payload = table.payload
+    keys: dict[Any, bytes] = {}
 
-    def judge(public_key: Any, signature: Any, values: Sequence[Any]) -> str | None:
+    def judge(public_key: Any, signature: bytes, settled: bool, values: Sequence[Any]) -> str | None:
         if public_key is None:
-            return "RS002 unknown owner"
-        key, sign = _bytes(public_key), _bytes(signature)
-        if key is None:
-            return "RS001 the public key is not base64"
-        if sign is None:
-            return "RS001 the signature is not base64"
+            public_key = keys.get(owner_of(values))
+            if public_key is None:
+                return UNKNOWN_OWNER
+        elif settled:
+            if len(keys) >= MAX_KEYS:
+                del keys[next(iter(keys))]
+            keys[owner_of(values)] = public_key
         try:
-            payload = table.payload(values)
+            if not verify(signature, payload(values), public_key):
+                return "RS001 invalid signature"
         except CanonicalError as e:
             return f"RS006 {e}"
-        if not verify(sign, payload, key):
-            return "RS001 invalid signature"
         if fingerprint is not None:
-            digest = fingerprint(key)
+            digest = fingerprint(public_key)
             if values[owner] != (digest if isinstance(values[owner], bytes) else prefix + digest.hex()):
                 return f"RS005 the owner is not the {spec['fingerprint']} of the public key"
         for cert, c, of, o in certificates:
             if values[c] is None and values[o] is None:
                 continue
             certificate, certified = _bytes(values[c]), _bytes(values[o])
-            if certificate is None or certified is None or not verify(certificate, certified, key):
+            if certificate is None or certified is None or not verify(certificate, certified, public_key):
                 return f"RS005 {cert} is not the owner's signature over {of}"
         return None
 
     return judge
-
-
