@@ -15,7 +15,7 @@ from typing import Any
 
 from .canonical import Form, Kind
 from .signature import FINGERPRINTS
-from .verdict import UNKNOWN_OWNER
+from .verdict import UNKNOWN_OWNER, UNSIGNED
 
 Json = dict[str, Any]
 
@@ -236,6 +236,7 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
         "tag": d["tag"],
         "fields": {d["fields"][c["name"]]: c["kind"] for c in signed},
         "owner": [d["fields"][o] for o in owner],
+        "required": [d["fields"][c] for c in (*d["key"], d["timestamp_column"], d["deleted_column"])],
         "fingerprint": d["fingerprint"],
         "fingerprint_prefix": d["fingerprint_prefix"],
         "certificates": {d["fields"][c]: d["fields"][o] for c, o in d["certificates"].items()},
@@ -442,15 +443,14 @@ class Sql:
         )
 
     def _complete(self, versions: bool = False) -> str:
-        """Nothing else can be asked of a row without key, order or signature."""
+        """Without timestamp, deletion flag or signature there is no order (a NULL key finds no tip; the verdict sees to it)."""
         m = self._map(versions)
-        needed = [*self.d["key"], self.ts, self.deleted]
-        tests = [f"NEW.{ident(m[c])} IS NULL" for c in needed]
-        tests.append(self.bytes(f"NEW.{ident(m[self.sign])}", self.sign) + " IS NULL")
+        signature = self.bytes(f"NEW.{ident(m[self.sign])}", self.sign)
+        tests = [f"NEW.{ident(m[c])} IS NULL" for c in (self.ts, self.deleted)] + [f"{signature} IS NULL"]
         return f"""
-  IF {' OR '.join(tests)} THEN
-    {self._refuse("'RS001 the row is not signed: key, timestamp, deletion flag or signature is missing'", versions)}
-  END IF;"""
+    IF {' OR '.join(tests)} THEN
+      {self._refuse(literal(UNSIGNED), versions)}
+    END IF;"""
 
     def _unsigned_update(self, versions: bool = False) -> str:
         """An UPDATE that leaves every signed column alone; replicated, an identical row ends its journey."""
@@ -519,52 +519,45 @@ class Sql:
     IF verdict IS NOT NULL THEN
       {self._refuse("verdict")}
     END IF;"""
-        rekeyed = f", NEW.{ident(pk)} IS DISTINCT FROM t.{ident(pk)}" if pk else ""
-        older = f"""
-      IF NOT same_signature THEN
+        not_newer = f"""
+    IF {self.order("NEW")} <= {self.order("tip")} THEN
+      IF NEW.{ident(self.sign)} <> tip.{ident(self.sign)} THEN
         {self._archive("NEW") if two else self._report("'stale'")}
         RETURN NULL;
       END IF;
       -- the same signature on other content is a forgery, unless only its spelling differs{verify}
       {self._report("'duplicate'")}
-      RETURN NULL;"""
+      RETURN NULL;
+    END IF;"""
+        pinned = self._pinned(f"NEW.{ident(pk)} IS DISTINCT FROM tip.{ident(pk)}") if pk else ""
         body = f"""
 DECLARE
-  same_signature boolean;
-  newer boolean;
-  rekeyed boolean;
+  tip record;
   public_key bytea;
   settled boolean;
   verdict text;
   whole {self.main};
-BEGIN{self._complete()}
+BEGIN
   IF TG_OP = 'INSERT' THEN
-    SELECT NEW.{ident(self.sign)} = t.{ident(self.sign)}, {self.order("NEW")} > {self.order("t")}{rekeyed}
-      INTO same_signature, newer{", rekeyed" if pk else ""} FROM {self.main} t WHERE {self.same_key("t", "NEW")};
+    SELECT * INTO tip FROM {self.main} t WHERE {self.same_key("t", "NEW")};
     IF NOT FOUND THEN{verify}
       RETURN NEW;
     END IF;
-    IF same_signature AND EXISTS (SELECT FROM {self.main} t WHERE {self.same_key("t", "NEW")} AND {self.same("t", "NEW")}) THEN
+    IF {self.same("tip", "NEW")} THEN
       {self._report("'duplicate'")}
       RETURN NULL;
-    END IF;{self._pinned("rekeyed")}
-    IF newer THEN
-      -- the UPDATE's own trigger decides, on the row as locked and read again
-      UPDATE {self.main} t SET {self._set("NEW")} WHERE {self.same_key("t", "NEW")};
-      RETURN NULL;
-    ELSE{older}
-    END IF;
-  ELSE{self._unsigned_update()}
-    IF NOT ({self.same_key("NEW", "OLD")}) THEN
+    END IF;{self._complete()}{pinned}{not_newer}
+    -- the UPDATE's own trigger decides, on the row as locked and read again
+    UPDATE {self.main} t SET {self._set("NEW")} WHERE {self.same_key("t", "NEW")};
+    RETURN NULL;
+  END IF;
+  tip := OLD;{self._unsigned_update()}{self._complete()}
+    IF ({self.same_key("NEW", "tip")}) IS NOT TRUE THEN
       {self._refuse("'RS003 primary key and owner never change'")}
-    END IF;{self._pinned(f"NEW.{ident(pk)} IS DISTINCT FROM OLD.{ident(pk)}" if pk else "")}
-    IF {self.order("NEW")} <= {self.order("OLD")} THEN
-      same_signature := NEW.{ident(self.sign)} = OLD.{ident(self.sign)};{older}
-    END IF;{verify}
-    {self._archive("OLD")}{self._whole()}
+    END IF;{pinned}{not_newer}{verify}
+    {self._archive("tip")}{self._whole()}
     {self._report("'superseded'")}
     RETURN NEW;
-  END IF;
 END"""
         return self._function(f"_guard_{self.id}", "", "trigger", "LANGUAGE plpgsql", body)
 
@@ -582,7 +575,7 @@ DECLARE
   public_key bytea;
   settled boolean;
   verdict text;
-BEGIN{self._complete()}
+BEGIN
   IF TG_OP = 'UPDATE' THEN{self._unsigned_update()}
     {self._refuse("'RS009 history is append-only'")}
   END IF;
@@ -613,41 +606,41 @@ END"""
 
     def guard_versions(self) -> str:
         sign = ident(self._map(True)[self.sign])
-        same_key = self.same_key("t", "NEW", right_versions=True)
         body = f"""
 DECLARE
-  same boolean;
+  old record;
+  tip record;
   known boolean;
-  newer boolean;
   public_key bytea;
   settled boolean;
   verdict text;
-BEGIN{self._complete(True)}
+BEGIN
   IF TG_OP = 'UPDATE' THEN{self._unsigned_update(True)}
     {self._refuse("'RS009 history is append-only'", True)}
-  END IF;
-  IF EXISTS (SELECT FROM {self.main} t WHERE {same_key} AND {self.same("t", "NEW", False, True)}) THEN
-    -- the current version: its table's guard, about to replace it, archives it (it was verified when it came)
-    IF pg_catalog.pg_trigger_depth() > 1 THEN
-      RETURN NEW;
-    END IF;
-    {self._report("'duplicate'")}
-    RETURN NULL;
-  END IF;
-  SELECT {self.same("v", "NEW", True, True)} INTO same FROM {self.versions} v WHERE v.{sign} = NEW.{sign};
+  END IF;{self._complete(True)}
+  SELECT * INTO old FROM {self.versions} v WHERE v.{sign} = NEW.{sign};
   known := FOUND;
-  IF known AND same THEN
-    {self._report("'duplicate'")}
-    RETURN NULL;
-  END IF;
-  IF NOT known THEN
-    SELECT {self.order("NEW", True)} > {self.order("t")}, NEW.{sign} = t.{ident(self.sign)} INTO newer, known
-      FROM {self.main} t WHERE {same_key};
-    IF NOT FOUND OR newer THEN
+  IF known THEN
+    IF {self.same("old", "NEW", True, True)} THEN
+      {self._report("'duplicate'")}
+      RETURN NULL;
+    END IF;
+  ELSE
+    SELECT * INTO tip FROM {self.main} t WHERE {self.same_key("t", "NEW", right_versions=True)};
+    IF NOT FOUND OR {self.order("NEW", True)} > {self.order("tip")} THEN
       -- not superseded by anything yet: it belongs into the main table
       {self._merge(self.refs("NEW", self.stored, True))}
       RETURN NULL;
     END IF;
+    IF {self.same("tip", "NEW", False, True)} THEN
+      -- the current version: its table's guard, about to replace it, archives it (it was verified when it came)
+      IF pg_catalog.pg_trigger_depth() > 1 THEN
+        RETURN NEW;
+      END IF;
+      {self._report("'duplicate'")}
+      RETURN NULL;
+    END IF;
+    known := NEW.{sign} = tip.{ident(self.sign)};
   END IF;
   {self.judge(True)}
   IF verdict IS NOT NULL THEN

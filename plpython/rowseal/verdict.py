@@ -11,6 +11,7 @@ from .canonical import CanonicalError, Form
 from .signature import FINGERPRINTS, Verify
 
 UNKNOWN_OWNER = "RS002 unknown owner"
+UNSIGNED = "RS001 the row is not signed: key, timestamp, deletion flag or signature is missing"
 MAX_KEYS = 16384  # cached public keys per table and session: about 4 MB
 
 Seal = Callable[[Any, bytes, bool, Sequence[Any]], "str | None"]
@@ -46,12 +47,15 @@ def seal(spec: dict[str, Any], verify: Verify) -> Seal:
     fingerprint = FINGERPRINTS[spec["fingerprint"]] if spec.get("fingerprint") else None
     owner = index[spec["owner"][0]]
     owner_of = itemgetter(*(index[name] for name in spec["owner"]))
+    required = [index[name] for name in spec["required"]]
     prefix = spec.get("fingerprint_prefix") or ""
     certificates = [(cert, index[cert], of, index[of]) for cert, of in (spec.get("certificates") or {}).items()]
     payload = table.payload
     keys: dict[Any, bytes] = {}
 
     def judge(public_key: Any, signature: bytes, settled: bool, values: Sequence[Any]) -> str | None:
+        if signature is None or None in [values[i] for i in required]:
+            return UNSIGNED
         if public_key is None:
             public_key = keys.get(owner_of(values))
             if public_key is None:
