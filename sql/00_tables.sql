@@ -37,6 +37,7 @@ CREATE TABLE rowseal.declarations (
   fingerprint_prefix text NOT NULL DEFAULT '',
   certificates       jsonb NOT NULL DEFAULT '{}',
   unsigned           text[] NOT NULL DEFAULT '{}',
+  feed               boolean NOT NULL DEFAULT false,
   timestamp_column   text NOT NULL DEFAULT 'owner_timestamp',
   deleted_column     text NOT NULL DEFAULT 'deleted_flag',
   signature_column   text NOT NULL DEFAULT 'sign_b64',
@@ -70,6 +71,7 @@ CREATE TABLE rowseal.quarantine (
   sqlstate         text NOT NULL,
   reason           text NOT NULL,
   curable          boolean NOT NULL,
+  waits_for        text,
   role             text NOT NULL,
   subscription     text,
   application_name text NOT NULL,
@@ -92,5 +94,74 @@ COMMENT ON COLUMN rowseal.quarantine.format IS 'How row is written: canonical (a
 COMMENT ON COLUMN rowseal.quarantine.bytes IS 'Size of the row as text, in bytes';
 COMMENT ON COLUMN rowseal.quarantine.hash IS 'sha256 of tag and row: the same row is kept once, attempts counts it';
 
+COMMENT ON COLUMN rowseal.quarantine.waits_for IS 'For an unknown owner: tag of the identity table, a blank, the owner';
+CREATE INDEX ON rowseal.quarantine (waits_for) WHERE curable;
+CREATE INDEX ON rowseal.quarantine (tag) WHERE curable;
+
+CREATE TABLE rowseal.quarantine_limits (
+  one   boolean PRIMARY KEY DEFAULT true CHECK (one),
+  rows  bigint NOT NULL DEFAULT 10000 CHECK (rows > 0),
+  bytes bigint NOT NULL DEFAULT 64 * 1024 * 1024 CHECK (bytes > 0)
+);
+INSERT INTO rowseal.quarantine_limits DEFAULT VALUES;
+COMMENT ON TABLE rowseal.quarantine_limits IS 'How much the quarantine keeps of each source (role and subscription); one row, change it with UPDATE';
+
+CREATE TABLE rowseal.quarantine_dropped (
+  role         text NOT NULL,
+  subscription text NOT NULL,
+  rows         bigint NOT NULL,
+  bytes        numeric NOT NULL,
+  last         timestamptz NOT NULL,
+  PRIMARY KEY (role, subscription)
+);
+COMMENT ON TABLE rowseal.quarantine_dropped IS 'What fell out of the quarantine because its source sent too much; subscription is empty for sessions';
+
+CREATE TABLE rowseal.feed (
+  position     bigint GENERATED ALWAYS AS IDENTITY,
+  xid          xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
+  tag          text NOT NULL,
+  owner        text NOT NULL,
+  envelope     jsonb NOT NULL,
+  role         text NOT NULL DEFAULT session_user,
+  subscription text,
+  accepted     timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+  PRIMARY KEY (xid, position)
+);
+COMMENT ON TABLE rowseal.feed IS 'Every accepted version of the tables declared with feed => true, as an envelope; publish it to other servers, or follow it with rowseal.changes';
+COMMENT ON COLUMN rowseal.feed.xid IS 'Transaction that accepted the version; with position, what a cursor is made of';
+COMMENT ON COLUMN rowseal.feed.tag IS 'Tag of the table: filter publications by it';
+COMMENT ON COLUMN rowseal.feed.owner IS 'Owner in canonical form (several columns: a JSON array): filter publications by it';
+COMMENT ON COLUMN rowseal.feed.envelope IS 'The signed row: {"row": …, "rowseal": 1, "table": TAG, "sign_b64": …}';
+COMMENT ON COLUMN rowseal.feed.role IS 'session_user that brought it';
+COMMENT ON COLUMN rowseal.feed.subscription IS 'Subscription that brought it, NULL for a session of this server';
+
+CREATE TABLE rowseal.feed_state (
+  one             boolean PRIMARY KEY DEFAULT true CHECK (one),
+  id              uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid(),
+  pruned_xid      xid8 NOT NULL DEFAULT '0',
+  pruned_position bigint NOT NULL DEFAULT 0
+);
+INSERT INTO rowseal.feed_state DEFAULT VALUES;
+COMMENT ON TABLE rowseal.feed_state IS 'Identity of this feed and how far it has been pruned; a cursor of another feed, or from before, is refused';
+
 ALTER TABLE rowseal.quarantine OWNER TO rowseal_internal;
-GRANT SELECT ON rowseal.quarantine TO rowseal_admin;
+ALTER TABLE rowseal.quarantine_limits OWNER TO rowseal_internal;
+ALTER TABLE rowseal.quarantine_dropped OWNER TO rowseal_internal;
+ALTER TABLE rowseal.feed OWNER TO rowseal_internal;
+ALTER TABLE rowseal.feed_state OWNER TO rowseal_internal;
+GRANT SELECT, UPDATE ON rowseal.quarantine_limits TO rowseal_admin;
+GRANT SELECT, DELETE ON rowseal.quarantine TO rowseal_admin;
+GRANT SELECT ON rowseal.quarantine_dropped, rowseal.feed, rowseal.feed_state TO rowseal_admin;
+
+-- Curable rows show to who could have written them: then the session that brings the cure can let them in.  Only
+-- administrators and the table's owner can take them out.
+ALTER TABLE rowseal.quarantine ENABLE ROW LEVEL SECURITY;
+CREATE POLICY administer ON rowseal.quarantine TO rowseal_admin USING (true);
+CREATE POLICY writable ON rowseal.quarantine FOR SELECT USING (curable AND EXISTS (
+  SELECT FROM rowseal.declarations d WHERE d.tag = quarantine.tag
+     AND pg_catalog.has_table_privilege(d.relation, 'SELECT') AND pg_catalog.has_table_privilege(d.relation, 'INSERT')
+     AND pg_catalog.has_table_privilege(d.relation, 'UPDATE')));
+CREATE POLICY owned ON rowseal.quarantine FOR DELETE USING (EXISTS (
+  SELECT FROM rowseal.declarations d JOIN pg_catalog.pg_class c ON c.oid = d.relation
+   WHERE d.tag = quarantine.tag AND pg_catalog.pg_has_role(c.relowner, 'USAGE')));
+GRANT SELECT, DELETE ON rowseal.quarantine TO PUBLIC;

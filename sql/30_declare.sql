@@ -78,7 +78,7 @@ BEGIN
     LOOP
       EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', trigger_.tgname, trigger_.relation);
     END LOOP;
-    FOREACH statement IN ARRAY ARRAY['seal', 'payload', 'guard', 'apply', 'guard_versions'] LOOP
+    FOREACH statement IN ARRAY ARRAY['seal', 'payload', 'guard', 'apply', 'guard_versions', 'cure', 'feed', 'feed_versions', 'is_tip'] LOOP
       EXECUTE pg_catalog.format('DROP FUNCTION IF EXISTS rowseal.%I', pg_catalog.format('_%s_%s', statement, OLD.id));
     END LOOP;
     RETURN NULL;
@@ -113,6 +113,7 @@ CREATE FUNCTION rowseal.declare(
   signature_column text DEFAULT 'sign_b64',
   parent_column text DEFAULT 'parent_sign_b64',
   tips text DEFAULT NULL,
+  feed boolean DEFAULT false,
   if_not_exists boolean DEFAULT false,
   OUT layout text, OUT created boolean
 ) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $declare$
@@ -195,9 +196,9 @@ BEGIN
   END IF;
 
   INSERT INTO rowseal.declarations (relation, tag, versions, owner, public_key, identity, fingerprint, fingerprint_prefix,
-      certificates, unsigned, timestamp_column, deleted_column, signature_column, parent_column, version_columns)
+      certificates, unsigned, feed, timestamp_column, deleted_column, signature_column, parent_column, version_columns)
     SELECT d.relation, d.tag, d.versions, d.owner, d.public_key, d.identity, d.fingerprint, d.fingerprint_prefix,
-      d.certificates, d.unsigned, d.timestamp_column, d.deleted_column, d.signature_column, d.parent_column, d.version_columns;
+      d.certificates, d.unsigned, feed, d.timestamp_column, d.deleted_column, d.signature_column, d.parent_column, d.version_columns;
   SELECT * INTO STRICT d FROM rowseal.declarations x WHERE x.relation = declare.relation;
 
   SELECT * INTO bad FROM rowseal.verify(relation) LIMIT 1;
@@ -212,6 +213,7 @@ BEGIN
       coalesce(tips, pg_catalog.left(name_, 58) || '_tips')));
   END IF;
   layout := d.layout; versions := d.versions; created := true;
+  PERFORM rowseal._retry(NULL, d.tag);  -- what came before it was declared
 END
 $declare$;
 COMMENT ON FUNCTION rowseal.declare IS
@@ -220,7 +222,7 @@ owner: column of the primary key that names the owner, or several as '{a,b}'; pu
 column; identity: the identity table of its owners; fingerprint: sha256, sha512, sha3-512 or blake2b-256, the owner must be
 this hash of the key (bytea, or fingerprint_prefix || hex); certificates: {"column": "column it certifies"}; versions: table
 for superseded rows, created when missing; version_columns: {"main column": "versions column"} where names differ; tag: name in
-the signed bytes; unsigned: columns for local bookkeeping; *_column: other column names; tips: name of the view of current rows (one
+the signed bytes; unsigned: columns for local bookkeeping; feed: accepted versions enter rowseal.feed; *_column: other column names; tips: name of the view of current rows (one
 table layout). Errors: RS007 wrong declaration, RS008 not the owner, RS014 no provider; RS001-RS006 for an existing row.$$;
 
 CREATE FUNCTION rowseal.undeclare(relation regclass) RETURNS boolean LANGUAGE plpgsql

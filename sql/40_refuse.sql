@@ -24,22 +24,61 @@ SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION rowseal._subscription() IS 'The subscription whose worker this backend is, else NULL';
 
--- SECURITY DEFINER, owner rowseal_internal: rows are refused with the rights of whoever brought them, and only
--- administrators may read what others were refused.
-CREATE FUNCTION rowseal._quarantine(tag text, verdict text, format text, row_ jsonb) RETURNS void
+CREATE FUNCTION rowseal._owner_text(fields text[], envelope jsonb) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE WHEN pg_catalog.cardinality(fields) = 1 THEN envelope -> 'row' ->> fields[1]
+              ELSE (SELECT pg_catalog.jsonb_agg(envelope -> 'row' -> f ORDER BY n)::text FROM pg_catalog.unnest(fields) WITH ORDINALITY x(f, n)) END
+$$;
+COMMENT ON FUNCTION rowseal._owner_text(text[], jsonb) IS 'The owner of an envelope: its canonical value, or a JSON array of several';
+
+-- SECURITY DEFINER, owner rowseal_internal: rows are refused with the rights of whoever brought them, and nobody else
+-- may write the quarantine, or see of it what is not his.
+CREATE FUNCTION rowseal._quarantine(tag text, verdict text, format text, row_ jsonb, waits_for text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  entry record;
+  most rowseal.quarantine_limits;
+  source text := rowseal._subscription();
+  surplus record;
 BEGIN
-  INSERT INTO rowseal.quarantine AS q (tag, sqlstate, reason, curable, role, subscription, application_name, format, row, bytes, hash)
+  INSERT INTO rowseal.quarantine AS q (tag, sqlstate, reason, curable, waits_for, role, subscription, application_name, format, row, bytes, hash)
     VALUES (tag, pg_catalog.left(verdict, 5), pg_catalog.substr(verdict, 7),
-            pg_catalog.left(verdict, 5) IN ('RS002', 'RS007', 'RS014', 'RS015'),
-            session_user, rowseal._subscription(), pg_catalog.current_setting('application_name'), format, row_,
+            pg_catalog.left(verdict, 5) IN ('RS002', 'RS007', 'RS014', 'RS015'), waits_for,
+            session_user, source, pg_catalog.current_setting('application_name'), format, row_,
             pg_catalog.octet_length(row_::text),
             pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.jsonb_build_array(tag, row_)::text, 'UTF8')))
     ON CONFLICT (hash) DO UPDATE SET attempts = q.attempts + 1, last_seen = pg_catalog.clock_timestamp(),
-      sqlstate = EXCLUDED.sqlstate, reason = EXCLUDED.reason, curable = EXCLUDED.curable;
+      sqlstate = EXCLUDED.sqlstate, reason = EXCLUDED.reason, curable = EXCLUDED.curable, waits_for = EXCLUDED.waits_for
+    RETURNING q.id, q.bytes, q.attempts INTO entry;
+  -- counting costs, so only now and then: the bounds may be passed by a hundredth
+  SELECT * INTO most FROM rowseal.quarantine_limits;
+  IF entry.attempts > 1 OR (entry.id % greatest(1, most.rows / 100) <> 0 AND entry.bytes < most.bytes / 100) THEN
+    RETURN;
+  END IF;
+  WITH kept AS (
+    SELECT q.id, pg_catalog.row_number() OVER w AS n, pg_catalog.sum(q.bytes) OVER w AS total
+      FROM rowseal.quarantine q WHERE q.role = session_user AND q.subscription IS NOT DISTINCT FROM source
+    WINDOW w AS (ORDER BY q.curable DESC, q.id DESC)
+  ), gone AS (
+    DELETE FROM rowseal.quarantine q USING kept k WHERE q.id = k.id AND (k.n > most.rows OR k.total > most.bytes) RETURNING q.bytes
+  ) SELECT count(*) AS rows, pg_catalog.sum(bytes) AS bytes INTO surplus FROM gone;
+  IF surplus.rows > 0 THEN
+    INSERT INTO rowseal.quarantine_dropped AS x (role, subscription, rows, bytes, last)
+      VALUES (session_user, coalesce(source, ''), surplus.rows, surplus.bytes, pg_catalog.clock_timestamp())
+      ON CONFLICT (role, subscription) DO UPDATE SET rows = x.rows + EXCLUDED.rows, bytes = x.bytes + EXCLUDED.bytes, last = EXCLUDED.last;
+  END IF;
 END
 $$;
-COMMENT ON FUNCTION rowseal._quarantine(text, text, text, jsonb) IS 'Keeps a refused row with reason and source';
+COMMENT ON FUNCTION rowseal._quarantine(text, text, text, jsonb, text) IS
+  'Keeps a refused row with reason and source; when its source has too many, the oldest incurable ones go first, and are counted';
+
+CREATE FUNCTION rowseal._waits_for(d rowseal.declarations, verdict text, envelope jsonb) RETURNS text LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT i.tag || ' ' || rowseal._owner_text(ARRAY(SELECT pg_catalog.jsonb_array_elements_text(d.spec -> 'owner')), envelope)
+    FROM rowseal.declarations i WHERE i.relation = d.identity AND pg_catalog.left(verdict, 5) = 'RS002'
+$$;
+COMMENT ON FUNCTION rowseal._waits_for(rowseal.declarations, text, jsonb) IS 'Which owner a row waits for';
 
 CREATE FUNCTION rowseal._envelope(payload text, signature bytea) RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -53,18 +92,20 @@ CREATE FUNCTION rowseal._refuse(relation regclass, main regclass, verdict text, 
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
 SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 AS $$
 DECLARE
-  tag text;
+  d rowseal.declarations;
+  envelope jsonb;
 BEGIN
   IF pg_catalog.current_setting('rowseal.mode', true) = 'apply' THEN
     PERFORM pg_catalog.set_config('rowseal.outcome', verdict, true);
     RETURN;
   END IF;
   IF pg_catalog.current_setting('session_replication_role') = 'replica' THEN
-    SELECT d.tag INTO tag FROM rowseal.declarations d WHERE d.relation = main;
+    SELECT * INTO d FROM rowseal.declarations x WHERE x.relation = main;
     IF signature IS NULL OR pg_catalog.left(payload, 1) <> '{' THEN
-      PERFORM rowseal._quarantine(tag, verdict, 'raw', pg_catalog.to_jsonb(raw));
+      PERFORM rowseal._quarantine(d.tag, verdict, 'raw', pg_catalog.to_jsonb(raw));
     ELSE
-      PERFORM rowseal._quarantine(tag, verdict, 'canonical', rowseal._envelope(payload, signature));
+      envelope := rowseal._envelope(payload, signature);
+      PERFORM rowseal._quarantine(d.tag, verdict, 'canonical', envelope, rowseal._waits_for(d, verdict, envelope));
     END IF;
     RETURN;
   END IF;

@@ -65,7 +65,8 @@ BEGIN
       verdict := rowseal._explained(d, verdict, element, format);
       outcome := CASE WHEN pg_catalog.left(verdict, 5) IN ('RS002', 'RS014', 'RS015') THEN 'deferred' ELSE 'rejected' END;
       reason := pg_catalog.regexp_replace(verdict, '^(.....) ', '\1: ');
-      PERFORM rowseal._quarantine(d.tag, verdict, format, element);
+      PERFORM rowseal._quarantine(d.tag, verdict, format, element, rowseal._waits_for(d, verdict,
+        CASE WHEN outcome <> 'deferred' OR format = 'canonical' THEN element ELSE rowseal.payload(relation, element)::jsonb END));
     END IF;
     RETURN NEXT;
   END LOOP;
@@ -100,3 +101,53 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._explained(rowseal.declarations, text, jsonb, text) IS 'A more telling refusal where the envelope shows why';
+
+-- Tries quarantined rows again, as far as the caller sees them (row security), with the caller's rights.
+CREATE FUNCTION rowseal._retry(waits_for text, tag text DEFAULT NULL, ids bigint[] DEFAULT NULL)
+RETURNS TABLE (id bigint, outcome text, reason text) LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  waiting record;
+  outer_outcome text := pg_catalog.current_setting('rowseal.outcome', true);
+BEGIN
+  FOR waiting IN
+    SELECT d.relation, q.format, pg_catalog.array_agg(q.id ORDER BY q.id) AS ids, pg_catalog.jsonb_agg(q.row ORDER BY q.id) AS rows
+      FROM rowseal.quarantine q JOIN rowseal.declarations d ON d.tag = q.tag
+     WHERE CASE WHEN ids IS NOT NULL THEN q.id = ANY (ids)
+                ELSE q.curable AND (waits_for IS NULL OR q.waits_for = waits_for) AND (tag IS NULL OR q.tag = tag) END
+       AND q.format <> 'raw'
+     -- owners before what they own, in batches
+     GROUP BY d.relation, d.identity IS NULL, q.format, q.id / 1000
+     ORDER BY d.identity IS NULL DESC, pg_catalog.min(q.id)
+  LOOP
+    FOR id, outcome, reason IN
+      SELECT waiting.ids[a.ordinal], a.outcome, a.reason FROM rowseal.apply(waiting.relation, waiting.rows, waiting.format) a
+    LOOP
+      IF outcome NOT IN ('deferred', 'rejected') THEN
+        DELETE FROM rowseal.quarantine q WHERE q.id = id;
+      END IF;
+      RETURN NEXT;
+    END LOOP;
+  END LOOP;
+  PERFORM pg_catalog.set_config('rowseal.outcome', coalesce(outer_outcome, ''), true);
+END
+$$;
+COMMENT ON FUNCTION rowseal._retry(text, text, bigint[]) IS 'Applies quarantined rows again: those that wait for an owner, those of a tag, or those with given ids';
+
+CREATE FUNCTION rowseal.retry(ids bigint[] DEFAULT NULL) RETURNS TABLE (id bigint, outcome text, reason text) LANGUAGE sql
+SET search_path = pg_catalog, pg_temp AS $$ SELECT * FROM rowseal._retry(NULL, NULL, ids) $$;
+COMMENT ON FUNCTION rowseal.retry(bigint[]) IS
+  'Applies quarantined rows again, all curable ones or those with these ids; what is accepted leaves the quarantine. Administrators see all rows, others those of tables that they may write';
+
+CREATE FUNCTION rowseal.discard(ids bigint[]) RETURNS bigint LANGUAGE sql
+SET search_path = pg_catalog, pg_temp AS $$
+  WITH gone AS (DELETE FROM rowseal.quarantine q WHERE q.id = ANY (ids) RETURNING 1) SELECT count(*) FROM gone
+$$;
+COMMENT ON FUNCTION rowseal.discard(bigint[]) IS 'Drops quarantined rows for good; for administrators and the table''s owner. Returns how many';
+
+CREATE FUNCTION rowseal.export_quarantine(ids bigint[] DEFAULT NULL) RETURNS TABLE (tag text, format text, "row" jsonb) LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT q.tag, q.format, q."row" FROM rowseal.quarantine q WHERE ids IS NULL OR q.id = ANY (ids) ORDER BY q.id
+$$;
+COMMENT ON FUNCTION rowseal.export_quarantine(bigint[]) IS 'Quarantined rows as they came, all or those with these ids; the same rows can be given to rowseal.apply elsewhere';

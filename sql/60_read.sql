@@ -59,20 +59,55 @@ $$;
 COMMENT ON FUNCTION rowseal.verify(regclass) IS
   'Checks every stored row and version again: signature, form, fingerprint, certificates, order. Returns what is wrong; nothing when all is well';
 
-CREATE FUNCTION rowseal.digest(relation regclass) RETURNS bytea LANGUAGE plpgsql STABLE
+CREATE FUNCTION rowseal._hashes(relation regclass, owner jsonb) RETURNS text LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT 'SELECT DISTINCT key, hash FROM (' ||
+         ((rowseal._declaration(relation)).queries ->> CASE WHEN owner IS NULL THEN 'digest' ELSE 'digest_owner' END) || ') x'
+$$;
+COMMENT ON FUNCTION rowseal._hashes(regclass, jsonb) IS 'A query of (key, hash of signed bytes and signature) for all versions, or for those of one owner ($1)';
+
+CREATE FUNCTION rowseal.digest(relation regclass, owner jsonb DEFAULT NULL) RETURNS bytea LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
   result bytea;
 BEGIN
-  EXECUTE pg_catalog.format(
-    'SELECT pg_catalog.sha256(coalesce(pg_catalog.string_agg(hash, '''' ORDER BY hash), '''')) FROM (SELECT DISTINCT hash FROM (%s) x) y',
-    (rowseal._declaration(relation)).queries ->> 'digest') INTO result;
+  EXECUTE pg_catalog.format('SELECT pg_catalog.sha256(coalesce(pg_catalog.string_agg(hash,  ORDER BY hash), )) FROM (%s) y',
+    rowseal._hashes(relation, owner)) INTO result USING owner;
   RETURN result;
 END
 $$;
-COMMENT ON FUNCTION rowseal.digest(regclass) IS
-  'A digest of all versions of a table (32 bytes): equal on two servers if and only if they hold the same signed rows, wherever and in whatever order they are stored';
+COMMENT ON FUNCTION rowseal.digest(regclass, jsonb) IS
+  'A digest of all versions of a table, or of one owner''s ({"user_hash": …}) (32 bytes): equal on two servers if and only if they hold the same signed rows, wherever and in whatever order they are stored';
+
+CREATE FUNCTION rowseal.digests(relation regclass, buckets integer DEFAULT 256, owner jsonb DEFAULT NULL)
+RETURNS TABLE (bucket integer, rows bigint, digest bytea) LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+  IF buckets NOT BETWEEN 1 AND 65536 THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = pg_catalog.format('%s buckets: 1 to 65536 are possible', buckets);
+  END IF;
+  RETURN QUERY EXECUTE pg_catalog.format($q$
+    SELECT b, count(*), pg_catalog.sha256(pg_catalog.string_agg(hash, '' ORDER BY hash)) FROM (
+      SELECT (pg_catalog.get_byte(k, 0) * 256 + pg_catalog.get_byte(k, 1)) * $2 / 65536 AS b, hash
+        FROM (SELECT pg_catalog.sha256(pg_catalog.convert_to(key::text, 'UTF8')) AS k, hash FROM (%s) y) z) w
+     GROUP BY b ORDER BY b $q$, rowseal._hashes(relation, owner)) USING owner, buckets;
+END
+$$;
+COMMENT ON FUNCTION rowseal.digests(regclass, integer, jsonb) IS
+  'Digests of a table in buckets by key, so that two servers find where they differ; buckets without rows are left out';
+
+CREATE FUNCTION rowseal.export(relation regclass, owner jsonb DEFAULT NULL) RETURNS SETOF jsonb LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+  RETURN QUERY EXECUTE (rowseal._declaration(relation)).queries ->> CASE WHEN owner IS NULL THEN 'envelopes' ELSE 'envelopes_owner' END
+    USING owner;
+END
+$$;
+COMMENT ON FUNCTION rowseal.export(regclass, jsonb) IS
+  'All versions of a table, or of one owner ({"user_hash": …}), as envelopes. Give them to rowseal.apply on any server';
 
 CREATE FUNCTION rowseal.history(relation regclass, key jsonb)
 RETURNS TABLE (depth integer, sign bytea, parent bytea, owner_timestamp bigint, deleted boolean, tip boolean, gap boolean, "row" jsonb)

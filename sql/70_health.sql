@@ -15,8 +15,8 @@ BEGIN
     'not preloaded, so every ALTER TABLE fails here: ALTER DATABASE %I SET pgsodium.enable_event_trigger = ''on''', pg_catalog.current_database()) END;
   RETURN NEXT;
   "check" := 'event triggers';
-  SELECT count(*) FILTER (WHERE e.evtenabled = 'A') = 2, count(*) FILTER (WHERE e.evtenabled = 'A') || ' of 2 enabled always' INTO ok, detail
-    FROM pg_catalog.pg_event_trigger e WHERE e.evtname IN ('rowseal_ddl', 'rowseal_drop');
+  SELECT count(*) FILTER (WHERE e.evtenabled = 'A') = 3, count(*) FILTER (WHERE e.evtenabled = 'A') || ' of 3 enabled always' INTO ok, detail
+    FROM pg_catalog.pg_event_trigger e WHERE e.evtname IN ('rowseal_ddl', 'rowseal_ddl_retry', 'rowseal_drop');
   RETURN NEXT;
 
   FOR d IN SELECT * FROM rowseal.declarations ORDER BY 1 LOOP
@@ -32,17 +32,21 @@ BEGIN
     SELECT pg_catalog.string_agg(pg_catalog.format('%s on %s is %s', n.name, n.rel, CASE
              WHEN g.tgname IS NULL THEN 'missing' WHEN g.tgenabled <> 'A' THEN 'not ENABLE ALWAYS' ELSE 'not the one installed' END), '; ')
       INTO detail
-      FROM (SELECT t.relid AS rel, x.name, x.type, CASE x.name WHEN 'zzz_rowseal_guard' THEN '_guard_' || d.id ELSE '_keep' END AS function
+      FROM (SELECT t.relid AS rel, x.name, x.type, x.function
               FROM (SELECT d.relation UNION SELECT p.relid FROM pg_catalog.pg_partition_tree(d.relation) p) t(relid),
-                   (VALUES ('zzz_rowseal_guard', 23), ('zzz_rowseal_keep', 11), ('zzz_rowseal_keep_all', 34)) x(name, type)
+                   (VALUES ('zzz_rowseal_guard', 23, '_guard_' || d.id, true), ('zzz_rowseal_keep', 11, '_keep', true),
+                           ('zzz_rowseal_keep_all', 34, '_keep', true), ('zzz_rowseal_feed', 21, '_feed_' || d.id, d.feed),
+                           ('zzz_rowseal_cure', 5, '_cure_' || d.id, d.public_key IS NOT NULL)) x(name, type, function, wanted)
+             WHERE x.wanted
             UNION ALL
             SELECT d.versions, x.name, x.type, x.function
-              FROM (VALUES ('zzz_rowseal_guard', 23, '_guard_versions_' || d.id), ('zzz_rowseal_keep', 11, '_keep'),
-                           ('zzz_rowseal_keep_all', 34, '_keep')) x(name, type, function)
-             WHERE d.versions IS NOT NULL) n
+              FROM (VALUES ('zzz_rowseal_guard', 23, '_guard_versions_' || d.id, true), ('zzz_rowseal_keep', 11, '_keep', true),
+                           ('zzz_rowseal_keep_all', 34, '_keep', true),
+                           ('zzz_rowseal_feed', 5, '_feed_versions_' || d.id, d.feed)) x(name, type, function, wanted)
+             WHERE d.versions IS NOT NULL AND x.wanted) n
       LEFT JOIN (pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc f ON f.oid = g.tgfoid)
              ON g.tgrelid = n.rel AND g.tgname = n.name
-     WHERE g.tgname IS NULL OR g.tgenabled <> 'A' OR g.tgtype <> n.type OR g.tgqual IS NOT NULL OR g.tgattr::text <> ''
+     WHERE g.tgname IS NULL OR g.tgenabled <> 'A' OR g.tgtype <> n.type OR (g.tgqual IS NOT NULL AND n.function NOT LIKE '_feed_versions%') OR g.tgattr::text <> ''
         OR f.pronamespace <> 'rowseal'::pg_catalog.regnamespace OR f.proname <> n.function;
     ok := detail IS NULL; detail := coalesce(detail, 'all there, ENABLE ALWAYS');
     RETURN NEXT;
@@ -60,10 +64,12 @@ BEGIN
 
     "check" := 'functions';
     SELECT pg_catalog.string_agg(f.name, ', ') INTO detail
-      FROM pg_catalog.unnest(ARRAY['seal', 'payload', 'guard', 'apply'] || CASE WHEN d.versions IS NOT NULL THEN ARRAY['guard_versions'] ELSE '{}' END) n(name),
+      FROM pg_catalog.unnest(ARRAY['seal', 'payload', 'guard', 'apply'] || CASE WHEN d.versions IS NOT NULL THEN ARRAY['guard_versions'] ELSE '{}' END
+        || CASE WHEN d.public_key IS NOT NULL THEN ARRAY['cure'] ELSE '{}' END || CASE WHEN d.feed THEN ARRAY['feed'] ELSE '{}' END
+        || CASE WHEN d.feed AND d.versions IS NOT NULL THEN ARRAY['feed_versions', 'is_tip'] ELSE '{}' END) n(name),
            LATERAL (SELECT pg_catalog.format('_%s_%s', n.name, d.id) AS name) f
      WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_proc p, pg_catalog.jsonb_array_elements_text(planned -> 'functions') s
-                        WHERE p.pronamespace = 'rowseal'::pg_catalog.regnamespace AND p.proname = f.name AND NOT p.prosecdef
+                        WHERE p.pronamespace = 'rowseal'::pg_catalog.regnamespace AND p.proname = f.name AND p.prosecdef = (n.name LIKE 'feed%')
                           AND pg_catalog.starts_with(s, 'CREATE OR REPLACE FUNCTION rowseal.' || f.name || '(')
                           AND pg_catalog.strpos(s, p.prosrc) > 0);
     ok := detail IS NULL; detail := coalesce('missing or altered: ' || detail, 'as generated');

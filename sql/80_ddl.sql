@@ -137,9 +137,30 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._on_drop() IS 'Forgets the declaration of a dropped table';
 
+-- Not SECURITY DEFINER: rows that waited for a column are let in with the rights of who added it.
+CREATE FUNCTION rowseal._on_ddl_retry() RETURNS event_trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  waiting text;
+BEGIN
+  FOR waiting IN
+    SELECT DISTINCT d.tag FROM pg_catalog.pg_event_trigger_ddl_commands() x
+      JOIN rowseal.declarations d ON x.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND x.objid IN (d.relation, d.versions)
+     WHERE EXISTS (SELECT FROM rowseal.quarantine q WHERE q.curable AND q.tag = d.tag AND q.sqlstate = 'RS015')
+  LOOP
+    PERFORM rowseal._retry(NULL, waiting);
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION rowseal._on_ddl_retry() IS 'Tries rows again that waited for a column';
+
 CREATE EVENT TRIGGER rowseal_ddl ON ddl_command_end EXECUTE FUNCTION rowseal._on_ddl();
 ALTER EVENT TRIGGER rowseal_ddl ENABLE ALWAYS;
 CREATE EVENT TRIGGER rowseal_drop ON sql_drop EXECUTE FUNCTION rowseal._on_drop();
 ALTER EVENT TRIGGER rowseal_drop ENABLE ALWAYS;
+-- fires after rowseal_ddl: event triggers of one event go by their names
+CREATE EVENT TRIGGER rowseal_ddl_retry ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION rowseal._on_ddl_retry();
+ALTER EVENT TRIGGER rowseal_ddl_retry ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER rowseal_ddl_retry IS 'Tries rows again that waited for a column';
 COMMENT ON EVENT TRIGGER rowseal_ddl IS 'Keeps generated functions in step with declared tables';
 COMMENT ON EVENT TRIGGER rowseal_drop IS 'Forgets the declaration of a dropped table';

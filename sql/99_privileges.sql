@@ -1,7 +1,8 @@
 -- Last: who may do what.
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA rowseal FROM PUBLIC;
 GRANT SELECT, INSERT, DELETE ON rowseal.declarations TO PUBLIC;
-ALTER FUNCTION rowseal._quarantine(text, text, text, jsonb) OWNER TO rowseal_internal;
+ALTER FUNCTION rowseal._quarantine(text, text, text, jsonb, text) OWNER TO rowseal_internal;
+ALTER FUNCTION rowseal.prune_feed(interval) OWNER TO rowseal_internal;
 
 DO $$
 DECLARE
@@ -11,10 +12,11 @@ BEGIN
   FOR f IN SELECT p.oid::pg_catalog.regprocedure AS signature FROM pg_catalog.pg_proc p
             WHERE p.pronamespace = 'rowseal'::pg_catalog.regnamespace
               AND p.prorettype NOT IN ('trigger'::pg_catalog.regtype, 'event_trigger'::pg_catalog.regtype)
-              AND p.proname <> '_refresh'
+              AND p.proname NOT IN ('_refresh', 'prune_feed')
   LOOP
     EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', f.signature);
   END LOOP;
+  GRANT EXECUTE ON FUNCTION rowseal.prune_feed(interval) TO rowseal_admin;
   IF rowseal._provider() IS NULL THEN
     RAISE WARNING USING MESSAGE = 'rowseal: no provider of signatures yet', HINT = rowseal._hint('RS014');
   END IF;

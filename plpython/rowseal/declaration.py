@@ -21,6 +21,8 @@ Json = dict[str, Any]
 
 GUARD = "zzz_rowseal_guard"  # BEFORE triggers fire in the order of their names (CREATE TRIGGER, PostgreSQL manual)
 KEEP = "zzz_rowseal_keep"
+FEED = "zzz_rowseal_feed"
+CURE = "zzz_rowseal_cure"
 MAX_FIELDS = 95  # a PostgreSQL function takes 100 arguments
 PINNED = {  # what the text form of a value depends on
     "datestyle": "ISO, YMD",
@@ -608,7 +610,7 @@ END"""
         sign = ident(self._map(True)[self.sign])
         body = f"""
 DECLARE
-  old record;
+  stored record;
   tip record;
   known boolean;
   public_key bytea;
@@ -618,10 +620,10 @@ BEGIN
   IF TG_OP = 'UPDATE' THEN{self._unsigned_update(True)}
     {self._refuse("'RS009 history is append-only'", True)}
   END IF;{self._complete(True)}
-  SELECT * INTO old FROM {self.versions} v WHERE v.{sign} = NEW.{sign};
+  SELECT * INTO stored FROM {self.versions} v WHERE v.{sign} = NEW.{sign};
   known := FOUND;
   IF known THEN
-    IF {self.same("old", "NEW", True, True)} THEN
+    IF {self.same("stored", "NEW", True, True)} THEN
       {self._report("'duplicate'")}
       RETURN NULL;
     END IF;
@@ -723,7 +725,8 @@ END"""
 
     # -- queries; they run with the rights of who asks
     def queries(self) -> dict[str, str]:
-        """Texts for payload ($1: row jsonb), verify ($1: oid[] of partitions), digest and versions ($1: key jsonb)."""
+        """Texts for payload ($1: row jsonb), verify ($1: oid[] of partitions), versions ($1: key jsonb), digest and envelopes
+        (their _owner forms: $1 owner jsonb)."""
         definitions, values = self._decoded(self.signed, "canonical")
         columns = ", ".join(f"{values[c]} AS {ident(c)}" for c in self.signed)
         payload = f"SELECT {self.payload('r')} FROM (SELECT {columns} FROM pg_catalog.jsonb_to_record($1) x({definitions})) r"
@@ -732,7 +735,10 @@ END"""
         columns = ", ".join(f"{values[k]} AS {ident(k)}" for k in self.d["key"])
         given = f"(SELECT {columns} FROM pg_catalog.jsonb_to_record($1) x({definitions})) g"
         parts = [("t", self.main, False)] + ([("v", self.versions, True)] if self.versions else [])
-        versions, verify, digest = [], [], []
+        definitions, owners = self._decoded(self.d["owner"], "canonical")
+        columns = ", ".join(f"{owners[k]} AS {ident(k)}" for k in self.d["owner"])
+        only_owner = f"(SELECT {columns} FROM pg_catalog.jsonb_to_record($1) x({definitions})) g"
+        versions, verify, digest, envelopes = [], [], [], []
         for alias, table, archived in parts:
             m = self._map(archived)
             sign = self.bytes(f"{alias}.{ident(m[self.sign])}", self.sign)
@@ -746,9 +752,13 @@ END"""
             verdict = self.seal(alias, archived) if not archived else self._archived_seal()
             only = "" if archived else " WHERE $1 IS NULL OR t.tableoid = ANY ($1)"
             verify.append(f"SELECT {key} AS key, {sign} AS sign, {verdict} AS problem FROM {table} {alias}{only}")
-            digest.append(
-                f"SELECT pg_catalog.sha256(pg_catalog.convert_to({self.payload(alias, archived)}, 'UTF8') || {sign}) AS hash FROM {table} {alias}"
-            )
+            of_owner = " AND ".join(f"{alias}.{ident(m[o])} {self.key_ops[o]} g.{ident(o)}" for o in self.d["owner"])
+            for every, one in (("", ""), (f", {only_owner}", f" WHERE {of_owner}")):
+                digest.append(
+                    f"SELECT {key} AS key, pg_catalog.sha256(pg_catalog.convert_to({self.payload(alias, archived)}, 'UTF8') || {sign}) AS hash"
+                    f" FROM {table} {alias}{every}{one}"
+                )
+                envelopes.append(f"SELECT rowseal._envelope({self.payload(alias, archived)}, {sign}) AS envelope FROM {table} {alias}{every}{one}")
         if self.versions:
             verify.append(
                 f"SELECT {self.key_json('v', True)}, {self.bytes('v.' + ident(self._map(True)[self.sign]), self.sign)},\n"
@@ -763,7 +773,10 @@ END"""
             "payload": payload,
             "versions": union.join(versions),
             "verify": union.join(verify),
-            "digest": union.join(digest),
+            "digest": union.join(digest[0::2]),
+            "digest_owner": union.join(digest[1::2]),
+            "envelopes": union.join(envelopes[0::2]),
+            "envelopes_owner": union.join(envelopes[1::2]),
         }
 
     def tips(self, name: str) -> str:
@@ -775,29 +788,100 @@ END"""
             f" ORDER BY {key}, t.{ident(self.ts)} DESC, t.{ident(self.deleted)} DESC, {sign} DESC"
         )
 
+    def _envelope(self, versions: bool = False) -> str:
+        signature = self.bytes(f"NEW.{ident(self._map(versions)[self.sign])}", self.sign)
+        return f"rowseal._envelope({self.payload('NEW', versions)}, {signature})"
+
+    def feed(self) -> list[str]:
+        """What appends accepted versions to the feed: an AFTER trigger sees the row as it is stored.
+
+        SECURITY DEFINER, owner rowseal_internal: whoever may write the table adds to the feed, and in no other way.
+        """
+        out = []
+        for versions in [False, True] if self.versions else [False]:
+            m = self._map(versions)
+            body = f"""
+DECLARE
+  envelope jsonb;
+BEGIN
+  IF TG_OP = 'UPDATE' THEN
+    IF NEW.{ident(m[self.sign])} = OLD.{ident(m[self.sign])} THEN
+      RETURN NULL;
+    END IF;
+  END IF;
+  envelope := {self._envelope(versions)};
+  INSERT INTO rowseal.feed (tag, owner, envelope, role, subscription)
+    VALUES ({literal(self.d["tag"])}, rowseal._owner_text({self._owner_fields()}, envelope), envelope, session_user, rowseal._subscription());
+  RETURN NULL;
+END"""
+            name = f"_feed_versions_{self.id}" if versions else f"_feed_{self.id}"
+            out.append(self._function(name, "", "trigger", "LANGUAGE plpgsql SECURITY DEFINER", body))
+            out.append(f"ALTER FUNCTION rowseal.{name}() OWNER TO rowseal_internal")
+        if self.versions:
+            # archiving a tip says nothing new; a version that came late enters the feed
+            types = ", ".join(f"k{i} {self.column[k]['base']}" for i, k in enumerate(self.d["key"]))
+            where = " AND ".join(f"t.{ident(k)} {self.key_ops[k]} k{i}" for i, k in enumerate(self.d["key"]))
+            body = f"""
+BEGIN
+  RETURN EXISTS (SELECT FROM {self.main} t WHERE {where} AND t.{ident(self.sign)} = signature);
+END"""
+            args = f"{types}, signature {self.column[self.sign]['base']}"
+            out.append(f"DROP FUNCTION IF EXISTS rowseal._is_tip_{self.id} CASCADE")
+            out.append(self._function(f"_is_tip_{self.id}", args, "boolean", "LANGUAGE plpgsql STABLE", body))
+        return out
+
+    def _owner_fields(self) -> str:
+        return "ARRAY[" + ", ".join(literal(f) for f in self.d["spec"]["owner"]) + "]"
+
+    def cure(self) -> str:
+        """On an identity table: rows that waited for this owner are tried again, with the rights of who brought the owner."""
+        body = f"""
+BEGIN
+  PERFORM rowseal._retry({literal(self.d["tag"] + " ")} || rowseal._owner_text({self._owner_fields()}, {self._envelope()}));
+  RETURN NULL;
+END"""
+        return self._function(f"_cure_{self.id}", "", "trigger", "LANGUAGE plpgsql", body)
+
     def triggers(self) -> list[str]:
         out = []
-        for table, function in ((self.main, "_guard"), (self.versions, "_guard_versions")):
-            if table is None:
-                continue
-            for name, when, call in (
-                (GUARD, "BEFORE INSERT OR UPDATE", f"{function}_{self.id}()"),
-                (KEEP, "BEFORE DELETE", "_keep()"),
-            ):
-                out.append(f"CREATE OR REPLACE TRIGGER {name} {when} ON {table} FOR EACH ROW EXECUTE FUNCTION rowseal.{call}")
-                out.append(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}")
-            for part in [table, *(self.facts["partitions"] if table == self.main else [])]:
-                out.append(f"CREATE OR REPLACE TRIGGER {KEEP}_all BEFORE TRUNCATE ON {part} EXECUTE FUNCTION rowseal._keep()")
-                out.append(f"ALTER TABLE {part} ENABLE ALWAYS TRIGGER {KEEP}_all")
+
+        def always(name: str, when: str, table: str, function: str) -> None:
+            out.append(f"CREATE OR REPLACE TRIGGER {name} {when.format(table)} EXECUTE FUNCTION rowseal.{function}")
+            out.append(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}")
+
+        always(GUARD, "BEFORE INSERT OR UPDATE ON {} FOR EACH ROW", self.main, f"_guard_{self.id}()")
+        always(KEEP, "BEFORE DELETE ON {} FOR EACH ROW", self.main, "_keep()")
+        for table in [self.main, *self.facts["partitions"]]:
+            always(f"{KEEP}_all", "BEFORE TRUNCATE ON {}", table, "_keep()")
+        if self.d["feed"]:
+            always(FEED, "AFTER INSERT OR UPDATE ON {} FOR EACH ROW", self.main, f"_feed_{self.id}()")
+        if self.d["public_key"] is not None:
+            always(CURE, "AFTER INSERT ON {} FOR EACH ROW", self.main, f"_cure_{self.id}()")
+        if self.versions:
+            always(GUARD, "BEFORE INSERT OR UPDATE ON {} FOR EACH ROW", self.versions, f"_guard_versions_{self.id}()")
+            always(KEEP, "BEFORE DELETE ON {} FOR EACH ROW", self.versions, "_keep()")
+            always(f"{KEEP}_all", "BEFORE TRUNCATE ON {}", self.versions, "_keep()")
+            if self.d["feed"]:
+                late = f"(NOT rowseal._is_tip_{self.id}({self.refs('NEW', [*self.d['key'], self.sign], True)}))"
+                always(FEED, "AFTER INSERT ON {} FOR EACH ROW WHEN " + late.replace("{", "{{").replace("}", "}}"), self.versions, f"_feed_versions_{self.id}()")
         return out
 
     def install(self) -> list[str]:
         guard = self.guard_one_table() if self.d["layout"] == "one table" else self.guard()
         out = [*self.python_functions(), guard, self.apply()]
-        triggers = [f"_guard_{self.id}"]
+        private, public = [f"_guard_{self.id}"], [f"_{name}_{self.id}" for name in ("seal", "payload", "apply")]
         if self.versions:
             out.append(self.guard_versions())
-            triggers.append(f"_guard_versions_{self.id}")
-        out += [f"REVOKE ALL ON FUNCTION rowseal.{name} FROM PUBLIC" for name in triggers]
-        out += [f"GRANT EXECUTE ON FUNCTION rowseal._{name}_{self.id} TO PUBLIC" for name in ("seal", "payload", "apply")]
+            private.append(f"_guard_versions_{self.id}")
+        if self.d["public_key"] is not None:
+            out.append(self.cure())
+            private.append(f"_cure_{self.id}")
+        if self.d["feed"]:
+            out += self.feed()
+            private.append(f"_feed_{self.id}")
+            if self.versions:
+                private.append(f"_feed_versions_{self.id}")
+                public.append(f"_is_tip_{self.id}")
+        out += [f"REVOKE ALL ON FUNCTION rowseal.{name} FROM PUBLIC" for name in private]
+        out += [f"GRANT EXECUTE ON FUNCTION rowseal.{name} TO PUBLIC" for name in public]
         return out

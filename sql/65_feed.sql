@@ -1,0 +1,250 @@
+-- The feed: accepted versions in an append-only table, published insert-only, followed by servers or by a cursor.
+
+-- BEFORE INSERT, ENABLE ALWAYS.  What the tables' own triggers append passes; whatever else arrives, by subscription or by
+-- hand, is a claim: it goes through apply, whose result, if it was news, enters the feed by those triggers.
+CREATE FUNCTION rowseal._arrive() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  target regclass;
+BEGIN
+  IF current_user = 'rowseal_internal' THEN
+    RETURN NEW;
+  END IF;
+  SELECT d.relation INTO target FROM rowseal.declarations d WHERE d.tag = NEW.tag;
+  IF FOUND THEN
+    BEGIN
+      PERFORM rowseal.apply(target, NEW.envelope);
+    EXCEPTION
+      -- conflicts and exhausted resources pass: the worker comes back to this row
+      WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error OR internal_error THEN
+        RAISE;
+      WHEN OTHERS THEN  -- the table here is broken; the rows of other tables must not wait for it
+        PERFORM rowseal._quarantine(NEW.tag, SQLSTATE || ' ' || SQLERRM, 'canonical', NEW.envelope);
+    END;
+  ELSE
+    PERFORM rowseal._quarantine(NEW.tag, 'RS007 no table is declared with this tag', 'canonical', NEW.envelope);
+  END IF;
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION rowseal._arrive() IS 'Hands an envelope that arrives in the feed to rowseal.apply';
+CREATE TRIGGER arrive BEFORE INSERT ON rowseal.feed FOR EACH ROW EXECUTE FUNCTION rowseal._arrive();
+ALTER TABLE rowseal.feed ENABLE ALWAYS TRIGGER arrive;
+
+CREATE FUNCTION rowseal.changes(after text DEFAULT NULL, at_most integer DEFAULT 1000)
+RETURNS TABLE (cursor text, tag text, owner text, envelope jsonb, role text, subscription text, accepted timestamptz)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  state rowseal.feed_state;
+  from_xid xid8;
+  from_position bigint := 0;
+BEGIN
+  SELECT * INTO state FROM rowseal.feed_state;
+  IF changes.after IS NULL THEN
+    from_xid := state.pruned_xid; from_position := state.pruned_position;
+  ELSE
+    IF changes.after !~ '^[0-9a-f-]{36}:[0-9]{1,19}:[0-9]{1,18}$' THEN
+      RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = pg_catalog.format('%L is no cursor of rowseal.changes', changes.after);
+    END IF;
+    from_xid := pg_catalog.split_part(changes.after, ':', 2)::xid8;
+    from_position := pg_catalog.split_part(changes.after, ':', 3)::bigint;
+    IF pg_catalog.split_part(changes.after, ':', 1) <> state.id::text
+       OR (from_xid, from_position) < (state.pruned_xid, state.pruned_position) THEN
+      RAISE EXCEPTION USING ERRCODE = 'RS016', MESSAGE = 'the cursor is older than what the feed keeps, or of another server',
+        HINT = 'Take the tables'' state with rowseal.export, then follow the feed from its present end: rowseal.changes_end().';
+    END IF;
+  END IF;
+  -- Transactions commit in another order than they began.  Only what was written by transactions older than every open
+  -- one is shown: nothing can appear before it any more, so a cursor never skips a row.
+  RETURN QUERY
+    SELECT pg_catalog.format('%s:%s:%s', state.id, f.xid, f.position), f.tag, f.owner, f.envelope, f.role, f.subscription, f.accepted
+      FROM rowseal.feed f
+     WHERE (f.xid, f.position) > (from_xid, from_position)
+       AND f.xid < pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
+     ORDER BY f.xid, f.position LIMIT at_most;
+END
+$$;
+COMMENT ON FUNCTION rowseal.changes(text, integer) IS
+$$What was accepted after a cursor (NULL: from the beginning of what is kept), in an order in which nothing can appear later before it;
+at most so many rows. Give the last row's cursor the next time. A long transaction anywhere in the cluster holds back
+what came after it began. Errors: RS016 the cursor is older than what is kept. Needs SELECT on rowseal.feed (role rowseal_admin).$$;
+
+CREATE FUNCTION rowseal.changes_end() RETURNS text LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_catalog.format('%s:%s:0', s.id, pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())) FROM rowseal.feed_state s
+$$;
+COMMENT ON FUNCTION rowseal.changes_end() IS 'A cursor for rowseal.changes at the present end: take it first, then the tables'' state';
+
+-- SECURITY DEFINER, owner rowseal_internal: administrators prune the feed, nobody deletes from it by hand.
+CREATE FUNCTION rowseal.prune_feed(keep interval) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  gone bigint;
+  last record;
+BEGIN
+  -- up to the newest row that is old enough, so that what remains has no holes
+  SELECT f.xid, f.position INTO last FROM rowseal.feed f
+   WHERE f.accepted < pg_catalog.clock_timestamp() - keep AND f.xid < pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
+     AND NOT EXISTS (SELECT FROM rowseal.feed o WHERE (o.xid, o.position) < (f.xid, f.position) AND o.accepted >= pg_catalog.clock_timestamp() - keep)
+   ORDER BY f.xid DESC, f.position DESC LIMIT 1;
+  IF NOT FOUND THEN
+    RETURN 0;
+  END IF;
+  DELETE FROM rowseal.feed f WHERE (f.xid, f.position) <= (last.xid, last.position);
+  GET DIAGNOSTICS gone = ROW_COUNT;
+  UPDATE rowseal.feed_state SET pruned_xid = last.xid, pruned_position = last.position;
+  RETURN gone;
+END
+$$;
+COMMENT ON FUNCTION rowseal.prune_feed(interval) IS
+  'Drops what entered the feed longer ago than this; the tables keep everything. Local: nothing of it is replicated. Returns how many rows';
+
+CREATE FUNCTION rowseal.publish(publication name DEFAULT 'rowseal', tags text[] DEFAULT NULL, owners text[] DEFAULT NULL)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  filter text := pg_catalog.concat_ws(' AND ',
+    (SELECT '(' || pg_catalog.string_agg(pg_catalog.format('tag = %L', t), ' OR ') || ')' FROM pg_catalog.unnest(tags) t),
+    (SELECT '(' || pg_catalog.string_agg(pg_catalog.format('owner = %L', o), ' OR ') || ')' FROM pg_catalog.unnest(owners) o));
+BEGIN
+  IF pg_catalog.current_setting('wal_level') <> 'logical' THEN
+    RAISE WARNING USING MESSAGE = 'rowseal: wal_level is not logical', HINT = 'ALTER SYSTEM SET wal_level = logical; restart the server.';
+  END IF;
+  EXECUTE pg_catalog.format('CREATE PUBLICATION %I FOR TABLE rowseal.feed (tag, owner, envelope)%s WITH (publish = ''insert'')',
+    publication, CASE WHEN filter <> '' THEN ' WHERE (' || filter || ')' END);
+END
+$$;
+COMMENT ON FUNCTION rowseal.publish(name, text[], text[]) IS
+$$Publishes the feed to other servers: all of it, or the given tags and owners only (owners as in rowseal.feed.owner). For a
+superuser. The other side calls rowseal.subscribe. DROP PUBLICATION takes it back. PostgreSQL 15 or later.$$;
+
+CREATE FUNCTION rowseal.subscribe(subscription name, conninfo text, publication name DEFAULT 'rowseal', batch integer DEFAULT 1000)
+RETURNS TABLE (tag text, outcome text, rows bigint) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  link text := 'rowseal_' || pg_catalog.gen_random_uuid();
+  dblink name;
+  there record;
+  target regclass;
+  envelopes jsonb;
+BEGIN
+  SELECT n.nspname INTO dblink FROM pg_catalog.pg_extension x JOIN pg_catalog.pg_namespace n ON n.oid = x.extnamespace WHERE x.extname = 'dblink';
+  IF NOT FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = '0A000', MESSAGE = 'rowseal.subscribe needs the extension dblink', HINT = 'CREATE EXTENSION dblink;';
+  END IF;
+  EXECUTE pg_catalog.format('SELECT %I.dblink_connect($1, $2)', dblink) USING link, conninfo;
+  BEGIN
+    -- The slot first: every transaction that commits from here on is streamed.  Then the state as it is: what both have
+    -- arrives twice, and is known the second time.
+    EXECUTE pg_catalog.format('SELECT FROM %I.dblink($1, $2) AS x(lsn text)', dblink)
+      USING link, pg_catalog.format('SELECT lsn::text FROM pg_catalog.pg_create_logical_replication_slot(%L, ''pgoutput'')', subscription);
+    CREATE TEMPORARY TABLE rowseal_outcomes (tag text, outcome text) ON COMMIT DROP;
+    FOR there IN EXECUTE pg_catalog.format('SELECT * FROM %I.dblink($1, $2) AS x(tag text)', dblink) USING link, pg_catalog.format($q$
+        SELECT d.tag FROM rowseal.declarations d WHERE d.feed ORDER BY d.identity IS NULL DESC, d.id $q$)
+    LOOP
+      SELECT d.relation INTO target FROM rowseal.declarations d WHERE d.tag = there.tag;
+      EXECUTE pg_catalog.format('SELECT %I.dblink_open($1, ''state'', $2)', dblink)
+        USING link, pg_catalog.format('SELECT * FROM rowseal._state(%L, %L)', publication, there.tag);
+      LOOP
+        EXECUTE pg_catalog.format('SELECT pg_catalog.jsonb_agg(envelope) FROM %I.dblink_fetch($1, ''state'', $2) AS x(envelope jsonb)', dblink)
+          INTO envelopes USING link, batch;
+        EXIT WHEN envelopes IS NULL;
+        IF target IS NULL THEN
+          PERFORM rowseal._quarantine(there.tag, 'RS007 no table is declared with this tag', 'canonical', e)
+             FROM pg_catalog.jsonb_array_elements(envelopes) e;
+          INSERT INTO pg_temp.rowseal_outcomes SELECT there.tag, 'deferred' FROM pg_catalog.jsonb_array_elements(envelopes) e;
+        ELSE
+          INSERT INTO pg_temp.rowseal_outcomes SELECT there.tag, a.outcome FROM rowseal.apply(target, envelopes) a;
+        END IF;
+      END LOOP;
+      EXECUTE pg_catalog.format('SELECT %I.dblink_close($1, ''state'')', dblink) USING link;
+    END LOOP;
+    EXECUTE pg_catalog.format('CREATE SUBSCRIPTION %I CONNECTION %L PUBLICATION %I WITH (create_slot = false, slot_name = %L, copy_data = false%s)',
+      subscription, conninfo, publication, subscription,
+      CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000 THEN ', origin = ''any''' END);
+  EXCEPTION WHEN OTHERS THEN
+    -- a slot that nobody reads would keep the other side's WAL for ever
+    EXECUTE pg_catalog.format('SELECT FROM %I.dblink($1, $2, false) AS x(done text)', dblink) USING link, pg_catalog.format(
+      'SELECT pg_catalog.pg_drop_replication_slot(slot_name)::text FROM pg_catalog.pg_replication_slots WHERE slot_name = %L AND NOT active', subscription);
+    EXECUTE pg_catalog.format('SELECT %I.dblink_disconnect($1)', dblink) USING link;
+    RAISE;
+  END;
+  EXECUTE pg_catalog.format('SELECT %I.dblink_disconnect($1)', dblink) USING link;
+  RETURN QUERY SELECT o.tag, o.outcome, count(*) FROM pg_temp.rowseal_outcomes o GROUP BY 1, 2 ORDER BY 1, 2;
+END
+$$;
+COMMENT ON FUNCTION rowseal.subscribe(name, text, name, integer) IS
+$$Links this server to another one that has called rowseal.publish: makes a slot there, takes over the tables' present state, then follows
+the feed. Returns outcomes per table. For a superuser; conninfo as for CREATE SUBSCRIPTION, its role there must be superuser or a
+replication role that is member of rowseal_admin and may read the tables. To start again after the slot was lost: rowseal.unsubscribe, then this.$$;
+
+CREATE FUNCTION rowseal._state(publication name, tag text) RETURNS SETOF jsonb LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  d rowseal.declarations;
+  filter text;
+BEGIN
+  SELECT * INTO d FROM rowseal.declarations x WHERE x.tag = tag;
+  -- the same rows that the publication's filter lets through
+  SELECT p.rowfilter INTO filter FROM pg_catalog.pg_publication_tables p
+   WHERE p.pubname = publication AND p.schemaname = 'rowseal' AND p.tablename = 'feed';
+  IF NOT FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = pg_catalog.format('publication %L does not publish the feed', publication),
+      HINT = 'SELECT rowseal.publish(…) on that server first.';
+  END IF;
+  RETURN QUERY EXECUTE pg_catalog.format('SELECT envelope FROM (SELECT %L::text AS tag, rowseal._owner_text($1, envelope) AS owner, envelope FROM (%s) y) x WHERE %s',
+    tag, d.queries ->> 'envelopes', coalesce(filter, 'true')) USING ARRAY(SELECT pg_catalog.jsonb_array_elements_text(d.spec -> 'owner'));
+END
+$$;
+COMMENT ON FUNCTION rowseal._state(name, text) IS 'The present versions of a table that a publication lets through, as envelopes; for rowseal.subscribe on the other side';
+
+CREATE FUNCTION rowseal.unsubscribe(subscription name) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  dblink name;
+  sub pg_catalog.pg_subscription;
+BEGIN
+  SELECT * INTO sub FROM pg_catalog.pg_subscription s
+   WHERE s.subname = subscription AND s.subdbid = (SELECT b.oid FROM pg_catalog.pg_database b WHERE b.datname = pg_catalog.current_database());
+  IF NOT FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = pg_catalog.format('there is no subscription %L', subscription);
+  END IF;
+  SELECT n.nspname INTO dblink FROM pg_catalog.pg_extension x JOIN pg_catalog.pg_namespace n ON n.oid = x.extnamespace WHERE x.extname = 'dblink';
+  EXECUTE pg_catalog.format('ALTER SUBSCRIPTION %I DISABLE', subscription);
+  EXECUTE pg_catalog.format('ALTER SUBSCRIPTION %I SET (slot_name = NONE)', subscription);
+  EXECUTE pg_catalog.format('DROP SUBSCRIPTION %I', subscription);
+  BEGIN
+    EXECUTE pg_catalog.format('SELECT FROM %I.dblink($1, $2) AS x(done text)', dblink) USING sub.subconninfo, pg_catalog.format($q$
+      SELECT pg_catalog.pg_terminate_backend(s.active_pid, 5000)::text FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = %L AND s.active
+      UNION ALL SELECT pg_catalog.pg_drop_replication_slot(s.slot_name)::text FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = %1$L $q$, sub.subslotname);
+  EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING USING MESSAGE = pg_catalog.format('rowseal: the slot %s remains on the other server: %s', sub.subslotname, SQLERRM),
+      HINT = 'There: SELECT pg_drop_replication_slot(…), or it keeps WAL for ever.';
+  END;
+END
+$$;
+COMMENT ON FUNCTION rowseal.unsubscribe(name) IS 'Takes a link down, with its slot on the other server; for a superuser';
+
+CREATE VIEW rowseal.links AS
+  SELECT 'from here'::text AS direction, s.slot_name::text AS name, s.active,
+         pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.confirmed_flush_lsn) AS lag_bytes, r.replay_lag AS lag_time,
+         CASE WHEN s.wal_status = 'lost' THEN 'lost: the subscriber was away for longer than WAL is kept; there: rowseal.unsubscribe, rowseal.subscribe'
+              WHEN s.wal_status = 'unreserved' THEN 'about to be lost: WAL beyond max_slot_wal_keep_size'
+              WHEN NOT s.active THEN 'nobody is connected' ELSE 'following' END AS state,
+         NULL::bigint AS errors, NULL::bigint AS quarantined
+    FROM pg_catalog.pg_replication_slots s LEFT JOIN pg_catalog.pg_stat_replication r ON r.pid = s.active_pid
+   WHERE s.plugin = 'pgoutput' AND s.database = pg_catalog.current_database()
+  UNION ALL
+  SELECT 'to here', s.subname::text, g.pid IS NOT NULL,
+         pg_catalog.pg_wal_lsn_diff(g.latest_end_lsn, g.received_lsn), pg_catalog.clock_timestamp() - g.last_msg_receipt_time,
+         CASE WHEN NOT p.subenabled THEN 'disabled' WHEN g.pid IS NULL THEN 'not connected: see the server log' ELSE 'following' END,
+         e.apply_error_count + e.sync_error_count,
+         (SELECT count(*) FROM rowseal.quarantine q WHERE q.subscription = s.subname)
+    FROM pg_catalog.pg_stat_subscription s
+    JOIN pg_catalog.pg_subscription p ON p.oid = s.subid
+    LEFT JOIN pg_catalog.pg_stat_subscription g ON g.subid = s.subid AND g.relid IS NULL AND g.pid IS NOT NULL
+    LEFT JOIN pg_catalog.pg_stat_subscription_stats e ON e.subid = s.subid
+   WHERE s.relid IS NULL AND p.subdbid = (SELECT b.oid FROM pg_catalog.pg_database b WHERE b.datname = pg_catalog.current_database());
+COMMENT ON VIEW rowseal.links IS 'Links between servers as seen from here: state, lag, errors, rows in quarantine';
+GRANT SELECT ON rowseal.links TO rowseal_admin;
