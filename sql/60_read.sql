@@ -72,7 +72,7 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   result bytea;
 BEGIN
-  EXECUTE pg_catalog.format('SELECT pg_catalog.sha256(coalesce(pg_catalog.string_agg(hash,  ORDER BY hash), )) FROM (%s) y',
+  EXECUTE pg_catalog.format($q$SELECT pg_catalog.sha256(coalesce(pg_catalog.string_agg(hash, '' ORDER BY hash), '')) FROM (%s) y$q$,
     rowseal._hashes(relation, owner)) INTO result USING owner;
   RETURN result;
 END
