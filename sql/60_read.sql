@@ -46,7 +46,8 @@ RS015 unknown field.$$;
 
 CREATE FUNCTION rowseal.verify(relation regclass)
 RETURNS TABLE (key jsonb, sign bytea, sqlstate text, problem text) LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp AS $$
+SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
+SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 AS $$
 #variable_conflict use_column
 DECLARE
   d rowseal.declarations := rowseal._declaration(verify.relation);
@@ -61,13 +62,14 @@ COMMENT ON FUNCTION rowseal.verify(regclass) IS
 
 CREATE FUNCTION rowseal._hashes(relation regclass, owner jsonb) RETURNS text LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT 'SELECT DISTINCT key, hash FROM (' ||
+  SELECT 'SELECT DISTINCT key, sign, hash FROM (' ||
          ((rowseal._declaration(relation)).queries ->> CASE WHEN owner IS NULL THEN 'digest' ELSE 'digest_owner' END) || ') x'
 $$;
-COMMENT ON FUNCTION rowseal._hashes(regclass, jsonb) IS 'A query of (key, hash of signed bytes and signature) for all versions, or for those of one owner ($1)';
+COMMENT ON FUNCTION rowseal._hashes(regclass, jsonb) IS 'A query of (key, signature, hash of signed bytes and signature) for all versions, or for those of one owner ($1)';
 
 CREATE FUNCTION rowseal.digest(relation regclass, owner jsonb DEFAULT NULL) RETURNS bytea LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp AS $$
+SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
+SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 AS $$
 #variable_conflict use_variable
 DECLARE
   result bytea;
@@ -82,7 +84,8 @@ COMMENT ON FUNCTION rowseal.digest(regclass, jsonb) IS
 
 CREATE FUNCTION rowseal.digests(relation regclass, buckets integer DEFAULT 256, owner jsonb DEFAULT NULL)
 RETURNS TABLE (bucket integer, rows bigint, digest bytea) LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp AS $$
+SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
+SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 AS $$
 #variable_conflict use_variable
 BEGIN
   IF buckets NOT BETWEEN 1 AND 65536 THEN
@@ -97,6 +100,33 @@ END
 $$;
 COMMENT ON FUNCTION rowseal.digests(regclass, integer, jsonb) IS
   'Digests of a table in buckets by key, so that two servers find where they differ; buckets without rows are left out';
+
+CREATE FUNCTION rowseal._signatures(relation regclass, buckets integer, chosen integer[], owner jsonb)
+RETURNS TABLE (key jsonb, sign bytea) LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
+SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 AS $$
+#variable_conflict use_variable
+BEGIN
+  RETURN QUERY EXECUTE pg_catalog.format($q$
+    SELECT key, sign FROM (SELECT key, sign, pg_catalog.sha256(pg_catalog.convert_to(key::text, 'UTF8')) AS k FROM (%s) y) z
+     WHERE (pg_catalog.get_byte(k, 0) * 256 + pg_catalog.get_byte(k, 1)) * $2 / 65536 = ANY ($3) $q$,
+    rowseal._hashes(relation, owner)) USING owner, buckets, chosen;
+END
+$$;
+COMMENT ON FUNCTION rowseal._signatures(regclass, integer, integer[], jsonb) IS 'Keys and signatures of all versions in some buckets of rowseal.digests';
+
+CREATE FUNCTION rowseal._versions_of(relation regclass, keys jsonb) RETURNS SETOF jsonb LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  query text := (rowseal._declaration(relation)).queries ->> 'versions';
+  key jsonb;
+BEGIN
+  FOR key IN SELECT * FROM pg_catalog.jsonb_array_elements(keys) LOOP
+    RETURN QUERY EXECUTE pg_catalog.format('SELECT rowseal._envelope(payload, sign) FROM (%s) x', query) USING key;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION rowseal._versions_of(regclass, jsonb) IS 'All versions of some keys as envelopes';
 
 CREATE FUNCTION rowseal.export(relation regclass, owner jsonb DEFAULT NULL) RETURNS SETOF jsonb LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -144,3 +174,31 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION rowseal.heads(regclass, jsonb) IS
   'The versions of a key that no other version names as its parent; more than one: devices wrote without seeing each other';
+
+-- Runs with the rights of the table's owner, who may take triggers off anyway: there is no hole in the guards for this.
+CREATE FUNCTION rowseal.prune(relation regclass, keep integer DEFAULT 0, before bigint DEFAULT 9223372036854775807) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = error AS $$
+#variable_conflict use_variable
+DECLARE
+  d rowseal.declarations := rowseal._declaration(relation);
+  target regclass := coalesce(d.versions, d.relation);
+  gone bigint;
+BEGIN
+  IF NOT rowseal._owns(relation) THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS008', MESSAGE = pg_catalog.format('no right to prune %s', relation),
+      HINT = 'Only the owner of a table may do that.';
+  END IF;
+  IF d.layout = 'unversioned' THEN
+    RETURN 0;
+  END IF;
+  EXECUTE pg_catalog.format('ALTER TABLE %s DISABLE TRIGGER zzz_rowseal_keep', target);
+  EXECUTE d.queries ->> 'prune' USING keep, before;
+  GET DIAGNOSTICS gone = ROW_COUNT;
+  EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER zzz_rowseal_keep', target);
+  RETURN gone;
+END
+$$;
+COMMENT ON FUNCTION rowseal.prune(regclass, integer, bigint) IS
+$$Drops superseded versions on this server for good: keep so many of the newest of each key besides the current one, and all with an
+owner_timestamp from before on. For the table's owner; it locks the table against writes. Purely local: digests differ from servers
+that keep more, and a dropped version that arrives again is archived again. Returns how many rows.$$;

@@ -100,6 +100,21 @@ $$;
 COMMENT ON FUNCTION rowseal.prune_feed(interval) IS
   'Drops what entered the feed longer ago than this; the tables keep everything. Local: nothing of it is replicated. Returns how many rows';
 
+CREATE FUNCTION rowseal._dblink() RETURNS text LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  schema_ text;
+BEGIN
+  SELECT pg_catalog.quote_ident(n.nspname) INTO schema_
+    FROM pg_catalog.pg_extension x JOIN pg_catalog.pg_namespace n ON n.oid = x.extnamespace WHERE x.extname = 'dblink';
+  IF NOT FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = '0A000', MESSAGE = 'this needs the extension dblink', HINT = 'CREATE EXTENSION dblink;';
+  END IF;
+  RETURN schema_;
+END
+$$;
+COMMENT ON FUNCTION rowseal._dblink() IS 'Schema of the extension dblink, quoted; 0A000 when it is not there';
+
 CREATE FUNCTION rowseal.publish(publication name DEFAULT 'rowseal', tags text[] DEFAULT NULL, owners text[] DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -123,30 +138,28 @@ RETURNS TABLE (tag text, outcome text, rows bigint) LANGUAGE plpgsql SET search_
 #variable_conflict use_column
 DECLARE
   link text := 'rowseal_' || pg_catalog.gen_random_uuid();
-  dblink name;
+  dblink text := rowseal._dblink();
   there record;
   target regclass;
   envelopes jsonb;
+  made boolean := false;
 BEGIN
-  SELECT n.nspname INTO dblink FROM pg_catalog.pg_extension x JOIN pg_catalog.pg_namespace n ON n.oid = x.extnamespace WHERE x.extname = 'dblink';
-  IF NOT FOUND THEN
-    RAISE EXCEPTION USING ERRCODE = '0A000', MESSAGE = 'rowseal.subscribe needs the extension dblink', HINT = 'CREATE EXTENSION dblink;';
-  END IF;
-  EXECUTE pg_catalog.format('SELECT %I.dblink_connect($1, $2)', dblink) USING link, conninfo;
+  EXECUTE pg_catalog.format('SELECT %s.dblink_connect($1, $2)', dblink) USING link, conninfo;
   BEGIN
     -- The slot first: every transaction that commits from here on is streamed.  Then the state as it is: what both have
     -- arrives twice, and is known the second time.
-    EXECUTE pg_catalog.format('SELECT FROM %I.dblink($1, $2) AS x(lsn text)', dblink)
+    EXECUTE pg_catalog.format('SELECT FROM %s.dblink($1, $2) AS x(lsn text)', dblink)
       USING link, pg_catalog.format('SELECT lsn::text FROM pg_catalog.pg_create_logical_replication_slot(%L, ''pgoutput'')', subscription);
+    made := true;
     CREATE TEMPORARY TABLE rowseal_outcomes (tag text, outcome text) ON COMMIT DROP;
-    FOR there IN EXECUTE pg_catalog.format('SELECT * FROM %I.dblink($1, $2) AS x(tag text)', dblink) USING link, pg_catalog.format($q$
+    FOR there IN EXECUTE pg_catalog.format('SELECT * FROM %s.dblink($1, $2) AS x(tag text)', dblink) USING link, pg_catalog.format($q$
         SELECT d.tag FROM rowseal.declarations d WHERE d.feed ORDER BY d.identity IS NULL DESC, d.id $q$)
     LOOP
       SELECT d.relation INTO target FROM rowseal.declarations d WHERE d.tag = there.tag;
-      EXECUTE pg_catalog.format('SELECT %I.dblink_open($1, ''state'', $2)', dblink)
+      EXECUTE pg_catalog.format('SELECT %s.dblink_open($1, ''state'', $2)', dblink)
         USING link, pg_catalog.format('SELECT * FROM rowseal._state(%L, %L)', publication, there.tag);
       LOOP
-        EXECUTE pg_catalog.format('SELECT pg_catalog.jsonb_agg(envelope) FROM %I.dblink_fetch($1, ''state'', $2) AS x(envelope jsonb)', dblink)
+        EXECUTE pg_catalog.format('SELECT pg_catalog.jsonb_agg(envelope) FROM %s.dblink_fetch($1, ''state'', $2) AS x(envelope jsonb)', dblink)
           INTO envelopes USING link, batch;
         EXIT WHEN envelopes IS NULL;
         IF target IS NULL THEN
@@ -157,19 +170,21 @@ BEGIN
           INSERT INTO pg_temp.rowseal_outcomes SELECT there.tag, a.outcome FROM rowseal.apply(target, envelopes) a;
         END IF;
       END LOOP;
-      EXECUTE pg_catalog.format('SELECT %I.dblink_close($1, ''state'')', dblink) USING link;
+      EXECUTE pg_catalog.format('SELECT %s.dblink_close($1, ''state'')', dblink) USING link;
     END LOOP;
     EXECUTE pg_catalog.format('CREATE SUBSCRIPTION %I CONNECTION %L PUBLICATION %I WITH (create_slot = false, slot_name = %L, copy_data = false%s)',
       subscription, conninfo, publication, subscription,
       CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000 THEN ', origin = ''any''' END);
   EXCEPTION WHEN OTHERS THEN
     -- a slot that nobody reads would keep the other side's WAL for ever
-    EXECUTE pg_catalog.format('SELECT FROM %I.dblink($1, $2, false) AS x(done text)', dblink) USING link, pg_catalog.format(
-      'SELECT pg_catalog.pg_drop_replication_slot(slot_name)::text FROM pg_catalog.pg_replication_slots WHERE slot_name = %L AND NOT active', subscription);
-    EXECUTE pg_catalog.format('SELECT %I.dblink_disconnect($1)', dblink) USING link;
+    IF made THEN
+      EXECUTE pg_catalog.format('SELECT FROM %s.dblink($1, $2, false) AS x(done text)', dblink)
+        USING link, pg_catalog.format('SELECT pg_catalog.pg_drop_replication_slot(%L)::text', subscription);
+    END IF;
+    EXECUTE pg_catalog.format('SELECT %s.dblink_disconnect($1)', dblink) USING link;
     RAISE;
   END;
-  EXECUTE pg_catalog.format('SELECT %I.dblink_disconnect($1)', dblink) USING link;
+  EXECUTE pg_catalog.format('SELECT %s.dblink_disconnect($1)', dblink) USING link;
   RETURN QUERY SELECT o.tag, o.outcome, count(*) FROM pg_temp.rowseal_outcomes o GROUP BY 1, 2 ORDER BY 1, 2;
 END
 $$;
@@ -202,7 +217,7 @@ COMMENT ON FUNCTION rowseal._state(name, text) IS 'The present versions of a tab
 CREATE FUNCTION rowseal.unsubscribe(subscription name) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  dblink name;
+  dblink text := rowseal._dblink();
   sub pg_catalog.pg_subscription;
 BEGIN
   SELECT * INTO sub FROM pg_catalog.pg_subscription s
@@ -210,12 +225,11 @@ BEGIN
   IF NOT FOUND THEN
     RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = pg_catalog.format('there is no subscription %L', subscription);
   END IF;
-  SELECT n.nspname INTO dblink FROM pg_catalog.pg_extension x JOIN pg_catalog.pg_namespace n ON n.oid = x.extnamespace WHERE x.extname = 'dblink';
   EXECUTE pg_catalog.format('ALTER SUBSCRIPTION %I DISABLE', subscription);
   EXECUTE pg_catalog.format('ALTER SUBSCRIPTION %I SET (slot_name = NONE)', subscription);
   EXECUTE pg_catalog.format('DROP SUBSCRIPTION %I', subscription);
   BEGIN
-    EXECUTE pg_catalog.format('SELECT FROM %I.dblink($1, $2) AS x(done text)', dblink) USING sub.subconninfo, pg_catalog.format($q$
+    EXECUTE pg_catalog.format('SELECT FROM %s.dblink($1, $2) AS x(done text)', dblink) USING sub.subconninfo, pg_catalog.format($q$
       SELECT pg_catalog.pg_terminate_backend(s.active_pid, 5000)::text FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = %L AND s.active
       UNION ALL SELECT pg_catalog.pg_drop_replication_slot(s.slot_name)::text FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = %1$L $q$, sub.subslotname);
   EXCEPTION WHEN OTHERS THEN
@@ -248,3 +262,60 @@ CREATE VIEW rowseal.links AS
    WHERE s.relid IS NULL AND p.subdbid = (SELECT b.oid FROM pg_catalog.pg_database b WHERE b.datname = pg_catalog.current_database());
 COMMENT ON VIEW rowseal.links IS 'Links between servers as seen from here: state, lag, errors, rows in quarantine';
 GRANT SELECT ON rowseal.links TO rowseal_admin;
+
+CREATE FUNCTION rowseal.compare(relation regclass, conninfo text, owner jsonb DEFAULT NULL)
+RETURNS TABLE (key jsonb, sign bytea, here boolean, there boolean) LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  d rowseal.declarations := rowseal._declaration(compare.relation);
+  dblink text := rowseal._dblink();
+  -- the table's name may be another one there, its tag is not
+  remote text := pg_catalog.format('(SELECT x.relation FROM rowseal.declarations x WHERE x.tag = %L)', d.tag);
+  whole bytea;
+  buckets integer;
+  chosen integer[];
+BEGIN
+  EXECUTE pg_catalog.format('SELECT digest FROM %s.dblink($1, $2) AS x(digest bytea)', dblink) INTO whole
+    USING compare.conninfo, pg_catalog.format('SELECT rowseal.digest(%s, %L)', remote, compare.owner);
+  IF whole = rowseal.digest(compare.relation, compare.owner) THEN
+    RETURN;
+  END IF;
+  SELECT greatest(256, least(65536, (count(*) / 64)::integer)) INTO buckets FROM rowseal.export(compare.relation, compare.owner);
+  EXECUTE pg_catalog.format('SELECT pg_catalog.array_agg(bucket) FROM rowseal.digests($1, $2, $3) l FULL JOIN'
+      ' (SELECT * FROM %s.dblink($4, $5) AS x(bucket integer, rows bigint, digest bytea)) r USING (bucket)'
+      ' WHERE l.digest IS DISTINCT FROM r.digest', dblink) INTO chosen
+    USING compare.relation, buckets, compare.owner, compare.conninfo,
+          pg_catalog.format('SELECT * FROM rowseal.digests(%s, %s, %L)', remote, buckets, compare.owner);
+  RETURN QUERY EXECUTE pg_catalog.format('SELECT key, sign, l.mine IS NOT NULL, r.theirs IS NOT NULL FROM'
+      ' (SELECT *, true AS mine FROM rowseal._signatures($1, $2, $3, $4)) l FULL JOIN'
+      ' (SELECT *, true AS theirs FROM %s.dblink($5, $6) AS x(key jsonb, sign bytea)) r USING (key, sign)'
+      ' WHERE l.mine IS NULL OR r.theirs IS NULL', dblink)
+    USING compare.relation, buckets, chosen, compare.owner, compare.conninfo,
+          pg_catalog.format('SELECT * FROM rowseal._signatures(%s, %s, %L, %L)', remote, buckets, chosen, compare.owner);
+END
+$$;
+COMMENT ON FUNCTION rowseal.compare(regclass, text, jsonb) IS
+  'The versions that only one of two servers holds, found by digests of the whole, then of buckets, then of the buckets that differ. conninfo: the other server; needs dblink. owner: {"user_hash": …} for one owner''s';
+
+CREATE FUNCTION rowseal.repair(relation regclass, conninfo text, owner jsonb DEFAULT NULL)
+RETURNS TABLE (outcome text, rows bigint) LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  d rowseal.declarations := rowseal._declaration(repair.relation);
+  missing jsonb;
+BEGIN
+  SELECT pg_catalog.jsonb_agg(DISTINCT c.key) INTO missing FROM rowseal.compare(repair.relation, repair.conninfo, repair.owner) c WHERE NOT c.here;
+  IF missing IS NULL THEN
+    RETURN;
+  END IF;
+  RETURN QUERY EXECUTE pg_catalog.format('SELECT a.outcome, count(*) FROM'
+      ' (SELECT pg_catalog.jsonb_agg(envelope) AS rows FROM %s.dblink($1, $2) AS x(envelope jsonb)) e, rowseal.apply($3, e.rows) a'
+      ' GROUP BY 1 ORDER BY 1', rowseal._dblink())
+    USING repair.conninfo, pg_catalog.format('SELECT * FROM rowseal._versions_of((SELECT x.relation FROM rowseal.declarations x WHERE x.tag = %L), %L)', d.tag, missing),
+          repair.relation;
+END
+$$;
+COMMENT ON FUNCTION rowseal.repair(regclass, text, jsonb) IS
+  'Fetches the versions that another server holds and this one does not, through rowseal.apply. Returns outcomes; call it there for the other direction';

@@ -404,7 +404,7 @@ class Sql:
 
     def key_json(self, alias: str, versions: bool = False) -> str:
         m = self._map(versions)
-        pairs = ", ".join(f"{literal(k)}, {alias}.{ident(m[k])}" for k in self.d["key"])
+        pairs = ", ".join(f"{literal(self.field_of[k])}, {alias}.{ident(m[k])}" for k in self.d["key"])
         return f"pg_catalog.jsonb_build_object({pairs})"
 
     # -- functions
@@ -723,6 +723,19 @@ BEGIN
 END"""
         return self._function(f"_apply_{self.id}", "rows jsonb, format text", "text[]", "LANGUAGE plpgsql", body)
 
+    def prune(self) -> str:
+        """Deletes superseded versions: $1 keeps that many newest of each key besides the tip, $2 those from a timestamp on."""
+        archived = self.versions is not None
+        table, m = (self.versions, self._map(True)) if archived else (self.main, self._map(False))
+        key = ", ".join(f"x.{ident(m[k])}" for k in self.d["key"])
+        sign = self.bytes(f"x.{ident(m[self.sign])}", self.sign)
+        newest = f"x.{ident(m[self.ts])} DESC, x.{ident(m[self.deleted])} DESC, {sign} DESC"
+        return (
+            f"DELETE FROM {table} d USING (SELECT x.ctid, x.tableoid, x.{ident(m[self.ts])} AS at,\n"
+            f"    pg_catalog.row_number() OVER (PARTITION BY {key} ORDER BY {newest}) - {0 if archived else 1} AS n FROM {table} x) o\n"
+            f" WHERE d.ctid = o.ctid AND d.tableoid = o.tableoid AND o.n > 0 AND o.n > $1 AND o.at < $2"
+        )
+
     # -- queries; they run with the rights of who asks
     def queries(self) -> dict[str, str]:
         """Texts for payload ($1: row jsonb), verify ($1: oid[] of partitions), versions ($1: key jsonb), digest and envelopes
@@ -755,7 +768,8 @@ END"""
             of_owner = " AND ".join(f"{alias}.{ident(m[o])} {self.key_ops[o]} g.{ident(o)}" for o in self.d["owner"])
             for every, one in (("", ""), (f", {only_owner}", f" WHERE {of_owner}")):
                 digest.append(
-                    f"SELECT {key} AS key, pg_catalog.sha256(pg_catalog.convert_to({self.payload(alias, archived)}, 'UTF8') || {sign}) AS hash"
+                    f"SELECT {key} AS key, {sign} AS sign,"
+                    f" pg_catalog.sha256(pg_catalog.convert_to({self.payload(alias, archived)}, 'UTF8') || {sign}) AS hash"
                     f" FROM {table} {alias}{every}{one}"
                 )
                 envelopes.append(f"SELECT rowseal._envelope({self.payload(alias, archived)}, {sign}) AS envelope FROM {table} {alias}{every}{one}")
@@ -777,6 +791,7 @@ END"""
             "digest_owner": union.join(digest[1::2]),
             "envelopes": union.join(envelopes[0::2]),
             "envelopes_owner": union.join(envelopes[1::2]),
+            "prune": "" if self.d["layout"] == "unversioned" else self.prune(),
         }
 
     def tips(self, name: str) -> str:
