@@ -1,19 +1,38 @@
-# rowseal: build, install, test.  The version stands in META.json alone.
+# rowseal: build, install, test.
+#
+#   make demo        a short session on a server of its own; installs what is missing
+#   make test        all tests on a server of their own; installs what is missing.  ARGS="-k merge" passes on
+#   make lint        ruff, mypy, pgspot
+#   make all install the extension alone, for the PostgreSQL of PG_CONFIG
+#   make installcheck  tests against what is installed, changing nothing
+#   make bench soak  measure; write at random for long.  ARGS are passed on
+#   make dist clean
 EXTENSION    = extension/rowseal
+# The version stands in META.json alone.  (VERSION is PostgreSQL's own, in Makefile.global.)
 RELEASE     := $(shell sed -n 's/^  "version": "\(.*\)",/\1/p' META.json)
+# The server's Python builds the script; nothing but the standard library is needed.
 PYTHON3     ?= /usr/bin/python3
 PG_CONFIG   ?= pg_config
+ARGS        ?=
 
 SCRIPT      := extension/rowseal--$(RELEASE).sql
 DATA_built   = $(SCRIPT)
-EXTRA_CLEAN  = extension/rowseal--*.sql extension/rowseal.control
+EXTRA_CLEAN  = extension/rowseal--*.sql extension/rowseal--*.sql.tmp extension/rowseal.control
 SOURCES      = $(wildcard sql/*.sql) $(wildcard plpython/rowseal/*.py) sql/build.py META.json
 
 all: $(SCRIPT) extension/rowseal.control
 
+# Without PostgreSQL's development files only the extension's files can be built; test and demo install them.
+NO_INSTALLCHECK = 1
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
-ifneq ($(PGXS),)
+ifneq ($(wildcard $(PGXS)),)
 include $(PGXS)
+else
+install:
+	@echo "rowseal: no development files of PostgreSQL behind PG_CONFIG=$(PG_CONFIG);" \
+	      "on Debian and Ubuntu: apt install postgresql-server-dev-all" >&2; exit 1
+clean:
+	rm -f $(EXTRA_CLEAN)
 endif
 
 $(SCRIPT): $(SOURCES)
@@ -21,3 +40,34 @@ $(SCRIPT): $(SOURCES)
 
 extension/rowseal.control: extension/rowseal.control.in META.json
 	sed 's/@VERSION@/$(RELEASE)/' $< > $@
+
+# ---------------------------------------------------------------------------------------------------------------------
+# tests/setup.sh runs its arguments when packages, .venv and the installed extension are in place.
+PYTEST = .venv/bin/python -m pytest --rootdir . -ra
+
+demo:
+	@tests/setup.sh .venv/bin/python examples/demo.py $(ARGS)
+
+test:
+	@tests/setup.sh $(PYTEST) $(or $(ARGS),tests)
+
+installcheck:
+	PG_CONFIG=$(PG_CONFIG) $(PYTEST) $(or $(ARGS),tests)
+
+# One configuration: plpython/pyproject.toml.  pgspot reads the script as it is installed, but for what its parser cannot:
+# it forgets the quotes of a parameter called "row", and knows no fields of a variable of a table's row type.
+lint:
+	@tests/setup.sh .venv/bin/ruff check --config plpython/pyproject.toml .
+	@.venv/bin/mypy --config-file plpython/pyproject.toml
+	@sed -e 's/"row"/row_/g' -e 's/^\( *d\) rowseal\.declarations;/\1 record;/' $(SCRIPT) | .venv/bin/pgspot --ignore-lang plpython3u
+
+bench soak:
+	@test -f bench/$(if $(filter bench,$@),run,soak).py || { echo "rowseal: there is no bench/$(if $(filter bench,$@),run,soak).py yet" >&2; exit 1; }
+	@tests/setup.sh .venv/bin/python bench/$(if $(filter bench,$@),run,soak).py $(ARGS)
+
+# What PGXN wants: one zip of what is committed.
+dist:
+	mkdir -p dist
+	git archive --format zip --prefix rowseal-$(RELEASE)/ --output dist/rowseal-$(RELEASE).zip HEAD
+
+.PHONY: all install clean demo test installcheck lint bench soak dist

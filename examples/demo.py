@@ -1,0 +1,431 @@
+"""The running example on a throw-away server: make demo.
+
+Two owners, Ann with two devices, a relay that nobody needs to trust.  The server lives in a temporary folder, is
+reached through a socket in it, and is gone at the end, whatever happens.
+
+usage: demo.py [--stay]      --stay keeps the server until Ctrl-C and says how to reach it
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import uuid
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "plpython"))
+import psycopg
+from psycopg.types.json import Jsonb
+
+from rowseal.client import Form, SigningKey, envelope, sign
+
+Row = dict[str, Any]
+Db = psycopg.Connection[Any]
+
+USER_CARDS = """CREATE TABLE user_cards (user_hash bytea PRIMARY KEY, sign_pkey bytea, contact_pkey bytea, contact_cert bytea,
+    crypt_pkey bytea, crypt_cert bytea, name text, deleted_flag boolean, owner_timestamp bigint, sign_b64 bytea)"""
+USER_STORAGE = """CREATE TABLE user_storage (user_hash bytea, uuid uuid, value_b64 bytea, deleted_flag boolean,
+    owner_timestamp bigint, parent_sign_b64 bytea, sign_b64 bytea, PRIMARY KEY (user_hash, uuid))"""
+USER_STORAGE_VERSIONS = """CREATE TABLE user_storage_versions (user_hash bytea, storage_uuid uuid, value_b64 bytea,
+    deleted_flag boolean, owner_timestamp bigint, parent_sign_b64 bytea, sign_b64 bytea PRIMARY KEY)"""
+DECLARE_CARDS = """SELECT * FROM rowseal.declare('user_cards', owner => 'user_hash', public_key => 'sign_pkey',
+    fingerprint => 'sha256', certificates => '{"contact_cert": "contact_pkey", "crypt_cert": "crypt_pkey"}')"""
+DECLARE_STORAGE = """SELECT * FROM rowseal.declare('user_storage', owner => 'user_hash', identity => 'user_cards',
+    versions => 'user_storage_versions')"""
+
+
+# ------------------------------------------------------------------------------------------------------------ server
+class Stopped(BaseException):
+    """A signal other than Ctrl-C asks us to end."""
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Keep signals until the block is done: a server half started would stay behind."""
+    pending: list[int] = []
+
+    def keep(number: int, frame: FrameType | None) -> None:
+        pending.append(number)
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [(number, signal.signal(number, keep)) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+        if pending:
+            signal.raise_signal(pending[0])
+
+
+class Server:
+    """A PostgreSQL server of its own: data and socket in ``folder / name``, no network port."""
+
+    def __init__(self, folder: Path, name: str = "server", settings: Iterable[str] = ()):
+        self.folder, self.name, self.port = folder / name, name, 5432
+        pg_config = os.environ.get("PG_CONFIG", "pg_config")
+        self.bin = Path(subprocess.run([pg_config, "--bindir"], capture_output=True, text=True, check=True).stdout.strip())
+        self.settings = ["listen_addresses=''", f"unix_socket_directories='{self.folder}'", "unix_socket_permissions=0700",
+                         "fsync=off", "logging_collector=off", *settings]  # fmt: skip
+
+    def _run(self, program: str, *args: str) -> None:
+        """Run one of PostgreSQL's programs; root may not, and becomes postgres.  A session of its own: Ctrl-C is for us."""
+        become = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] if os.geteuid() == 0 else []
+        done = subprocess.run([*become, str(self.bin / program), *args], cwd="/", stdin=subprocess.DEVNULL, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
+        if done.returncode:
+            log = self.folder / "log"
+            raise SystemExit(f"{program} failed: {done.stdout}{log.read_text() if log.exists() else ''}")
+
+    def __enter__(self) -> Server:
+        try:
+            with undisturbed():
+                self.start()
+        except BaseException:  # a signal that had to wait, too
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        with undisturbed():
+            self.stop()
+
+    def start(self) -> None:
+        self.folder.mkdir(mode=0o700)
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, "postgres", "postgres")
+        self._run("initdb", "-D", f"{self.folder}/data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        with (self.folder / "data/postgresql.conf").open("a") as conf:
+            conf.write("\n".join([*self.settings, ""]))
+        self._run("pg_ctl", "start", "-w", "-s", "-D", f"{self.folder}/data", "-l", f"{self.folder}/log")
+
+    def stop(self) -> None:
+        if (self.folder / "data/postmaster.pid").exists():
+            self._run("pg_ctl", "stop", "-w", "-s", "-m", "immediate", "-D", f"{self.folder}/data")
+
+    def connect(self, dbname: str, user: str) -> Db:
+        return psycopg.connect(host=str(self.folder), port=self.port, dbname=dbname, user=user, autocommit=True)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    long = len(tempfile.gettempdir()) > 60  # a socket's path has at most 107 bytes
+    folder = None
+    try:
+        with undisturbed():
+            folder = Path(tempfile.mkdtemp(prefix="rowseal-demo-", dir="/tmp" if long else None))
+            folder.chmod(0o755)
+        yield folder
+    finally:
+        with undisturbed():
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+# ------------------------------------------------------------------------------------------------------------ output
+def title(text: str) -> None:
+    print(f"\n\033[1m== {text}\033[0m" if sys.stdout.isatty() else f"\n== {text}", flush=True)
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def short(value: Any) -> str:
+    """Text of a value; long byte strings as the first digits of their hex."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "t" if value else "f"
+    if isinstance(value, (bytes, memoryview)):
+        data = bytes(value)
+        return data.decode() if data.isascii() and data.decode().isprintable() else data.hex()[:8] + "…"
+    return shorten(json.dumps(value) if isinstance(value, dict) else str(value))
+
+
+def shorten(text: str) -> str:
+    """Hex and base64 of 16 bytes and more, cut to a few digits."""
+    text = re.sub(r"(\\+x[0-9a-f]{8})[0-9a-f]{24,}", r"\1…", text)
+    text = re.sub(r"\b0{8}-0000-4000-8000-0{11}(\d)\b", r"…-\1", text)
+    return re.sub(r"([0-9A-Za-z+/]{8})[0-9A-Za-z+/]{24,}=*", r"\1…", text)
+
+
+def table(rows: Iterable[Iterable[Any]], columns: Iterable[str]) -> None:
+    lines = [list(columns)] + [[short(v) for v in row] for row in rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    for n, line in enumerate(lines):
+        say("   " + "   ".join(v.ljust(w) for v, w in zip(line, widths)).rstrip())
+        if n == 0:
+            say("   " + "   ".join("─" * w for w in widths))
+    if len(lines) == 1:
+        say("   (no rows)")
+
+
+def query(db: Db, sql: str, *args: Any, show: bool = False) -> None:
+    """Run a query and print its result, the query itself first when asked."""
+    if show:
+        say("   " + sql.replace("\n", "\n   ") + ";")
+    cursor = db.execute(sql, args or None)
+    assert cursor.description is not None
+    table(cursor.fetchall(), [c.name for c in cursor.description])
+
+
+hinted: set[str | None] = set()
+
+
+def refused(what: str, db: Db, sql: str, args: list[Any]) -> None:
+    """Run what must be refused and print the refusal; a hint once."""
+    say(f"   {what}")
+    try:
+        with db.transaction():
+            db.execute(sql, args)
+    except psycopg.Error as e:
+        say(f"      {e.sqlstate}: {shorten(e.diag.message_primary or str(e))}")
+        if e.diag.message_hint and e.sqlstate not in hinted:
+            say(f"      hint: {e.diag.message_hint}")
+        hinted.add(e.sqlstate)
+    else:
+        raise AssertionError(f"not refused: {what}")
+
+
+# ------------------------------------------------------------------------------------------------------------ people
+class Owner:
+    """Somebody with a key.  The keys of the demo are fixed, so that it always prints the same."""
+
+    def __init__(self, name: str):
+        self.name, self.key = name, SigningKey(hashlib.sha256(name.encode()).digest())
+        self.public_key = bytes(self.key.verify_key)
+        self.hash = hashlib.sha256(self.public_key).digest()
+
+    def card(self, timestamp: int, **changes: Any) -> Row:
+        return {"user_hash": self.hash, "sign_pkey": self.public_key, "name": self.name, "deleted_flag": False,
+                "owner_timestamp": timestamp, **changes}  # fmt: skip
+
+    def note(self, timestamp: int, key: uuid.UUID, value: bytes | None, parent: Row | None = None, **changes: Any) -> Row:
+        return {"user_hash": self.hash, "uuid": key, "value_b64": value, "deleted_flag": value is None, "owner_timestamp": timestamp,
+                "parent_sign_b64": parent and parent["sign_b64"], **changes}  # fmt: skip
+
+    def signed(self, form: Form, row: Row) -> Row:
+        return {**row, "sign_b64": sign(form, row, self.key)}
+
+
+def insert(table_name: str, row: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    return f"INSERT INTO {table_name} ({', '.join(row)}) VALUES ({', '.join(['%s'] * len(row))})", list(row.values())
+
+
+def store(db: Db, table_name: str, row: Mapping[str, Any]) -> None:
+    sql, values = insert(table_name, row)
+    db.execute(sql, values)
+
+
+KEYS = [uuid.UUID(int=(4 << 76) + (8 << 60) + i) for i in range(5)]
+COLUMNS = "value_b64, deleted_flag, owner_timestamp, parent_sign_b64, sign_b64"
+STORAGE = f"SELECT user_hash, uuid, {COLUMNS} FROM user_storage ORDER BY 1, 2"
+VERSIONS = f"SELECT user_hash, storage_uuid, {COLUMNS} FROM user_storage_versions ORDER BY 1, 2, 5"
+CARDS = "SELECT user_hash, sign_pkey, contact_pkey, contact_cert, name, owner_timestamp, sign_b64 FROM user_cards ORDER BY name"
+
+
+def show_storage(db: Db) -> None:
+    say("\n   user_storage")
+    query(db, STORAGE)
+    say("\n   user_storage_versions")
+    query(db, VERSIONS)
+
+
+# -------------------------------------------------------------------------------------------------------------- demo
+def prepare(server: Server) -> None:
+    """A database with the extension, and two ordinary roles: app, who owns the tables, and relay, who owns nothing."""
+    with server.connect("postgres", "postgres") as c:
+        c.execute("CREATE ROLE app LOGIN")
+        c.execute("CREATE ROLE relay LOGIN")
+        c.execute("CREATE DATABASE demo")
+    with server.connect("demo", "postgres") as c:
+        c.execute("CREATE EXTENSION rowseal CASCADE")
+        c.execute("GRANT CREATE, USAGE ON SCHEMA public TO app")
+        version = c.execute("SELECT extversion, current_setting('server_version') FROM pg_extension WHERE extname = 'rowseal'").fetchone()
+    assert version is not None
+    say(f"PostgreSQL {version[1].split()[0]} with rowseal {version[0]} in {server.folder}")
+
+
+def declare(db: Db) -> tuple[Form, Form, Form]:
+    title("Two tables are declared (by app, an ordinary role that owns them)")
+    for create in (USER_CARDS, USER_STORAGE, USER_STORAGE_VERSIONS):
+        db.execute(create)
+    query(db, DECLARE_CARDS, show=True)
+    query(db, DECLARE_STORAGE, show=True)
+    db.execute("GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON user_cards, user_storage, user_storage_versions TO relay")
+    fields = dict(db.execute("SELECT tag, spec -> 'fields' FROM rowseal.declarations").fetchall())
+    wider = {**fields["user_storage"], "colour": "text"}
+    return Form("user_cards", fields["user_cards"]), Form("user_storage", fields["user_storage"]), Form("user_storage", wider)
+
+
+def write(server: Server, db: Db, cards: Form, storage: Form, ann: Owner, bob: Owner) -> list[Row]:
+    """Cards, notes, a fork; the versions of Ann's note, oldest first."""
+    title("Ann and Bob sign their cards and first notes")
+    phone_key = SigningKey(hashlib.sha256(b"Ann's address").digest())
+    contact = bytes(phone_key.verify_key)
+    store(db, "user_cards", ann.signed(cards, ann.card(1700000001, contact_pkey=contact, contact_cert=ann.key.sign(contact).signature)))
+    store(db, "user_cards", bob.signed(cards, bob.card(1700000002)))
+    query(db, CARDS)
+    first = ann.signed(storage, ann.note(1700000010, KEYS[1], b"buy milk"))
+    store(db, "user_storage", first)
+    store(db, "user_storage", bob.signed(storage, bob.note(1700000011, KEYS[1], b"Bob's")))
+    say("\n   What Ann signed, in full (form rowseal/1):")
+    say("   " + shorten(storage.payload_of({k: v for k, v in first.items() if k != "sign_b64"}).decode()))
+
+    title("Ann's laptop and phone change the same note at the same moment, neither has seen the other's")
+    versions = {"laptop": ann.signed(storage, ann.note(1700000020, KEYS[1], b"buy oat milk", first)),
+                "phone": ann.signed(storage, ann.note(1700000021, KEYS[1], b"buy milk and tea", first))}  # fmt: skip
+    ready = threading.Barrier(len(versions))
+    failed: list[BaseException] = []
+
+    def device(row: Row) -> None:
+        try:
+            with server.connect("demo", "app") as c:
+                ready.wait()
+                store(c, "user_storage", row)
+        except BaseException as e:
+            failed.append(e)
+
+    threads = [threading.Thread(target=device, args=[row], daemon=True) for row in versions.values()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]
+    show_storage(db)
+    say("\n   Two heads: a fork, in plain sight, nothing lost")
+    key = Jsonb({"user_hash": b64encode(ann.hash).decode(), "uuid": str(KEYS[1])})
+    heads = "SELECT sign, parent, owner_timestamp, tip, convert_from(decode(\"row\" ->> 'value_b64', 'base64'), 'UTF8') AS value"
+    query(db, f"{heads} FROM rowseal.heads('user_storage', %s)", key)
+    return [first, versions["laptop"], versions["phone"]]
+
+
+def carry(relay: Db, cards: Form, storage: Form, wider: Form, ann: Owner, bob: Owner, carol: Owner, known: list[Row]) -> None:
+    title("A relay brings envelopes in any order, some twice, one tampered with: rowseal.apply never fails for a bad one")
+    late = envelope(storage, ann.note(1700000015, KEYS[1], b"buy bread", known[0]), ann.key)
+    carols = envelope(storage, carol.note(1700000040, KEYS[1], b"Carol's"), carol.key)
+    tampered = envelope(storage, bob.note(1700000033, KEYS[2], b"pay Bob 10"), bob.key)
+    tampered["row"]["value_b64"] = b64encode(b"pay Bob 99").decode()
+    bring(relay, "user_storage", {
+        "a new note of Bob": envelope(storage, bob.note(1700000031, KEYS[2], b"pay Bob 10"), bob.key),
+        "Ann's phone joins both": envelope(storage, ann.note(1700000030, KEYS[1], b"buy oat milk and tea", known[2]), ann.key),
+        "an older one of hers, late": late,
+        "the same again": late,
+        "Bob deletes an unknown note": envelope(storage, bob.note(1700000032, KEYS[3], None), bob.key),
+        "a note of unknown Carol": carols,
+        "a field of a later version": envelope(wider, {**bob.note(1700000034, KEYS[4], b"x"), "colour": "red"}, bob.key),
+        "10 made 99 on the way": tampered,
+    })  # fmt: skip
+    bring(relay, "user_cards", {
+        "Ann's card of old": envelope(cards, ann.card(1700000000, name="Annie"), ann.key),
+        "Carol's card": envelope(cards, carol.card(1700000039), carol.key),
+    })  # fmt: skip
+    bring(relay, "user_storage", {"Carol's note again": carols})
+    show_storage(relay)
+
+
+def bring(relay: Db, table_name: str, sealed: Mapping[str, Any]) -> None:
+    say(f"   rowseal.apply('{table_name}', …)")
+    answer = relay.execute("SELECT * FROM rowseal.apply(%s, %s)", [table_name, Jsonb(list(sealed.values()))]).fetchall()
+    table(((n, what, outcome, reason) for what, (n, outcome, reason) in zip(sealed, answer)), ["", "what it brings", "outcome", "reason"])
+
+
+def attack(relay: Db, cards: Form, storage: Form, ann: Owner, bob: Owner, mallory: Owner, known: list[Row]) -> None:
+    title("The relay tries plain SQL; it may write both tables, and forge nothing")
+    tip = known[2]
+    for what, changes in {
+        "a value altered": {"value_b64": b"buy whisky"},
+        "an old note dated later": {**known[0], "owner_timestamp": 1900000000},
+        "Ann's note made Bob's": {"user_hash": bob.hash},
+        "a note replayed under another key": {"uuid": KEYS[4]},
+        "its history rewritten": {"parent_sign_b64": None},
+    }.items():
+        refused(what, relay, *insert("user_storage", {**tip, **changes}))
+    refused("a note of an owner nobody knows", relay, *insert("user_storage", mallory.signed(storage, mallory.note(1, KEYS[1], b"hi"))))
+    usurped = {**ann.card(1900000000), "sign_pkey": mallory.public_key}
+    refused("Ann's key replaced", relay, *insert("user_cards", mallory.signed(cards, usurped)))
+    squatted = {**mallory.card(1), "user_hash": Owner("Dave").hash}
+    refused("Dave's id claimed before he comes", relay, *insert("user_cards", mallory.signed(cards, squatted)))
+    refused("a card with a certificate of somebody else", relay, *insert("user_cards", mallory.signed(cards, mallory.card(
+        1, contact_pkey=ann.public_key, contact_cert=known[0]["sign_b64"]))))  # fmt: skip
+    refused("a note moved to another key", relay, "UPDATE user_storage SET uuid = %s WHERE user_hash = %s", [KEYS[4], ann.hash])
+    refused("an archived version changed", relay, "UPDATE user_storage_versions SET value_b64 = 'x' WHERE user_hash = %s", [ann.hash])
+    refused("a note deleted", relay, "DELETE FROM user_storage WHERE user_hash = %s", [ann.hash])
+    refused("everything deleted", relay, "TRUNCATE user_storage", [])
+    sql, values = insert("user_storage", known[0])
+    say(f"   an old version played again\n      INSERT 0 {relay.execute(sql, values).rowcount}, the newer one stays")
+
+
+def audit(admin: Db) -> None:
+    title("Refused rows are kept in rowseal.quarantine, for the administrator")
+    query(admin, "SELECT id, tag, sqlstate, reason, role, attempts FROM rowseal.quarantine ORDER BY id")
+
+    title("Who owns the table or the server can forge, and it shows (rolled back afterwards)")
+    admin.execute("BEGIN")
+    say("   ALTER TABLE user_storage DISABLE TRIGGER zzz_rowseal_guard;")
+    admin.execute("ALTER TABLE user_storage DISABLE TRIGGER zzz_rowseal_guard")
+    say("   UPDATE user_storage SET value_b64 = 'pay Bob 99' WHERE value_b64 = 'pay Bob 10';")
+    admin.execute("UPDATE user_storage SET value_b64 = 'pay Bob 99' WHERE value_b64 = 'pay Bob 10'")
+    query(admin, "SELECT key, sqlstate, problem FROM rowseal.verify('user_storage')", show=True)
+    query(admin, "SELECT * FROM rowseal.health() WHERE NOT ok", show=True)
+    admin.execute("ROLLBACK")
+
+    title("All is well at the end")
+    query(admin, "SELECT * FROM rowseal.verify('user_cards') UNION ALL SELECT * FROM rowseal.verify('user_storage')", show=True)
+    query(admin, "SELECT * FROM rowseal.health()", show=True)
+    say("   Equal on two servers if and only if they hold the same rows:")
+    digest = "SELECT relation, rowseal.digest(relation)::text AS digest FROM rowseal.declarations ORDER BY tag"
+    say("   " + digest + ";")
+    for relation, value in admin.execute(digest).fetchall():
+        say(f"   {relation:13} {value}")
+
+
+def main(stay: bool) -> None:
+    with temporary_folder() as folder:
+        say("Starting a server of its own …")
+        with Server(folder) as server:
+            prepare(server)
+            ann, bob, carol, mallory = (Owner(name) for name in ("Ann", "Bob", "Carol", "Mallory"))
+            with server.connect("demo", "app") as db:
+                cards, storage, wider = declare(db)
+                known = write(server, db, cards, storage, ann, bob)
+            with server.connect("demo", "relay") as relay:
+                carry(relay, cards, storage, wider, ann, bob, carol, known)
+                attack(relay, cards, storage, ann, bob, mallory, known)
+            with server.connect("demo", "postgres") as admin:
+                audit(admin)
+            if stay:
+                say(f"\nThe server stays until Ctrl-C:  psql -h {server.folder} -U postgres demo")
+                while True:
+                    signal.pause()
+    say("\nThe server is stopped and its folder removed.")
+
+
+def stop(number: int, frame: FrameType | None) -> None:
+    raise Stopped
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGHUP, stop)
+    try:
+        main(stay="--stay" in sys.argv[1:])
+    except (KeyboardInterrupt, Stopped) as interrupted:
+        with suppress(OSError):
+            say("\nInterrupted: the server is stopped and its folder removed.")
+        sys.exit(130 if isinstance(interrupted, KeyboardInterrupt) else 143)

@@ -1,0 +1,82 @@
+"""make demo: every outcome is seen, and the server is gone afterwards, however it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+
+DEMO = [sys.executable, str(ROOT / "examples/demo.py")]
+
+
+def gone(folder: Path) -> bool:
+    """No file and no process is left of a demo's temporary folder."""
+    processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return not folder.exists() and str(folder) not in processes
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "TMPDIR": str(folder)}
+
+
+@pytest.fixture
+def folder() -> Path:
+    """Where the demo makes its temporary folder: open to the user postgres, with a short name."""
+    place = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
+    place.chmod(0o755)
+    return place
+
+
+def test_the_demo_shows_every_outcome_and_refusal_and_cleans_up(folder: Path) -> None:
+    done = subprocess.run(DEMO, capture_output=True, text=True, env=environment(folder), timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for outcome in ("inserted", "superseded", "archived", "stale", "duplicate", "deferred", "rejected"):
+        assert outcome in done.stdout
+    for sqlstate in ("RS001", "RS002", "RS003", "RS004", "RS005", "RS009", "RS015"):
+        assert sqlstate in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert len(done.stdout.splitlines()) < 180
+    assert list(folder.iterdir()) == []
+    assert gone(folder / "rowseal-demo-")
+    folder.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [*((signal.SIGINT, m) for m in ("Starting a server", "PostgreSQL", "== A relay", "The server stays")),
+     (signal.SIGTERM, "Starting a server"), (signal.SIGHUP, "== A relay")],
+)  # fmt: skip
+def test_the_server_is_gone_after_a_signal(number: signal.Signals, moment: str, folder: Path) -> None:
+    demo = subprocess.Popen([*DEMO, "--stay"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(folder))
+    assert demo.stdout is not None
+    for line in demo.stdout:
+        if line.startswith(moment):
+            break
+    time.sleep(0.2)
+    demo.send_signal(number)
+    out, err = demo.communicate(timeout=60)
+    assert (demo.returncode, "Traceback" in err) == (130 if number == signal.SIGINT else 143, False), err
+    assert "removed" in out
+    assert list(folder.iterdir()) == []
+    assert gone(folder / "rowseal-demo-")
+    folder.rmdir()
+
+
+def test_the_server_is_gone_after_an_error(folder: Path) -> None:
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'examples')!r}); import demo\n"
+        "def fail(*args): raise RuntimeError('on purpose')\n"
+        "demo.declare = fail\ndemo.main(stay=False)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment(folder), timeout=120)
+    assert "on purpose" in done.stderr
+    assert list(folder.iterdir()) == []
+    assert gone(folder / "rowseal-demo-")
+    folder.rmdir()
