@@ -102,6 +102,39 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._explained(rowseal.declarations, text, jsonb, text) IS 'A more telling refusal where the envelope shows why';
 
+CREATE FUNCTION rowseal.receive(envelopes jsonb) RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  part record;
+BEGIN
+  IF pg_catalog.jsonb_typeof(envelopes) = 'object' THEN
+    envelopes := pg_catalog.jsonb_build_array(envelopes);
+  ELSIF pg_catalog.jsonb_typeof(envelopes) IS DISTINCT FROM 'array' THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'envelopes must be a JSON array of envelopes, or one envelope';
+  END IF;
+  FOR part IN
+    SELECT d.relation, e.v ->> 'table' AS tag, pg_catalog.array_agg(e.n::integer ORDER BY e.n) AS ordinals, pg_catalog.jsonb_agg(e.v ORDER BY e.n) AS rows
+      FROM pg_catalog.jsonb_array_elements(envelopes) WITH ORDINALITY e(v, n)
+      LEFT JOIN rowseal.declarations d ON d.tag = e.v ->> 'table'
+     GROUP BY d.relation, d.identity IS NULL, d.id, 2
+     ORDER BY d.identity IS NULL DESC, d.id  -- owners before what they own; everywhere in the same order
+  LOOP
+    IF part.relation IS NOT NULL THEN
+      RETURN QUERY SELECT part.ordinals[a.ordinal], a.outcome, a.reason FROM rowseal.apply(part.relation, part.rows) a;
+      CONTINUE;
+    END IF;
+    FOR i IN 1 .. pg_catalog.cardinality(part.ordinals) LOOP
+      PERFORM rowseal._quarantine(part.tag, 'RS007 no table is declared with this tag', 'canonical', part.rows -> (i - 1));
+      ordinal := part.ordinals[i]; outcome := 'deferred'; reason := 'RS007: no table is declared with this tag';
+      RETURN NEXT;
+    END LOOP;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION rowseal.receive(jsonb) IS
+$$Merges envelopes of any tables: each goes to the table declared with its tag, as by rowseal.apply; without such a table it waits in the
+quarantine. envelopes: a JSON array. One result per envelope. Errors: 22023 no array.$$;
+
 -- Tries quarantined rows again, as far as the caller sees them (row security), with the caller's rights.
 CREATE FUNCTION rowseal._retry(waits_for text, tag text DEFAULT NULL, ids bigint[] DEFAULT NULL)
 RETURNS TABLE (id bigint, outcome text, reason text) LANGUAGE plpgsql

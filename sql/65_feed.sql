@@ -1,33 +1,26 @@
 -- The feed: accepted versions in an append-only table, published insert-only, followed by servers or by a cursor.
 
 -- BEFORE INSERT, ENABLE ALWAYS.  What the tables' own triggers append passes; whatever else arrives, by subscription or by
--- hand, is a claim: it goes through apply, whose result, if it was news, enters the feed by those triggers.
+-- hand, is a claim: it goes through receive, whose result, if it was news, enters the feed by those triggers.
 CREATE FUNCTION rowseal._arrive() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  target regclass;
 BEGIN
   IF current_user = 'rowseal_internal' THEN
     RETURN NEW;
   END IF;
-  SELECT d.relation INTO target FROM rowseal.declarations d WHERE d.tag = NEW.tag;
-  IF FOUND THEN
-    BEGIN
-      PERFORM rowseal.apply(target, NEW.envelope);
-    EXCEPTION
-      -- conflicts and exhausted resources pass: the worker comes back to this row
-      WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error OR internal_error THEN
-        RAISE;
-      WHEN OTHERS THEN  -- the table here is broken; the rows of other tables must not wait for it
-        PERFORM rowseal._quarantine(NEW.tag, SQLSTATE || ' ' || SQLERRM, 'canonical', NEW.envelope);
-    END;
-  ELSE
-    PERFORM rowseal._quarantine(NEW.tag, 'RS007 no table is declared with this tag', 'canonical', NEW.envelope);
-  END IF;
+  BEGIN
+    PERFORM rowseal.receive(pg_catalog.jsonb_build_array(NEW.envelope));
+  EXCEPTION
+    -- conflicts and exhausted resources pass: the worker comes back to this row
+    WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error OR internal_error THEN
+      RAISE;
+    WHEN OTHERS THEN  -- the table here is broken; the rows of other tables must not wait for it
+      PERFORM rowseal._quarantine(NEW.tag, SQLSTATE || ' ' || SQLERRM, 'canonical', NEW.envelope);
+  END;
   RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION rowseal._arrive() IS 'Hands an envelope that arrives in the feed to rowseal.apply';
+COMMENT ON FUNCTION rowseal._arrive() IS 'Hands an envelope that arrives in the feed to rowseal.receive';
 CREATE TRIGGER arrive BEFORE INSERT ON rowseal.feed FOR EACH ROW EXECUTE FUNCTION rowseal._arrive();
 ALTER TABLE rowseal.feed ENABLE ALWAYS TRIGGER arrive;
 
@@ -140,7 +133,6 @@ DECLARE
   link text := 'rowseal_' || pg_catalog.gen_random_uuid();
   dblink text := rowseal._dblink();
   there record;
-  target regclass;
   envelopes jsonb;
   made boolean := false;
 BEGIN
@@ -155,20 +147,13 @@ BEGIN
     FOR there IN EXECUTE pg_catalog.format('SELECT * FROM %s.dblink($1, $2) AS x(tag text)', dblink) USING link, pg_catalog.format($q$
         SELECT d.tag FROM rowseal.declarations d WHERE d.feed ORDER BY d.identity IS NULL DESC, d.id $q$)
     LOOP
-      SELECT d.relation INTO target FROM rowseal.declarations d WHERE d.tag = there.tag;
       EXECUTE pg_catalog.format('SELECT %s.dblink_open($1, ''state'', $2)', dblink)
         USING link, pg_catalog.format('SELECT * FROM rowseal._state(%L, %L)', publication, there.tag);
       LOOP
         EXECUTE pg_catalog.format('SELECT pg_catalog.jsonb_agg(envelope) FROM %s.dblink_fetch($1, ''state'', $2) AS x(envelope jsonb)', dblink)
           INTO envelopes USING link, batch;
         EXIT WHEN envelopes IS NULL;
-        IF target IS NULL THEN
-          PERFORM rowseal._quarantine(there.tag, 'RS007 no table is declared with this tag', 'canonical', e)
-             FROM pg_catalog.jsonb_array_elements(envelopes) e;
-          INSERT INTO pg_temp.rowseal_outcomes SELECT there.tag, 'deferred' FROM pg_catalog.jsonb_array_elements(envelopes) e;
-        ELSE
-          INSERT INTO pg_temp.rowseal_outcomes SELECT there.tag, a.outcome FROM rowseal.apply(target, envelopes) a;
-        END IF;
+        INSERT INTO pg_temp.rowseal_outcomes SELECT there.tag, r.outcome FROM rowseal.receive(envelopes) r;
       END LOOP;
       EXECUTE pg_catalog.format('SELECT %s.dblink_close($1, ''state'')', dblink) USING link;
     END LOOP;
