@@ -335,7 +335,7 @@ def carry(relay: Db, cards: Form, storage: Form, wider: Form, ann: Owner, bob: O
         "Ann's card of old": envelope(cards, ann.card(1700000000, name="Annie"), ann.key),
         "Carol's card": envelope(cards, carol.card(1700000039), carol.key),
     })  # fmt: skip
-    bring(relay, "user_storage", {"Carol's note again": carols})
+    say("\n   Her note, deferred before, has followed by itself")
     show_storage(relay)
 
 
