@@ -137,7 +137,7 @@ if ! venv_is_there; then
   python=$(python)
   say "installing the Python packages of plpython/pyproject.toml into .venv ($("$python" --version))"
   "$python" -m venv --clear .venv
-  .venv/bin/python -m pip install --quiet --quiet --disable-pip-version-check --no-cache-dir --editable 'plpython[test,lint]'
+  .venv/bin/python -m pip install --quiet --quiet --disable-pip-version-check --no-cache-dir --editable 'plpython[cli,test,lint]'
   printf '%s\n' "$wanted" > .venv/rowseal.sha256
 fi
 
