@@ -84,6 +84,7 @@ CREATE TABLE rowseal.quarantine (
   attempts         integer NOT NULL DEFAULT 1
 );
 SELECT pg_catalog.pg_extension_config_dump('rowseal.quarantine', '');
+SELECT pg_catalog.pg_extension_config_dump('rowseal.quarantine_id_seq', '');
 
 COMMENT ON TABLE rowseal.quarantine IS 'Rows that were refused where an error would have stopped the rows behind them';
 COMMENT ON COLUMN rowseal.quarantine.tag IS 'Tag of the table the row was meant for';

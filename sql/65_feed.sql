@@ -5,7 +5,8 @@
 CREATE FUNCTION rowseal._arrive() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF current_user = 'rowseal_internal' THEN
+  -- depth: from 16 on a worker takes on the role of the table's owner, and that is rowseal_internal, too
+  IF current_user = 'rowseal_internal' AND pg_catalog.pg_trigger_depth() > 1 THEN
     RETURN NEW;
   END IF;
   BEGIN
@@ -159,7 +160,7 @@ BEGIN
     END LOOP;
     EXECUTE pg_catalog.format('CREATE SUBSCRIPTION %I CONNECTION %L PUBLICATION %I WITH (create_slot = false, slot_name = %L, copy_data = false%s)',
       subscription, conninfo, publication, subscription,
-      CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000 THEN ', origin = ''any''' END);
+      CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000 THEN ', run_as_owner = true' END);
   EXCEPTION WHEN OTHERS THEN
     -- a slot that nobody reads would keep the other side's WAL for ever
     IF made THEN

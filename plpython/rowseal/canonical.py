@@ -142,9 +142,11 @@ _is_uuid = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 
 
 def _uuid(value: Any) -> bytes:
-    text = str(value).lower()
+    text = value if isinstance(value, str) else str(value)
     if not _is_uuid(text):
-        raise CanonicalError("not a uuid")
+        text = text.lower()
+        if not _is_uuid(text):
+            raise CanonicalError("not a uuid")
     return b'"%b"' % text.encode()
 
 

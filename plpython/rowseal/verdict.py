@@ -47,14 +47,14 @@ def seal(spec: dict[str, Any], verify: Verify) -> Seal:
     fingerprint = FINGERPRINTS[spec["fingerprint"]] if spec.get("fingerprint") else None
     owner = index[spec["owner"][0]]
     owner_of = itemgetter(*(index[name] for name in spec["owner"]))
-    required = [index[name] for name in spec["required"]]
+    required = itemgetter(*(index[name] for name in spec["required"]))  # three at least, so a tuple
     prefix = spec.get("fingerprint_prefix") or ""
     certificates = [(cert, index[cert], of, index[of]) for cert, of in (spec.get("certificates") or {}).items()]
     payload = table.payload
     keys: dict[Any, bytes] = {}
 
     def judge(public_key: Any, signature: bytes, settled: bool, values: Sequence[Any]) -> str | None:
-        if signature is None or None in [values[i] for i in required]:
+        if signature is None or None in required(values):
             return UNSIGNED
         if public_key is None:
             public_key = keys.get(owner_of(values))
