@@ -1,5 +1,7 @@
 \echo Use "CREATE EXTENSION rowseal CASCADE" to load this file. \quit
 
+SET LOCAL search_path = pg_catalog, pg_temp;  -- for this script; CREATE EXTENSION puts the caller's back
+
 -- Created here, not by the control file: a schema that somebody else made beforehand must not be used.
 CREATE SCHEMA rowseal;
 COMMENT ON SCHEMA rowseal IS 'rowseal: rows that only their owner can write';

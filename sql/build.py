@@ -6,7 +6,7 @@ usage: build.py VERSION
 import sys
 from pathlib import Path
 
-MODULES = ("canonical", "signature", "verdict", "declaration", "server")
+MODULES = ("canonical", "signature", "verdict", "declaration", "enforcement", "server")
 
 
 def main(version: str) -> None:
@@ -14,7 +14,8 @@ def main(version: str) -> None:
     sources = {name: (root / f"plpython/rowseal/{name}.py").read_text() for name in MODULES}
     inlined = "    SOURCES = {\n" + "".join(f"        {n!r}: {s!r},\n" for n, s in sources.items()) + "    }"
     assert "$_load$" not in inlined
-    print("\n".join(p.read_text() for p in sorted((root / "sql").glob("*.sql"))).replace("@PYTHON@", inlined).replace("@VERSION@", version), end="")
+    script = "\n".join(p.read_text() for p in sorted((root / "sql").glob("*.sql")))
+    print(script.replace("@PYTHON@", inlined).replace("@VERSION@", version), end="")
 
 
 main(*sys.argv[1:])

@@ -32,7 +32,7 @@ import re
 from binascii import b2a_base64
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
-from json.encoder import encode_basestring  # type: ignore[attr-defined]  # C, escapes just as RFC 8785 asks
+from json.encoder import encode_basestring  # C, escapes just as RFC 8785 asks
 from math import isfinite, isnan
 from typing import Any
 
@@ -50,7 +50,7 @@ def _string(value: str) -> bytes:
     if "\0" in value:
         raise CanonicalError("U+0000 cannot be stored in a PostgreSQL text or jsonb value")
     try:
-        return encode_basestring(value).encode()  # type: ignore[no-any-return]
+        return encode_basestring(value).encode()
     except UnicodeEncodeError:
         raise CanonicalError("a lone surrogate is not Unicode text (RFC 7493)") from None
 

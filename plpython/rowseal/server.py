@@ -7,7 +7,7 @@ from binascii import a2b_base64
 from collections.abc import Callable
 from typing import Any
 
-from . import declaration, signature, verdict
+from . import declaration, enforcement, signature, verdict
 from .canonical import CanonicalError
 
 NO_PROVIDER = "RS014 no provider of signatures: neither the extension pgsodium nor the Python package PyNaCl is there"
@@ -88,14 +88,15 @@ def hexed(kind: Any, value: Any) -> Any:
 
 def plan(wish: str, facts: str, versions: str | None, identity: str | None) -> str:
     """rowseal._plan: JSON in, JSON out: {"declaration", "statements", "triggers"} or {"refused"}."""
-    main, history, card = (json.loads(x) if x else None for x in (facts, versions, identity))
+    main = json.loads(facts)
+    history, card = (json.loads(x) if x else None for x in (versions, identity))
     try:
         d = declaration.plan(json.loads(wish), main, history, card)
     except declaration.Refused as e:
         return json.dumps({"refused": {"sqlstate": e.sqlstate, "message": e.message, "hint": e.hint}})
     if d["public_key"] is not None:
         card = {"facts": main, "public_key": d["public_key"], "owner": d["owner"]}
-    sql = declaration.Sql(d, main, history, card)
+    sql = enforcement.Sql(d, main, history, card)
     d["queries"] = sql.queries()
     out = {"declaration": d, "functions": sql.install(), "triggers": sql.triggers()}
     if d["layout"] == "one table":
