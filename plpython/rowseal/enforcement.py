@@ -1,0 +1,667 @@
+"""From a declaration to the SQL that enforces it: functions, triggers, queries.
+
+The generated trigger functions follow rules 1-5 of docs/rules.md.  Written per table, they hold typed, plannable
+SQL: looking a tip up and answering a duplicate costs no Python call and no transaction id.  A pure function of JSON-like
+values, as declaration.py; identifiers are quoted by ``ident``, values by ``literal``, bodies by ``dollar``.
+"""
+
+from __future__ import annotations
+
+import json
+
+from .canonical import Form, Kind
+from .declaration import GUARD, Json
+from .verdict import UNKNOWN_OWNER, UNSIGNED
+
+KEEP = "zzz_rowseal_keep"
+FEED = "zzz_rowseal_feed"
+CURE = "zzz_rowseal_cure"
+PINNED = {  # what the text form of a value depends on
+    "datestyle": "ISO, YMD",
+    "timezone": "UTC",
+    "intervalstyle": "iso_8601",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+}
+SELF_CONTAINED = {"boolean", "integer", "numeric", "float", "text", "bytea", "uuid", "json"}
+
+
+def ident(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    quoted = "'" + text.replace("'", "''") + "'"
+    return "E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted
+
+
+def dollar(body: str) -> str:
+    """The body, dollar-quoted with a delimiter that it does not contain."""
+    tag = "$rowseal$"
+    while tag in body:
+        tag = tag[:-1] + "_$"
+    return f"{tag}\n{body}\n{tag}"
+
+
+def _simple(kind: Kind) -> bool:
+    """Whether the value reaches Python without passing through text that depends on settings."""
+    if isinstance(kind, str):
+        return kind in SELF_CONTAINED
+    if "array" in kind:
+        return _simple(kind["array"])
+    return all(_simple(k) for _, k in kind["composite"])
+
+
+def _has(kind: Kind, leaf: str) -> bool:
+    """Whether a nested kind contains that leaf, or an array where leaf is 'array'."""
+    if isinstance(kind, str):
+        return kind == leaf
+    if "array" in kind:
+        return leaf == "array" or _has(kind["array"], leaf)
+    return any(_has(k, leaf) for _, k in kind["composite"])
+
+
+def _one_based(value: str, kind: Kind, depth: int = 0) -> list[str]:
+    """Conditions under which every array inside the value has lower bounds of 1 (they are not signed)."""
+    if isinstance(kind, str):
+        return []
+    if "composite" in kind:
+        return [c for name, k in kind["composite"] for c in _one_based(f"({value}).{ident(name)}", k, depth)]
+    out = [f"rowseal._one_based({value})"]
+    inner = _one_based(f"u{depth}.e", kind["array"], depth + 1)
+    if inner:
+        elements = f"SELECT ({value})[i] AS e FROM generate_subscripts({value}, 1) i"
+        out.append(f"NOT EXISTS (SELECT FROM ({elements}) u{depth} WHERE NOT ({' AND '.join(inner)}))")
+    return out
+
+
+class Sql:
+    """The statements of one completed declaration ``d``; ``facts`` describes the main table."""
+
+    def __init__(self, d: Json, facts: Json, versions: Json | None, identity: Json | None):
+        self.d, self.facts, self.identity = d, facts, identity
+        self.id = d["id"]
+        self.main = facts["qualified"]
+        self.versions = versions["qualified"] if versions else None
+        self.column = {c["name"]: c for c in facts["columns"]}
+        self.field_of = d["fields"]
+        column_of = {f: c for c, f in self.field_of.items()}
+        self.signed = [column_of[f] for f in Form(d["tag"], d["spec"]["fields"]).names]  # in payload order
+        self.stored = [*self.signed, d["signature_column"]]
+        self.key_ops = {k["name"]: k["equal"] for k in facts["key"]}
+        self.kinds = {c: self.column[c]["kind"] for c in self.signed}
+        self.ts, self.deleted, self.sign = d["timestamp_column"], d["deleted_column"], d["signature_column"]
+
+    # -- expressions; a mapping says under which name a table has a column
+    def _map(self, versions: bool) -> dict[str, str]:
+        return self.d["version_columns"] if versions else {c: c for c in self.stored}
+
+    def refs(self, alias: str, columns: list[str], versions: bool = False) -> str:
+        mapped = self._map(versions)
+        return ", ".join(f"{alias}.{ident(mapped[c])}" for c in columns)
+
+    def same(self, left: str, right: str, left_versions: bool = False, right_versions: bool = False) -> str:
+        """Same signature and signed columns, byte for byte: = would let 1.0 pass for 1.00."""
+        rows = (f"ROW({self.refs(a, self.stored, v)})" for a, v in ((left, left_versions), (right, right_versions)))
+        return f"pg_catalog.record_image_eq({', '.join(rows)})"
+
+    def bytes(self, ref: str, column: str) -> str:
+        return ref if self.column[column]["base"] == "bytea" else f"rowseal._unbase64({ref})"
+
+    def order(self, alias: str, versions: bool = False) -> str:
+        m = self._map(versions)
+        signature = self.bytes(f"{alias}.{ident(m[self.sign])}", self.sign)
+        return f"ROW({alias}.{ident(m[self.ts])}, {alias}.{ident(m[self.deleted])}, {signature})"
+
+    def same_key(self, left: str, right: str, right_versions: bool = False, left_versions: bool = False) -> str:
+        lm, rm = self._map(left_versions), self._map(right_versions)
+        return " AND ".join(
+            f"{left}.{ident(lm[k])} {self.key_ops[k]} {right}.{ident(rm[k])}" for k in self.d["key"]
+        )
+
+    def card(self, alias: str, versions: bool = False) -> tuple[str, str]:
+        """The FROM … WHERE clause that finds the owner's identity row as k, and its public key."""
+        assert self.identity is not None
+        i, m = self.identity, self._map(versions)
+        key = "k." + ident(i["public_key"])
+        if next(c for c in i["facts"]["columns"] if c["name"] == i["public_key"])["base"] != "bytea":
+            key = f"rowseal._unbase64({key})"
+        ops = {k["name"]: k["equal"] for k in i["facts"]["key"]}
+        where = " AND ".join(
+            f"k.{ident(theirs)} {ops[theirs]} {alias}.{ident(m[ours])}" for theirs, ours in zip(i["owner"], self.d["owner"])
+        )
+        return f"FROM {i['facts']['qualified']} k WHERE {where} LIMIT 1", key
+
+    def public_key(self, alias: str, versions: bool = False) -> str:
+        """The key that must have signed the row: its own on an identity table, else its owner's card's."""
+        if self.d["public_key"] is None:
+            source, key = self.card(alias, versions)
+            return f"(SELECT {key} {source})"
+        return self.bytes(f"{alias}.{ident(self._map(versions)[self.d['public_key']])}", self.d["public_key"])
+
+    def seal(self, alias: str, versions: bool = False, public_key: str | None = None, settled: str = "false") -> str:
+        key = public_key or self.public_key(alias, versions)
+        signature = self.bytes(f"{alias}.{ident(self._map(versions)[self.sign])}", self.sign)
+        return f"rowseal._seal_{self.id}({', '.join([key, signature, settled, *self._values(alias, versions)])})"
+
+    def judge(self, versions: bool = False) -> str:
+        """Statements that set verdict for NEW.  The session remembers public keys; the table is asked once for each."""
+        if self.d["public_key"] is not None:
+            return f"verdict := {self._archived_seal('NEW') if versions else self.seal('NEW')};"
+        source, key = self.card("NEW", versions)
+        return f"""verdict := {self.seal("NEW", versions, "NULL")};
+    IF verdict = {literal(UNKNOWN_OWNER)} THEN
+      -- settled: older than every transaction that is still open, this one included
+      SELECT {key}, pg_catalog.age(k.xmin) > pg_catalog.age(pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::xid)
+        INTO public_key, settled {source};
+      verdict := {self.seal("NEW", versions, "public_key", "settled")};
+    END IF;"""
+
+    def payload(self, alias: str, versions: bool = False) -> str:
+        return f"rowseal._payload_{self.id}({', '.join(self._values(alias, versions))})"
+
+    def _values(self, alias: str, versions: bool) -> list[str]:
+        m = self._map(versions)
+        bounds = [b for c in self.signed for b in _one_based(f"{alias}.{ident(m[c])}", self.kinds[c])]
+        return ([" AND ".join(bounds)] if bounds else []) + [self.refs(alias, self.signed, versions)]
+
+    def key_json(self, alias: str, versions: bool = False) -> str:
+        m = self._map(versions)
+        pairs = ", ".join(f"{literal(self.field_of[k])}, {alias}.{ident(m[k])}" for k in self.d["key"])
+        return f"pg_catalog.jsonb_build_object({pairs})"
+
+    # -- functions
+    def _function(self, name: str, args: str, returns: str, attributes: str, body: str) -> str:
+        # The Python functions run no SQL but one qualified call; a SET would cost them more than all they do besides.
+        path = "SET search_path = pg_catalog, pg_temp " if "plpgsql" in attributes else ""
+        return f"CREATE OR REPLACE FUNCTION rowseal.{name}({args}) RETURNS {returns} {attributes}\n{path}AS {dollar(body.strip())}"
+
+    def python_functions(self) -> list[str]:
+        pins = "" if all(_simple(k) for k in self.kinds.values()) else "".join(f" SET {n} = {literal(v)}" for n, v in PINNED.items())
+        values = [f"v{i} {self.column[c]['base']}" for i, c in enumerate(self.signed)]
+        bounds = ["one_based boolean"] if any(_has(k, "array") for k in self.kinds.values()) else []
+        check = 'if not one_based: return "RS006 an array has a lower bound other than 1"\n' if bounds else ""
+        tuple_ = "(" + "".join(f"v{i}, " for i in range(len(values))) + ")"
+        spec = json.dumps(self.d["spec"], sort_keys=True)
+        out = []
+        for name, extra, call in (
+            ("seal", ["public_key bytea", "signature bytea", "settled boolean"], "public_key, signature, settled, "),
+            ("payload", [], ""),
+        ):
+            body = (
+                f"try:\n    call = SD['call']\n"
+                f"except KeyError:\n    plpy.execute('SELECT rowseal._load()')\n"
+                f"    call = SD['call'] = GD['rowseal']('server').{name}(plpy, {spec!r})\n"
+                f"{check}return call({call}{tuple_})"
+            )
+            out.append(f"DROP FUNCTION IF EXISTS rowseal._{name}_{self.id}")
+            attributes = f"LANGUAGE plpython3u STABLE PARALLEL RESTRICTED{pins}"
+            out.append(self._function(f"_{name}_{self.id}", ", ".join([*extra, *bounds, *values]), "text", attributes, body))
+        return out
+
+    def _refuse(self, verdict: str, versions: bool = False) -> str:
+        m = self._map(versions)
+        return (
+            f"PERFORM rowseal._refuse(TG_RELID, {literal(self.main)}::regclass, {verdict}, {self.key_json('NEW', versions)},\n"
+            f"        {self.payload('NEW', versions)}, {self.bytes('NEW.' + ident(m[self.sign]), self.sign)}, NEW);\n"
+            f"      RETURN NULL;"
+        )
+
+    def _complete(self, versions: bool = False) -> str:
+        """Without timestamp, deletion flag or signature there is no order (a NULL key finds no tip; the verdict sees to it)."""
+        m = self._map(versions)
+        signature = self.bytes(f"NEW.{ident(m[self.sign])}", self.sign)
+        tests = [f"NEW.{ident(m[c])} IS NULL" for c in (self.ts, self.deleted)] + [f"{signature} IS NULL"]
+        return f"""
+    IF {' OR '.join(tests)} THEN
+      {self._refuse(literal(UNSIGNED), versions)}
+    END IF;"""
+
+    def _unsigned_update(self, versions: bool = False) -> str:
+        """An UPDATE that leaves every signed column alone; replicated, an identical row ends its journey."""
+        return f"""
+    IF {self.same("NEW", "OLD", versions, versions)} THEN
+      IF pg_catalog.record_image_eq(NEW, OLD) AND pg_catalog.current_setting('session_replication_role') = 'replica' THEN
+        RETURN NULL;
+      END IF;
+      RETURN NEW;
+    END IF;"""
+
+    def _report(self, outcome: str) -> str:
+        return (
+            "IF pg_catalog.current_setting('rowseal.mode', true) = 'apply' THEN\n"
+            f"      PERFORM pg_catalog.set_config('rowseal.outcome', {outcome}, true);\n    END IF;"
+        )
+
+    def _pinned(self, rekeyed: str) -> str:
+        if self.d["public_key"] is None:
+            return ""
+        return f"""
+    IF {rekeyed} THEN
+      {self._refuse("'RS003 the public key of an owner never changes'")}
+    END IF;"""
+
+    def _merge(self, values: str) -> str:
+        """Hand a version to the main table, whatever is there."""
+        columns = ", ".join(ident(c) for c in self.stored)
+        key = ", ".join(ident(k["name"]) for k in self.facts["key"])
+        do = "NOTHING" if self.d["layout"] == "one table" else f"UPDATE SET {self._set('EXCLUDED')}"
+        return f"INSERT INTO {self.main} ({columns}) VALUES ({values})\n      ON CONFLICT ({key}) DO {do};"
+
+    def _set(self, alias: str) -> str:
+        return ", ".join(f"{ident(c)} = {alias}.{ident(c)}" for c in self.stored)
+
+    def _archive(self, alias: str) -> str:
+        if self.versions is None:
+            return ""
+        m = self._map(True)
+        return (
+            f"INSERT INTO {self.versions} ({', '.join(ident(m[c]) for c in self.stored)})\n"
+            f"      VALUES ({self.refs(alias, self.stored)}) ON CONFLICT ({ident(m[self.sign])}) DO NOTHING;"
+        )
+
+    def _whole(self) -> str:
+        """Send out-of-line values whole: an unchanged one would be missing in what a subscriber gets.
+
+        A composite value holds no pointers into the TOAST table, so a detour through one fetches them.
+        """
+        toastable = [c for c in self.signed if self.column[c]["toastable"]]
+        if not toastable:
+            return ""
+        sizes = " + ".join(f"coalesce(pg_catalog.pg_column_size(NEW.{ident(c)}), 0)" for c in toastable)
+        row = ", ".join(f"NEW.{ident(c['name'])}" for c in self.facts["columns"])
+        copies = " ".join(f"NEW.{ident(c)} := whole.{ident(c)};" for c in toastable)
+        return f"""
+    IF {sizes} > 100 THEN
+      whole := ROW({row});
+      {copies}
+    END IF;"""
+
+    def guard(self) -> str:
+        two, pk = self.versions is not None, self.d["public_key"]
+        verify = f"""
+    {self.judge()}
+    IF verdict IS NOT NULL THEN
+      {self._refuse("verdict")}
+    END IF;"""
+        not_newer = f"""
+    IF {self.order("NEW")} <= {self.order("tip")} THEN
+      IF NEW.{ident(self.sign)} <> tip.{ident(self.sign)} THEN
+        {self._archive("NEW") if two else self._report("'stale'")}
+        RETURN NULL;
+      END IF;
+      -- the same signature on other content is a forgery, unless only its spelling differs{verify}
+      {self._report("'duplicate'")}
+      RETURN NULL;
+    END IF;"""
+        pinned = self._pinned(f"NEW.{ident(pk)} IS DISTINCT FROM tip.{ident(pk)}") if pk else ""
+        body = f"""
+DECLARE
+  tip record;
+  public_key bytea;
+  settled boolean;
+  verdict text;
+  whole {self.main};
+BEGIN
+  IF TG_OP = 'INSERT' THEN
+    SELECT * INTO tip FROM {self.main} t WHERE {self.same_key("t", "NEW")};
+    IF NOT FOUND THEN{verify}
+      RETURN NEW;
+    END IF;
+    IF {self.same("tip", "NEW")} THEN
+      {self._report("'duplicate'")}
+      RETURN NULL;
+    END IF;{self._complete()}{pinned}{not_newer}
+    -- the UPDATE's own trigger decides, on the row as locked and read again
+    UPDATE {self.main} t SET {self._set("NEW")} WHERE {self.same_key("t", "NEW")};
+    RETURN NULL;
+  END IF;
+  tip := OLD;{self._unsigned_update()}{self._complete()}
+    IF ({self.same_key("NEW", "tip")}) IS NOT TRUE THEN
+      {self._refuse("'RS003 primary key and owner never change'")}
+    END IF;{pinned}{not_newer}{verify}
+    {self._archive("tip")}{self._whole()}
+    {self._report("'superseded'")}
+    RETURN NEW;
+END"""
+        return self._function(f"_guard_{self.id}", "", "trigger", "LANGUAGE plpgsql", body)
+
+    def guard_one_table(self) -> str:
+        pinned, pk = "", self.d["public_key"]
+        if pk is not None:
+            ops = {k["name"]: k["equal"] for k in self.facts["key"]}
+            where = " AND ".join(f"t.{ident(o)} {ops[o]} NEW.{ident(o)}" for o in self.d["owner"])
+            other = f"t.{ident(pk)} IS DISTINCT FROM NEW.{ident(pk)}"
+            pinned = self._pinned(f"EXISTS (SELECT FROM {self.main} t WHERE {where} AND {other})")
+        body = f"""
+DECLARE
+  same boolean;
+  known boolean;
+  public_key bytea;
+  settled boolean;
+  verdict text;
+BEGIN
+  IF TG_OP = 'UPDATE' THEN{self._unsigned_update()}
+    {self._refuse("'RS009 history is append-only'")}
+  END IF;
+  SELECT {self.same("t", "NEW")} INTO same FROM {self.main} t
+   WHERE {self.same_key("t", "NEW")} AND t.{ident(self.sign)} = NEW.{ident(self.sign)};
+  known := FOUND;
+  IF known AND same THEN
+    {self._report("'duplicate'")}
+    RETURN NULL;
+  END IF;{pinned}
+  {self.judge()}
+  IF verdict IS NOT NULL THEN
+    {self._refuse("verdict")}
+  END IF;
+  IF known THEN  -- only its spelling differs
+    {self._report("'duplicate'")}
+    RETURN NULL;
+  END IF;
+  IF pg_catalog.current_setting('rowseal.mode', true) = 'apply' THEN
+    PERFORM pg_catalog.set_config('rowseal.outcome', (
+      SELECT CASE WHEN bool_or({self.order("t")} > {self.order("NEW")}) THEN 'archived'
+                  WHEN count(*) > 0 THEN 'superseded' ELSE 'inserted' END
+        FROM {self.main} t WHERE {self.same_key("t", "NEW")}), true);
+  END IF;
+  RETURN NEW;
+END"""
+        return self._function(f"_guard_{self.id}", "", "trigger", "LANGUAGE plpgsql", body)
+
+    def guard_versions(self) -> str:
+        sign = ident(self._map(True)[self.sign])
+        body = f"""
+DECLARE
+  stored record;
+  tip record;
+  known boolean;
+  public_key bytea;
+  settled boolean;
+  verdict text;
+BEGIN
+  IF TG_OP = 'UPDATE' THEN{self._unsigned_update(True)}
+    {self._refuse("'RS009 history is append-only'", True)}
+  END IF;{self._complete(True)}
+  SELECT * INTO stored FROM {self.versions} v WHERE v.{sign} = NEW.{sign};
+  known := FOUND;
+  IF known THEN
+    IF {self.same("stored", "NEW", True, True)} THEN
+      {self._report("'duplicate'")}
+      RETURN NULL;
+    END IF;
+  ELSE
+    SELECT * INTO tip FROM {self.main} t WHERE {self.same_key("t", "NEW", right_versions=True)};
+    IF NOT FOUND OR {self.order("NEW", True)} > {self.order("tip")} THEN
+      -- not superseded by anything yet: it belongs into the main table
+      {self._merge(self.refs("NEW", self.stored, True))}
+      RETURN NULL;
+    END IF;
+    IF {self.same("tip", "NEW", False, True)} THEN
+      -- the current version: its table's guard, about to replace it, archives it (it was verified when it came)
+      IF pg_catalog.pg_trigger_depth() > 1 THEN
+        RETURN NEW;
+      END IF;
+      {self._report("'duplicate'")}
+      RETURN NULL;
+    END IF;
+    known := NEW.{sign} = tip.{ident(self.sign)};
+  END IF;
+  {self.judge(True)}
+  IF verdict IS NOT NULL THEN
+    {self._refuse("verdict", True)}
+  END IF;
+  IF known THEN  -- only its spelling differs
+    {self._report("'duplicate'")}
+    RETURN NULL;
+  END IF;
+  {self._report("'archived'")}
+  RETURN NEW;
+END"""
+        return self._function(f"_guard_versions_{self.id}", "", "trigger", "LANGUAGE plpgsql", body)
+
+    def _archived_seal(self, alias: str = "v") -> str:
+        """Old versions of an identity row are judged by the key that its tip pins."""
+        if self.d["public_key"] is None:
+            return self.seal(alias, True)
+        key = self.d["public_key"]
+        pinned = f"(SELECT {self.bytes('p.' + ident(key), key)} FROM {self.main} p WHERE {self.same_key('p', alias, right_versions=True)})"
+        return self.seal(alias, True, pinned)
+
+    def _decoded(self, columns: list[str], format_: str) -> tuple[str, dict[str, str]]:
+        """How to read columns from JSON: the columns of jsonb_to_record(…) x, and an expression for each."""
+        definitions, values = [], {}
+        for c in columns:
+            type_, kind = self.column[c]["type"], self.column[c]["kind"]
+            name = ident(self.field_of[c] if format_ == "canonical" and c in self.field_of else c)
+            as_, value = type_, f"x.{name}"
+            if format_ == "canonical" and kind == "bytea":
+                as_, value = "text", f"rowseal._bytea({value})::{type_}"
+            elif format_ == "canonical" and _has(kind, "bytea"):
+                as_ = "jsonb"
+                member = f"pg_catalog.jsonb_build_object({literal(c)}, rowseal._hex({literal(json.dumps(kind))}, {value}))"
+                value = f"(pg_catalog.jsonb_populate_record(NULL::{self.main}, {member})).{ident(c)}"
+            elif format_ == "pgtext" and kind == "json":
+                as_, value = "text", f"{value}::{type_}"
+            definitions.append(f"{name} {as_}")
+            values[c] = value
+        return ", ".join(definitions), values
+
+    def apply(self) -> str:
+        """Merge rows given as JSON; returns an outcome per row, in the order of the rows."""
+
+        def source(format_: str) -> str:
+            if format_ == "canonical":  # envelopes: the signature stands beside the row
+                element = "e.v -> 'row'"
+                definitions, values = self._decoded(self.signed, format_)
+                sign = "e.v ->> 'sign_b64'"
+                values[self.sign] = sign if self.column[self.sign]["base"] == "text" else f"rowseal._bytea({sign})"
+            else:
+                element = "e.v"
+                definitions, values = self._decoded(self.stored, format_)
+            return (
+                f"SELECT e.n, {', '.join(f'{values[c]} AS c{i}' for i, c in enumerate(self.stored))}\n"
+                f"        FROM pg_catalog.jsonb_array_elements($1) WITH ORDINALITY e(v, n),\n"
+                f"             LATERAL pg_catalog.jsonb_to_record({element}) x({definitions})\n"
+                f"       WHERE $2 = {literal(format_)}"
+            )
+
+        order = ", ".join(str(2 + self.stored.index(k["name"])) for k in self.facts["key"])
+        body = f"""
+DECLARE
+  r record;
+  outcomes text[] := pg_catalog.array_fill(NULL::text, ARRAY[pg_catalog.jsonb_array_length($1)]);
+BEGIN
+  FOR r IN
+      {source("canonical")}
+      UNION ALL
+      {source("pgtext")}
+      ORDER BY {order}, 1  -- every session takes its locks in this order
+  LOOP
+    PERFORM pg_catalog.set_config('rowseal.outcome', 'inserted', true);
+    {self._merge(", ".join(f"r.c{i}" for i in range(len(self.stored))))}
+    outcomes[r.n] := pg_catalog.current_setting('rowseal.outcome');
+  END LOOP;
+  RETURN outcomes;
+END"""
+        return self._function(f"_apply_{self.id}", "rows jsonb, format text", "text[]", "LANGUAGE plpgsql", body)
+
+    def prune(self) -> str:
+        """Deletes superseded versions: $1 keeps that many newest of each key besides the tip, $2 those from a timestamp on."""
+        archived = self.versions is not None
+        table, m = (self.versions, self._map(True)) if archived else (self.main, self._map(False))
+        key = ", ".join(f"x.{ident(m[k])}" for k in self.d["key"])
+        sign = self.bytes(f"x.{ident(m[self.sign])}", self.sign)
+        newest = f"x.{ident(m[self.ts])} DESC, x.{ident(m[self.deleted])} DESC, {sign} DESC"
+        return (
+            f"DELETE FROM {table} d USING (SELECT x.ctid, x.tableoid, x.{ident(m[self.ts])} AS at,\n"
+            f"    pg_catalog.row_number() OVER (PARTITION BY {key} ORDER BY {newest}) - {0 if archived else 1} AS n FROM {table} x) o\n"
+            f" WHERE d.ctid = o.ctid AND d.tableoid = o.tableoid AND o.n > 0 AND o.n > $1 AND o.at < $2"
+        )
+
+    # -- queries; they run with the rights of who asks
+    def queries(self) -> dict[str, str]:
+        """Texts for payload ($1: row jsonb), verify ($1: oid[] of partitions), versions ($1: key jsonb), digest and envelopes
+        (their _owner forms: $1 owner jsonb)."""
+        definitions, values = self._decoded(self.signed, "canonical")
+        columns = ", ".join(f"{values[c]} AS {ident(c)}" for c in self.signed)
+        payload = f"SELECT {self.payload('r')} FROM (SELECT {columns} FROM pg_catalog.jsonb_to_record($1) x({definitions})) r"
+
+        definitions, values = self._decoded(self.d["key"], "canonical")
+        columns = ", ".join(f"{values[k]} AS {ident(k)}" for k in self.d["key"])
+        given = f"(SELECT {columns} FROM pg_catalog.jsonb_to_record($1) x({definitions})) g"
+        parts = [("t", self.main, False)] + ([("v", self.versions, True)] if self.versions else [])
+        definitions, owners = self._decoded(self.d["owner"], "canonical")
+        columns = ", ".join(f"{owners[k]} AS {ident(k)}" for k in self.d["owner"])
+        only_owner = f"(SELECT {columns} FROM pg_catalog.jsonb_to_record($1) x({definitions})) g"
+        versions, verify, digest, envelopes = [], [], [], []
+        for alias, table, archived in parts:
+            m = self._map(archived)
+            sign = self.bytes(f"{alias}.{ident(m[self.sign])}", self.sign)
+            parent = self.bytes(f"{alias}.{ident(m[p])}", p) if (p := self.d["parent_column"]) else "NULL::bytea"
+            key = self.key_json(alias, archived)
+            versions.append(
+                f"SELECT {sign} AS sign, {parent} AS parent, {alias}.{ident(m[self.ts])} AS owner_timestamp,\n"
+                f"       {alias}.{ident(m[self.deleted])} AS deleted, {self.payload(alias, archived)} AS payload\n"
+                f"  FROM {table} {alias}, {given} WHERE {self.same_key(alias, 'g', left_versions=archived)}"
+            )
+            verdict = self.seal(alias, archived) if not archived else self._archived_seal()
+            only = "" if archived else " WHERE $1 IS NULL OR t.tableoid = ANY ($1)"
+            verify.append(f"SELECT {key} AS key, {sign} AS sign, {verdict} AS problem FROM {table} {alias}{only}")
+            of_owner = " AND ".join(f"{alias}.{ident(m[o])} {self.key_ops[o]} g.{ident(o)}" for o in self.d["owner"])
+            for every, one in (("", ""), (f", {only_owner}", f" WHERE {of_owner}")):
+                digest.append(
+                    f"SELECT {key} AS key, {sign} AS sign,"
+                    f" pg_catalog.sha256(pg_catalog.convert_to({self.payload(alias, archived)}, 'UTF8') || {sign}) AS hash"
+                    f" FROM {table} {alias}{every}{one}"
+                )
+                envelope = f"rowseal._envelope({self.payload(alias, archived)}, {sign})"
+                envelopes.append(f"SELECT {envelope} AS envelope FROM {table} {alias}{every}{one}")
+        if self.versions:
+            verify.append(
+                f"SELECT {self.key_json('v', True)}, {self.bytes('v.' + ident(self._map(True)[self.sign]), self.sign)},\n"
+                f"       CASE WHEN t.{ident(self.sign)} IS NULL THEN 'RS009 an archived version without a current one'\n"
+                f"            WHEN {self.order('v', True)} = {self.order('t')} THEN 'RS009 the current version is archived, too'\n"
+                f"            ELSE 'RS009 an archived version is newer than the current one' END\n"
+                f"  FROM {self.versions} v LEFT JOIN {self.main} t ON {self.same_key('t', 'v', right_versions=True)}\n"
+                f" WHERE ({self.order('v', True)} < {self.order('t')}) IS NOT TRUE"
+            )
+        union = "\nUNION ALL\n"
+        return {
+            "payload": payload,
+            "versions": union.join(versions),
+            "verify": union.join(verify),
+            "digest": union.join(digest[0::2]),
+            "digest_owner": union.join(digest[1::2]),
+            "envelopes": union.join(envelopes[0::2]),
+            "envelopes_owner": union.join(envelopes[1::2]),
+            "prune": "" if self.d["layout"] == "unversioned" else self.prune(),
+        }
+
+    def tips(self, name: str) -> str:
+        """The view of a one-table layout that shows the current version of each key."""
+        key = ", ".join("t." + ident(k) for k in self.d["key"])
+        sign = self.bytes(f"t.{ident(self.sign)}", self.sign)
+        return (
+            f"CREATE VIEW {name} AS SELECT DISTINCT ON ({key}) t.* FROM {self.main} t"
+            f" ORDER BY {key}, t.{ident(self.ts)} DESC, t.{ident(self.deleted)} DESC, {sign} DESC"
+        )
+
+    def _envelope(self, versions: bool = False) -> str:
+        signature = self.bytes(f"NEW.{ident(self._map(versions)[self.sign])}", self.sign)
+        return f"rowseal._envelope({self.payload('NEW', versions)}, {signature})"
+
+    def feed(self) -> list[str]:
+        """What appends accepted versions to the feed: an AFTER trigger sees the row as it is stored.
+
+        SECURITY DEFINER, owner rowseal_internal: whoever may write the table adds to the feed, and in no other way.
+        """
+        out = []
+        for versions in [False, True] if self.versions else [False]:
+            m = self._map(versions)
+            body = f"""
+DECLARE
+  envelope jsonb;
+BEGIN
+  IF TG_OP = 'UPDATE' THEN
+    IF NEW.{ident(m[self.sign])} = OLD.{ident(m[self.sign])} THEN
+      RETURN NULL;
+    END IF;
+  END IF;
+  envelope := {self._envelope(versions)};
+  INSERT INTO rowseal.feed (tag, owner, envelope, role, subscription)
+    VALUES ({literal(self.d["tag"])}, rowseal._owner_text({self._owner_fields()}, envelope), envelope,
+            session_user, rowseal._subscription());
+  RETURN NULL;
+END"""
+            name = f"_feed_versions_{self.id}" if versions else f"_feed_{self.id}"
+            out.append(self._function(name, "", "trigger", "LANGUAGE plpgsql SECURITY DEFINER", body))
+            out.append(f"ALTER FUNCTION rowseal.{name}() OWNER TO rowseal_internal")
+        if self.versions:
+            # archiving a tip says nothing new; a version that came late enters the feed
+            types = ", ".join(f"k{i} {self.column[k]['base']}" for i, k in enumerate(self.d["key"]))
+            where = " AND ".join(f"t.{ident(k)} {self.key_ops[k]} k{i}" for i, k in enumerate(self.d["key"]))
+            body = f"""
+BEGIN
+  RETURN EXISTS (SELECT FROM {self.main} t WHERE {where} AND t.{ident(self.sign)} = signature);
+END"""
+            args = f"{types}, signature {self.column[self.sign]['base']}"
+            out.append(f"DROP FUNCTION IF EXISTS rowseal._is_tip_{self.id} CASCADE")
+            out.append(self._function(f"_is_tip_{self.id}", args, "boolean", "LANGUAGE plpgsql STABLE", body))
+        return out
+
+    def _owner_fields(self) -> str:
+        return "ARRAY[" + ", ".join(literal(f) for f in self.d["spec"]["owner"]) + "]"
+
+    def cure(self) -> str:
+        """On an identity table: rows that waited for this owner are tried again, with the rights of who brought the owner."""
+        body = f"""
+BEGIN
+  PERFORM rowseal._retry({literal(self.d["tag"] + " ")} || rowseal._owner_text({self._owner_fields()}, {self._envelope()}));
+  RETURN NULL;
+END"""
+        return self._function(f"_cure_{self.id}", "", "trigger", "LANGUAGE plpgsql", body)
+
+    def triggers(self) -> list[str]:
+        out = []
+
+        def always(name: str, event: str, table: str, function: str, when: str = "FOR EACH ROW") -> None:
+            out.append(f"CREATE OR REPLACE TRIGGER {name} {event} ON {table} {when} EXECUTE FUNCTION rowseal.{function}")
+            out.append(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}")
+
+        always(GUARD, "BEFORE INSERT OR UPDATE", self.main, f"_guard_{self.id}()")
+        always(KEEP, "BEFORE DELETE", self.main, "_keep()")
+        for table in [self.main, *self.facts["partitions"]]:
+            always(f"{KEEP}_all", "BEFORE TRUNCATE", table, "_keep()", "")
+        if self.d["feed"]:
+            always(FEED, "AFTER INSERT OR UPDATE", self.main, f"_feed_{self.id}()")
+        if self.d["public_key"] is not None:
+            always(CURE, "AFTER INSERT", self.main, f"_cure_{self.id}()")
+        if self.versions:
+            always(GUARD, "BEFORE INSERT OR UPDATE", self.versions, f"_guard_versions_{self.id}()")
+            always(KEEP, "BEFORE DELETE", self.versions, "_keep()")
+            always(f"{KEEP}_all", "BEFORE TRUNCATE", self.versions, "_keep()", "")
+            if self.d["feed"]:
+                late = f"(NOT rowseal._is_tip_{self.id}({self.refs('NEW', [*self.d['key'], self.sign], True)}))"
+                always(FEED, "AFTER INSERT", self.versions, f"_feed_versions_{self.id}()", f"FOR EACH ROW WHEN {late}")
+        return out
+
+    def install(self) -> list[str]:
+        guard = self.guard_one_table() if self.d["layout"] == "one table" else self.guard()
+        out = [*self.python_functions(), guard, self.apply()]
+        private, public = [f"_guard_{self.id}"], [f"_{name}_{self.id}" for name in ("seal", "payload", "apply")]
+        if self.versions:
+            out.append(self.guard_versions())
+            private.append(f"_guard_versions_{self.id}")
+        if self.d["public_key"] is not None:
+            out.append(self.cure())
+            private.append(f"_cure_{self.id}")
+        if self.d["feed"]:
+            out += self.feed()
+            private.append(f"_feed_{self.id}")
+            if self.versions:
+                private.append(f"_feed_versions_{self.id}")
+                public.append(f"_is_tip_{self.id}")
+        out += [f"REVOKE ALL ON FUNCTION rowseal.{name} FROM PUBLIC" for name in private]
+        out += [f"GRANT EXECUTE ON FUNCTION rowseal.{name} TO PUBLIC" for name in public]
+        return out
