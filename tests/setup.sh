@@ -40,6 +40,8 @@ flock 9 # two of us at a time would install twice
 
 # ------------------------------------------------------------------------------------------------ which PostgreSQL
 debian=/usr/lib/postgresql
+oldest=15
+new_enough() { [ "${1%%.*}" -ge $oldest ] || die "PostgreSQL $1 is too old: rowseal needs $oldest or later ($2)"; }
 
 lacks() { # the parts that the PostgreSQL of this pg_config lacks
   local bin share
@@ -67,7 +69,7 @@ choose() {
   PG_CONFIG=
   for version in $(ls "$debian" 2> /dev/null | sort -rV); do
     found=$debian/$version/bin/pg_config
-    [ -x "$debian/$version/bin/postgres" ] || continue
+    [ -x "$debian/$version/bin/postgres" ] && [ "${version%%.*}" -ge $oldest ] || continue
     PG_CONFIG=${PG_CONFIG:-$found}
     if [ -z "$(lacks "$found")" ]; then PG_CONFIG=$found; return; fi
   done
@@ -119,6 +121,7 @@ if [ -n "$missing" ]; then
   if [ -z "$PG_CONFIG" ]; then
     major=$(apt-cache depends postgresql | sed -n 's/.*Depends: postgresql-\([0-9]*\)$/\1/p' | head -n 1)
     [ -n "$major" ] || die "apt knows no package postgresql"
+    new_enough "$major" "apt.postgresql.org has newer packages for this distribution"
     PG_CONFIG=$debian/$major/bin/pg_config
     missing=$(packages)
   fi
@@ -130,6 +133,7 @@ if [ -n "$missing" ]; then
   missing=$(packages)
   [ -z "$missing" ] || die "still missing:" $missing
 fi
+new_enough "$("$PG_CONFIG" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')" "PG_CONFIG=$PG_CONFIG"
 export PG_CONFIG
 
 # ----------------------------------------------------------------------------------------------------------- .venv
