@@ -48,7 +48,7 @@ COMMENT ON FUNCTION rowseal._hex(jsonb, jsonb) IS 'A nested canonical value with
 
 CREATE FUNCTION rowseal._one_based(value anyarray) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT coalesce(pg_catalog.array_dims(value) ~ '^(\[1:[0-9]+\])+$', true)
+  SELECT coalesce(pg_catalog.array_dims(value) ~ '^([[]1:[0-9]+[]])+$', true)
 $$;
 COMMENT ON FUNCTION rowseal._one_based(anyarray) IS 'Whether all lower bounds of an array are 1';
 
@@ -66,12 +66,15 @@ COMMENT ON FUNCTION rowseal._pgsodium() IS 'Version of pgsodium when it can veri
 
 -- SECURITY DEFINER: some versions of pgsodium revoke their functions from PUBLIC; a verification gives nothing away.
 CREATE FUNCTION rowseal._pgsodium_verify(signature bytea, message bytea, public_key bytea) RETURNS boolean
-LANGUAGE plpgsql IMMUTABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+  IF rowseal._pgsodium() IS NULL THEN
+    RETURN NULL;  -- a schema of that name may be anybody's
+  END IF;
   RETURN pgsodium.crypto_sign_verify_detached(signature, message, public_key);
 END
 $$;
-COMMENT ON FUNCTION rowseal._pgsodium_verify(bytea, bytea, bytea) IS 'Ed25519 verification by pgsodium; used when rowseal._pgsodium() is not NULL';
+COMMENT ON FUNCTION rowseal._pgsodium_verify(bytea, bytea, bytea) IS 'Ed25519 verification by the extension pgsodium; NULL when it is not there';
 
 CREATE FUNCTION rowseal._provider() RETURNS text LANGUAGE plpython3u
 SET search_path = pg_catalog, pg_temp AS $$

@@ -11,6 +11,10 @@ BEGIN
   ELSIF t.typtype = 'e' THEN
     RETURN '"text"';
   ELSIF t.typtype = 'c' THEN
+    IF EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+                  AND rowseal._kind(a.atttypid) = '{"array": "json"}') THEN  -- jsonb_populate_record takes elements for dimensions
+      RETURN pg_catalog.jsonb_build_object('refused', pg_catalog.format_type(t.oid, NULL));
+    END IF;
     RETURN pg_catalog.jsonb_build_object('composite', coalesce((
       SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(a.attname, rowseal._kind(a.atttypid)) ORDER BY a.attnum)
         FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped), '[]'));
@@ -21,11 +25,11 @@ BEGIN
     RETURN pg_catalog.jsonb_build_object('array', rowseal._kind(t.typelem));
   ELSIF t.typtype IN ('r', 'm') AND EXISTS (
       SELECT FROM pg_catalog.pg_range r
-       WHERE type IN (r.rngtypid, r.rngmultitypid) AND rowseal._kind(r.rngsubtype) ? 'refused') THEN
+       WHERE type IN (r.rngtypid, r.rngmultitypid) AND pg_catalog.jsonb_path_exists(rowseal._kind(r.rngsubtype), '$.**.refused')) THEN
     RETURN pg_catalog.jsonb_build_object('refused', pg_catalog.format_type(t.oid, NULL));
   ELSIF t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace THEN
-    -- money depends on lc_monetary; oid and reg* name objects of one server; the others are pseudo or such oids
-    IF t.typname ~ '^reg' OR t.typname IN ('money', 'oid', 'oidvector', 'xid', 'xid8', 'cid', 'tid', 'aclitem')
+    -- money depends on lc_monetary; oid and reg* name objects of one server; int2vector counts from 0
+    IF t.typname ~ '^reg' OR t.typname IN ('money', 'oid', 'oidvector', 'int2vector', 'xid', 'xid8', 'cid', 'tid', 'aclitem')
        OR t.typtype = 'p' THEN
       RETURN pg_catalog.jsonb_build_object('refused', t.typname);
     END IF;
@@ -53,8 +57,20 @@ SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION rowseal._base_type(oid) IS 'The type below all domains';
 
-CREATE FUNCTION rowseal._facts(relation regclass) RETURNS jsonb LANGUAGE sql STABLE
+-- pg_partition_tree would lock every partition, and deadlock with a parallel restore
+CREATE FUNCTION rowseal._tree(relation oid) RETURNS SETOF oid LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
+  WITH RECURSIVE t(oid) AS (
+    SELECT relation
+    UNION ALL
+    SELECT i.inhrelid FROM t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+     WHERE c.relispartition
+  ) SELECT t.oid FROM t
+$$;
+COMMENT ON FUNCTION rowseal._tree(oid) IS 'A table and its partitions of all levels';
+
+CREATE FUNCTION rowseal._facts(relation regclass) RETURNS jsonb LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
   SELECT pg_catalog.jsonb_build_object(
     'qualified', pg_catalog.format('%I.%I', n.nspname, c.relname),
     'label', pg_catalog.format('%I.%I', n.nspname, c.relname),
@@ -66,7 +82,8 @@ SET search_path = pg_catalog, pg_temp AS $$
                'name', a.attname, 'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
                'base', pg_catalog.format_type(rowseal._base_type(a.atttypid), NULL),
                'kind', rowseal._kind(a.atttypid), 'generated', a.attgenerated <> '', 'identity', a.attidentity,
-               'toastable', t.typlen = -1) ORDER BY a.attnum)
+               'toastable', t.typlen = -1, 'domain', t.typtype = 'd',
+               'required', a.attnotnull AND NOT a.atthasdef AND a.attidentity = '') ORDER BY a.attnum)
         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
     'key', (
@@ -89,19 +106,18 @@ SET search_path = pg_catalog, pg_temp AS $$
        WHERE ui.indrelid = c.oid AND ui.indisunique AND ui.indimmediate AND ui.indpred IS NULL AND ui.indexprs IS NULL),
     'rules', (
       SELECT coalesce(pg_catalog.jsonb_agg(r.rulename ORDER BY r.rulename), '[]')
-        FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1'),
+        FROM pg_catalog.pg_rewrite r WHERE r.ev_class IN (SELECT rowseal._tree(c.oid)) AND r.ev_type <> '1'),
     'late_triggers', (
       SELECT coalesce(pg_catalog.jsonb_agg(g.tgname ORDER BY g.tgname), '[]')
         FROM pg_catalog.pg_trigger g
-       WHERE g.tgrelid = c.oid AND NOT g.tgisinternal
+       WHERE g.tgrelid IN (SELECT rowseal._tree(c.oid)) AND NOT g.tgisinternal AND g.tgparentid = 0
          AND g.tgtype & 3 = 3 AND g.tgtype & 20 <> 0  -- ROW, BEFORE; INSERT or UPDATE
-         AND g.tgname > 'zzz_rowseal_guard'::pg_catalog.name
-         AND g.tgfoid NOT IN (SELECT p.oid FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'rowseal'::pg_catalog.regnamespace)),
+         AND g.tgname > 'zzz_rowseal_guard'::pg_catalog.name),
     'partitions', (
       SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.format('%I.%I', pn.nspname, p.relname) ORDER BY pn.nspname, p.relname), '[]')
-        FROM pg_catalog.pg_partition_tree(c.oid) pt
-        JOIN pg_catalog.pg_class p ON p.oid = pt.relid JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace
-       WHERE pt.level > 0 AND c.relkind = 'p'))
+        FROM rowseal._tree(c.oid) pt
+        JOIN pg_catalog.pg_class p ON p.oid = pt JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace
+       WHERE pt <> c.oid))
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_catalog.pg_index x ON x.indrelid = c.oid AND x.indisprimary

@@ -39,7 +39,9 @@ SET search_path = pg_catalog, pg_temp AS $$
   SELECT pg_catalog.jsonb_build_object(
     'main', rowseal._facts(d.relation),
     'versions', CASE WHEN d.versions IS NOT NULL THEN rowseal._facts(d.versions) END,
-    'identity', CASE WHEN d.identity IS NOT NULL THEN rowseal._facts(d.identity) -> 'qualified' END)
+    'identity', (SELECT pg_catalog.jsonb_build_object('facts', f - ARRAY['unique', 'partitions', 'late_triggers', 'rules'],
+                                                      'owner', i.owner, 'public_key', i.public_key)
+                   FROM rowseal.declarations i, rowseal._facts(i.relation) f WHERE i.relation = d.identity))
 $$;
 COMMENT ON FUNCTION rowseal._known_facts(rowseal.declarations) IS 'The facts that a declaration rests on, as they are now';
 
@@ -50,6 +52,16 @@ BEGIN
   -- a superuser's complete row is one that pg_restore puts back, before the tables have their keys
   IF NEW.queries IS NOT NULL AND (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user) THEN
     RETURN NEW;
+  END IF;
+  IF TG_OP = 'INSERT' THEN
+    NEW.id := pg_catalog.nextval('rowseal.declarations_id_seq');
+  END IF;
+  IF NEW.versions = NEW.relation OR EXISTS (
+      SELECT FROM rowseal.declarations d WHERE d.relation <> NEW.relation
+         AND (d.relation = NEW.versions OR d.versions IN (NEW.relation, NEW.versions))) THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS007',
+      MESSAGE = pg_catalog.format('%s or its versions table %s has another part already', NEW.relation, NEW.versions),
+      HINT = 'A table is either declared or the versions table of one declared table. rowseal.declarations shows all.';
   END IF;
   NEW := pg_catalog.jsonb_populate_record(NEW, rowseal._planned(NEW) -> 'declaration');
   NEW.facts := rowseal._known_facts(NEW);
@@ -74,7 +86,7 @@ BEGIN
         FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc p ON p.oid = g.tgfoid
        WHERE g.tgparentid = 0 AND p.pronamespace = 'rowseal'::pg_catalog.regnamespace
          AND (g.tgrelid IN (OLD.relation, OLD.versions)
-              OR g.tgrelid IN (SELECT t.relid FROM pg_catalog.pg_partition_tree(OLD.relation) t))
+              OR g.tgrelid IN (SELECT rowseal._tree(OLD.relation)))
     LOOP
       EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', trigger_.tgname, trigger_.relation);
     END LOOP;
@@ -95,6 +107,23 @@ END
 $$;
 CREATE TRIGGER install AFTER INSERT OR UPDATE OR DELETE ON rowseal.declarations
   FOR EACH ROW EXECUTE FUNCTION rowseal._install();
+
+CREATE FUNCTION rowseal._qualified(name_ text, schema_ text) RETURNS text LANGUAGE plpgsql IMMUTABLE STRICT
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  path text[];
+BEGIN
+  path := pg_catalog.parse_ident(name_);
+  IF pg_catalog.cardinality(path) > 2 THEN
+    RAISE invalid_parameter_value;
+  END IF;
+  RETURN pg_catalog.format('%I.%I', CASE WHEN pg_catalog.cardinality(path) > 1 THEN path[1] ELSE schema_ END, path[pg_catalog.cardinality(path)]);
+EXCEPTION WHEN invalid_parameter_value THEN
+  RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('%L is not the name of a table', name_),
+    HINT = 'name or schema.name, each part in double quotes where it is not lower case.';
+END
+$$;
+COMMENT ON FUNCTION rowseal._qualified(text, text) IS 'A name as SQL would read it, quoted, in the given schema when it names none';
 
 CREATE FUNCTION rowseal.declare(
   INOUT relation regclass,
@@ -126,7 +155,8 @@ DECLARE
   bad record;
 BEGIN
   IF relation IS NULL OR owner IS NULL THEN
-    RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = 'declare needs a relation and its owner column';
+    RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = 'declare needs a relation and its owner column',
+      HINT = 'SELECT rowseal.declare(''table'', owner => ''column'', …).';
   END IF;
   SELECT * INTO d FROM rowseal.declarations x WHERE x.relation = declare.relation;
   IF FOUND THEN
@@ -156,8 +186,13 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('tag %L of %s is taken by %s', d.tag, label, bad.relation),
       HINT = 'Rows of one could be replayed into the other. Choose another one with tag => ….';
   END IF;
-  d.owner := CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = relation AND a.attname = owner AND a.attnum > 0)
-                    OR pg_catalog.left(owner, 1) <> '{' THEN ARRAY[owner] ELSE owner::text[] END;
+  BEGIN
+    d.owner := CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = relation AND a.attname = owner AND a.attnum > 0)
+                      OR pg_catalog.left(owner, 1) <> '{' THEN ARRAY[owner] ELSE owner::text[] END;
+  EXCEPTION WHEN invalid_text_representation THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('owner %L is neither a column nor an array of columns', owner),
+      HINT = 'owner => ''column'' or owner => ''{one,another}''.';
+  END;
   d.public_key := public_key; d.fingerprint := fingerprint; d.fingerprint_prefix := coalesce(fingerprint_prefix, '');
   d.certificates := coalesce(certificates, '{}'); d.unsigned := coalesce(unsigned, '{}');
   d.timestamp_column := timestamp_column; d.deleted_column := deleted_column;
@@ -169,9 +204,7 @@ BEGIN
   END IF;
   IF versions IS NOT NULL THEN
     DECLARE
-      path text[] := pg_catalog.parse_ident(versions);
-      target text := pg_catalog.format('%I.%I', CASE WHEN pg_catalog.cardinality(path) > 1 THEN path[1] ELSE schema_ END,
-                                       path[pg_catalog.cardinality(path)]);
+      target text := rowseal._qualified(versions, schema_);
     BEGIN
       IF pg_catalog.to_regclass(target) IS NULL THEN
         PERFORM rowseal._planned(d);  -- a wrong declaration leaves nothing behind
@@ -184,6 +217,8 @@ BEGIN
         EXECUTE pg_catalog.format('CREATE INDEX ON %s (%s)', target, (
           SELECT pg_catalog.string_agg(pg_catalog.quote_ident(k ->> 'name'), ', ')
             FROM pg_catalog.jsonb_array_elements(rowseal._facts(relation) -> 'key') k));
+        EXECUTE pg_catalog.format('ALTER TABLE %s OWNER TO %s', target, (
+          SELECT c.relowner::pg_catalog.regrole FROM pg_catalog.pg_class c WHERE c.oid = relation));
         EXECUTE pg_catalog.format('COMMENT ON TABLE %s IS %L', target, 'Superseded versions of ' || label || ', kept by rowseal');
       END IF;
       d.versions := target::pg_catalog.regclass;
@@ -209,8 +244,11 @@ BEGIN
       HINT = 'Remove or repair it, then declare the table again; rowseal.verify shows all of them after that.';
   END IF;
   IF d.layout = 'one table' THEN
-    EXECUTE pg_catalog.format(rowseal._planned(d) ->> 'tips', pg_catalog.format('%I.%I', schema_,
-      coalesce(tips, pg_catalog.left(name_, 58) || '_tips')));
+    WHILE pg_catalog.octet_length(name_) > 58 LOOP  -- a name has 63 bytes at most
+      name_ := pg_catalog.left(name_, -1);
+    END LOOP;
+    EXECUTE pg_catalog.concat('CREATE OR REPLACE VIEW ',
+      coalesce(rowseal._qualified(tips, schema_), pg_catalog.format('%I.%I', schema_, name_ || '_tips')), ' ', rowseal._planned(d) ->> 'tips');
   END IF;
   layout := d.layout; versions := d.versions; created := true;
   PERFORM rowseal._retry(NULL, d.tag);  -- what came before it was declared

@@ -11,6 +11,7 @@ SET search_path = pg_catalog, pg_temp AS $$
     WHEN 'RS006' THEN 'See the type table in docs/specification.md.'
     WHEN 'RS009' THEN 'Insert the new version; what is stored never changes.'
     WHEN 'RS014' THEN 'Install python3-nacl for the server''s Python (Debian: apt install python3-nacl), or CREATE EXTENSION pgsodium.'
+    WHEN 'RS017' THEN 'GRANT rowseal_trusted to the owner of the table, or let the owner call rowseal.retry().'
     WHEN 'RS015' THEN 'Add the column to the table; rows that wait for it follow by themselves.'
   END
 $$;
@@ -42,18 +43,24 @@ DECLARE
   source text := rowseal._subscription();
   surplus record;
 BEGIN
+  SELECT * INTO most FROM rowseal.quarantine_limits;
+  IF pg_catalog.octet_length(row_::text) > most.bytes THEN
+    RAISE program_limit_exceeded;
+  END IF;
   INSERT INTO rowseal.quarantine AS q (tag, sqlstate, reason, curable, waits_for, role, subscription, application_name, format, row, bytes, hash)
     VALUES (tag, pg_catalog.left(verdict, 5), pg_catalog.substr(verdict, 7),
-            pg_catalog.left(verdict, 5) IN ('RS002', 'RS007', 'RS014', 'RS015'), waits_for,
+            rowseal._curable(verdict), waits_for,
             session_user, source, pg_catalog.current_setting('application_name'), format, row_,
             pg_catalog.octet_length(row_::text),
-            pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.jsonb_build_array(tag, row_)::text, 'UTF8')))
+            pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.jsonb_build_array(tag, format, row_)::text, 'UTF8')))
     ON CONFLICT (hash) DO UPDATE SET attempts = q.attempts + 1, last_seen = pg_catalog.clock_timestamp(),
-      sqlstate = EXCLUDED.sqlstate, reason = EXCLUDED.reason, curable = EXCLUDED.curable, waits_for = EXCLUDED.waits_for
+      -- everybody can call this: nobody can make another's row incurable
+      sqlstate = CASE WHEN EXCLUDED.curable >= q.curable THEN EXCLUDED.sqlstate ELSE q.sqlstate END,
+      reason = CASE WHEN EXCLUDED.curable >= q.curable THEN EXCLUDED.reason ELSE q.reason END,
+      curable = EXCLUDED.curable OR q.curable, waits_for = coalesce(q.waits_for, EXCLUDED.waits_for)
     RETURNING q.id, q.bytes, q.attempts INTO entry;
-  -- counting costs, so only now and then: the bounds may be passed by a hundredth
-  SELECT * INTO most FROM rowseal.quarantine_limits;
-  IF entry.attempts > 1 OR (entry.id % greatest(1, most.rows / 100) <> 0 AND entry.bytes < most.bytes / 100) THEN
+  -- counting costs, so only now and then; at random, so that nobody can wait for it to be over
+  IF pg_catalog.random() * greatest(1, most.rows / 100) >= 1 AND entry.bytes < most.bytes / 100 THEN
     RETURN;
   END IF;
   WITH kept AS (
@@ -68,17 +75,37 @@ BEGIN
       VALUES (session_user, coalesce(source, ''), surplus.rows, surplus.bytes, pg_catalog.clock_timestamp())
       ON CONFLICT (role, subscription) DO UPDATE SET rows = x.rows + EXCLUDED.rows, bytes = x.bytes + EXCLUDED.bytes, last = EXCLUDED.last;
   END IF;
+EXCEPTION WHEN program_limit_exceeded THEN  -- too large to keep, or even to print: counted, at least
+  INSERT INTO rowseal.quarantine_dropped AS x (role, subscription, rows, bytes, last)
+    VALUES (session_user, coalesce(source, ''), 1, 0, pg_catalog.clock_timestamp())
+    ON CONFLICT (role, subscription) DO UPDATE SET rows = x.rows + 1, last = EXCLUDED.last;
 END
 $$;
 COMMENT ON FUNCTION rowseal._quarantine(text, text, text, jsonb, text) IS
   'Keeps a refused row with reason and source; when its source has too many, the oldest incurable ones go first, and are counted';
 
-CREATE FUNCTION rowseal._waits_for(d rowseal.declarations, verdict text, envelope jsonb) RETURNS text LANGUAGE sql STABLE
+CREATE FUNCTION rowseal._waits_for(d rowseal.declarations, verdict text, format text, element jsonb) RETURNS text LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT i.tag || ' ' || rowseal._owner_text(ARRAY(SELECT pg_catalog.jsonb_array_elements_text(d.spec -> 'owner')), envelope)
-    FROM rowseal.declarations i WHERE i.relation = d.identity AND pg_catalog.left(verdict, 5) = 'RS002'
+BEGIN
+  IF pg_catalog.left(verdict, 5) <> 'RS002' THEN
+    RETURN NULL;
+  END IF;
+  IF format <> 'canonical' THEN
+    element := rowseal.payload(d.relation, element);
+  END IF;
+  RETURN (SELECT i.tag || ' ' || rowseal._owner_text(ARRAY(SELECT pg_catalog.jsonb_array_elements_text(d.spec -> 'owner')), element)
+            FROM rowseal.declarations i WHERE i.relation = d.identity);
+EXCEPTION WHEN OTHERS THEN
+  RETURN NULL;  -- a row without canonical form
+END
 $$;
-COMMENT ON FUNCTION rowseal._waits_for(rowseal.declarations, text, jsonb) IS 'Which owner a row waits for';
+COMMENT ON FUNCTION rowseal._waits_for(rowseal.declarations, text, text, jsonb) IS 'Which owner a row waits for';
+
+CREATE FUNCTION rowseal._curable(verdict text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_catalog.left(verdict, 5) IN ('RS002', 'RS007', 'RS014', 'RS015', 'RS017') OR verdict LIKE '42%'
+$$;
+COMMENT ON FUNCTION rowseal._curable(text) IS 'Whether something other than the row stood in its way: an owner, a table, a column, a library, a right';
 
 CREATE FUNCTION rowseal._envelope(payload text, signature bytea) RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -105,7 +132,7 @@ BEGIN
       PERFORM rowseal._quarantine(d.tag, verdict, 'raw', pg_catalog.to_jsonb(raw));
     ELSE
       envelope := rowseal._envelope(payload, signature);
-      PERFORM rowseal._quarantine(d.tag, verdict, 'canonical', envelope, rowseal._waits_for(d, verdict, envelope));
+      PERFORM rowseal._quarantine(d.tag, verdict, 'canonical', envelope, rowseal._waits_for(d, verdict, 'canonical', envelope));
     END IF;
     RETURN;
   END IF;
@@ -132,7 +159,7 @@ BEGIN
     RETURN NULL;
   END IF;
   IF TG_LEVEL = 'ROW' THEN
-    SELECT pg_catalog.jsonb_object_agg(k, pg_catalog.to_jsonb(OLD) -> coalesce(d.version_columns ->> k, k)) INTO key
+    SELECT pg_catalog.jsonb_object_agg(k, pg_catalog.to_jsonb(OLD) -> CASE WHEN TG_RELID = d.versions THEN d.version_columns ->> k ELSE k END) INTO key
       FROM pg_catalog.unnest(d.key) k;
   END IF;
   RAISE EXCEPTION USING ERRCODE = 'RS004', HINT = rowseal._hint('RS004'), SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME,

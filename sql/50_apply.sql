@@ -15,8 +15,11 @@ BEGIN
     EXCEPTION
       WHEN deadlock_detected THEN
         NULL;  -- the locks of this batch are gone: once more
-      WHEN data_exception OR integrity_constraint_violation OR raise_exception OR program_limit_exceeded
-          OR datatype_mismatch OR triggered_action_exception THEN
+      WHEN OTHERS THEN
+        -- conflicts, missing rights or resources and a broken schema are not the row's fault
+        IF pg_catalog.left(SQLSTATE, 2) IN ('25', '40', '42', '53', '55', '57', '58') THEN
+          RAISE;
+        END IF;
         IF n = 1 THEN
           RETURN ARRAY[SQLSTATE || ' ' || SQLERRM];
         END IF;
@@ -32,7 +35,7 @@ COMMENT ON FUNCTION rowseal._merged(integer, jsonb, text) IS 'Outcome or refusal
 
 CREATE FUNCTION rowseal.apply(relation regclass, rows jsonb, format text DEFAULT 'canonical')
 RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp SET rowseal.mode = 'apply' AS $$
+SET search_path = pg_catalog, pg_temp SET xmloption = content SET rowseal.mode = 'apply' AS $$
 #variable_conflict use_variable
 DECLARE
   d rowseal.declarations;
@@ -63,10 +66,9 @@ BEGIN
     IF verdict NOT IN ('inserted', 'superseded', 'archived', 'stale', 'duplicate') THEN
       element := rows -> (i - 1);
       verdict := rowseal._explained(d, verdict, element, format);
-      outcome := CASE WHEN pg_catalog.left(verdict, 5) IN ('RS002', 'RS014', 'RS015') THEN 'deferred' ELSE 'rejected' END;
-      reason := pg_catalog.regexp_replace(verdict, '^(.....) ', '\1: ');
-      PERFORM rowseal._quarantine(d.tag, verdict, format, element, rowseal._waits_for(d, verdict,
-        CASE WHEN outcome <> 'deferred' OR format = 'canonical' THEN element ELSE rowseal.payload(relation, element)::jsonb END));
+      outcome := CASE WHEN rowseal._curable(verdict) THEN 'deferred' ELSE 'rejected' END;
+      reason := pg_catalog.left(verdict, 5) || ':' || pg_catalog.substr(verdict, 6);
+      PERFORM rowseal._quarantine(d.tag, verdict, format, element, rowseal._waits_for(d, verdict, format, element));
     END IF;
     RETURN NEXT;
   END LOOP;
@@ -102,10 +104,19 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._explained(rowseal.declarations, text, jsonb, text) IS 'A more telling refusal where the envelope shows why';
 
+CREATE FUNCTION rowseal._trusted(relation regclass) RETURNS boolean LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_catalog.pg_has_role(c.relowner, pg_catalog.to_regrole(pg_catalog.quote_ident(current_user)), 'USAGE')
+      OR pg_catalog.pg_has_role(c.relowner, 'rowseal_trusted', 'USAGE')
+    FROM pg_catalog.pg_class c WHERE c.oid = relation
+$$;
+COMMENT ON FUNCTION rowseal._trusted(regclass) IS 'Whether triggers of this table''s owner may run as the current user without his naming the table';
+
 CREATE FUNCTION rowseal.receive(envelopes jsonb) RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   part record;
+  verdict text;
 BEGIN
   IF pg_catalog.jsonb_typeof(envelopes) = 'object' THEN
     envelopes := pg_catalog.jsonb_build_array(envelopes);
@@ -119,13 +130,25 @@ BEGIN
      GROUP BY d.relation, d.identity IS NULL, d.id, 2
      ORDER BY d.identity IS NULL DESC, d.id  -- owners before what they own; everywhere in the same order
   LOOP
-    IF part.relation IS NOT NULL THEN
-      RETURN QUERY SELECT part.ordinals[a.ordinal], a.outcome, a.reason FROM rowseal.apply(part.relation, part.rows) a;
-      CONTINUE;
+    verdict := CASE WHEN part.tag IS NULL THEN 'RS001 not an envelope: it names no table'
+                    WHEN part.relation IS NULL THEN 'RS007 no table is declared with this tag'
+                    WHEN NOT rowseal._trusted(part.relation) THEN 'RS017 the owner of the table is not trusted by the current user' END;
+    IF verdict IS NULL THEN
+      BEGIN
+        RETURN QUERY SELECT part.ordinals[a.ordinal], a.outcome, a.reason FROM rowseal.apply(part.relation, part.rows) a;
+        CONTINUE;
+      EXCEPTION
+        -- conflicts and exhausted resources pass: the caller comes back to these rows
+        WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error OR internal_error THEN
+          RAISE;
+        WHEN OTHERS THEN  -- the table is broken or not ours to write; the rows of other tables must not wait for it
+          verdict := SQLSTATE || ' ' || SQLERRM;
+      END;
     END IF;
     FOR i IN 1 .. pg_catalog.cardinality(part.ordinals) LOOP
-      PERFORM rowseal._quarantine(part.tag, 'RS007 no table is declared with this tag', 'canonical', part.rows -> (i - 1));
-      ordinal := part.ordinals[i]; outcome := 'deferred'; reason := 'RS007: no table is declared with this tag';
+      PERFORM rowseal._quarantine(part.tag, verdict, 'canonical', part.rows -> (i - 1));
+      ordinal := part.ordinals[i]; reason := pg_catalog.left(verdict, 5) || ':' || pg_catalog.substr(verdict, 6);
+      outcome := CASE WHEN rowseal._curable(verdict) THEN 'deferred' ELSE 'rejected' END;
       RETURN NEXT;
     END LOOP;
   END LOOP;
@@ -133,7 +156,8 @@ END
 $$;
 COMMENT ON FUNCTION rowseal.receive(jsonb) IS
 $$Merges envelopes of any tables: each goes to the table declared with its tag, as by rowseal.apply; without such a table it waits in the
-quarantine. envelopes: a JSON array. One result per envelope. Errors: 22023 no array.$$;
+quarantine. What the envelopes say decides here which tables are written, and tables have triggers: only those are whose owner could act as
+the current user anyway, or is a member of rowseal_trusted. envelopes: a JSON array. One result per envelope. Errors: 22023 no array.$$;
 
 -- Tries quarantined rows again, as far as the caller sees them (row security), with the caller's rights.
 CREATE FUNCTION rowseal._retry(waits_for text, tag text DEFAULT NULL, ids bigint[] DEFAULT NULL)
@@ -149,19 +173,26 @@ BEGIN
       FROM rowseal.quarantine q JOIN rowseal.declarations d ON d.tag = q.tag
      WHERE CASE WHEN ids IS NOT NULL THEN q.id = ANY (ids)
                 ELSE q.curable AND (waits_for IS NULL OR q.waits_for = waits_for) AND (tag IS NULL OR q.tag = tag) END
-       AND q.format <> 'raw'
+       AND q.format <> 'raw' AND rowseal._trusted(d.relation)
      -- owners before what they own, in batches
      GROUP BY d.relation, d.identity IS NULL, q.format, q.id / 1000
      ORDER BY d.identity IS NULL DESC, pg_catalog.min(q.id)
   LOOP
-    FOR id, outcome, reason IN
-      SELECT waiting.ids[a.ordinal], a.outcome, a.reason FROM rowseal.apply(waiting.relation, waiting.rows, waiting.format) a
-    LOOP
-      IF outcome NOT IN ('deferred', 'rejected') THEN
-        DELETE FROM rowseal.quarantine q WHERE q.id = id;
-      END IF;
-      RETURN NEXT;
-    END LOOP;
+    BEGIN
+      FOR id, outcome, reason IN
+        SELECT waiting.ids[a.ordinal], a.outcome, a.reason FROM rowseal.apply(waiting.relation, waiting.rows, waiting.format) a
+      LOOP
+        IF outcome NOT IN ('deferred', 'rejected') THEN
+          DELETE FROM rowseal.quarantine q WHERE q.id = id;
+        END IF;
+        RETURN NEXT;
+      END LOOP;
+    EXCEPTION
+      WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error OR internal_error THEN
+        RAISE;
+      WHEN OTHERS THEN  -- no right on the versions table, say: the rows stay, and who brought the cure is not to blame
+        NULL;
+    END;
   END LOOP;
   PERFORM pg_catalog.set_config('rowseal.outcome', coalesce(outer_outcome, ''), true);
 END
@@ -171,7 +202,7 @@ COMMENT ON FUNCTION rowseal._retry(text, text, bigint[]) IS 'Applies quarantined
 CREATE FUNCTION rowseal.retry(ids bigint[] DEFAULT NULL) RETURNS TABLE (id bigint, outcome text, reason text) LANGUAGE sql
 SET search_path = pg_catalog, pg_temp AS $$ SELECT * FROM rowseal._retry(NULL, NULL, ids) $$;
 COMMENT ON FUNCTION rowseal.retry(bigint[]) IS
-  'Applies quarantined rows again, all curable ones or those with these ids; what is accepted leaves the quarantine. Administrators see all rows, others those of tables that they may write';
+  'Applies quarantined rows again, all curable ones or those with these ids; what is accepted leaves the quarantine. Administrators see all rows, others those of tables that they may write. Tables of owners who are not trusted (see rowseal.receive) are left to their owners';
 
 CREATE FUNCTION rowseal.discard(ids bigint[]) RETURNS bigint LANGUAGE sql
 SET search_path = pg_catalog, pg_temp AS $$

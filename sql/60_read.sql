@@ -11,6 +11,10 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('table %s is not declared', coalesce(relation::text, 'NULL')),
       HINT = 'SELECT rowseal.declare(…) first; rowseal.declarations lists the declared tables.';
   END IF;
+  IF d.queries = '{}' THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('table %s is no longer as it was declared', relation),
+      HINT = 'rowseal.health() shows what is wrong; put it right, or undeclare the table.';
+  END IF;
   RETURN d;
 END
 $$;
@@ -18,7 +22,7 @@ COMMENT ON FUNCTION rowseal._declaration(regclass) IS 'The declaration of a tabl
 
 CREATE FUNCTION rowseal.payload(relation regclass, "row" jsonb) RETURNS text LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
-SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 AS $$
+SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 SET xmloption = content AS $$
 #variable_conflict use_variable
 DECLARE
   d rowseal.declarations := rowseal._declaration(relation);

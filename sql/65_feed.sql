@@ -9,21 +9,31 @@ BEGIN
   IF current_user = 'rowseal_internal' AND pg_catalog.pg_trigger_depth() > 1 THEN
     RETURN NEW;
   END IF;
-  BEGIN
-    PERFORM rowseal.receive(pg_catalog.jsonb_build_array(NEW.envelope));
-  EXCEPTION
-    -- conflicts and exhausted resources pass: the worker comes back to this row
-    WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error OR internal_error THEN
-      RAISE;
-    WHEN OTHERS THEN  -- the table here is broken; the rows of other tables must not wait for it
-      PERFORM rowseal._quarantine(NEW.tag, SQLSTATE || ' ' || SQLERRM, 'canonical', NEW.envelope);
-  END;
+  PERFORM rowseal.receive(pg_catalog.jsonb_build_array(NEW.envelope));
   RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION rowseal._arrive() IS 'Hands an envelope that arrives in the feed to rowseal.receive';
 CREATE TRIGGER arrive BEFORE INSERT ON rowseal.feed FOR EACH ROW EXECUTE FUNCTION rowseal._arrive();
 ALTER TABLE rowseal.feed ENABLE ALWAYS TRIGGER arrive;
+
+CREATE FUNCTION rowseal._keep_feed() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF TG_LEVEL = 'ROW' AND pg_catalog.current_setting('session_replication_role') = 'replica' THEN
+    RETURN NULL;  -- a publisher that sends UPDATE or DELETE
+  ELSIF TG_OP = 'DELETE' AND current_user = 'rowseal_internal' THEN
+    RETURN OLD;  -- prune_feed
+  END IF;
+  RAISE EXCEPTION USING ERRCODE = 'RS004', MESSAGE = pg_catalog.format('%s is refused: the feed is append-only', TG_OP),
+    HINT = 'rowseal.prune_feed(interval) drops its oldest part.';
+END
+$$;
+COMMENT ON FUNCTION rowseal._keep_feed() IS 'Keeps the feed append-only, for sessions and for peers';
+CREATE TRIGGER keep BEFORE UPDATE OR DELETE ON rowseal.feed FOR EACH ROW EXECUTE FUNCTION rowseal._keep_feed();
+ALTER TABLE rowseal.feed ENABLE ALWAYS TRIGGER keep;
+CREATE TRIGGER keep_all BEFORE TRUNCATE ON rowseal.feed EXECUTE FUNCTION rowseal._keep_feed();
+ALTER TABLE rowseal.feed ENABLE ALWAYS TRIGGER keep_all;
 
 CREATE FUNCTION rowseal.changes(after text DEFAULT NULL, at_most integer DEFAULT 1000)
 RETURNS TABLE (cursor text, tag text, owner text, envelope jsonb, role text, subscription text, accepted timestamptz)
@@ -39,7 +49,8 @@ BEGIN
     from_xid := state.pruned_xid; from_position := state.pruned_position;
   ELSE
     IF changes.after !~ '^[0-9a-f-]{36}:[0-9]{1,19}:[0-9]{1,18}$' THEN
-      RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = pg_catalog.format('%L is no cursor of rowseal.changes', changes.after);
+      RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = pg_catalog.format('%L is no cursor of rowseal.changes', changes.after),
+        HINT = 'Give the cursor of the last row, or NULL to begin.';
     END IF;
     from_xid := pg_catalog.split_part(changes.after, ':', 2)::xid8;
     from_position := pg_catalog.split_part(changes.after, ':', 3)::bigint;
@@ -75,13 +86,15 @@ CREATE FUNCTION rowseal.prune_feed(keep interval) RETURNS bigint LANGUAGE plpgsq
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   gone bigint;
+  young record;
   last record;
 BEGIN
-  -- up to the newest row that is old enough, so that what remains has no holes
+  -- up to the oldest row that is young, or not yet settled, so that what remains has no holes
+  SELECT f.xid, f.position INTO young FROM rowseal.feed f
+   WHERE f.accepted >= pg_catalog.clock_timestamp() - keep OR f.xid >= pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
+   ORDER BY f.xid, f.position LIMIT 1;
   SELECT f.xid, f.position INTO last FROM rowseal.feed f
-   WHERE f.accepted < pg_catalog.clock_timestamp() - keep AND f.xid < pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
-     AND NOT EXISTS (SELECT FROM rowseal.feed o WHERE (o.xid, o.position) < (f.xid, f.position) AND o.accepted >= pg_catalog.clock_timestamp() - keep)
-   ORDER BY f.xid DESC, f.position DESC LIMIT 1;
+   WHERE young.xid IS NULL OR (f.xid, f.position) < (young.xid, young.position) ORDER BY f.xid DESC, f.position DESC LIMIT 1;
   IF NOT FOUND THEN
     RETURN 0;
   END IF;
@@ -136,14 +149,32 @@ DECLARE
   there record;
   envelopes jsonb;
   made boolean := false;
+  horizon xid8;
+  reached xid8;
+  stranger text;
 BEGIN
-  EXECUTE pg_catalog.format('SELECT %s.dblink_connect($1, $2)', dblink) USING link, conninfo;
+  BEGIN
+    EXECUTE pg_catalog.format('SELECT %s.dblink_connect($1, $2)', dblink) USING link, conninfo;
+  EXCEPTION WHEN sqlclient_unable_to_establish_sqlconnection THEN
+    RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = 'cannot connect to the other server', DETAIL = SQLERRM,
+      HINT = 'conninfo is a libpq connection string: host=… port=… user=… dbname=….';
+  END;
   BEGIN
     -- The slot first: every transaction that commits from here on is streamed.  Then the state as it is: what both have
     -- arrives twice, and is known the second time.
     EXECUTE pg_catalog.format('SELECT FROM %s.dblink($1, $2) AS x(lsn text)', dblink)
       USING link, pg_catalog.format('SELECT lsn::text FROM pg_catalog.pg_create_logical_replication_slot(%L, ''pgoutput'')', subscription);
     made := true;
+    -- a commit that waits for a standby is in the WAL before the slot, and not yet in any snapshot: let all be over
+    EXECUTE pg_catalog.format('SELECT * FROM %s.dblink($1, $2) AS x(xmax xid8)', dblink) INTO horizon
+      USING link, 'SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())';
+    LOOP
+      EXECUTE pg_catalog.format('SELECT * FROM %s.dblink($1, $2) AS x(xmin xid8)', dblink) INTO reached
+        USING link, 'SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())';
+      EXIT WHEN reached >= horizon;
+      PERFORM pg_catalog.pg_sleep(0.02);
+    END LOOP;
+    DROP TABLE IF EXISTS pg_temp.rowseal_outcomes;
     CREATE TEMPORARY TABLE rowseal_outcomes (tag text, outcome text) ON COMMIT DROP;
     FOR there IN EXECUTE pg_catalog.format('SELECT * FROM %s.dblink($1, $2) AS x(tag text)', dblink) USING link, pg_catalog.format($q$
         SELECT d.tag FROM rowseal.declarations d WHERE d.feed ORDER BY d.identity IS NULL DESC, d.id $q$)
@@ -161,9 +192,18 @@ BEGIN
     EXECUTE pg_catalog.format('CREATE SUBSCRIPTION %I CONNECTION %L PUBLICATION %I WITH (create_slot = false, slot_name = %L, copy_data = false%s)',
       subscription, conninfo, publication, subscription,
       CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000 THEN ', run_as_owner = true' END);
-  EXCEPTION WHEN OTHERS THEN
+    -- the other side decides what a publication lists: nothing but the feed may be written
+    SELECT r.srrelid::pg_catalog.regclass::text INTO stranger
+      FROM pg_catalog.pg_subscription p JOIN pg_catalog.pg_subscription_rel r ON r.srsubid = p.oid
+     WHERE p.subname = subscription AND r.srrelid <> 'rowseal.feed'::pg_catalog.regclass LIMIT 1;
+    IF FOUND THEN
+      RAISE EXCEPTION USING ERRCODE = 'RS018', MESSAGE = pg_catalog.format('publication %s lists %s besides the feed', publication, stranger),
+        HINT = 'Its rows would be written here unchecked. The other side has to take that table out of the publication.';
+    END IF;
+  EXCEPTION WHEN OTHERS OR query_canceled THEN
     -- a slot that nobody reads would keep the other side's WAL for ever
     IF made THEN
+      EXECUTE pg_catalog.format('SELECT FROM %s.dblink_exec($1, ''ROLLBACK'', false)', dblink) USING link;  -- of dblink_open
       EXECUTE pg_catalog.format('SELECT FROM %s.dblink($1, $2, false) AS x(done text)', dblink)
         USING link, pg_catalog.format('SELECT pg_catalog.pg_drop_replication_slot(%L)::text', subscription);
     END IF;
@@ -209,7 +249,8 @@ BEGIN
   SELECT * INTO sub FROM pg_catalog.pg_subscription s
    WHERE s.subname = subscription AND s.subdbid = (SELECT b.oid FROM pg_catalog.pg_database b WHERE b.datname = pg_catalog.current_database());
   IF NOT FOUND THEN
-    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = pg_catalog.format('there is no subscription %L', subscription);
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = pg_catalog.format('there is no subscription %L', subscription),
+      HINT = 'rowseal.links shows the links of this server.';
   END IF;
   EXECUTE pg_catalog.format('ALTER SUBSCRIPTION %I DISABLE', subscription);
   EXECUTE pg_catalog.format('ALTER SUBSCRIPTION %I SET (slot_name = NONE)', subscription);

@@ -1,3 +1,30 @@
+CREATE FUNCTION rowseal._trigger_problems(d rowseal.declarations)
+RETURNS TABLE (relation regclass, name text, problem text) LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  -- the main table, each of its partitions, and the versions table need their triggers, unconditional and ALWAYS
+  SELECT n.rel, n.name, CASE WHEN g.tgname IS NULL THEN 'missing'
+           WHEN g.tgtype <> n.type OR (g.tgqual IS NOT NULL AND n.function NOT LIKE '_feed_versions%') OR g.tgattr::text <> ''
+             OR f.pronamespace <> 'rowseal'::pg_catalog.regnamespace OR f.proname <> n.function THEN 'not the one installed'
+           ELSE 'not ENABLE ALWAYS' END
+      FROM (SELECT t.relid AS rel, x.name, x.type, x.function
+              FROM (SELECT p FROM rowseal._tree(d.relation) p) t(relid),
+                   (VALUES ('zzz_rowseal_guard', 23, '_guard_' || d.id, true), ('zzz_rowseal_keep', 11, '_keep', true),
+                           ('zzz_rowseal_keep_all', 34, '_keep', true), ('zzz_rowseal_feed', 21, '_feed_' || d.id, d.feed),
+                           ('zzz_rowseal_cure', 5, '_cure_' || d.id, d.public_key IS NOT NULL)) x(name, type, function, wanted)
+             WHERE x.wanted
+            UNION ALL
+            SELECT d.versions, x.name, x.type, x.function
+              FROM (VALUES ('zzz_rowseal_guard', 23, '_guard_versions_' || d.id, true), ('zzz_rowseal_keep', 11, '_keep', true),
+                           ('zzz_rowseal_keep_all', 34, '_keep', true),
+                           ('zzz_rowseal_feed', 5, '_feed_versions_' || d.id, d.feed)) x(name, type, function, wanted)
+             WHERE d.versions IS NOT NULL AND x.wanted) n
+      LEFT JOIN (pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc f ON f.oid = g.tgfoid)
+             ON g.tgrelid = n.rel AND g.tgname = n.name
+     WHERE g.tgname IS NULL OR g.tgenabled <> 'A' OR g.tgtype <> n.type OR g.tgattr::text <> ''
+        OR (g.tgqual IS NOT NULL AND n.function NOT LIKE '_feed_versions%')
+        OR f.pronamespace <> 'rowseal'::pg_catalog.regnamespace OR f.proname <> n.function
+$$;
+COMMENT ON FUNCTION rowseal._trigger_problems(rowseal.declarations) IS 'Triggers of a declaration that are missing, replaced or not ENABLE ALWAYS';
+
 CREATE FUNCTION rowseal.health() RETURNS TABLE ("check" text, relation regclass, ok boolean, detail text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -27,52 +54,45 @@ BEGIN
       CONTINUE;
     END IF;
 
-    -- the main table, each of its partitions, and the versions table need their triggers, unconditional and ALWAYS
     "check" := 'triggers';
-    SELECT pg_catalog.string_agg(pg_catalog.format('%s on %s is %s', n.name, n.rel, CASE
-             WHEN g.tgname IS NULL THEN 'missing' WHEN g.tgenabled <> 'A' THEN 'not ENABLE ALWAYS' ELSE 'not the one installed' END), '; ')
-      INTO detail
-      FROM (SELECT t.relid AS rel, x.name, x.type, x.function
-              FROM (SELECT d.relation UNION SELECT p.relid FROM pg_catalog.pg_partition_tree(d.relation) p) t(relid),
-                   (VALUES ('zzz_rowseal_guard', 23, '_guard_' || d.id, true), ('zzz_rowseal_keep', 11, '_keep', true),
-                           ('zzz_rowseal_keep_all', 34, '_keep', true), ('zzz_rowseal_feed', 21, '_feed_' || d.id, d.feed),
-                           ('zzz_rowseal_cure', 5, '_cure_' || d.id, d.public_key IS NOT NULL)) x(name, type, function, wanted)
-             WHERE x.wanted
-            UNION ALL
-            SELECT d.versions, x.name, x.type, x.function
-              FROM (VALUES ('zzz_rowseal_guard', 23, '_guard_versions_' || d.id, true), ('zzz_rowseal_keep', 11, '_keep', true),
-                           ('zzz_rowseal_keep_all', 34, '_keep', true),
-                           ('zzz_rowseal_feed', 5, '_feed_versions_' || d.id, d.feed)) x(name, type, function, wanted)
-             WHERE d.versions IS NOT NULL AND x.wanted) n
-      LEFT JOIN (pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc f ON f.oid = g.tgfoid)
-             ON g.tgrelid = n.rel AND g.tgname = n.name
-     WHERE g.tgname IS NULL OR g.tgenabled <> 'A' OR g.tgtype <> n.type OR (g.tgqual IS NOT NULL AND n.function NOT LIKE '_feed_versions%') OR g.tgattr::text <> ''
-        OR f.pronamespace <> 'rowseal'::pg_catalog.regnamespace OR f.proname <> n.function;
+    SELECT pg_catalog.string_agg(pg_catalog.format('%s on %s is %s', t.name, t.relation, t.problem), '; ') INTO detail
+      FROM rowseal._trigger_problems(d) t;
     ok := detail IS NULL; detail := coalesce(detail, 'all there, ENABLE ALWAYS');
     RETURN NEXT;
 
     "check" := 'structure';
     BEGIN
       planned := rowseal._planned(d);
-      ok := d.facts = rowseal._known_facts(d);
+      -- an index or a partition that came or went changes nothing; triggers are checked above
+      ok := d.facts #- '{main,unique}' #- '{main,partitions}' #- '{versions,unique}'
+          = rowseal._known_facts(d) #- '{main,unique}' #- '{main,partitions}' #- '{versions,unique}';
       detail := CASE WHEN ok THEN 'as declared: no late trigger, rule or child'
                      ELSE 'changed since the triggers were generated: undeclare and declare the table' END;
-    EXCEPTION WHEN SQLSTATE 'RS007' THEN
+    EXCEPTION WHEN OTHERS THEN  -- one broken declaration must not hide the others
       planned := NULL; ok := false; detail := SQLERRM;
     END;
     RETURN NEXT;
 
+    CONTINUE WHEN planned IS NULL;
     "check" := 'functions';
     SELECT pg_catalog.string_agg(f.name, ', ') INTO detail
-      FROM pg_catalog.unnest(ARRAY['seal', 'payload', 'guard', 'apply'] || CASE WHEN d.versions IS NOT NULL THEN ARRAY['guard_versions'] ELSE '{}' END
-        || CASE WHEN d.public_key IS NOT NULL THEN ARRAY['cure'] ELSE '{}' END || CASE WHEN d.feed THEN ARRAY['feed'] ELSE '{}' END
-        || CASE WHEN d.feed AND d.versions IS NOT NULL THEN ARRAY['feed_versions', 'is_tip'] ELSE '{}' END) n(name),
-           LATERAL (SELECT pg_catalog.format('_%s_%s', n.name, d.id) AS name) f
-     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_proc p, pg_catalog.jsonb_array_elements_text(planned -> 'functions') s
-                        WHERE p.pronamespace = 'rowseal'::pg_catalog.regnamespace AND p.proname = f.name AND p.prosecdef = (n.name LIKE 'feed%')
-                          AND pg_catalog.starts_with(s, 'CREATE OR REPLACE FUNCTION rowseal.' || f.name || '(')
-                          AND pg_catalog.strpos(s, p.prosrc) > 0);
+      FROM pg_catalog.jsonb_each_text(planned -> 'bodies') f(name, body)
+     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+                        WHERE p.pronamespace = 'rowseal'::pg_catalog.regnamespace AND p.proname = f.name AND p.prosrc = f.body
+                          AND p.prosecdef = (f.name LIKE E'\\_feed\\_%') AND NOT p.proisstrict
+                          AND CASE l.lanname WHEN 'plpgsql' THEN p.proconfig = ARRAY['search_path=pg_catalog, pg_temp']
+                                             ELSE l.lanname = 'plpython3u' AND NOT p.proconfig::text ~ 'search_path' IS TRUE END);
+    IF detail IS NULL AND (d.queries <> planned #> '{declaration,queries}' OR d.spec <> planned #> '{declaration,spec}') THEN
+      detail := 'the stored queries';
+    END IF;
     ok := detail IS NULL; detail := coalesce('missing or altered: ' || detail, 'as generated');
+    RETURN NEXT;
+
+    "check" := 'unique';
+    SELECT pg_catalog.string_agg(i.indexrelid::pg_catalog.regclass::text, ', ') INTO detail FROM pg_catalog.pg_index i
+     WHERE i.indrelid = d.relation AND i.indisunique AND NOT i.indisprimary
+        OR i.indrelid = d.versions AND i.indisunique AND NOT i.indisprimary;
+    ok := detail IS NULL; detail := coalesce('one owner can take a value from another, and block his rows: ' || detail, 'the primary key alone');
     RETURN NEXT;
 
     "check" := 'foreign keys';

@@ -2,7 +2,7 @@
 -- and do nothing for the tables of other people.
 
 -- SECURITY DEFINER: it regenerates functions in plpython3u, whoever altered the table.  The caller is an event trigger only.
-CREATE FUNCTION rowseal._refresh(d rowseal.declarations, renamed boolean) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+CREATE FUNCTION rowseal._refresh(d rowseal.declarations, renamed boolean, tag text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   now_ jsonb := rowseal._known_facts(d);
@@ -10,11 +10,15 @@ DECLARE
                           OR now_ #> '{versions,columns}' IS DISTINCT FROM d.facts #> '{versions,columns}';
   gone text;
   new_ text;
-  bad record;
   partitions oid[];
 BEGIN
   IF now_ = d.facts THEN
     RETURN;
+  END IF;
+  IF NOT renamed AND EXISTS (SELECT FROM pg_catalog.jsonb_object_keys(d.fields) k
+       WHERE k NOT IN (SELECT c ->> 'name' FROM pg_catalog.jsonb_array_elements(now_ #> '{main,columns}') c)) THEN
+    RAISE WARNING USING MESSAGE = pg_catalog.format('rowseal: rows of %s that were signed with the dropped column no longer verify', d.relation),
+      HINT = 'rowseal.verify lists them; they cannot be exported to other servers any more.';
   END IF;
   IF renamed THEN
     SELECT pg_catalog.min(o ->> 'name') INTO gone FROM pg_catalog.jsonb_array_elements(d.facts #> '{main,columns}') o
@@ -50,28 +54,32 @@ BEGIN
         parent_column = d.parent_column, certificates = d.certificates, fields = d.fields, version_columns = d.version_columns
      WHERE x.relation = d.relation;
   EXCEPTION WHEN SQLSTATE 'RS007' THEN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger g WHERE g.tgrelid = d.relation AND g.tgname = 'zzz_rowseal_guard') THEN
+      RETURN;  -- not there yet: a restore on its way
+    END IF;
     -- a column that could not be signed would let unsigned content in: refuse it.  Anything else may be a restore on its
     -- way (keys come after the rows of this table): the generated functions fail closed, and health() tells.
-    IF columns_changed AND now_ #> '{main,key}' = d.facts #> '{main,key}' THEN
+    IF columns_changed AND now_ #> '{main,key}' = d.facts #> '{main,key}' AND tag NOT IN ('ALTER TYPE', 'ALTER DOMAIN') THEN
       RAISE;
     END IF;
     RAISE WARNING USING MESSAGE = pg_catalog.format('rowseal: %s', SQLERRM), HINT = 'rowseal.health() shows what is wrong.';
+    -- names may stand for other things now: nothing is read through the old queries
+    UPDATE rowseal.declarations x SET queries = '{}', facts = '{}' WHERE x.relation = d.relation;
     RETURN;
   END;
+  -- a partition that has left keeps no trigger of ours (the cloned ones went by themselves)
+  FOR gone IN SELECT p FROM pg_catalog.jsonb_array_elements_text(d.facts #> '{main,partitions}') p
+               WHERE NOT (now_ #> '{main,partitions}') ? p AND pg_catalog.to_regclass(p) IS NOT NULL LOOP
+    EXECUTE pg_catalog.format('DROP TRIGGER IF EXISTS zzz_rowseal_keep_all ON %s', pg_catalog.to_regclass(gone));
+  END LOOP;
   SELECT pg_catalog.array_agg(p::pg_catalog.regclass) INTO partitions
     FROM pg_catalog.jsonb_array_elements_text(now_ #> '{main,partitions}') p WHERE NOT (d.facts #> '{main,partitions}') ? p;
-  IF partitions IS NOT NULL THEN  -- created empty, or attached with whatever rows it holds
-    EXECUTE pg_catalog.format('SELECT * FROM (%s) x WHERE problem IS NOT NULL LIMIT 1',
-      (SELECT x.queries ->> 'verify' FROM rowseal.declarations x WHERE x.relation = d.relation)) INTO bad USING partitions;
-    IF bad.problem IS NOT NULL THEN
-      RAISE EXCEPTION USING ERRCODE = pg_catalog.left(bad.problem, 5),
-        MESSAGE = pg_catalog.format('the new partition of %s holds a row that cannot stay: %s', d.relation, pg_catalog.substr(bad.problem, 7)),
-        DETAIL = pg_catalog.format('Key %s.', bad.key), HINT = 'Remove or repair it first.';
-    END IF;
+  IF partitions IS NOT NULL THEN  -- rowseal_ddl_retry verifies their rows, with the rights of who brings them
+    PERFORM pg_catalog.set_config('rowseal.new_partitions', pg_catalog.format('%s %s', d.relation::oid, partitions), true);
   END IF;
 END
 $$;
-COMMENT ON FUNCTION rowseal._refresh(rowseal.declarations, boolean) IS 'Regenerates what rests on catalog facts that have changed; renamed: a column was renamed';
+COMMENT ON FUNCTION rowseal._refresh(rowseal.declarations, boolean, text) IS 'Regenerates what rests on catalog facts that have changed; renamed: a column was renamed; tag: the command';
 
 -- SECURITY DEFINER: it calls _refresh, which nobody else may.
 CREATE FUNCTION rowseal._on_ddl() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
@@ -93,14 +101,17 @@ BEGIN
   LOOP
     FOR d IN
       SELECT * FROM rowseal.declarations x
-       WHERE CASE WHEN c.classid IN ('pg_catalog.pg_type'::pg_catalog.regclass, 'pg_catalog.pg_namespace'::pg_catalog.regclass) THEN tg_tag LIKE 'ALTER %'
+       WHERE CASE WHEN tg_tag IN ('ALTER TYPE', 'ALTER DOMAIN', 'ALTER SCHEMA') THEN true
                   ELSE c.objid IN (x.relation, x.versions, x.identity)
                        OR x.relation IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(c.objid) a) END
          AND EXISTS (SELECT FROM pg_catalog.pg_class r WHERE r.oid = x.relation)
+       ORDER BY x.identity IS NULL DESC  -- the others rest on them
     LOOP
-      PERFORM rowseal._refresh(d, c.object_type = 'table column');
+      PERFORM rowseal._refresh(d, c.object_type = 'table column', tg_tag);
       IF c.classid IN ('pg_catalog.pg_trigger'::pg_catalog.regclass, 'pg_catalog.pg_rewrite'::pg_catalog.regclass) THEN
-        SELECT coalesce(f #>> '{late_triggers,0}', f #>> '{rules,0}') INTO off FROM rowseal._facts(c.objid) f;
+        SELECT coalesce(f #>> '{late_triggers,0}', f #>> '{rules,0}',
+                        (SELECT t.name FROM rowseal._trigger_problems(d) t WHERE t.problem = 'not the one installed' LIMIT 1))
+          INTO off FROM rowseal._facts(c.objid) f;
         IF off IS NOT NULL THEN
           RAISE EXCEPTION USING ERRCODE = 'RS007',
             MESSAGE = pg_catalog.format('%s on declared table %s could change or divert a row after rowseal has checked it', off, c.objid::pg_catalog.regclass),
@@ -108,7 +119,7 @@ BEGIN
         END IF;
       ELSIF c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass THEN
         SELECT pg_catalog.string_agg(g.tgname, ', ') INTO off FROM pg_catalog.pg_trigger g
-         WHERE g.tgrelid = c.objid AND g.tgname LIKE E'zzz\\_rowseal\\_%' AND g.tgenabled <> 'A';
+         WHERE g.tgrelid = c.objid AND pg_catalog.starts_with(g.tgname::text, 'zzz_rowseal_') AND g.tgenabled <> 'A';
         IF off IS NOT NULL AND tg_tag = 'ALTER TABLE' THEN
           RAISE WARNING USING MESSAGE = pg_catalog.format('rowseal: %s on %s is not ENABLE ALWAYS, rows can enter unchecked', off, c.objid::pg_catalog.regclass),
             HINT = 'ALTER TABLE … ENABLE ALWAYS TRIGGER …; then rowseal.verify the table.';
@@ -124,25 +135,48 @@ COMMENT ON FUNCTION rowseal._on_ddl() IS 'Keeps generated functions in step with
 CREATE FUNCTION rowseal._on_drop() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  d record;
+  gone record;
+  needs regclass;
+  d rowseal.declarations;
 BEGIN
-  FOR d IN SELECT x.objid, x.object_identity FROM pg_catalog.pg_event_trigger_dropped_objects() x WHERE x.object_type = 'table' LOOP
-    DELETE FROM rowseal.declarations x WHERE x.relation = d.objid;
-    IF EXISTS (SELECT FROM rowseal.declarations x WHERE d.objid IN (x.versions, x.identity)) THEN
-      RAISE WARNING USING MESSAGE = pg_catalog.format('rowseal: a declared table needs %s: it takes no more rows', d.object_identity),
-        HINT = 'rowseal.undeclare it, or drop it as well.';
+  FOR gone IN SELECT x.objid, x.object_identity FROM pg_catalog.pg_event_trigger_dropped_objects() x WHERE x.object_type = 'table' LOOP
+    DELETE FROM rowseal.declarations x WHERE x.relation = gone.objid;
+  END LOOP;
+  FOR gone IN SELECT x.objid, x.object_identity FROM pg_catalog.pg_event_trigger_dropped_objects() x WHERE x.object_type = 'table' LOOP
+    -- a table of the same name would be taken for the one that is gone
+    SELECT x.relation INTO needs FROM rowseal.declarations x JOIN pg_catalog.pg_trigger g ON g.tgrelid = x.relation AND g.tgname = 'zzz_rowseal_guard'
+     WHERE gone.objid IN (x.versions, x.identity);
+    IF FOUND THEN
+      RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('declared table %s needs %s', needs, gone.object_identity),
+        HINT = 'rowseal.undeclare it first, or drop both in one command.';
     END IF;
+    FOR d IN SELECT * FROM rowseal.declarations x WHERE x.facts #> '{main,partitions}' ? gone.object_identity LOOP
+      PERFORM rowseal._refresh(d, false, tg_tag);
+    END LOOP;
   END LOOP;
 END
 $$;
 COMMENT ON FUNCTION rowseal._on_drop() IS 'Forgets the declaration of a dropped table';
 
--- Not SECURITY DEFINER: rows that waited for a column are let in with the rights of who added it.
+-- Not SECURITY DEFINER: reading a table runs code of its owner, and rows are let in with the rights of who added their column.
 CREATE FUNCTION rowseal._on_ddl_retry() RETURNS event_trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+  fresh text := pg_catalog.current_setting('rowseal.new_partitions', true);
   waiting text;
+  bad record;
 BEGIN
+  IF fresh <> '' THEN
+    PERFORM pg_catalog.set_config('rowseal.new_partitions', '', true);
+    EXECUTE pg_catalog.format('SELECT * FROM (%s) x WHERE problem IS NOT NULL LIMIT 1',
+        (SELECT x.queries ->> 'verify' FROM rowseal.declarations x WHERE x.relation = pg_catalog.split_part(fresh, ' ', 1)::oid))
+      INTO bad USING pg_catalog.split_part(fresh, ' ', 2)::oid[];
+    IF bad.problem IS NOT NULL THEN
+      RAISE EXCEPTION USING ERRCODE = pg_catalog.left(bad.problem, 5),
+        MESSAGE = pg_catalog.format('the new partition holds a row that cannot stay: %s', pg_catalog.substr(bad.problem, 7)),
+        DETAIL = pg_catalog.format('Key %s.', bad.key), HINT = 'Remove or repair it first.';
+    END IF;
+  END IF;
   FOR waiting IN
     SELECT DISTINCT d.tag FROM pg_catalog.pg_event_trigger_ddl_commands() x
       JOIN rowseal.declarations d ON x.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND x.objid IN (d.relation, d.versions)
@@ -152,15 +186,15 @@ BEGIN
   END LOOP;
 END
 $$;
-COMMENT ON FUNCTION rowseal._on_ddl_retry() IS 'Tries rows again that waited for a column';
+COMMENT ON FUNCTION rowseal._on_ddl_retry() IS 'Verifies the rows of new partitions; tries rows again that waited for a column';
 
 CREATE EVENT TRIGGER rowseal_ddl ON ddl_command_end EXECUTE FUNCTION rowseal._on_ddl();
 ALTER EVENT TRIGGER rowseal_ddl ENABLE ALWAYS;
 CREATE EVENT TRIGGER rowseal_drop ON sql_drop EXECUTE FUNCTION rowseal._on_drop();
 ALTER EVENT TRIGGER rowseal_drop ENABLE ALWAYS;
 -- fires after rowseal_ddl: event triggers of one event go by their names
-CREATE EVENT TRIGGER rowseal_ddl_retry ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION rowseal._on_ddl_retry();
+CREATE EVENT TRIGGER rowseal_ddl_retry ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE') EXECUTE FUNCTION rowseal._on_ddl_retry();
 ALTER EVENT TRIGGER rowseal_ddl_retry ENABLE ALWAYS;
-COMMENT ON EVENT TRIGGER rowseal_ddl_retry IS 'Tries rows again that waited for a column';
+COMMENT ON EVENT TRIGGER rowseal_ddl_retry IS 'Verifies the rows of new partitions; tries rows again that waited for a column';
 COMMENT ON EVENT TRIGGER rowseal_ddl IS 'Keeps generated functions in step with declared tables';
 COMMENT ON EVENT TRIGGER rowseal_drop IS 'Forgets the declaration of a dropped table';

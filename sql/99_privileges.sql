@@ -11,7 +11,7 @@ BEGIN
   -- the guards run with the rights of who writes, so everybody may call what they call; triggers need no EXECUTE
   FOR f IN SELECT p.oid::pg_catalog.regprocedure AS signature FROM pg_catalog.pg_proc p
             WHERE p.pronamespace = 'rowseal'::pg_catalog.regnamespace
-              AND p.prorettype NOT IN ('trigger'::pg_catalog.regtype, 'event_trigger'::pg_catalog.regtype)
+              AND (p.prorettype NOT IN ('trigger'::pg_catalog.regtype, 'event_trigger'::pg_catalog.regtype) OR p.proname = '_keep')
               AND p.proname NOT IN ('_refresh', 'prune_feed')
   LOOP
     EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', f.signature);

@@ -169,6 +169,7 @@ class Server:
         with self.connect("rowseal_template") as c:
             c.execute("CREATE EXTENSION rowseal CASCADE")
             c.execute("GRANT CREATE, USAGE ON SCHEMA public TO app, mallory")
+            c.execute("GRANT rowseal_trusted TO app")
 
     def connect(self, dbname: str, user: str = "postgres") -> psycopg.Connection[Any]:
         return psycopg.connect(host=self.host, port=self.port, user=user, dbname=dbname, autocommit=True)

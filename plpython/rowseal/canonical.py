@@ -111,17 +111,24 @@ def _integer(value: Any) -> bytes:
     return b'"%d"' % value
 
 
+_is_numeric = re.compile(r"-?[0-9]+(\.[0-9]+)?|NaN|-?Infinity").fullmatch
+
+
 def _numeric(value: Any) -> bytes:
-    try:
-        text = format(value if isinstance(value, Decimal) else Decimal(value), "f")
-    except (InvalidOperation, TypeError, ValueError):
-        raise CanonicalError("not a number") from None
+    if (isinstance(value, str) and not _is_numeric(value)) or isinstance(value, float):
+        raise CanonicalError("not a numeric")
+    number = Decimal(value)
+    if number.is_snan():
+        raise CanonicalError("not a numeric")
+    text = format(number, "f")
     if text.startswith("-") and not text.strip("-0."):
         text = text[1:]  # PostgreSQL has no negative zero
     return _string(text)
 
 
 def _float(value: Any) -> bytes:
+    if not isinstance(value, (float, int)) or isinstance(value, bool):
+        raise CanonicalError(f"{type(value).__name__} is not a float")
     value = float(value)
     if isfinite(value):
         return _number(value) if value or str(value) == "0.0" else b'"-0"'
@@ -216,7 +223,7 @@ _parse = json.JSONDecoder(
 
 
 def jcs(value: Any, depth: int = JSON_DEPTH) -> bytes:
-    """RFC 8785 serialisation of a parsed JSON value (numbers as float or int within 2**53)."""
+    """RFC 8785 serialisation of a parsed JSON value; CanonicalError."""
     if value is None:
         return b"null"
     if isinstance(value, bool):
@@ -224,7 +231,7 @@ def jcs(value: Any, depth: int = JSON_DEPTH) -> bytes:
     if isinstance(value, str):
         return _string(value)
     if isinstance(value, (int, float)):
-        return _number(float(value))
+        return _number(_json_number(str(value)))
     if not depth:
         raise CanonicalError(f"JSON nested more than {JSON_DEPTH} deep")
     if isinstance(value, dict):
@@ -272,7 +279,10 @@ def _composite(attributes: list[list[Any]]) -> Encoder:
     def encode(value: Any) -> bytes:
         if not isinstance(value, Mapping) or set(value) - names:
             raise CanonicalError("the composite value has other attributes than its type at declaration")
-        return _object((n, e(value[n])) for n, e in encoders if value.get(n) is not None)
+        members = [(n, e(value[n])) for n, e in encoders if value.get(n) is not None]
+        if any(text == b"null" for _, text in members):
+            raise CanonicalError("a JSON null as attribute of a composite value cannot be carried in JSON")
+        return _object(members)
 
     return encode
 
@@ -319,7 +329,7 @@ class Form:
             if value is not None:
                 try:
                     members.append(prefix + encode(value))
-                except CanonicalError as e:
+                except (ValueError, TypeError, AttributeError, OverflowError) as e:  # CanonicalError is a ValueError
                     raise CanonicalError(f"field {name!r}: {e}") from None
         return b'{"row":{' + b",".join(members) + self._tail
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 import time
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 
 from nacl.signing import SigningKey
 
-from .canonical import Form
+from .canonical import JSON_DEPTH, Form, jcs
 from .signature import pynacl
+from .verdict import unbase64
 
 __all__ = ["Form", "SigningKey", "envelope", "next_timestamp", "sign", "verify"]
 
@@ -44,10 +45,10 @@ def envelope(form: Form, row: Mapping[str, Any], key: SigningKey) -> dict[str, A
 
 def verify(sealed: Mapping[str, Any], public_key: bytes) -> bool:
     """Whether an envelope was signed with that key (32 bytes).  Its owner must be known to have that key."""
-    from .canonical import CanonicalError, jcs
-
     try:
-        payload = jcs({k: v for k, v in sealed.items() if k != "sign_b64"})
-        return sealed.get("rowseal") == 1 and _verify(b64decode(sealed["sign_b64"], validate=True), payload, public_key)
-    except (CanonicalError, KeyError, TypeError, ValueError):
+        # a column's JSON value may be nested JSON_DEPTH deep; the envelope puts two objects around it
+        payload = jcs({k: v for k, v in sealed.items() if k != "sign_b64"}, JSON_DEPTH + 2)
+        signature = unbase64(sealed["sign_b64"])
+        return sealed.get("rowseal") == 1 and signature is not None and _verify(signature, payload, public_key)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return False

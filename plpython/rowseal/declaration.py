@@ -91,6 +91,10 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
     renames of its column.
     """
     d = dict(wish)
+    for option in ("certificates", "version_columns"):
+        value = d[option] or {}
+        if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+            raise Refused(f"{option} is no JSON object of strings", f'{option} => \'{{"column": "column"}}\' is expected.')
     _table(facts)
     label = facts["label"]
     if not facts["key"]:
@@ -137,6 +141,12 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
                 f"column {column['name']!r} of {label} is GENERATED ALWAYS AS IDENTITY",
                 "The owner chooses signed values. Make it BY DEFAULT, or list the column as unsigned.",
             )
+    for column in facts["columns"]:
+        if column["name"] in unsigned and column["required"]:
+            raise Refused(
+                f"unsigned column {column['name']!r} of {label} is NOT NULL without a default",
+                "Rows from elsewhere do not have it. Give it a default.",
+            )
     for name in essential - {d["signature_column"]} - {c["name"] for c in signed}:
         _column(facts, name, "declared")
         raise Refused(f"column {name!r} of {label} is generated", "A generated column cannot be signed.")
@@ -162,6 +172,8 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
     else:
         if identity is None or identity["public_key"] is None:
             raise Refused(f"{d['identity_label']} is not declared as an identity table", "Declare it first, with public_key.")
+        if {k["name"] for k in identity["facts"]["key"] or ()} < set(identity["owner"]):
+            raise Refused(f"the identity table {d['identity_label']} has lost its primary key", "Put it back.")
         theirs, ours = (
             [_column(f, n, "owner")["base"] for n in o] for f, o in ((identity["facts"], identity["owner"]), (facts, owner))
         )
@@ -235,6 +247,9 @@ def _version_columns(d: Json, facts: Json, versions: Json) -> dict[str, str]:
                 f'Add it, or say which one holds it: version_columns => \'{{"{name}": "…"}}\'.',
             )
         found[name] = free[0]
+    for column in versions["columns"]:
+        if column["required"] and column["name"] not in found.values():
+            raise Refused(f"column {column['name']!r} of {label} is NOT NULL without a default", "Nothing is archived into it.")
     for name, match in found.items():
         if have[match] != types[name]:
             raise Refused(f"column {match!r} of {label} has type {have[match]}, {name!r} has {types[name]}", "They must be the same.")

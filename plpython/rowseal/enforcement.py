@@ -11,7 +11,7 @@ import json
 
 from .canonical import Form, Kind
 from .declaration import GUARD, Json
-from .verdict import UNKNOWN_OWNER, UNSIGNED
+from .verdict import UNSIGNED
 
 KEEP = "zzz_rowseal_keep"
 FEED = "zzz_rowseal_feed"
@@ -23,6 +23,7 @@ PINNED = {  # what the text form of a value depends on
     "extra_float_digits": "1",
     "bytea_output": "hex",
 }
+BUILT_IN = {"text", "character varying", "bytea", "uuid", "smallint", "integer", "bigint", "numeric", "boolean", "date"}
 SELF_CONTAINED = {"boolean", "integer", "numeric", "float", "text", "bytea", "uuid", "json"}
 
 
@@ -68,10 +69,9 @@ def _one_based(value: str, kind: Kind, depth: int = 0) -> list[str]:
     if "composite" in kind:
         return [c for name, k in kind["composite"] for c in _one_based(f"({value}).{ident(name)}", k, depth)]
     out = [f"rowseal._one_based({value})"]
-    inner = _one_based(f"u{depth}.e", kind["array"], depth + 1)
-    if inner:
-        elements = f"SELECT ({value})[i] AS e FROM generate_subscripts({value}, 1) i"
-        out.append(f"NOT EXISTS (SELECT FROM ({elements}) u{depth} WHERE NOT ({' AND '.join(inner)}))")
+    inner = _one_based(f"u{depth}", kind["array"], depth + 1)
+    if inner:  # its elements, in all dimensions, are composite
+        out.append(f"NOT EXISTS (SELECT FROM pg_catalog.unnest({value}) u{depth} WHERE NOT ({' AND '.join(inner)}))")
     return out
 
 
@@ -81,6 +81,7 @@ class Sql:
     def __init__(self, d: Json, facts: Json, versions: Json | None, identity: Json | None):
         self.d, self.facts, self.identity = d, facts, identity
         self.id = d["id"]
+        self.bodies: dict[str, str] = {}
         self.main = facts["qualified"]
         self.versions = versions["qualified"] if versions else None
         self.column = {c["name"]: c for c in facts["columns"]}
@@ -116,8 +117,13 @@ class Sql:
     def same_key(self, left: str, right: str, right_versions: bool = False, left_versions: bool = False) -> str:
         lm, rm = self._map(left_versions), self._map(right_versions)
         return " AND ".join(
-            f"{left}.{ident(lm[k])} {self.key_ops[k]} {right}.{ident(rm[k])}" for k in self.d["key"]
+            f"{self._base(f'{left}.{ident(lm[k])}', k)} {self.key_ops[k]} {self._base(f'{right}.{ident(rm[k])}', k)}" for k in self.d["key"]
         )
+
+    def _base(self, ref: str, column: str) -> str:
+        """Without its domain: an operator that somebody made for the domain would win over the index's."""
+        c = self.column[column]
+        return f"{ref}::{c['base']}" if c["domain"] else ref
 
     def card(self, alias: str, versions: bool = False) -> tuple[str, str]:
         """The FROM … WHERE clause that finds the owner's identity row as k, and its public key."""
@@ -139,23 +145,18 @@ class Sql:
             return f"(SELECT {key} {source})"
         return self.bytes(f"{alias}.{ident(self._map(versions)[self.d['public_key']])}", self.d["public_key"])
 
-    def seal(self, alias: str, versions: bool = False, public_key: str | None = None, settled: str = "false") -> str:
+    def seal(self, alias: str, versions: bool = False, public_key: str | None = None) -> str:
         key = public_key or self.public_key(alias, versions)
         signature = self.bytes(f"{alias}.{ident(self._map(versions)[self.sign])}", self.sign)
-        return f"rowseal._seal_{self.id}({', '.join([key, signature, settled, *self._values(alias, versions)])})"
+        return f"rowseal._seal_{self.id}({', '.join([key, signature, *self._values(alias, versions)])})"
 
     def judge(self, versions: bool = False) -> str:
-        """Statements that set verdict for NEW.  The session remembers public keys; the table is asked once for each."""
+        """Statements that set verdict for NEW."""
         if self.d["public_key"] is not None:
             return f"verdict := {self._archived_seal('NEW') if versions else self.seal('NEW')};"
         source, key = self.card("NEW", versions)
-        return f"""verdict := {self.seal("NEW", versions, "NULL")};
-    IF verdict = {literal(UNKNOWN_OWNER)} THEN
-      -- settled: older than every transaction that is still open, this one included
-      SELECT {key}, pg_catalog.age(k.xmin) > pg_catalog.age(pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::xid)
-        INTO public_key, settled {source};
-      verdict := {self.seal("NEW", versions, "public_key", "settled")};
-    END IF;"""
+        return f"""SELECT {key} INTO public_key {source};
+    verdict := {self.seal("NEW", versions, "public_key")};"""
 
     def payload(self, alias: str, versions: bool = False) -> str:
         return f"rowseal._payload_{self.id}({', '.join(self._values(alias, versions))})"
@@ -167,13 +168,21 @@ class Sql:
 
     def key_json(self, alias: str, versions: bool = False) -> str:
         m = self._map(versions)
-        pairs = ", ".join(f"{literal(self.field_of[k])}, {alias}.{ident(m[k])}" for k in self.d["key"])
-        return f"pg_catalog.jsonb_build_object({pairs})"
+
+        def shown(k: str) -> str:
+            # of other people's types the text: to_jsonb would call a cast that their owner can define
+            ref = f"{alias}.{ident(m[k])}"
+            return ref if self.column[k]["base"] in BUILT_IN else f"pg_catalog.format('%s', {ref})"
+
+        return f"pg_catalog.jsonb_build_object({', '.join(f'{literal(self.field_of[k])}, {shown(k)}' for k in self.d['key'])})"
 
     # -- functions
     def _function(self, name: str, args: str, returns: str, attributes: str, body: str) -> str:
         # The Python functions run no SQL but one qualified call; a SET would cost them more than all they do besides.
-        path = "SET search_path = pg_catalog, pg_temp " if "plpgsql" in attributes else ""
+        path = ""
+        if "plpgsql" in attributes:
+            path, body = "SET search_path = pg_catalog, pg_temp ", "#variable_conflict use_column\n" + body.strip()
+        self.bodies[name] = "\n" + body.strip() + "\n"  # as pg_proc.prosrc has it: health() compares
         return f"CREATE OR REPLACE FUNCTION rowseal.{name}({args}) RETURNS {returns} {attributes}\n{path}AS {dollar(body.strip())}"
 
     def python_functions(self) -> list[str]:
@@ -185,7 +194,7 @@ class Sql:
         spec = json.dumps(self.d["spec"], sort_keys=True)
         out = []
         for name, extra, call in (
-            ("seal", ["public_key bytea", "signature bytea", "settled boolean"], "public_key, signature, settled, "),
+            ("seal", ["public_key bytea", "signature bytea"], "public_key, signature, "),
             ("payload", [], ""),
         ):
             body = (
@@ -194,7 +203,7 @@ class Sql:
                 f"    call = SD['call'] = GD['rowseal']('server').{name}(plpy, {spec!r})\n"
                 f"{check}return call({call}{tuple_})"
             )
-            out.append(f"DROP FUNCTION IF EXISTS rowseal._{name}_{self.id}")
+            out.append(f"DROP FUNCTION IF EXISTS rowseal._{name}_{self.id} CASCADE")
             attributes = f"LANGUAGE plpython3u STABLE PARALLEL RESTRICTED{pins}"
             out.append(self._function(f"_{name}_{self.id}", ", ".join([*extra, *bounds, *values]), "text", attributes, body))
         return out
@@ -299,7 +308,6 @@ class Sql:
 DECLARE
   tip record;
   public_key bytea;
-  settled boolean;
   verdict text;
   whole {self.main};
 BEGIN
@@ -338,7 +346,6 @@ DECLARE
   same boolean;
   known boolean;
   public_key bytea;
-  settled boolean;
   verdict text;
 BEGIN
   IF TG_OP = 'UPDATE' THEN{self._unsigned_update()}
@@ -370,14 +377,13 @@ END"""
         return self._function(f"_guard_{self.id}", "", "trigger", "LANGUAGE plpgsql", body)
 
     def guard_versions(self) -> str:
-        sign = ident(self._map(True)[self.sign])
+        sign, pk = ident(self._map(True)[self.sign]), self.d["public_key"]
         body = f"""
 DECLARE
   stored record;
   tip record;
   known boolean;
   public_key bytea;
-  settled boolean;
   verdict text;
 BEGIN
   IF TG_OP = 'UPDATE' THEN{self._unsigned_update(True)}
@@ -404,7 +410,7 @@ BEGIN
       END IF;
       {self._report("'duplicate'")}
       RETURN NULL;
-    END IF;
+    END IF;{self._pinned(f"NEW.{ident(self._map(True)[pk])} IS DISTINCT FROM tip.{ident(pk)}") if pk else ""}
     known := NEW.{sign} = tip.{ident(self.sign)};
   END IF;
   {self.judge(True)}
@@ -428,14 +434,25 @@ END"""
         pinned = f"(SELECT {self.bytes('p.' + ident(key), key)} FROM {self.main} p WHERE {self.same_key('p', alias, right_versions=True)})"
         return self.seal(alias, True, pinned)
 
-    def _decoded(self, columns: list[str], format_: str) -> tuple[str, dict[str, str]]:
-        """How to read columns from JSON: the columns of jsonb_to_record(…) x, and an expression for each."""
+    def _decoded(self, columns: list[str], format_: str, element: str = "$1", store: bool = False) -> tuple[str, dict[str, str]]:
+        """How to read columns from a JSON object: the columns of jsonb_to_record(element) x, and an expression for each.
+
+        Only what is to be stored is converted to domains: their constraints are somebody's code.
+        """
         definitions, values = [], {}
         for c in columns:
-            type_, kind = self.column[c]["type"], self.column[c]["kind"]
+            kind = self.column[c]["kind"]
+            type_ = self.column[c]["type" if store or not self.column[c]["domain"] else "base"]
             name = ident(self.field_of[c] if format_ == "canonical" and c in self.field_of else c)
             as_, value = type_, f"x.{name}"
-            if format_ == "canonical" and kind == "bytea":
+            member = f"({element} -> {literal(self.field_of.get(c, c))})"
+            if format_ == "canonical" and kind == "json":
+                as_, value = "jsonb", f"{member}::{type_}"  # of a record, a JSON null would be NULL
+            elif format_ == "canonical" and kind == {"array": "json"}:
+                # of a record, elements that are arrays would be taken for dimensions
+                items = f"SELECT nullif(i.v, 'null') FROM pg_catalog.jsonb_array_elements({member}) WITH ORDINALITY i(v, n) ORDER BY i.n"
+                as_, value = "jsonb", f"CASE WHEN pg_catalog.jsonb_typeof({member}) <> 'null' THEN ARRAY({items})::{type_} END"
+            elif format_ == "canonical" and kind == "bytea":
                 as_, value = "text", f"rowseal._bytea({value})::{type_}"
             elif format_ == "canonical" and _has(kind, "bytea"):
                 as_ = "jsonb"
@@ -452,13 +469,13 @@ END"""
 
         def source(format_: str) -> str:
             if format_ == "canonical":  # envelopes: the signature stands beside the row
-                element = "e.v -> 'row'"
-                definitions, values = self._decoded(self.signed, format_)
+                element = "(e.v -> 'row')"
+                definitions, values = self._decoded(self.signed, format_, element, store=True)
                 sign = "e.v ->> 'sign_b64'"
                 values[self.sign] = sign if self.column[self.sign]["base"] == "text" else f"rowseal._bytea({sign})"
             else:
                 element = "e.v"
-                definitions, values = self._decoded(self.stored, format_)
+                definitions, values = self._decoded(self.stored, format_, store=True)
             return (
                 f"SELECT e.n, {', '.join(f'{values[c]} AS c{i}' for i, c in enumerate(self.stored))}\n"
                 f"        FROM pg_catalog.jsonb_array_elements($1) WITH ORDINALITY e(v, n),\n"
@@ -532,7 +549,7 @@ END"""
             for every, one in (("", ""), (f", {only_owner}", f" WHERE {of_owner}")):
                 digest.append(
                     f"SELECT {key} AS key, {sign} AS sign,"
-                    f" pg_catalog.sha256(pg_catalog.convert_to({self.payload(alias, archived)}, 'UTF8') || {sign}) AS hash"
+                    f" pg_catalog.sha256(pg_catalog.convert_to({self.payload(alias, archived)}, 'UTF8') || coalesce({sign}, '')) AS hash"
                     f" FROM {table} {alias}{every}{one}"
                 )
                 envelope = f"rowseal._envelope({self.payload(alias, archived)}, {sign})"
@@ -558,12 +575,12 @@ END"""
             "prune": "" if self.d["layout"] == "unversioned" else self.prune(),
         }
 
-    def tips(self, name: str) -> str:
+    def tips(self) -> str:
         """The view of a one-table layout that shows the current version of each key."""
         key = ", ".join("t." + ident(k) for k in self.d["key"])
         sign = self.bytes(f"t.{ident(self.sign)}", self.sign)
         return (
-            f"CREATE VIEW {name} AS SELECT DISTINCT ON ({key}) t.* FROM {self.main} t"
+            f"AS SELECT DISTINCT ON ({key}) t.* FROM {self.main} t"
             f" ORDER BY {key}, t.{ident(self.ts)} DESC, t.{ident(self.deleted)} DESC, {sign} DESC"
         )
 
@@ -574,7 +591,8 @@ END"""
     def feed(self) -> list[str]:
         """What appends accepted versions to the feed: an AFTER trigger sees the row as it is stored.
 
-        SECURITY DEFINER, owner rowseal_internal: whoever may write the table adds to the feed, and in no other way.
+        SECURITY DEFINER, owner rowseal_internal: whoever may write the table adds to the feed, and in no other way: the
+        function refuses to be anything but an AFTER ROW trigger of this very table.
         """
         out = []
         for versions in [False, True] if self.versions else [False]:
@@ -583,6 +601,10 @@ END"""
 DECLARE
   envelope jsonb;
 BEGIN
+  IF TG_WHEN <> 'AFTER' OR TG_RELID <> {literal((versions and self.versions) or self.main)}::regclass
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(TG_RELID) a WHERE a.relid = {literal(self.main)}::regclass) THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS009', MESSAGE = 'the feed takes what its tables have accepted, and nothing else';
+  END IF;
   IF TG_OP = 'UPDATE' THEN
     IF NEW.{ident(m[self.sign])} = OLD.{ident(m[self.sign])} THEN
       RETURN NULL;
@@ -649,19 +671,18 @@ END"""
     def install(self) -> list[str]:
         guard = self.guard_one_table() if self.d["layout"] == "one table" else self.guard()
         out = [*self.python_functions(), guard, self.apply()]
-        private, public = [f"_guard_{self.id}"], [f"_{name}_{self.id}" for name in ("seal", "payload", "apply")]
+        # Triggers, too: cloning one to a new partition asks its creator for EXECUTE.  A guard that somebody attaches to a
+        # table of his own finds and merges nothing but authentic rows.
+        public = [f"_{name}_{self.id}" for name in ("seal", "payload", "apply", "guard")]
         if self.versions:
             out.append(self.guard_versions())
-            private.append(f"_guard_versions_{self.id}")
+            public.append(f"_guard_versions_{self.id}")
         if self.d["public_key"] is not None:
             out.append(self.cure())
-            private.append(f"_cure_{self.id}")
+            public.append(f"_cure_{self.id}")
         if self.d["feed"]:
             out += self.feed()
-            private.append(f"_feed_{self.id}")
+            public.append(f"_feed_{self.id}")
             if self.versions:
-                private.append(f"_feed_versions_{self.id}")
-                public.append(f"_is_tip_{self.id}")
-        out += [f"REVOKE ALL ON FUNCTION rowseal.{name} FROM PUBLIC" for name in private]
-        out += [f"GRANT EXECUTE ON FUNCTION rowseal.{name} TO PUBLIC" for name in public]
-        return out
+                public += [f"_feed_versions_{self.id}", f"_is_tip_{self.id}"]
+        return out + [f"GRANT EXECUTE ON FUNCTION rowseal.{name} TO PUBLIC" for name in public]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from binascii import a2b_base64
 from collections.abc import Callable
 from typing import Any
 
@@ -25,9 +24,14 @@ def _pgsodium(plpy: Any) -> signature.Verify | None:
         return None
 
     def verify(sign: bytes, message: bytes, public_key: bytes) -> bool:
+        global _verify
         if not signature.well_formed(sign, public_key):
             return False
-        return bool(plan.execute([sign, message, public_key])[0]["ok"])
+        ok = plan.execute([sign, message, public_key])[0]["ok"]
+        if ok is None:  # the extension has been dropped in the meantime
+            _verify = None
+            return provider(plpy)(sign, message, public_key)
+        return bool(ok)
 
     return verify
 
@@ -54,9 +58,10 @@ def provider_name(plpy: Any) -> str | None:
 def seal(plpy: Any, spec: str) -> verdict.Seal:
     """The verdict function of a declaration's spec; without provider it refuses every row."""
     try:
-        return verdict.seal(json.loads(spec), provider(plpy))
+        provider(plpy)
+        return verdict.seal(json.loads(spec), lambda sign, message, key: provider(plpy)(sign, message, key))
     except ImportError:
-        return lambda public_key, sign, settled, values: NO_PROVIDER
+        return lambda public_key, sign, values: NO_PROVIDER
 
 
 def payload(plpy: Any, spec: str) -> Callable[[Any], str]:
@@ -73,16 +78,16 @@ def payload(plpy: Any, spec: str) -> Callable[[Any], str]:
 
 
 def hexed(kind: Any, value: Any) -> Any:
-    """A canonical JSON value with every bytea in it as PostgreSQL's hex."""
-    if value is None:
-        return None
-    if kind == "bytea":
-        return value if value.startswith("\\x") else "\\x" + a2b_base64(value).hex()
-    if isinstance(kind, dict) and "array" in kind:
+    """A canonical JSON value with every bytea in it as PostgreSQL's hex; what does not fit is left for PostgreSQL to refuse."""
+    if isinstance(value, str) and kind == "bytea":
+        raw = verdict.unbase64(value)
+        return value if raw is None else "\\x" + raw.hex()
+    if isinstance(value, list) and isinstance(kind, dict) and "array" in kind:
         # an array's dimensions are not in its kind: descend until something is not a list
         return [hexed(kind if isinstance(v, list) else kind["array"], v) for v in value]
-    if isinstance(kind, dict):
-        return {name: hexed(k, value[name]) for name, k in kind["composite"] if name in value}
+    if isinstance(value, dict) and isinstance(kind, dict) and "composite" in kind:
+        kinds = dict(kind["composite"])
+        return {name: hexed(kinds.get(name), v) for name, v in value.items()}
     return value
 
 
@@ -98,7 +103,7 @@ def plan(wish: str, facts: str, versions: str | None, identity: str | None) -> s
         card = {"facts": main, "public_key": d["public_key"], "owner": d["owner"]}
     sql = enforcement.Sql(d, main, history, card)
     d["queries"] = sql.queries()
-    out = {"declaration": d, "functions": sql.install(), "triggers": sql.triggers()}
+    out = {"declaration": d, "functions": sql.install(), "bodies": sql.bodies, "triggers": sql.triggers()}
     if d["layout"] == "one table":
-        out["tips"] = sql.tips("%s")
+        out["tips"] = sql.tips()
     return json.dumps(out)

@@ -12,9 +12,8 @@ from .signature import FINGERPRINTS, Verify
 
 UNKNOWN_OWNER = "RS002 unknown owner"
 UNSIGNED = "RS001 the row is not signed: key, timestamp, deletion flag or signature is missing"
-MAX_KEYS = 16384  # cached public keys per table and session: about 4 MB
 
-Seal = Callable[[Any, bytes, bool, Sequence[Any]], "str | None"]
+Seal = Callable[[Any, bytes, Sequence[Any]], "str | None"]
 
 
 def unbase64(text: str) -> bytes | None:
@@ -36,34 +35,25 @@ def form(spec: dict[str, Any]) -> Form:
 
 
 def seal(spec: dict[str, Any], verify: Verify) -> Seal:
-    """``judge(public_key, signature, settled, values)`` for one declared table.
+    """``judge(public_key, signature, values)`` for one declared table.
 
     It returns None for an authentic row, else its refusal: a SQLSTATE, a blank and the reason.  Values come in the
-    order of the form's names.  Without a public key the one remembered for the row's owner is used.  A key is remembered
-    when it is ``settled``: the transaction that stored it is over, so it can neither change nor vanish.
+    order of the form's names.  Everybody may call it, so it remembers nothing from one call to the next.
     """
     table = form(spec)
     index = {name: i for i, name in enumerate(table.names)}
     fingerprint = FINGERPRINTS[spec["fingerprint"]] if spec.get("fingerprint") else None
     owner = index[spec["owner"][0]]
-    owner_of = itemgetter(*(index[name] for name in spec["owner"]))
     required = itemgetter(*(index[name] for name in spec["required"]))  # three at least, so a tuple
     prefix = spec.get("fingerprint_prefix") or ""
     certificates = [(cert, index[cert], of, index[of]) for cert, of in (spec.get("certificates") or {}).items()]
     payload = table.payload
-    keys: dict[Any, bytes] = {}
 
-    def judge(public_key: Any, signature: bytes, settled: bool, values: Sequence[Any]) -> str | None:
+    def judge(public_key: Any, signature: bytes, values: Sequence[Any]) -> str | None:
         if signature is None or None in required(values):
             return UNSIGNED
         if public_key is None:
-            public_key = keys.get(owner_of(values))
-            if public_key is None:
-                return UNKNOWN_OWNER
-        elif settled:
-            if len(keys) >= MAX_KEYS:
-                del keys[next(iter(keys))]
-            keys[owner_of(values)] = public_key
+            return UNKNOWN_OWNER
         try:
             if not verify(signature, payload(values), public_key):
                 return "RS001 invalid signature"
