@@ -22,6 +22,7 @@ import threading
 import time
 import uuid
 from base64 import b64decode, b64encode
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from decimal import Decimal
@@ -206,7 +207,7 @@ class Mesh:
         self.linked: list[tuple[int, int]] = []
         self.accepted: dict[str, dict[str, dict[str, Any]]] = {tag: {} for tag in ("user_cards", *LAYOUT)}  # sign_b64: envelope
         self.refused: dict[str, int] = {}
-        self.forged = 0
+        self.forged = self.retried = 0
         self.lock = threading.Lock()
         self.failures: list[str] = []
         for node in self.nodes:
@@ -227,7 +228,14 @@ class Mesh:
 
     def link(self, source: int, target: int) -> None:
         there = self.nodes[source].conninfo(self.db)
-        took = self.nodes[target].all(self.db, "SELECT * FROM rowseal.subscribe(%s, %s)", self._name(source, target), there)
+        for attempt in range(5):
+            try:
+                took = self.nodes[target].all(self.db, "SELECT * FROM rowseal.subscribe(%s, %s)", self._name(source, target), there)
+                break
+            except psycopg.errors.DeadlockDetected:  # it takes over the state in one transaction, while others write
+                self.retried += 1
+                if attempt == 4:
+                    raise
         self.linked.append((source, target))
         self.say(f"{self.nodes[target].name} follows {self.nodes[source].name}: {[(t, o, n) for t, o, n in took]}")
 
@@ -503,10 +511,14 @@ class Mesh:
             strip = lambda s: {x.replace("\n", "") for x in s}  # noqa: E731
             if (strip(main), strip(old)) != ({_sign(v) for v in expected.main}, {_sign(v) for v in expected.versions}):
                 wrong.append(f"user_storage on {n.name} is not what the model says")
-            stuck = n.all(self.db, "SELECT DISTINCT q.sqlstate, q.reason FROM rowseal.quarantine q WHERE q.curable AND q.sqlstate = 'RS002'"
+            stuck = n.all(self.db, "SELECT q.tag, q.role, q.subscription, q.attempts, q.first_seen::text, q.row ->> 'sign_b64' FROM rowseal.quarantine q WHERE q.sqlstate = 'RS002'"
                           " AND EXISTS (SELECT FROM user_cards c WHERE encode(c.user_hash, 'base64') = q.row -> 'row' ->> 'user_hash')")  # fmt: skip
+            kinds = Counter(
+                "stored" if sign in exported.get((tag, n.name), {}) else "genuine" if sign in self.accepted.get(tag, {}) else "forged"
+                for tag, *_, sign in stuck
+            )
             if stuck:
-                wrong.append(f"quarantine of {n.name} still waits for owners that are known: {stuck}")
+                wrong.append(f"quarantine of {n.name} waits for owners that are known: {dict(kinds)}, e.g. {stuck[0][:-1]}")
             if bad := n.all(self.db, 'SELECT "check", relation::text, detail FROM rowseal.health() WHERE NOT ok'):
                 wrong.append(f"health of {n.name}: {bad}")
         for source, target in self.linked:
@@ -526,7 +538,7 @@ class Mesh:
         retried = [n.one(self.db, "SELECT sum(apply_error_count)::int FROM pg_stat_subscription_stats") for n in self.nodes]
         return (
             f"{versions} versions and {len(self.accepted['user_cards'])} cards accepted, {self.forged} forged ones sent, refused to writers {self.refused},"
-            f" quarantine {quarantined}, workers' errors {retried}"
+            f" quarantine {quarantined}, workers' errors {retried}, subscribe repeated {self.retried} times"
         )
 
 
