@@ -55,6 +55,7 @@ BEGIN
   END IF;
   IF TG_OP = 'INSERT' THEN
     NEW.id := pg_catalog.nextval('rowseal.declarations_id_seq');
+    NEW.fields := NULL;
   END IF;
   IF NEW.versions = NEW.relation OR EXISTS (
       SELECT FROM rowseal.declarations d WHERE d.relation <> NEW.relation
@@ -97,6 +98,9 @@ BEGIN
   END IF;
   IF TG_OP = 'INSERT' AND pg_catalog.to_regprocedure(pg_catalog.format('rowseal._guard_%s()', NEW.id)) IS NOT NULL THEN
     RETURN NULL;  -- restored: the dump brings functions and triggers
+  END IF;
+  IF NEW.queries = '{}' THEN
+    RETURN NULL;  -- no longer as declared: see _refresh
   END IF;
   planned := rowseal._planned(NEW);
   FOR statement IN SELECT * FROM pg_catalog.jsonb_array_elements_text(planned -> 'functions' || (planned -> 'triggers')) LOOP

@@ -35,7 +35,7 @@ COMMENT ON FUNCTION rowseal._merged(integer, jsonb, text) IS 'Outcome or refusal
 
 CREATE FUNCTION rowseal.apply(relation regclass, rows jsonb, format text DEFAULT 'canonical')
 RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp SET xmloption = content SET rowseal.mode = 'apply' AS $$
+SET search_path = pg_catalog, pg_temp SET rowseal.mode = 'apply' AS $$
 #variable_conflict use_variable
 DECLARE
   d rowseal.declarations;

@@ -22,7 +22,7 @@ COMMENT ON FUNCTION rowseal._declaration(regclass) IS 'The declaration of a tabl
 
 CREATE FUNCTION rowseal.payload(relation regclass, "row" jsonb) RETURNS text LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
-SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 SET xmloption = content AS $$
+SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 AS $$
 #variable_conflict use_variable
 DECLARE
   d rowseal.declarations := rowseal._declaration(relation);

@@ -1,3 +1,20 @@
+CREATE FUNCTION rowseal._fingerprint() RETURNS bytea LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.string_agg(line, E'\n' ORDER BY line COLLATE "C"), 'UTF8')) FROM (
+    SELECT pg_catalog.concat_ws(' ', p.proname, p.pronargs, p.prosecdef, p.proisstrict, p.provolatile, p.proleakproof, p.proconfig, l.lanname,
+                                CASE WHEN r.rolsuper THEN 'superuser' ELSE r.rolname END, p.prosrc)
+      FROM pg_catalog.pg_depend x JOIN pg_catalog.pg_proc p ON x.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND x.objid = p.oid
+      JOIN pg_catalog.pg_language l ON l.oid = p.prolang JOIN pg_catalog.pg_roles r ON r.oid = p.proowner
+     WHERE x.deptype = 'e' AND x.refobjid = (SELECT e.oid FROM pg_catalog.pg_extension e WHERE e.extname = 'rowseal')
+    UNION ALL
+    SELECT pg_catalog.concat_ws(' ', g.tgrelid::pg_catalog.regclass, g.tgname, g.tgenabled, g.tgtype, g.tgqual, f.proname)
+      FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc f ON f.oid = g.tgfoid
+     WHERE g.tgrelid IN ('rowseal.declarations'::pg_catalog.regclass, 'rowseal.feed'::pg_catalog.regclass) AND NOT g.tgisinternal
+    UNION ALL
+    SELECT pg_catalog.concat_ws(' ', v.evtname, v.evtevent, v.evtenabled, v.evttags, f.proname)
+      FROM pg_catalog.pg_event_trigger v JOIN pg_catalog.pg_proc f ON f.oid = v.evtfoid WHERE v.evtname LIKE 'rowseal%') x(line)
+$$;
+COMMENT ON FUNCTION rowseal._fingerprint() IS 'sha256 over the extension''s own functions and triggers as they are';
+
 CREATE FUNCTION rowseal._trigger_problems(d rowseal.declarations)
 RETURNS TABLE (relation regclass, name text, problem text) LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   -- the main table, each of its partitions, and the versions table need their triggers, unconditional and ALWAYS
@@ -46,6 +63,12 @@ BEGIN
     FROM pg_catalog.pg_event_trigger e WHERE e.evtname IN ('rowseal_ddl', 'rowseal_ddl_retry', 'rowseal_drop');
   RETURN NEXT;
 
+  "check" := 'installation';
+  SELECT f.fingerprint = rowseal._fingerprint() INTO ok FROM rowseal.fingerprint f;
+  ok := coalesce(ok, false);
+  detail := CASE WHEN ok THEN 'functions and triggers as installed' ELSE 'a function or trigger of rowseal itself has been altered: install it anew' END;
+  RETURN NEXT;
+
   FOR d IN SELECT * FROM rowseal.declarations ORDER BY 1 LOOP
     relation := d.relation;
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = d.relation) THEN
@@ -80,6 +103,7 @@ BEGIN
      WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
                         WHERE p.pronamespace = 'rowseal'::pg_catalog.regnamespace AND p.proname = f.name AND p.prosrc = f.body
                           AND p.prosecdef = (f.name LIKE E'\\_feed\\_%') AND NOT p.proisstrict
+                          AND p.provolatile = CASE WHEN f.name ~ '^_(seal|payload|is_tip)_' THEN 's' ELSE 'v' END
                           AND CASE l.lanname WHEN 'plpgsql' THEN p.proconfig = ARRAY['search_path=pg_catalog, pg_temp']
                                              ELSE l.lanname = 'plpython3u' AND NOT p.proconfig::text ~ 'search_path' IS TRUE END);
     IF detail IS NULL AND (d.queries <> planned #> '{declaration,queries}' OR d.spec <> planned #> '{declaration,spec}') THEN

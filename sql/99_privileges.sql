@@ -22,3 +22,7 @@ BEGIN
   END IF;
 END
 $$;
+
+CREATE TABLE rowseal.fingerprint AS SELECT rowseal._fingerprint() AS fingerprint;
+COMMENT ON TABLE rowseal.fingerprint IS 'What rowseal._fingerprint() said after installation; health() compares';
+GRANT SELECT ON rowseal.fingerprint TO PUBLIC;

@@ -20,7 +20,7 @@ from psycopg.types.json import Jsonb
 from conftest import Db, Server
 from rowseal import client
 from rowseal.canonical import JSON_DEPTH, jcs
-from rowseal.declaration import PINNED
+from rowseal.enforcement import PINNED
 from rowseal.signature import FINGERPRINTS
 
 PAGE = (Path(__file__).parent.parent / "docs" / "specification.md").read_text(encoding="utf-8")

@@ -91,10 +91,16 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
     renames of its column.
     """
     d = dict(wish)
+    for option in ("tag", "owner", "timestamp_column", "deleted_column", "signature_column"):
+        if not d[option] or (isinstance(d[option], list) and not all(d[option])):
+            raise Refused(f"{option} of {facts['label']} is empty", f"{option} => '…' is expected.")
+    if not all(isinstance(name, str) for name in d["unsigned"]):
+        raise Refused(f"unsigned of {facts['label']} is no list of columns", "unsigned => '{one,another}' is expected.")
     for option in ("certificates", "version_columns"):
-        value = d[option] or {}
+        value = {} if d[option] is None else d[option]
         if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
             raise Refused(f"{option} is no JSON object of strings", f'{option} => \'{{"column": "column"}}\' is expected.')
+        d[option] = value
     _table(facts)
     label = facts["label"]
     if not facts["key"]:
