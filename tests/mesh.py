@@ -230,14 +230,16 @@ class Mesh:
         there = self.nodes[source].conninfo(self.db)
         for attempt in range(5):
             try:
-                took = self.nodes[target].all(self.db, "SELECT * FROM rowseal.subscribe(%s, %s)", self._name(source, target), there)
+                with self.nodes[target].connect(self.db) as c:
+                    c.execute("SET statement_timeout = '60s'")
+                    took = c.execute("SELECT * FROM rowseal.subscribe(%s, %s)", (self._name(source, target), there)).fetchall()
                 break
             except psycopg.errors.DeadlockDetected:  # it takes over the state in one transaction, while others write
                 self.retried += 1
                 if attempt == 4:
                     raise
         self.linked.append((source, target))
-        self.say(f"{self.nodes[target].name} follows {self.nodes[source].name}: {[(t, o, n) for t, o, n in took]}")
+        self.say(f"{self.nodes[target].name} follows {self.nodes[source].name}: {took}")
 
     def enable(self, source: int, target: int, on: bool) -> None:
         self.nodes[target].run(self.db, f"ALTER SUBSCRIPTION {self._name(source, target)} {'ENABLE' if on else 'DISABLE'}")

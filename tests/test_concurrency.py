@@ -178,7 +178,8 @@ def test_many_sessions_write_the_same_keys(field: Field) -> None:
                 # DO NOTHING of a fresh key is another test's; UPDATE says nothing of what is not there
                 choice = keys if door in ("update", "do nothing") else current
                 rows = []
-                for _ in range(rng.choice([1, 6]) if door in ("apply", "insert", "versions") else 1):
+                # plain statements of several rows would deadlock with each other, and the victim may be anybody's
+                for _ in range(rng.choice([1, 6]) if door == "apply" else 1):
                     if pool and rng.random() < 0.5:  # what others write as well
                         row = rng.choice(pool[-40:])
                         if row["uuid"] not in choice:
