@@ -41,10 +41,12 @@ DECLARE
   entry record;
   most rowseal.quarantine_limits;
   source text := rowseal._subscription();
+  size bigint := 0;
   surplus record;
 BEGIN
   SELECT * INTO most FROM rowseal.quarantine_limits;
-  IF pg_catalog.octet_length(row_::text) > most.bytes THEN
+  size := pg_catalog.octet_length(row_::text);
+  IF size > most.bytes THEN
     RAISE program_limit_exceeded;
   END IF;
   INSERT INTO rowseal.quarantine AS q (tag, sqlstate, reason, curable, waits_for, role, subscription, application_name, format, row, bytes, hash)
@@ -77,8 +79,8 @@ BEGIN
   END IF;
 EXCEPTION WHEN program_limit_exceeded THEN  -- too large to keep, or even to print: counted, at least
   INSERT INTO rowseal.quarantine_dropped AS x (role, subscription, rows, bytes, last)
-    VALUES (session_user, coalesce(source, ''), 1, 0, pg_catalog.clock_timestamp())
-    ON CONFLICT (role, subscription) DO UPDATE SET rows = x.rows + 1, last = EXCLUDED.last;
+    VALUES (session_user, coalesce(source, ''), 1, size, pg_catalog.clock_timestamp())
+    ON CONFLICT (role, subscription) DO UPDATE SET rows = x.rows + 1, bytes = x.bytes + size, last = EXCLUDED.last;
 END
 $$;
 COMMENT ON FUNCTION rowseal._quarantine(text, text, text, jsonb, text) IS

@@ -166,8 +166,8 @@ BEGIN
       USING link, pg_catalog.format('SELECT lsn::text FROM pg_catalog.pg_create_logical_replication_slot(%L, ''pgoutput'')', subscription);
     made := true;
     -- a commit that waits for a standby is in the WAL before the slot, and not yet in any snapshot: let all be over
-    EXECUTE pg_catalog.format('SELECT * FROM %s.dblink($1, $2) AS x(xmax xid8)', dblink) INTO horizon
-      USING link, 'SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())';
+    EXECUTE pg_catalog.format('SELECT * FROM %s.dblink($1, $2) AS x(xid xid8)', dblink) INTO horizon
+      USING link, 'SELECT pg_catalog.pg_current_xact_id()';
     LOOP
       EXECUTE pg_catalog.format('SELECT * FROM %s.dblink($1, $2) AS x(xmin xid8)', dblink) INTO reached
         USING link, 'SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())';

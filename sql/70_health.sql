@@ -114,8 +114,12 @@ BEGIN
 
     "check" := 'unique';
     SELECT pg_catalog.string_agg(i.indexrelid::pg_catalog.regclass::text, ', ') INTO detail FROM pg_catalog.pg_index i
-     WHERE i.indrelid = d.relation AND i.indisunique AND NOT i.indisprimary
-        OR i.indrelid = d.versions AND i.indisunique AND NOT i.indisprimary;
+     WHERE i.indrelid IN (d.relation, d.versions) AND i.indisunique AND NOT i.indisprimary
+       -- what contains the owner, or the signature, nobody else can take
+       AND NOT ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::pg_catalog.int2[]))
+           @> ARRAY(SELECT CASE WHEN i.indrelid = d.versions THEN d.version_columns ->> o ELSE o END FROM pg_catalog.unnest(d.owner) o)
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::pg_catalog.int2[])
+            AND a.attname = CASE WHEN i.indrelid = d.versions THEN d.version_columns ->> d.signature_column ELSE d.signature_column END);
     ok := detail IS NULL; detail := coalesce('one owner can take a value from another, and block his rows: ' || detail, 'the primary key alone');
     RETURN NEXT;
 

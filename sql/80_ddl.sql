@@ -2,12 +2,12 @@
 -- and do nothing for the tables of other people.
 
 -- SECURITY DEFINER: it regenerates functions in plpython3u, whoever altered the table.  The caller is an event trigger only.
-CREATE FUNCTION rowseal._refresh(d rowseal.declarations, renamed boolean, tag text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+CREATE FUNCTION rowseal._refresh(d rowseal.declarations, renamed boolean) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   now_ jsonb := rowseal._known_facts(d);
-  columns_changed boolean := now_ #> '{main,columns}' IS DISTINCT FROM d.facts #> '{main,columns}'
-                          OR now_ #> '{versions,columns}' IS DISTINCT FROM d.facts #> '{versions,columns}';
+  column_added boolean := EXISTS (SELECT FROM pg_catalog.jsonb_array_elements(now_ #> '{main,columns}') c
+    WHERE NOT renamed AND c -> 'name' NOT IN (SELECT o -> 'name' FROM pg_catalog.jsonb_array_elements(d.facts #> '{main,columns}') o));
   gone text;
   new_ text;
   partitions oid[];
@@ -57,9 +57,9 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger g WHERE g.tgrelid = d.relation AND g.tgname = 'zzz_rowseal_guard') THEN
       RETURN;  -- not there yet: a restore on its way
     END IF;
-    -- a column that could not be signed would let unsigned content in: refuse it.  Anything else may be a restore on its
-    -- way (keys come after the rows of this table): the generated functions fail closed, and health() tells.
-    IF columns_changed AND now_ #> '{main,key}' = d.facts #> '{main,key}' AND tag NOT IN ('ALTER TYPE', 'ALTER DOMAIN') THEN
+    -- a column that cannot be signed would let unsigned content in, and a late trigger change what was checked: refuse them.
+    -- Anything else may be half of a change: the generated functions fail closed, and health() tells.
+    IF column_added OR now_ #> '{main,late_triggers}' <> '[]' OR now_ #> '{main,rules}' <> '[]' THEN
       RAISE;
     END IF;
     RAISE WARNING USING MESSAGE = pg_catalog.format('rowseal: %s', SQLERRM), HINT = 'rowseal.health() shows what is wrong.';
@@ -79,7 +79,7 @@ BEGIN
   END IF;
 END
 $$;
-COMMENT ON FUNCTION rowseal._refresh(rowseal.declarations, boolean, text) IS 'Regenerates what rests on catalog facts that have changed; renamed: a column was renamed; tag: the command';
+COMMENT ON FUNCTION rowseal._refresh(rowseal.declarations, boolean) IS 'Regenerates what rests on catalog facts that have changed; renamed: a column was renamed';
 
 -- SECURITY DEFINER: it calls _refresh, which nobody else may.
 CREATE FUNCTION rowseal._on_ddl() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
@@ -107,7 +107,7 @@ BEGIN
          AND EXISTS (SELECT FROM pg_catalog.pg_class r WHERE r.oid = x.relation)
        ORDER BY x.identity IS NULL DESC  -- the others rest on them
     LOOP
-      PERFORM rowseal._refresh(d, c.object_type = 'table column', tg_tag);
+      PERFORM rowseal._refresh(d, c.object_type = 'table column');
       IF c.classid IN ('pg_catalog.pg_trigger'::pg_catalog.regclass, 'pg_catalog.pg_rewrite'::pg_catalog.regclass) THEN
         SELECT coalesce(f #>> '{late_triggers,0}', f #>> '{rules,0}',
                         (SELECT t.name FROM rowseal._trigger_problems(d) t WHERE t.problem = 'not the one installed' LIMIT 1))
@@ -151,7 +151,7 @@ BEGIN
         HINT = 'rowseal.undeclare it first, or drop both in one command.';
     END IF;
     FOR d IN SELECT * FROM rowseal.declarations x WHERE x.facts #> '{main,partitions}' ? gone.object_identity LOOP
-      PERFORM rowseal._refresh(d, false, tg_tag);
+      PERFORM rowseal._refresh(d, false);
     END LOOP;
   END LOOP;
 END
@@ -173,7 +173,8 @@ BEGIN
       INTO bad USING pg_catalog.split_part(fresh, ' ', 2)::oid[];
     IF bad.problem IS NOT NULL THEN
       RAISE EXCEPTION USING ERRCODE = pg_catalog.left(bad.problem, 5),
-        MESSAGE = pg_catalog.format('the new partition holds a row that cannot stay: %s', pg_catalog.substr(bad.problem, 7)),
+        MESSAGE = pg_catalog.format('the new partition of %s holds a row that cannot stay: %s',
+          pg_catalog.split_part(fresh, ' ', 1)::oid::pg_catalog.regclass, pg_catalog.substr(bad.problem, 7)),
         DETAIL = pg_catalog.format('Key %s.', bad.key), HINT = 'Remove or repair it first.';
     END IF;
   END IF;
