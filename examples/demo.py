@@ -1,7 +1,7 @@
 """The running example on a throw-away server: make demo.
 
-Two owners, Ann with two devices, a relay that nobody needs to trust.  The server lives in a temporary folder, is
-reached through a socket in it, and is gone at the end, whatever happens.
+Two owners, Ann with two devices, a relay that nobody needs to trust; then three servers in a chain, the one in the middle a
+liar.  Each lives in a temporary folder, is reached through a socket in it, and is gone at the end, whatever happens.
 
 usage: demo.py [--stay]      --stay keeps the server until Ctrl-C and says how to reach it
 """
@@ -18,10 +18,12 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import uuid
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -235,6 +237,7 @@ KEYS = [uuid.UUID(int=(4 << 76) + (8 << 60) + i) for i in range(5)]
 COLUMNS = "value_b64, deleted_flag, owner_timestamp, parent_sign_b64, sign_b64"
 STORAGE = f"SELECT user_hash, uuid, {COLUMNS} FROM user_storage ORDER BY 1, 2"
 VERSIONS = f"SELECT user_hash, storage_uuid, {COLUMNS} FROM user_storage_versions ORDER BY 1, 2, 5"
+HEADS = "SELECT sign, parent, owner_timestamp, tip, convert_from(decode(\"row\" ->> 'value_b64', 'base64'), 'UTF8') AS value"
 CARDS = "SELECT user_hash, sign_pkey, contact_pkey, contact_cert, name, owner_timestamp, sign_b64 FROM user_cards ORDER BY name"
 
 
@@ -310,8 +313,7 @@ def write(server: Server, db: Db, cards: Form, storage: Form, ann: Owner, bob: O
     show_storage(db)
     say("\n   Two heads: a fork, in plain sight, nothing lost")
     key = Jsonb({"user_hash": b64encode(ann.hash).decode(), "uuid": str(KEYS[1])})
-    heads = "SELECT sign, parent, owner_timestamp, tip, convert_from(decode(\"row\" ->> 'value_b64', 'base64'), 'UTF8') AS value"
-    query(db, f"{heads} FROM rowseal.heads('user_storage', %s)", key)
+    query(db, f"{HEADS} FROM rowseal.heads('user_storage', %s)", key)
     return [first, versions["laptop"], versions["phone"]]
 
 
@@ -395,6 +397,134 @@ def audit(admin: Db) -> None:
         say(f"   {relation:13} {value}")
 
 
+# ------------------------------------------------------------------------------------------------------ three servers
+LOGICAL = ["wal_level=logical", "shared_buffers=32MB", "max_connections=30", "wal_retrieve_retry_interval=200ms"]
+LINKS = [("bergen", "oslo"), ("oslo", "bergen"), ("narvik", "bergen"), ("bergen", "narvik")]  # who follows whom
+TOWNS = ("oslo", "bergen", "narvik")
+
+
+def until(question: Callable[[], Any], what: str) -> None:
+    deadline = time.monotonic() + 30
+    while not question():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"not within 30 seconds: {what}")
+        time.sleep(0.05)
+
+
+def one(db: Db, sql: str, *args: Any) -> Any:
+    row = db.execute(sql, args or None).fetchone()
+    return row and row[0]
+
+
+def digests(db: Db) -> tuple[str, ...]:
+    return tuple(d for (d,) in db.execute("SELECT rowseal.digest(relation)::text FROM rowseal.declarations ORDER BY tag").fetchall())
+
+
+def settle(dbs: Iterable[Db]) -> None:
+    chosen = list(dbs)
+    until(lambda: len({digests(db) for db in chosen}) == 1, "equal digests")
+
+
+def state(dbs: Mapping[str, Db], ann: Owner) -> None:
+    """A line per server: Ann's note, how much is there, the digests."""
+    lines = []
+    for name, db in dbs.items():
+        note = one(db, "SELECT value_b64 FROM user_storage WHERE (user_hash, uuid) = (%s, %s)", ann.hash, KEYS[1])
+        counts = [one(db, f"SELECT count(*) FROM {t}") for t in ("user_storage", "user_storage_versions", "rowseal.quarantine")]
+        lines.append([name, note, *counts, *digests(db)])
+    table(lines, ["", "Ann's note", "notes", "old versions", "quarantine", "digest of user_cards", "digest of user_storage"])
+
+
+def chain(folder: Path, cards: Form, storage: Form, ann: Owner, bob: Owner, mallory: Owner) -> None:
+    """Servers linked by the feed; the one in the middle lies, and a line breaks."""
+    title("Three servers in a chain, oslo ⇄ bergen ⇄ narvik: each follows its neighbours' feed")
+    with (Server(folder, "oslo", LOGICAL) as oslo, Server(folder, "bergen", LOGICAL) as bergen,
+          Server(folder, "narvik", LOGICAL) as narvik):  # fmt: skip
+        servers = {"oslo": oslo, "bergen": bergen, "narvik": narvik}
+        for server in servers.values():
+            found(server)
+        with oslo.connect("demo", "postgres") as o, bergen.connect("demo", "postgres") as b, narvik.connect("demo", "postgres") as n:
+            dbs = dict(zip(TOWNS, (o, b, n)))
+            link(servers, dbs)
+            first = ann.signed(storage, ann.note(1700000050, KEYS[1], b"buy milk"))
+            for db, table_name, row in [(o, "user_cards", ann.signed(cards, ann.card(1700000001))), (o, "user_storage", first),
+                                        (n, "user_cards", bob.signed(cards, bob.card(1700000002))),
+                                        (n, "user_storage", bob.signed(storage, bob.note(1700000051, KEYS[1], b"Bob's")))]:  # fmt: skip
+                store(db, table_name, row)
+            settle(dbs.values())
+            say("   Ann writes at oslo, Bob at narvik")
+            state(dbs, ann)
+            lie(dbs, cards, storage, ann, mallory, first)
+            part(dbs, storage, ann, bob, first)
+
+
+def found(server: Server) -> None:
+    """The example's tables on one server; app, who owns them, is trusted with what links bring."""
+    with server.connect("postgres", "postgres") as c:
+        c.execute("CREATE DATABASE demo")
+    with server.connect("demo", "postgres") as c:
+        c.execute("CREATE EXTENSION rowseal CASCADE")
+        c.execute("CREATE EXTENSION dblink")
+        c.execute("CREATE ROLE app LOGIN")
+        c.execute("GRANT rowseal_trusted TO app")
+        c.execute("GRANT CREATE, USAGE ON SCHEMA public TO app")
+    with server.connect("demo", "app") as c:
+        for sql in (USER_CARDS, USER_STORAGE, USER_STORAGE_VERSIONS, DECLARE_CARDS, DECLARE_STORAGE):
+            c.execute(sql[:-1] + ", feed => true)" if "rowseal.declare" in sql else sql)
+
+
+def link(servers: Mapping[str, Server], dbs: Mapping[str, Db]) -> None:
+    say("   on each: SELECT rowseal.publish();  and on oslo, the same way on the others:")
+    say("   SELECT * FROM rowseal.subscribe('oslo_from_bergen', 'host=… dbname=demo');")
+    for db in dbs.values():
+        db.execute("SELECT rowseal.publish()")
+    for here, there in LINKS:
+        conninfo = f"host={servers[there].folder} port={servers[there].port} user=postgres dbname=demo"
+        dbs[here].execute("SELECT * FROM rowseal.subscribe(%s, %s)", [f"{here}_from_{there}", conninfo])
+
+
+def lie(dbs: Mapping[str, Db], cards: Form, storage: Form, ann: Owner, mallory: Owner, first: Row) -> None:
+    title("bergen's superuser takes the trigger off its feed, and puts forged rows into it")
+    genuine = envelope(storage, {k: v for k, v in first.items() if k != "sign_b64"}, ann.key)
+    forged = [{**genuine, "row": {**genuine["row"], "value_b64": b64encode(b"buy whisky").decode()}},
+              {**genuine, "row": {**genuine["row"], "uuid": str(KEYS[4])}},
+              envelope(cards, {**ann.card(1900000000), "sign_pkey": mallory.public_key}, mallory.key)]  # fmt: skip
+    with dbs["bergen"].transaction():
+        dbs["bergen"].execute("ALTER TABLE rowseal.feed DISABLE TRIGGER arrive")
+        for lying in forged:
+            dbs["bergen"].execute("INSERT INTO rowseal.feed (tag, owner, envelope) VALUES (%s, %s, %s)",
+                                  [lying["table"], b64encode(ann.hash).decode(), Jsonb(lying)])  # fmt: skip
+        dbs["bergen"].execute("ALTER TABLE rowseal.feed ENABLE ALWAYS TRIGGER arrive")
+    honest = {name: dbs[name] for name in ("oslo", "narvik")}
+    until(lambda: all(one(db, "SELECT count(*) FROM rowseal.quarantine") == len(forged) for db in honest.values()), "forged rows refused")
+    say("   They end in the neighbours' quarantine; the links go on:")
+    refusals = "SELECT subscription, tag, sqlstate, reason FROM rowseal.quarantine ORDER BY id"
+    table([(name, *row) for name, db in honest.items() for row in db.execute(refusals).fetchall()], ["", "subscription", "tag", "sqlstate", "reason"])
+
+
+def part(dbs: Mapping[str, Db], storage: Form, ann: Owner, bob: Owner, first: Row) -> None:
+    title("narvik is cut off. Both sides go on writing, Ann's two devices even the same note")
+    cut = [("narvik", "narvik_from_bergen"), ("bergen", "bergen_from_narvik")]
+    for name, subscription in cut:
+        dbs[name].execute(f"ALTER SUBSCRIPTION {subscription} DISABLE")
+    for name, subscription in cut:
+        asleep = partial(one, dbs[name], "SELECT pid IS NULL FROM pg_stat_subscription WHERE subname = %s", subscription)
+        until(asleep, "a partition")
+    store(dbs["oslo"], "user_storage", ann.signed(storage, ann.note(1700000060, KEYS[1], b"buy oat milk", first)))
+    store(dbs["oslo"], "user_storage", ann.signed(storage, ann.note(1700000061, KEYS[2], b"call Bob")))
+    store(dbs["narvik"], "user_storage", ann.signed(storage, ann.note(1700000062, KEYS[1], b"buy milk and tea", first)))
+    store(dbs["narvik"], "user_storage", bob.signed(storage, bob.note(1700000063, KEYS[1], None)))
+    settle([dbs["oslo"], dbs["bergen"]])
+    state(dbs, ann)
+    title("The line is mended: equal digests on all three, and nothing is lost, the fork included")
+    for name, subscription in cut:
+        dbs[name].execute(f"ALTER SUBSCRIPTION {subscription} ENABLE")
+    settle(dbs.values())
+    state(dbs, ann)
+    key = Jsonb({"user_hash": b64encode(ann.hash).decode(), "uuid": str(KEYS[1])})
+    query(dbs["bergen"], f"{HEADS} FROM rowseal.heads('user_storage', %s)", key)
+
+
 def main(stay: bool) -> None:
     with temporary_folder() as folder:
         say("Starting a server of its own …")
@@ -409,11 +539,12 @@ def main(stay: bool) -> None:
                 attack(relay, cards, storage, ann, bob, mallory, known)
             with server.connect("demo", "postgres") as admin:
                 audit(admin)
+            chain(folder, cards, storage, ann, bob, mallory)
             if stay:
-                say(f"\nThe server stays until Ctrl-C:  psql -h {server.folder} -U postgres demo")
+                say(f"\nThe first server stays until Ctrl-C:  psql -h {server.folder} -U postgres demo")
                 while True:
                     signal.pause()
-    say("\nThe server is stopped and its folder removed.")
+    say("\nAll servers are stopped, their folder is removed.")
 
 
 def stop(number: int, frame: FrameType | None) -> None:
@@ -427,5 +558,5 @@ if __name__ == "__main__":
         main(stay="--stay" in sys.argv[1:])
     except (KeyboardInterrupt, Stopped) as interrupted:
         with suppress(OSError):
-            say("\nInterrupted: the server is stopped and its folder removed.")
+            say("\nInterrupted: all servers are stopped, their folder is removed.")
         sys.exit(130 if isinstance(interrupted, KeyboardInterrupt) else 143)

@@ -1,4 +1,4 @@
-"""make demo: every outcome is seen, and the server is gone afterwards, however it ends."""
+"""make demo: every outcome is seen, and its servers are gone afterwards, however it ends."""
 
 from __future__ import annotations
 
@@ -42,20 +42,23 @@ def folder() -> Iterator[Path]:
 
 
 def test_the_demo_shows_every_outcome_and_refusal_and_cleans_up(folder: Path) -> None:
-    done = subprocess.run(DEMO, capture_output=True, text=True, env=environment(folder), timeout=120)
+    done = subprocess.run(DEMO, capture_output=True, text=True, env=environment(folder), timeout=180)
     assert done.returncode == 0, done.stdout + done.stderr
     for outcome in ("inserted", "superseded", "archived", "stale", "duplicate", "deferred", "rejected"):
         assert outcome in done.stdout
     for sqlstate in ("RS001", "RS002", "RS003", "RS004", "RS005", "RS009", "RS015"):
         assert sqlstate in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
-    assert len(done.stdout.splitlines()) < 180
+    assert len(done.stdout.splitlines()) < 210
+    mended = done.stdout[done.stdout.index("== The line is mended") :].splitlines()[3:6]
+    assert [line.split()[0] for line in mended] == ["oslo", "bergen", "narvik"]
+    assert len({tuple(line.split()[-2:]) for line in mended}) == 1  # digests
     assert gone(folder)
 
 
 @pytest.mark.parametrize(
     ("number", "moment"),
-    [*((signal.SIGINT, m) for m in ("Starting a server", "PostgreSQL", "== A relay", "The server stays")),
+    [*((signal.SIGINT, m) for m in ("Starting a server", "PostgreSQL", "== A relay", "== Three servers", "== narvik is cut off", "The first server stays")),
      (signal.SIGTERM, "Starting a server"), (signal.SIGHUP, "== A relay")],
 )  # fmt: skip
 def test_the_server_is_gone_after_a_signal(number: signal.Signals, moment: str, folder: Path) -> None:
