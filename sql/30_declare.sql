@@ -22,6 +22,10 @@ DECLARE
 BEGIN
   SELECT pg_catalog.jsonb_build_object('facts', rowseal._facts(i.relation), 'public_key', i.public_key, 'owner', i.owner)
     INTO card FROM rowseal.declarations i WHERE i.relation = d.identity;
+  IF (d.versions IS NOT NULL AND rowseal._facts(d.versions) IS NULL) OR (d.identity IS NOT NULL AND rowseal._facts(d.identity) IS NULL) THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('the versions or identity table of %s is gone', d.relation),
+      HINT = 'rowseal.undeclare the table and declare it anew.';
+  END IF;
   planned := rowseal._plan(
     pg_catalog.to_jsonb(d) - 'facts' - 'queries' - 'spec' || pg_catalog.jsonb_build_object('identity_label', d.identity::text),
     rowseal._facts(d.relation), CASE WHEN d.versions IS NOT NULL THEN rowseal._facts(d.versions) END, card);

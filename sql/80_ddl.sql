@@ -6,8 +6,6 @@ CREATE FUNCTION rowseal._refresh(d rowseal.declarations, renamed boolean) RETURN
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   now_ jsonb := rowseal._known_facts(d);
-  column_added boolean := EXISTS (SELECT FROM pg_catalog.jsonb_array_elements(now_ #> '{main,columns}') c
-    WHERE NOT renamed AND c -> 'name' NOT IN (SELECT o -> 'name' FROM pg_catalog.jsonb_array_elements(d.facts #> '{main,columns}') o));
   gone text;
   new_ text;
   partitions oid[];
@@ -59,7 +57,8 @@ BEGIN
     END IF;
     -- a column that cannot be signed would let unsigned content in, and a late trigger change what was checked: refuse them.
     -- Anything else may be half of a change: the generated functions fail closed, and health() tells.
-    IF column_added OR now_ #> '{main,late_triggers}' <> '[]' OR now_ #> '{main,rules}' <> '[]' THEN
+    IF d.facts <> '{}' AND (now_ #> '{main,columns}' <> d.facts #> '{main,columns}'
+                            OR now_ #> '{main,late_triggers}' <> '[]' OR now_ #> '{main,rules}' <> '[]') THEN
       RAISE;
     END IF;
     RAISE WARNING USING MESSAGE = pg_catalog.format('rowseal: %s', SQLERRM), HINT = 'rowseal.health() shows what is wrong.';
@@ -107,7 +106,6 @@ BEGIN
          AND EXISTS (SELECT FROM pg_catalog.pg_class r WHERE r.oid = x.relation)
        ORDER BY x.identity IS NULL DESC  -- the others rest on them
     LOOP
-      PERFORM rowseal._refresh(d, c.object_type = 'table column');
       IF c.classid IN ('pg_catalog.pg_trigger'::pg_catalog.regclass, 'pg_catalog.pg_rewrite'::pg_catalog.regclass) THEN
         SELECT coalesce(f #>> '{late_triggers,0}', f #>> '{rules,0}',
                         (SELECT t.name FROM rowseal._trigger_problems(d) t WHERE t.problem = 'not the one installed' LIMIT 1))
@@ -117,7 +115,9 @@ BEGIN
             MESSAGE = pg_catalog.format('%s on declared table %s could change or divert a row after rowseal has checked it', off, c.objid::pg_catalog.regclass),
             HINT = 'A trigger may change rows before the check: give it a name that sorts before zzz_rowseal_guard. Rules are not possible.';
         END IF;
-      ELSIF c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass THEN
+      END IF;
+      PERFORM rowseal._refresh(d, c.object_type = 'table column');
+      IF c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass THEN
         SELECT pg_catalog.string_agg(g.tgname, ', ') INTO off FROM pg_catalog.pg_trigger g
          WHERE g.tgrelid = c.objid AND pg_catalog.starts_with(g.tgname::text, 'zzz_rowseal_') AND g.tgenabled <> 'A';
         IF off IS NOT NULL AND tg_tag = 'ALTER TABLE' THEN

@@ -219,7 +219,7 @@ def composites(draw: st.DrawFn, **attributes: Values) -> Value:
 @st.composite
 def networks(draw: st.DrawFn, cidr: bool) -> Value:
     address = ipaddress.ip_interface((draw(st.ip_addresses()), draw(st.integers(0, 32))))
-    if address.version == 6 and address.ip.ipv4_mapped or str(address.ip).startswith("::"):
+    if (address.version == 6 and address.ip.ipv4_mapped) or str(address.ip).startswith("::"):
         address = ipaddress.ip_interface("2001:db8::5/64")  # PostgreSQL shows embedded IPv4 addresses in another way
     text = str(address.network) if cidr else str(address) if address.network.prefixlen < address.max_prefixlen else str(address.ip)
     if address.version == 6:
@@ -260,7 +260,7 @@ MOODS = ["sad", "ok", "it's \"x\", é\\"]
 BITS = st.text("01", min_size=5, max_size=5)
 SAMPLES = ["(0.1,-0)", "(1e+300,NaN)", "(-0.5,3)"]
 POINT = {"x": integers(32), "Y y": plain(texts()), "b": BYTES}
-NEST = {"p": composites(**POINT), "ps": arrays(composites(**POINT)), "i": arrays(integers(32)), "t": timestamps(True), "j": jsons(), "d": BYTES, "f": floats(32), "s": intervals()}  # fmt: skip
+NEST = {"p": composites(**POINT), "ps": arrays(composites(**POINT)), "i": arrays(integers(32)), "t": timestamps(True), "j": jsons(null=False), "d": BYTES, "f": floats(32), "s": intervals()}  # fmt: skip
 
 TYPES = f"""
     CREATE TYPE mood AS ENUM ({", ".join("'" + m.replace("'", "''") + "'" for m in MOODS)});

@@ -304,15 +304,14 @@ def test_all_tables_may_be_dropped_together(example: Scratch, admin: Scratch, an
 
 
 @pytest.mark.parametrize("table", ["user_cards", "user_storage_versions"])
-def test_dropping_what_a_declared_table_needs_warns_and_stops_its_writes(table: str, example: Scratch, ann: Owner) -> None:
+def test_what_a_declared_table_needs_cannot_be_dropped_alone(table: str, example: Scratch, ann: Owner) -> None:
     put(example, ann, b"1")
-    example.run(f"DROP TABLE {table}")
-    assert example.warned(table)
-    with pytest.raises(psycopg.Error):
-        put(example, ann, b"2")
-    assert unwell(example) != []
+    example.refused("RS007", f"DROP TABLE {table}")  # somebody could put another table in its place
+    put(example, ann, b"2")
+    assert unwell(example) == []
     assert example.one("SELECT rowseal.undeclare('user_storage')")
-    assert example.one("SELECT value_b64 FROM user_storage") == b"1"
+    example.run(f"DROP TABLE {table}")
+    assert example.one("SELECT value_b64 FROM user_storage") == b"2"
     assert unwell(example) == []
 
 

@@ -263,6 +263,7 @@ def test_a_peer_cannot_change_or_empty_our_feed(net: Net) -> None:
     unguarded(a)  # and publishes more than it should
     a.run("ALTER PUBLICATION rowseal SET TABLE rowseal.feed")
     a.run("ALTER PUBLICATION rowseal SET (publish = 'insert, update, delete, truncate')")
+    a.run("ALTER TABLE rowseal.feed DISABLE TRIGGER USER")
     a.run("DELETE FROM rowseal.feed")
     for xid, position in keys:
         a.run("INSERT INTO rowseal.feed (xid, position, tag, owner, envelope) OVERRIDING SYSTEM VALUE VALUES (%s::text::xid8, %s, 'user_storage', '', '{}')", xid, position)
@@ -334,7 +335,11 @@ def test_a_broken_table_at_the_receiver_does_not_stop_the_others(net: Net) -> No
     a.join(ann)
     a.put(ann, b"1", key)
     until(lambda: b.values() == [b"1"])
+    b.run("ALTER TABLE user_storage DISABLE TRIGGER zzz_rowseal_guard")
+    b.run("ALTER EVENT TRIGGER rowseal_drop DISABLE")
     b.run("DROP TABLE user_storage_versions")
+    b.run("ALTER EVENT TRIGGER rowseal_drop ENABLE ALWAYS")
+    b.run("ALTER TABLE user_storage ENABLE ALWAYS TRIGGER zzz_rowseal_guard")
     lost = a.put(ann, b"2", key)
     a.join(bob)
     until(lambda: len(b.all("SELECT 1 FROM user_cards")) == 2)
