@@ -43,7 +43,7 @@ extension/rowseal.control: extension/rowseal.control.in META.json
 
 # ---------------------------------------------------------------------------------------------------------------------
 # tests/setup.sh runs its arguments when packages, .venv and the installed extension are in place.
-PYTEST = .venv/bin/python -m pytest --rootdir . -ra
+PYTEST = .venv/bin/python -m pytest --rootdir . -ra -n 2 --dist loadfile
 
 demo:
 	@tests/setup.sh .venv/bin/python examples/demo.py $(ARGS)
@@ -61,9 +61,11 @@ lint:
 	@.venv/bin/mypy --config-file plpython/pyproject.toml
 	@sed -e 's/"row"/row_/g' -e 's/^\( *d\) rowseal\.declarations;/\1 record;/' $(SCRIPT) | .venv/bin/pgspot --ignore-lang plpython3u
 
-bench soak:
-	@test -f bench/$(if $(filter bench,$@),run,soak).py || { echo "rowseal: there is no bench/$(if $(filter bench,$@),run,soak).py yet" >&2; exit 1; }
-	@tests/setup.sh .venv/bin/python bench/$(if $(filter bench,$@),run,soak).py $(ARGS)
+bench:
+	@tests/setup.sh .venv/bin/python bench/run.py $(ARGS)
+
+soak:
+	@tests/setup.sh .venv/bin/python tests/soak.py $(ARGS)
 
 # What PGXN wants: one zip of what is committed.
 dist:
