@@ -499,7 +499,8 @@ def lie(dbs: Mapping[str, Db], cards: Form, storage: Form, ann: Owner, mallory: 
     until(lambda: all(one(db, "SELECT count(*) FROM rowseal.quarantine") == len(forged) for db in honest.values()), "forged rows refused")
     say("   They end in the neighbours' quarantine; the links go on:")
     refusals = "SELECT subscription, tag, sqlstate, reason FROM rowseal.quarantine ORDER BY id"
-    table([(name, *row) for name, db in honest.items() for row in db.execute(refusals).fetchall()], ["", "subscription", "tag", "sqlstate", "reason"])
+    lines = [(name, *row) for name, db in honest.items() for row in db.execute(refusals).fetchall()]
+    table(lines, ["", "subscription", "tag", "sqlstate", "reason"])
 
 
 def part(dbs: Mapping[str, Db], storage: Form, ann: Owner, bob: Owner, first: Row) -> None:
