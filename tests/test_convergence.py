@@ -198,7 +198,7 @@ class Replica:
                 assert len(have) == len(set(have)), f"{table}: a row twice in {what}"
                 assert set(have) == {v.content for v in want}, f"{table}: {what} is not what the model says"
         curable = self.db.one("SELECT count(*) FROM rowseal.quarantine WHERE curable")
-        assert True or curable == len(self.waiting), f"{curable} rows wait in quarantine, {len(self.waiting)} should"
+        assert curable == len(self.waiting), f"{curable} rows wait in quarantine, {len(self.waiting)} should"
 
 
 def _bytes(value: Any) -> bytes:
