@@ -42,6 +42,7 @@ DECLARE
   most rowseal.quarantine_limits;
   source text := rowseal._subscription();
   size bigint := 0;
+  admin boolean := pg_catalog.pg_has_role(session_user, 'rowseal_admin', 'USAGE');
   surplus record;
 BEGIN
   SELECT * INTO most FROM rowseal.quarantine_limits;
@@ -56,10 +57,11 @@ BEGIN
             pg_catalog.octet_length(row_::text),
             pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.jsonb_build_array(tag, format, row_)::text, 'UTF8')))
     ON CONFLICT (hash) DO UPDATE SET attempts = q.attempts + 1, last_seen = pg_catalog.clock_timestamp(),
-      -- everybody can call this: nobody can make another's row incurable
-      sqlstate = CASE WHEN EXCLUDED.curable >= q.curable THEN EXCLUDED.sqlstate ELSE q.sqlstate END,
-      reason = CASE WHEN EXCLUDED.curable >= q.curable THEN EXCLUDED.reason ELSE q.reason END,
-      curable = EXCLUDED.curable OR q.curable, waits_for = coalesce(q.waits_for, EXCLUDED.waits_for)
+      -- everybody can call this: only who entered a row, or an administrator, changes what is said of it
+      sqlstate = CASE WHEN q.role = session_user OR admin THEN EXCLUDED.sqlstate ELSE q.sqlstate END,
+      reason = CASE WHEN q.role = session_user OR admin THEN EXCLUDED.reason ELSE q.reason END,
+      curable = CASE WHEN q.role = session_user OR admin THEN EXCLUDED.curable ELSE q.curable END,
+      waits_for = CASE WHEN q.role = session_user OR admin THEN EXCLUDED.waits_for ELSE q.waits_for END
     RETURNING q.id, q.bytes, q.attempts INTO entry;
   -- counting costs, so only now and then; at random, so that nobody can wait for it to be over
   IF pg_catalog.random() * greatest(1, most.rows / 100) >= 1 AND entry.bytes < most.bytes / 100 THEN
@@ -134,6 +136,9 @@ BEGIN
       PERFORM rowseal._quarantine(d.tag, verdict, 'raw', pg_catalog.to_jsonb(raw));
     ELSE
       envelope := rowseal._envelope(payload, signature);
+      IF pg_catalog.left(verdict, 5) = 'RS002' THEN  -- who brings the owner now, waits and finds it
+        PERFORM rowseal._lock_owner(rowseal._waits_for(d, verdict, 'canonical', envelope), false);
+      END IF;
       PERFORM rowseal._quarantine(d.tag, verdict, 'canonical', envelope, rowseal._waits_for(d, verdict, 'canonical', envelope));
     END IF;
     RETURN;

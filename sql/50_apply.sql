@@ -7,6 +7,7 @@ DECLARE
   n integer := pg_catalog.jsonb_array_length(rows);
   half integer := n / 2;
   outcomes text[];
+  written boolean := pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL;
 BEGIN
   LOOP
     BEGIN
@@ -14,7 +15,9 @@ BEGIN
       RETURN outcomes;
     EXCEPTION
       WHEN deadlock_detected THEN
-        NULL;  -- the locks of this batch are gone: once more
+        IF written THEN  -- locks from before this call stay: trying again could go on for ever
+          RAISE;
+        END IF;  -- those of this batch are gone: once more
       WHEN OTHERS THEN
         -- conflicts, missing rights or resources and a broken schema are not the row's fault
         IF pg_catalog.left(SQLSTATE, 2) IN ('25', '40', '42', '53', '55', '57', '58') THEN
@@ -33,6 +36,19 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._merged(integer, jsonb, text) IS 'Outcome or refusal of each row; bisects a batch that raises';
 
+CREATE FUNCTION rowseal._lock_owner(waits_for text, exclusive boolean) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  -- 'rows' in ASCII; 1024 locks at most, whatever a batch holds
+  IF exclusive THEN
+    PERFORM pg_catalog.pg_advisory_xact_lock(1919907699, pg_catalog.hashtext(waits_for) & 1023);
+  ELSE
+    PERFORM pg_catalog.pg_advisory_xact_lock_shared(1919907699, pg_catalog.hashtext(waits_for) & 1023);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._lock_owner(text, boolean) IS 'Orders those who defer rows of an unknown owner and the one who brings him';
+
 CREATE FUNCTION rowseal.apply(relation regclass, rows jsonb, format text DEFAULT 'canonical')
 RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET rowseal.mode = 'apply' AS $$
@@ -42,6 +58,8 @@ DECLARE
   outcomes text[];
   element jsonb;
   verdict text;
+  waits_for text;
+  i integer;
 BEGIN
   IF format NOT IN ('canonical', 'pgtext') OR format IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = pg_catalog.format('format %L is not known', format),
@@ -58,17 +76,32 @@ BEGIN
       HINT = 'SELECT rowseal.declare(…) first.';
   END IF;
   outcomes := rowseal._merged(d.id, rows, format);
+  -- every session enters what it refuses in the same order
+  FOR i IN SELECT n FROM pg_catalog.generate_subscripts(outcomes, 1) n
+            WHERE outcomes[n] NOT IN ('inserted', 'superseded', 'archived', 'stale', 'duplicate')
+            ORDER BY pg_catalog.md5((rows -> (n - 1))::text)
+  LOOP
+    element := rows -> (i - 1);
+    verdict := rowseal._explained(d, outcomes[i], element, format);
+    waits_for := rowseal._waits_for(d, verdict, format, element);
+    IF waits_for IS NOT NULL THEN
+      -- Somebody may be bringing the owner just now.  Either he waits for this lock and then sees what is entered here, or
+      -- we wait for him and see the owner.
+      PERFORM rowseal._lock_owner(waits_for, false);
+      outcomes[i] := (rowseal._merged(d.id, pg_catalog.jsonb_build_array(element), format))[1];
+      CONTINUE WHEN outcomes[i] IN ('inserted', 'superseded', 'archived', 'stale', 'duplicate');
+      verdict := rowseal._explained(d, outcomes[i], element, format);
+    END IF;
+    outcomes[i] := verdict;
+    PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for);
+  END LOOP;
   FOR i IN 1 .. pg_catalog.jsonb_array_length(rows) LOOP
     ordinal := i;
-    verdict := outcomes[i];
-    outcome := verdict;
+    outcome := outcomes[i];
     reason := NULL;
-    IF verdict NOT IN ('inserted', 'superseded', 'archived', 'stale', 'duplicate') THEN
-      element := rows -> (i - 1);
-      verdict := rowseal._explained(d, verdict, element, format);
-      outcome := CASE WHEN rowseal._curable(verdict) THEN 'deferred' ELSE 'rejected' END;
-      reason := pg_catalog.left(verdict, 5) || ':' || pg_catalog.substr(verdict, 6);
-      PERFORM rowseal._quarantine(d.tag, verdict, format, element, rowseal._waits_for(d, verdict, format, element));
+    IF outcome NOT IN ('inserted', 'superseded', 'archived', 'stale', 'duplicate') THEN
+      reason := pg_catalog.left(outcome, 5) || ':' || pg_catalog.substr(outcome, 6);
+      outcome := CASE WHEN rowseal._curable(outcome) THEN 'deferred' ELSE 'rejected' END;
     END IF;
     RETURN NEXT;
   END LOOP;
@@ -168,6 +201,9 @@ DECLARE
   waiting record;
   outer_outcome text := pg_catalog.current_setting('rowseal.outcome', true);
 BEGIN
+  IF waits_for IS NOT NULL THEN
+    PERFORM rowseal._lock_owner(waits_for, true);
+  END IF;
   FOR waiting IN
     SELECT d.relation, q.format, pg_catalog.array_agg(q.id ORDER BY q.id) AS ids, pg_catalog.jsonb_agg(q.row ORDER BY q.id) AS rows
       FROM rowseal.quarantine q JOIN rowseal.declarations d ON d.tag = q.tag

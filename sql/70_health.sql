@@ -26,7 +26,7 @@ RETURNS TABLE (relation regclass, name text, problem text) LANGUAGE sql STABLE S
               FROM (SELECT p FROM rowseal._tree(d.relation) p) t(relid),
                    (VALUES ('zzz_rowseal_guard', 23, '_guard_' || d.id, true), ('zzz_rowseal_keep', 11, '_keep', true),
                            ('zzz_rowseal_keep_all', 34, '_keep', true), ('zzz_rowseal_feed', 21, '_feed_' || d.id, d.feed),
-                           ('zzz_rowseal_cure', 5, '_cure_' || d.id, d.public_key IS NOT NULL)) x(name, type, function, wanted)
+                           ('zzz_rowseal_then_cure', 5, '_cure_' || d.id, d.public_key IS NOT NULL)) x(name, type, function, wanted)
              WHERE x.wanted
             UNION ALL
             SELECT d.versions, x.name, x.type, x.function

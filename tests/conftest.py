@@ -72,11 +72,11 @@ class Db:
 
     def run(self, sql: str, *args: Any) -> int:
         """Execute; the number of rows."""
-        return self.connection.execute(sql, args or None).rowcount  # type: ignore[arg-type]
+        return self.connection.execute(sql, args or None).rowcount
 
     def all(self, sql: str, *args: Any) -> list[Any]:
         """All rows; of a single column, its values."""
-        rows = self.connection.execute(sql, args or None).fetchall()  # type: ignore[arg-type]
+        rows = self.connection.execute(sql, args or None).fetchall()
         return [r[0] if len(r) == 1 else r for r in rows]
 
     def one(self, sql: str, *args: Any) -> Any:

@@ -128,6 +128,8 @@ def cursor_of_elsewhere(w: World) -> None:
 SMALL = f"CREATE TABLE c (id bytea PRIMARY KEY, m money, {CARD}); SELECT rowseal.declare('c', owner => 'id', public_key => 'k')"
 LATIN = "in a database of its own"
 NO_PROVIDER = "in a session without provider"
+RECEIVED = "a reason of receive, never raised: see test_links.py"
+LINKED = "between two servers: see test_links.py"
 PROVOKED: dict[str, Callable[[World], Any] | str] = {
     "invalid signature": lambda w: w.altered("user_storage", w.ann.value(b"1", KEY), value_b64=b"2"),
     "the row is not signed": lambda w: w.altered("user_storage", w.ann.value(b"1", KEY), sign_b64=None),
@@ -171,6 +173,8 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
     "no provider of signatures: …": NO_PROVIDER,
     "no column": lambda w: w.db.run("SELECT rowseal.payload('user_cards', '{\"nam\": 1}')"),
     "the cursor": cursor_of_elsewhere,
+    "the owner of the table": RECEIVED,
+    "publication": LINKED,
 }
 
 

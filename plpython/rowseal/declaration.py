@@ -140,7 +140,7 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
         if refused := _refused_kind(column["kind"]):
             raise Refused(
                 f"column {column['name']!r} of {label} has type {refused}, which has no canonical form",
-                "Its text depends on the server. Use another type, or list the column as unsigned.",
+                "Its text depends on the server or leaves something out. Use another type, or list the column as unsigned.",
             )
         if column["identity"] == "a":
             raise Refused(

@@ -15,7 +15,7 @@ from .verdict import UNSIGNED
 
 KEEP = "zzz_rowseal_keep"
 FEED = "zzz_rowseal_feed"
-CURE = "zzz_rowseal_cure"
+CURE = "zzz_rowseal_then_cure"  # after the feed: owners enter it before what waited for them
 PINNED = {  # what the text form of a value depends on
     "datestyle": "ISO, YMD",
     "timezone": "UTC",
@@ -233,6 +233,7 @@ class Sql:
       IF pg_catalog.record_image_eq(NEW, OLD) AND pg_catalog.current_setting('session_replication_role') = 'replica' THEN
         RETURN NULL;
       END IF;
+      {self._report("'duplicate'")}
       RETURN NEW;
     END IF;"""
 
@@ -269,6 +270,14 @@ class Sql:
             f"      VALUES ({self.refs(alias, self.stored)}) ON CONFLICT ({ident(m[self.sign])}) DO NOTHING;"
         )
 
+    @property
+    def _archived_once(self) -> str:
+        """Archive NEW; when another session was faster, it is a duplicate."""
+        return f"""{self._archive("NEW")}
+        IF NOT FOUND AND pg_catalog.current_setting('rowseal.outcome', true) = 'archived' THEN
+          {self._report("'duplicate'")}
+        END IF;"""
+
     def _whole(self) -> str:
         """Send out-of-line values whole: an unchanged one would be missing in what a subscriber gets.
 
@@ -296,7 +305,7 @@ class Sql:
         not_newer = f"""
     IF {self.order("NEW")} <= {self.order("tip")} THEN
       IF NEW.{ident(self.sign)} <> tip.{ident(self.sign)} THEN
-        {self._archive("NEW") if two else self._report("'stale'")}
+        {self._archived_once if two else self._report("'stale'")}
         RETURN NULL;
       END IF;
       -- the same signature on other content is a forgery, unless only its spelling differs{verify}
@@ -483,7 +492,8 @@ END"""
                 f"       WHERE $2 = {literal(format_)}"
             )
 
-        order = ", ".join(str(2 + self.stored.index(k["name"])) for k in self.facts["key"])
+        newest = ", ".join(f"{2 + self.stored.index(c)} DESC" for c in (self.ts, self.deleted, self.sign))
+        order = ", ".join(str(2 + self.stored.index(k)) for k in self.d["key"]) + ", " + newest
         body = f"""
 DECLARE
   r record;
@@ -493,7 +503,7 @@ BEGIN
       {source("canonical")}
       UNION ALL
       {source("pgtext")}
-      ORDER BY {order}, 1  -- every session takes its locks in this order
+      ORDER BY {order}, 1  -- every session takes its locks in this order: by key, the newest version first
   LOOP
     PERFORM pg_catalog.set_config('rowseal.outcome', 'inserted', true);
     {self._merge(", ".join(f"r.c{i}" for i in range(len(self.stored))))}
