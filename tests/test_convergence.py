@@ -113,10 +113,10 @@ class Replica:
             batch = [r for r in rows if r.table == table]
             if not batch:
                 continue
-            # apply takes key by key, of each the newest version first; in one table the signature belongs to the key
+            # apply takes key by key, of each the newest version first
             expected: dict[int, set[str]] = {}
             newest_first = sorted(range(len(batch)), key=lambda i: batch[i].version.order, reverse=True)
-            for i in sorted(newest_first, key=lambda i: self.primary_key(batch[i])):
+            for i in sorted(newest_first, key=lambda i: [_bytes(k) for k in batch[i].version.key]):
                 row = batch[i]
                 if not self.knows(row):
                     expected[i] = {"deferred"}
