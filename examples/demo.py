@@ -527,6 +527,8 @@ def part(dbs: Mapping[str, Db], storage: Form, ann: Owner, bob: Owner, first: Ro
 
 
 def main(stay: bool) -> None:
+    for name in [n for n in os.environ if n.startswith("PG") and n != "PG_CONFIG"]:
+        del os.environ[name]  # nobody's server but our own
     with temporary_folder() as folder:
         say("Starting a server of its own …")
         with Server(folder) as server:

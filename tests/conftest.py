@@ -27,6 +27,8 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "plpython"))
 from rowseal.client import Form, SigningKey, envelope, sign  # noqa: E402
 
+for _name in [n for n in os.environ if n.startswith("PG") and n != "PG_CONFIG"]:
+    del os.environ[_name]  # nobody's server but our own
 os.environ["PYTHONNOUSERSITE"] = "1"  # the server's Python must not look into somebody's home
 
 

@@ -267,6 +267,7 @@ EVERYBODY = [
     "_guard_*",
     "_guard_versions_*",
     "_keep",
+    "_lock_owner",
     "_qualified",
     "_tree",
     "_trigger_problems",

@@ -37,7 +37,7 @@ def enveloped(values: dict[str, Any], tag: str = "user_storage") -> dict[str, An
 def test_no_forged_row_gets_in_and_none_blocks_the_good_ones(format: str, example: Db, ann: Owner, bob: Owner) -> None:
     form, encode = example.form("user_storage"), enveloped if format == "canonical" else pgtext
     old, sealed, good = (ann.sealed(form, ann.value(v, k)) for v, k in ((b"old", KEY), (b"tip", KEY), (b"good", uuid.UUID(int=8))))
-    assert [o for o, _ in apply(example, "user_storage", [encode(old), encode(sealed)], format)] == ["inserted", "superseded"]
+    assert [o for o, _ in apply(example, "user_storage", [encode(old), encode(sealed)], format)] == ["archived", "inserted"]
     before, forged = state(example), forgeries(ann, bob, form, sealed)
     answer = apply(example, "user_storage", [*(encode(f) for f in forged.values()), encode(good)], format)
     assert {name: o for name, (o, _) in zip(forged, answer) if o not in ("rejected", "stale")} == {}

@@ -374,7 +374,7 @@ HARMLESS = {
     # reads and writes of tables, with the caller's rights
     "_merged", "_apply_*", "_retry", "_state", "_signatures", "_versions_of", "_is_tip_*", "_hashes", "_refuse", "receive",
     # answers about arguments and catalogs; _seal_N remembers nothing
-    "_seal_*", "_curable", "_trusted", "_qualified", "_tree", "_trigger_problems", "_fingerprint", "_pgsodium_verify",
+    "_seal_*", "_curable", "_trusted", "_lock_owner", "_qualified", "_tree", "_trigger_problems", "_fingerprint", "_pgsodium_verify",
     # adds to the caller's own, bounded part of the quarantine
     "_quarantine",
     # row triggers: attached elsewhere, guards merge authentic rows only, and _feed_N refuses
