@@ -355,7 +355,7 @@ def test_the_quarantine_is_not_anybodys_to_read_or_write(mallory: Db, example: D
         attempt(mallory, "SELECT rowseal._quarantine('user_storage', %s, %s, (SELECT %s::jsonb))", verdict, format, json.dumps(waiting))
     assert admin.all("SELECT sqlstate, curable FROM rowseal.quarantine WHERE role = 'app'") == [("RS002", True)]
     # everybody can fill his own part of it, under his own name (rows are refused with the rights of who brings them)
-    assert {r for r in admin.all("SELECT role FROM rowseal.quarantine WHERE sqlstate = 'RS001'")} <= {"mallory"}
+    assert set(admin.all("SELECT role FROM rowseal.quarantine WHERE sqlstate = 'RS001'")) <= {"mallory"}
     assert insert(example, "user_cards", owner.sealed(example.form("user_cards"), owner.card())) is None
     assert example.one("SELECT value_b64 FROM user_storage") == b"secret"
     assert admin.one("SELECT count(*) FROM rowseal.quarantine WHERE curable") == 0
