@@ -49,7 +49,7 @@ def test_the_versions_that_one_side_lacks_are_named_and_fetched(net: Net) -> Non
     for row in theirs:
         b.insert("user_storage", row)
     assert difference(a, b) == {(mine["sign_b64"], True, False), *((r["sign_b64"], False, True) for r in theirs)}
-    bobs = '{"user_hash": "%s"}' % b64encode(bob.hash).decode()
+    bobs = f'{{"user_hash": "{b64encode(bob.hash).decode()}"}}'
     assert difference(a, b, bobs) == {(r["sign_b64"], False, True) for r in theirs}
     assert dict(a.all("SELECT * FROM rowseal.repair('user_storage', %s)", b.conninfo))["inserted"] == 1
     assert difference(a, b) == {(mine["sign_b64"], True, False)}
@@ -60,9 +60,9 @@ def test_the_versions_that_one_side_lacks_are_named_and_fetched(net: Net) -> Non
 
 def test_an_altered_row_shows_in_digest_and_digests_of_its_owner(net: Net) -> None:
     a, b, ann, bob = filled(net, keys=4)
-    a.run("ALTER TABLE user_storage DISABLE TRIGGER zzz_rowseal_guard; UPDATE user_storage SET value_b64 = 'x' WHERE user_hash = '\\x%s'" % ann.hash.hex())
+    a.run(f"ALTER TABLE user_storage DISABLE TRIGGER zzz_rowseal_guard; UPDATE user_storage SET value_b64 = 'x' WHERE user_hash = '\\x{ann.hash.hex()}'")
     for owner, equal in ((ann, False), (bob, True)):
-        key = '{"user_hash": "%s"}' % b64encode(owner.hash).decode()
+        key = f'{{"user_hash": "{b64encode(owner.hash).decode()}"}}'
         digests = [s.one("SELECT rowseal.digest('user_storage', %s::jsonb)", key) for s in (a, b)]
         assert (digests[0] == digests[1]) is equal
 
