@@ -27,7 +27,10 @@ def test_after_every_trouble_the_servers_hold_the_same(topology: str, seed: int,
         print(f"{topology}: healed in {healed:.1f} s; {mesh.summary()}")
         mesh.check()
         before = mesh.counts()
-        moved = mesh.stillness()
+        for _ in range(5):  # autovacuum writes a little, now and then; rows that circle would never stop
+            moved = mesh.stillness()
+            if moved < 20_000:
+                break
         assert mesh.counts() == before
         assert moved < 20_000, f"{moved} bytes of WAL in two seconds without a writer"
     finally:

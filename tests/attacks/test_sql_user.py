@@ -75,7 +75,7 @@ def test_in_every_layout_nothing_is_altered_or_removed(layout: str, mallory: Db,
             assert insert(mallory, t, forged) is not None or layout == "unversioned", (name, t)
     for t in tables:
         for column, value in (("value_b64", b"x"), ("owner_timestamp", 9), ("deleted_flag", True), ("user_hash", bob.hash), ("uuid", uuid.UUID(int=1)),
-                              ("parent_sign_b64", b"x"), ("sign_b64", b"x"), ("value_b64", None), ("sign_b64", None)):  # fmt: skip
+                              ("parent_sign_b64", b"x"), ("sign_b64", b"\xff" * 64), ("value_b64", None), ("sign_b64", None)):  # fmt: skip
             if example.one(f"SELECT count(*) FROM {t}"):
                 assert attempt(mallory, f"UPDATE {t} SET {column} = %s", value) in ("RS001", "RS003", "RS009"), (t, column)
         for sql in (f"DELETE FROM {t}", f"WITH x AS (DELETE FROM {t} RETURNING 1) SELECT * FROM x", f"MERGE INTO {t} USING (SELECT 1) s ON true WHEN MATCHED THEN DELETE"):
