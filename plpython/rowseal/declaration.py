@@ -75,15 +75,6 @@ def _refused_kind(kind: Kind) -> str | None:
     return next((r for _, k in kind["composite"] if (r := _refused_kind(k))), None)
 
 
-def names(text: Any, facts: Json) -> list[str]:
-    """One column name, or several as an array literal without commas or quotes in the names."""
-    if isinstance(text, list):
-        return text
-    if text.startswith("{") and text not in [c["name"] for c in facts["columns"]]:
-        return [n.strip().strip('"') for n in text.strip("{}").split(",")]
-    return [text]
-
-
 def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) -> Json:
     """The completed declaration: the wish plus layout, key, fields, spec and version_columns; Refused otherwise.
 
@@ -107,7 +98,7 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
         raise Refused(f"table {label} has no primary key", "Add one that contains the owner column.")
     if facts["key_deferrable"]:
         raise Refused(f"the primary key of {label} is deferrable", "Make it NOT DEFERRABLE: rows are merged by it at once.")
-    d["owner"] = owner = names(d["owner"], facts)
+    owner = d["owner"]
     key = [k["name"] for k in facts["key"]]
     for name in owner:
         _column(facts, name, "owner")
