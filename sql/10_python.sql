@@ -1,13 +1,12 @@
 -- Values and the Python package.  Everything here is pure: it reads its arguments and no table.
 
-CREATE FUNCTION rowseal._load() RETURNS void LANGUAGE plpython3u
+CREATE FUNCTION rowseal._load(parallel boolean DEFAULT false) RETURNS boolean LANGUAGE plpython3u STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $_load$
 # Modules are compiled when first imported; GD keeps them for the session, for one version of the extension.
-VERSION = "@VERSION@"
-if GD.get("rowseal_version") != VERSION:
+PACKAGE = "_rowseal_" + "@VERSION@".replace(".", "_")
+if GD.get("rowseal_package") != PACKAGE:
     import importlib.abc, importlib.util, sys
 @PYTHON@
-    PACKAGE = "_rowseal_" + VERSION.replace(".", "_")
     class Inlined(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         def find_spec(self, name, path=None, target=None):
             package, _, module = name.partition(".")
@@ -19,24 +18,21 @@ if GD.get("rowseal_version") != VERSION:
             return name == PACKAGE
     sys.meta_path.append(Inlined())
     GD["rowseal"] = lambda name: importlib.import_module(PACKAGE + "." + name)
-    GD["rowseal_version"] = VERSION
+    GD["rowseal_package"] = PACKAGE
+return not parallel or GD["rowseal"]("server").without_sql()
 $_load$;
-COMMENT ON FUNCTION rowseal._load() IS 'Makes the Python package available to PL/Python as GD["rowseal"](module name)';
+COMMENT ON FUNCTION rowseal._load(boolean) IS
+  'Makes the Python package available to PL/Python as GD["rowseal"](module name). parallel: for a parallel worker, which can run no SQL from Python; false when verifying needs it (pgsodium without PyNaCl)';
 
-CREATE FUNCTION rowseal._unbase64(text) RETURNS bytea LANGUAGE plpython3u IMMUTABLE STRICT
+CREATE FUNCTION rowseal._unbase64(text) RETURNS bytea LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
 if "unbase64" not in SD:
-    plpy.execute("SELECT rowseal._load()")
+    if "rowseal" not in GD:  # in a parallel worker, its query has loaded it
+        plpy.execute("SELECT rowseal._load()")
     SD["unbase64"] = GD["rowseal"]("verdict").unbase64
 return SD["unbase64"](args[0])
 $$;
 COMMENT ON FUNCTION rowseal._unbase64(text) IS 'Bytes of standard base64 with padding; NULL for any other spelling';
-
-CREATE FUNCTION rowseal._bytea(value text) RETURNS bytea LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp AS $$
-  SELECT CASE WHEN pg_catalog.starts_with(value, E'\\x') THEN value::bytea ELSE pg_catalog.decode(value, 'base64') END
-$$;
-COMMENT ON FUNCTION rowseal._bytea(text) IS 'Bytes of base64 or of PostgreSQL''s hex (never base64: it begins with a backslash)';
 
 CREATE FUNCTION rowseal._hex(kind jsonb, value jsonb) RETURNS jsonb LANGUAGE plpython3u IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$

@@ -82,6 +82,9 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
       SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
                'name', a.attname, 'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
                'base', pg_catalog.format_type(rowseal._base_type(a.atttypid), NULL),
+               'base_qualified', (SELECT pg_catalog.format('%I.%I', bn.nspname, b.typname)
+                                    FROM pg_catalog.pg_type b JOIN pg_catalog.pg_namespace bn ON bn.oid = b.typnamespace
+                                   WHERE b.oid = rowseal._base_type(a.atttypid)),
                'kind', rowseal._kind(a.atttypid), 'generated', a.attgenerated <> '', 'identity', a.attidentity,
                'toastable', t.typlen = -1, 'domain', t.typtype = 'd',
                'required', a.attnotnull AND NOT a.atthasdef AND a.attidentity = '') ORDER BY a.attnum)

@@ -95,7 +95,7 @@ BEGIN
     LOOP
       EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', trigger_.tgname, trigger_.relation);
     END LOOP;
-    FOREACH statement IN ARRAY ARRAY['seal', 'payload', 'guard', 'apply', 'guard_versions', 'cure', 'feed', 'feed_versions', 'is_tip'] LOOP
+    FOREACH statement IN ARRAY ARRAY['seal', 'payload', 'guard', 'apply', 'take', 'guard_versions', 'cure', 'feed', 'feed_versions', 'is_tip'] LOOP
       EXECUTE pg_catalog.format('DROP FUNCTION IF EXISTS rowseal.%I', pg_catalog.format('_%s_%s', statement, OLD.id));
     END LOOP;
     RETURN NULL;

@@ -1,3 +1,5 @@
+-- PL/pgSQL also where SQL would do: PostgreSQL before 18 plans a function in SQL again for every query that calls it.
+--
 -- Refusals: an error in an ordinary session; where an error would stop the rows behind, an entry in the quarantine.
 
 CREATE FUNCTION rowseal._hint(sqlstate text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -17,11 +19,21 @@ SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION rowseal._hint(text) IS 'What to do about a refusal';
 
-CREATE FUNCTION rowseal._subscription() RETURNS text LANGUAGE sql STABLE
+CREATE FUNCTION rowseal._subscription() RETURNS text LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT s.subname FROM pg_catalog.pg_stat_get_subscription(NULL) g
-    JOIN pg_catalog.pg_stat_subscription s ON s.subid = g.subid AND s.pid = g.pid
-   WHERE g.pid = pg_catalog.pg_backend_pid()
+DECLARE
+  known text := pg_catalog.current_setting('rowseal.subscription', true);
+BEGIN
+  IF pg_catalog.current_setting('session_replication_role') <> 'replica' THEN
+    RETURN NULL;  -- anybody can set a setting, but not this one
+  ELSIF coalesce(known, '') = '' THEN
+    known := pg_catalog.set_config('rowseal.subscription', (
+      SELECT s.subname FROM pg_catalog.pg_stat_get_subscription(NULL) g
+        JOIN pg_catalog.pg_stat_subscription s ON s.subid = g.subid AND s.pid = g.pid
+       WHERE g.pid = pg_catalog.pg_backend_pid()), false);
+  END IF;
+  RETURN nullif(known, '');
+END
 $$;
 COMMENT ON FUNCTION rowseal._subscription() IS 'The subscription whose worker this backend is, else NULL';
 
@@ -105,9 +117,11 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._waits_for(rowseal.declarations, text, text, jsonb) IS 'Which owner a row waits for';
 
-CREATE FUNCTION rowseal._curable(verdict text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+CREATE FUNCTION rowseal._curable(verdict text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT pg_catalog.left(verdict, 5) IN ('RS002', 'RS007', 'RS014', 'RS015', 'RS017') OR verdict LIKE '42%'
+BEGIN
+  RETURN pg_catalog.left(verdict, 5) IN ('RS002', 'RS007', 'RS014', 'RS015', 'RS017') OR verdict LIKE '42%';
+END
 $$;
 COMMENT ON FUNCTION rowseal._curable(text) IS 'Whether something other than the row stood in its way: an owner, a table, a column, a library, a right';
 

@@ -11,7 +11,11 @@ DECLARE
 BEGIN
   LOOP
     BEGIN
-      EXECUTE pg_catalog.format('SELECT rowseal._apply_%s($1, $2)', id) INTO outcomes USING rows, format;
+      IF n = 1 AND format = 'canonical' THEN
+        EXECUTE pg_catalog.format('SELECT ARRAY[rowseal._take_%s($1)]', id) INTO outcomes USING rows -> 0;
+      ELSE
+        EXECUTE pg_catalog.format('SELECT rowseal._apply_%s($1, $2)', id) INTO outcomes USING rows, format;
+      END IF;
       RETURN outcomes;
     EXCEPTION
       WHEN deadlock_detected THEN
@@ -49,6 +53,18 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._lock_owner(text, boolean) IS 'Orders those who defer rows of an unknown owner and the one who brings him';
 
+CREATE FUNCTION rowseal._results(verdicts text[]) RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN QUERY
+  SELECT v.n::integer,
+         CASE WHEN v.verdict ~ '^[a-z]+$' THEN v.verdict WHEN rowseal._curable(v.verdict) THEN 'deferred' ELSE 'rejected' END,
+         CASE WHEN v.verdict !~ '^[a-z]+$' THEN pg_catalog.left(v.verdict, 5) || ':' || pg_catalog.substr(v.verdict, 6) END
+    FROM pg_catalog.unnest(verdicts) WITH ORDINALITY v(verdict, n);
+END
+$$;
+COMMENT ON FUNCTION rowseal._results(text[]) IS 'What apply returns for outcomes (in small letters) and refusals (a SQLSTATE, a blank, the reason)';
+
 CREATE FUNCTION rowseal.apply(relation regclass, rows jsonb, format text DEFAULT 'canonical')
 RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET rowseal.mode = 'apply' AS $$
@@ -60,6 +76,7 @@ DECLARE
   verdict text;
   waits_for text;
   i integer;
+  settled CONSTANT text[] := '{inserted,superseded,archived,stale,duplicate}';
 BEGIN
   IF format NOT IN ('canonical', 'pgtext') OR format IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = pg_catalog.format('format %L is not known', format),
@@ -77,34 +94,25 @@ BEGIN
   END IF;
   outcomes := rowseal._merged(d.id, rows, format);
   -- every session enters what it refuses in the same order
-  FOR i IN SELECT n FROM pg_catalog.generate_subscripts(outcomes, 1) n
-            WHERE outcomes[n] NOT IN ('inserted', 'superseded', 'archived', 'stale', 'duplicate')
-            ORDER BY pg_catalog.md5((rows -> (n - 1))::text)
+  FOR i, verdict IN
+    SELECT o.n, o.outcome FROM pg_catalog.unnest(outcomes) WITH ORDINALITY o(outcome, n) WHERE o.outcome <> ALL (settled)
+     ORDER BY pg_catalog.md5((rows -> (o.n::integer - 1))::text)
   LOOP
     element := rows -> (i - 1);
-    verdict := rowseal._explained(d, outcomes[i], element, format);
+    verdict := rowseal._explained(d, verdict, element, format);
     waits_for := rowseal._waits_for(d, verdict, format, element);
     IF waits_for IS NOT NULL THEN
       -- Somebody may be bringing the owner just now.  Either he waits for this lock and then sees what is entered here, or
       -- we wait for him and see the owner.
       PERFORM rowseal._lock_owner(waits_for, false);
       outcomes[i] := (rowseal._merged(d.id, pg_catalog.jsonb_build_array(element), format))[1];
-      CONTINUE WHEN outcomes[i] IN ('inserted', 'superseded', 'archived', 'stale', 'duplicate');
+      CONTINUE WHEN outcomes[i] = ANY (settled);
       verdict := rowseal._explained(d, outcomes[i], element, format);
     END IF;
     outcomes[i] := verdict;
     PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for);
   END LOOP;
-  FOR i IN 1 .. pg_catalog.jsonb_array_length(rows) LOOP
-    ordinal := i;
-    outcome := outcomes[i];
-    reason := NULL;
-    IF outcome NOT IN ('inserted', 'superseded', 'archived', 'stale', 'duplicate') THEN
-      reason := pg_catalog.left(outcome, 5) || ':' || pg_catalog.substr(outcome, 6);
-      outcome := CASE WHEN rowseal._curable(outcome) THEN 'deferred' ELSE 'rejected' END;
-    END IF;
-    RETURN NEXT;
-  END LOOP;
+  RETURN QUERY SELECT * FROM rowseal._results(outcomes);
 END
 $$;
 COMMENT ON FUNCTION rowseal.apply(regclass, jsonb, text) IS
@@ -137,11 +145,13 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._explained(rowseal.declarations, text, jsonb, text) IS 'A more telling refusal where the envelope shows why';
 
-CREATE FUNCTION rowseal._trusted(relation regclass) RETURNS boolean LANGUAGE sql STABLE
+CREATE FUNCTION rowseal._trusted(relation regclass) RETURNS boolean LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT pg_catalog.pg_has_role(c.relowner, pg_catalog.to_regrole(pg_catalog.quote_ident(current_user)), 'USAGE')
-      OR pg_catalog.pg_has_role(c.relowner, 'rowseal_trusted', 'USAGE')
-    FROM pg_catalog.pg_class c WHERE c.oid = relation
+BEGIN
+  RETURN (SELECT pg_catalog.pg_has_role(c.relowner, pg_catalog.to_regrole(pg_catalog.quote_ident(current_user)), 'USAGE')
+              OR pg_catalog.pg_has_role(c.relowner, 'rowseal_trusted', 'USAGE')
+            FROM pg_catalog.pg_class c WHERE c.oid = relation);
+END
 $$;
 COMMENT ON FUNCTION rowseal._trusted(regclass) IS 'Whether triggers of this table''s owner may run as the current user without his naming the table';
 
@@ -180,9 +190,7 @@ BEGIN
     END IF;
     FOR i IN 1 .. pg_catalog.cardinality(part.ordinals) LOOP
       PERFORM rowseal._quarantine(part.tag, verdict, 'canonical', part.rows -> (i - 1));
-      ordinal := part.ordinals[i]; reason := pg_catalog.left(verdict, 5) || ':' || pg_catalog.substr(verdict, 6);
-      outcome := CASE WHEN rowseal._curable(verdict) THEN 'deferred' ELSE 'rejected' END;
-      RETURN NEXT;
+      RETURN QUERY SELECT part.ordinals[i], r.outcome, r.reason FROM rowseal._results(ARRAY[verdict]) r;
     END LOOP;
   END LOOP;
 END

@@ -2,18 +2,44 @@
 
 -- BEFORE INSERT, ENABLE ALWAYS.  What the tables' own triggers append passes; whatever else arrives, by subscription or by
 -- hand, is a claim: it goes through receive, whose result, if it was news, enters the feed by those triggers.
+--
+-- receive guards each table with a subtransaction, which costs a transaction id.  A worker does without: a row that raises
+-- an error ends it, and the next worker begins with the same transaction.  So the first transaction of a worker is taken with care,
+-- and for ten minutes after a row that raised, all are: rows made to raise delay a link once, not again and again.
 CREATE FUNCTION rowseal._arrive() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  careful text;
+  declared integer;
+  outcome text;
 BEGIN
   -- depth: from 16 on a worker takes on the role of the table's owner, and that is rowseal_internal, too
   IF current_user = 'rowseal_internal' AND pg_catalog.pg_trigger_depth() > 1 THEN
     RETURN NEW;
   END IF;
-  PERFORM rowseal.receive(pg_catalog.jsonb_build_array(NEW.envelope));
+  IF pg_catalog.current_setting('session_replication_role') = 'replica' THEN
+    careful := coalesce(pg_catalog.current_setting('rowseal.careful', true), '');
+    IF careful = '' THEN
+      careful := pg_catalog.set_config('rowseal.careful', pg_catalog.pg_current_xact_id()::text, false);
+    END IF;
+    IF careful <> pg_catalog.pg_current_xact_id()::text
+       AND pg_catalog.date_part('epoch', pg_catalog.now()) > coalesce(nullif(pg_catalog.current_setting('rowseal.careful_until', true), ''), '0')::float8 THEN
+      SELECT d.id INTO declared FROM rowseal.declarations d WHERE d.tag = NEW.envelope ->> 'table' AND rowseal._trusted(d.relation);
+      IF FOUND THEN
+        EXECUTE pg_catalog.format('SELECT rowseal._take_%s($1)', declared) INTO outcome USING NEW.envelope;
+        IF outcome = ANY ('{inserted,superseded,archived,stale,duplicate}') THEN
+          RETURN NULL;
+        END IF;
+      END IF;
+    END IF;
+  END IF;
+  FOR outcome IN SELECT r.reason FROM rowseal.receive(pg_catalog.jsonb_build_array(NEW.envelope)) r WHERE r.reason !~ '^RS' LOOP
+    PERFORM pg_catalog.set_config('rowseal.careful_until', (pg_catalog.date_part('epoch', pg_catalog.now()) + 600)::text, false);
+  END LOOP;
   RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION rowseal._arrive() IS 'Hands an envelope that arrives in the feed to rowseal.receive';
+COMMENT ON FUNCTION rowseal._arrive() IS 'Hands an envelope that arrives in the feed to its table';
 CREATE TRIGGER arrive BEFORE INSERT ON rowseal.feed FOR EACH ROW EXECUTE FUNCTION rowseal._arrive();
 ALTER TABLE rowseal.feed ENABLE ALWAYS TRIGGER arrive;
 

@@ -158,7 +158,7 @@ COMMENT ON FUNCTION rowseal._on_drop() IS 'Forgets the declaration of a dropped 
 
 -- Not SECURITY DEFINER: reading a table runs code of its owner, and rows are let in with the rights of who added their column.
 CREATE FUNCTION rowseal._on_ddl_retry() RETURNS event_trigger LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS $$
+SET search_path = pg_catalog, pg_temp SET max_parallel_workers_per_gather = 0 AS $$
 DECLARE
   fresh text := pg_catalog.current_setting('rowseal.new_partitions', true);
   waiting text;

@@ -135,6 +135,33 @@ def test_verify_shows_every_row_that_is_not_what_was_signed(example: Scratch, ad
     assert sign == example.one("SELECT sign_b64 FROM user_storage WHERE user_hash = %s", bob.hash)
 
 
+@pytest.mark.parametrize("key", ["user_hash, uuid", "user_hash, uuid, sign_b64"])
+def test_parallel_workers_see_the_same(key: str, example: Scratch, admin: Scratch, ann: Owner) -> None:
+    """Forced into a parallel plan, whose processes have Python of their own and no SQL in it."""
+    example.run(f"""CREATE TABLE many (user_hash bytea, uuid uuid, tags text[], at timestamptz, span interval, doc jsonb, deleted_flag boolean,
+        owner_timestamp bigint, sign_b64 text, PRIMARY KEY ({key}))""")
+    layout = example.one("SELECT layout FROM rowseal.declare('many', owner => 'user_hash', identity => 'user_cards')")
+    form = example.form("many")
+    for n in range(40):
+        row = {**ann.value(key=uuid.UUID(int=n % 30)), "tags": ["a", None], "at": "2026-01-01 00:00:00+00", "span": "P1D", "doc": "{}"}
+        del row["value_b64"], row["parent_sign_b64"]
+        sealed = ann.sealed(form, row)
+        example.insert("many", {**sealed, "sign_b64": b64encode(sealed["sign_b64"]).decode()})
+    admin.run("ALTER TABLE many DISABLE TRIGGER ALL; UPDATE many SET tags = '{b}' WHERE uuid = %s; ALTER TABLE many ENABLE ALWAYS TRIGGER zzz_rowseal_guard", uuid.UUID(int=29))
+    questions = (
+        "SELECT * FROM rowseal.verify('many')",
+        "SELECT rowseal.digest('many')",
+        "SELECT bucket, rows, digest FROM rowseal.digests('many', 8)",
+        "SELECT e FROM rowseal.export('many') e ORDER BY e ->> 'sign_b64'",
+        "SELECT * FROM rowseal.verify('user_cards')",
+    )
+    serial = [admin.all(q) for q in questions]
+    forced = "debug_parallel_query" if admin.one("SELECT current_setting('server_version_num')::int") >= 160000 else "force_parallel_mode"
+    admin.run(f"SET {forced} = on; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0")
+    assert [admin.all(q) for q in questions] == serial
+    assert len(serial[0]) == 1 and len(serial[3]) == (40 if layout == "one table" else 30)
+
+
 def test_verify_shows_a_foreign_card(example: Scratch, ann: Owner, bob: Owner) -> None:
     example.run("ALTER TABLE user_cards DISABLE TRIGGER ALL")
     example.run("UPDATE user_cards SET sign_pkey = %s WHERE user_hash = %s", bob.public_key, ann.hash)
@@ -351,16 +378,16 @@ def test_what_apply_refuses_is_kept_once_with_reason_and_source(example: Scratch
         assert all(reason for _, reason in outcomes)
     kept = admin.all(
         """SELECT tag, sqlstate, reason, curable, role, format, attempts, row, bytes > 0, first_seen < last_seen FROM rowseal.quarantine
-            ORDER BY id"""
+            ORDER BY sqlstate DESC"""
     )
     assert [k[:3] for k in kept] == [
-        ("user_storage", "RS001", "invalid signature"),
         ("user_storage", "RS002", "unknown owner"),
+        ("user_storage", "RS001", "invalid signature"),
         ("user_storage", "22023", "not a JSON object"),
     ]
-    assert [k[3] for k in kept] == [False, True, False]
+    assert [k[3] for k in kept] == [True, False, False]
     assert {k[4:7] for k in kept} == {("app", "canonical", 2)}
-    assert kept[0][7] == forged
+    assert kept[1][7] == forged
     assert example.one("SELECT count(*) FROM user_storage") == 0
 
 

@@ -23,7 +23,11 @@ PINNED = {  # what the text form of a value depends on
     "extra_float_digits": "1",
     "bytea_output": "hex",
 }
+EQ, NE, LE, GT, PLUS = (f"OPERATOR(pg_catalog.{o})" for o in ("=", "<>", "<=", ">", "+"))
 BUILT_IN = {"text", "character varying", "bytea", "uuid", "smallint", "integer", "bigint", "numeric", "boolean", "date"}
+READY = "rowseal._load(true) IS NOT NULL"  # once in each process of a parallel plan, before its first row
+PACKAGE = __name__.partition(".")[0]
+RECORD = "(e.v -> 'row')"
 SELF_CONTAINED = {"boolean", "integer", "numeric", "float", "text", "bytea", "uuid", "json"}
 
 
@@ -42,6 +46,11 @@ def dollar(body: str) -> str:
     while tag in body:
         tag = tag[:-1] + "_$"
     return f"{tag}\n{body}\n{tag}"
+
+
+def _raw(text: str) -> str:
+    """The bytes of base64 or of PostgreSQL's hex (never base64: it begins with a backslash); in line, a function costs 5 µs."""
+    return f"CASE WHEN pg_catalog.starts_with({text}, E'\\\\x') THEN ({text})::bytea ELSE pg_catalog.decode({text}, 'base64') END"
 
 
 def _simple(kind: Kind) -> bool:
@@ -123,12 +132,20 @@ class Sql:
     def _base(self, ref: str, column: str) -> str:
         """Without its domain: an operator that somebody made for the domain would win over the index's."""
         c = self.column[column]
-        return f"{ref}::{c['base']}" if c["domain"] else ref
+        return f"{ref}::{c['base_qualified']}" if c["domain"] else ref
 
-    def card(self, alias: str, versions: bool = False) -> tuple[str, str]:
-        """The FROM … WHERE clause that finds the owner's identity row as k, and its public key."""
+    def holder(self, alias: str, versions: bool = False) -> tuple[str, str, str] | None:
+        """Where the public key stands that must have signed a row: a table, the condition for its row k, the key; None: in the row.
+
+        That is the owner's card, and for old versions of an identity row the current one, which pins the key.
+        """
+        own, m = self.d["public_key"], self._map(versions)
+        if own is not None:
+            if not versions:
+                return None
+            return self.main, self.same_key("k", alias, right_versions=True), self.bytes(f"k.{ident(own)}", own)
         assert self.identity is not None
-        i, m = self.identity, self._map(versions)
+        i = self.identity
         key = "k." + ident(i["public_key"])
         if next(c for c in i["facts"]["columns"] if c["name"] == i["public_key"])["base"] != "bytea":
             key = f"rowseal._unbase64({key})"
@@ -136,27 +153,36 @@ class Sql:
         where = " AND ".join(
             f"k.{ident(theirs)} {ops[theirs]} {alias}.{ident(m[ours])}" for theirs, ours in zip(i["owner"], self.d["owner"])
         )
-        return f"FROM {i['facts']['qualified']} k WHERE {where} LIMIT 1", key
+        return i["facts"]["qualified"], where, key
 
-    def public_key(self, alias: str, versions: bool = False) -> str:
-        """The key that must have signed the row: its own on an identity table, else its owner's card's."""
-        if self.d["public_key"] is None:
-            source, key = self.card(alias, versions)
-            return f"(SELECT {key} {source})"
-        return self.bytes(f"{alias}.{ident(self._map(versions)[self.d['public_key']])}", self.d["public_key"])
-
-    def seal(self, alias: str, versions: bool = False, public_key: str | None = None) -> str:
-        key = public_key or self.public_key(alias, versions)
+    def seal(self, alias: str, public_key: str, versions: bool = False) -> str:
         signature = self.bytes(f"{alias}.{ident(self._map(versions)[self.sign])}", self.sign)
-        return f"rowseal._seal_{self.id}({', '.join([key, signature, *self._values(alias, versions)])})"
+        return f"rowseal._seal_{self.id}({', '.join([public_key, signature, *self._values(alias, versions)])})"
+
+    def _own_key(self, alias: str) -> str:
+        return self.bytes(f"{alias}.{ident(self.d['public_key'])}", self.d["public_key"])
 
     def judge(self, versions: bool = False) -> str:
         """Statements that set verdict for NEW."""
-        if self.d["public_key"] is not None:
-            return f"verdict := {self._archived_seal('NEW') if versions else self.seal('NEW')};"
-        source, key = self.card("NEW", versions)
-        return f"""SELECT {key} INTO public_key {source};
-    verdict := {self.seal("NEW", versions, "public_key")};"""
+        holder = self.holder("NEW", versions)
+        if holder is None:
+            return f"verdict := {self.seal('NEW', self._own_key('NEW'))};"
+        table, where, key = holder
+        return f"""SELECT {key} INTO public_key FROM {table} k WHERE {where} LIMIT 1;
+    verdict := {self.seal("NEW", "public_key", versions)};"""
+
+    def judged(self, alias: str, versions: bool = False) -> tuple[str, str]:
+        """The verdict on stored rows, and the join it needs (not a subquery: parallel plans know no correlated ones)."""
+        holder = self.holder(alias, versions)
+        if holder is None:
+            return self.seal(alias, self._own_key(alias)), ""
+        table, where, key = holder
+        if self.d["public_key"] is None:
+            assert self.identity is not None
+            if len(self.identity["owner"]) < len(self.identity["facts"]["key"]):  # several versions, all with the same key
+                owner = ", ".join("c." + ident(o) for o in self.identity["owner"])
+                table = f"(SELECT DISTINCT ON ({owner}) c.* FROM {table} c)"
+        return self.seal(alias, key, versions), f" LEFT JOIN {table} k ON {where}"
 
     def payload(self, alias: str, versions: bool = False) -> str:
         return f"rowseal._payload_{self.id}({', '.join(self._values(alias, versions))})"
@@ -177,13 +203,16 @@ class Sql:
         return f"pg_catalog.jsonb_build_object({', '.join(f'{literal(self.field_of[k])}, {shown(k)}' for k in self.d['key'])})"
 
     # -- functions
-    def _function(self, name: str, args: str, returns: str, attributes: str, body: str) -> str:
-        # The Python functions run no SQL but one qualified call; a SET would cost them more than all they do besides.
-        path = ""
+    def _function(self, name: str, args: str, returns: str, attributes: str, body: str, path: bool = True) -> str:
+        """A SET of the search path costs a call some 4 µs before PostgreSQL 16: what runs for every row goes without.
+
+        Its body then names the schema of every type, function and operator (a test reads it).
+        """
+        set_path = "SET search_path = pg_catalog, pg_temp " if path else ""
         if "plpgsql" in attributes:
-            path, body = "SET search_path = pg_catalog, pg_temp ", "#variable_conflict use_column\n" + body.strip()
+            body = "#variable_conflict use_column\n" + body.strip()
         self.bodies[name] = "\n" + body.strip() + "\n"  # as pg_proc.prosrc has it: health() compares
-        return f"CREATE OR REPLACE FUNCTION rowseal.{name}({args}) RETURNS {returns} {attributes}\n{path}AS {dollar(body.strip())}"
+        return f"CREATE OR REPLACE FUNCTION rowseal.{name}({args}) RETURNS {returns} {attributes}\n{set_path}AS {dollar(body.strip())}"
 
     def python_functions(self) -> list[str]:
         pins = "" if all(_simple(k) for k in self.kinds.values()) else "".join(f" SET {n} = {literal(v)}" for n, v in PINNED.items())
@@ -193,25 +222,26 @@ class Sql:
         tuple_ = "(" + "".join(f"v{i}, " for i in range(len(values))) + ")"
         spec = json.dumps(self.d["spec"], sort_keys=True)
         out = []
-        for name, extra, call in (
-            ("seal", ["public_key bytea", "signature bytea"], "public_key, signature, "),
-            ("payload", [], ""),
+        for name, cost, extra, call in (  # a unit of cost is some 10 ns
+            ("seal", 8000, ["public_key bytea", "signature bytea"], "public_key, signature, "),
+            ("payload", 1000, [], ""),
         ):
             body = (
                 f"try:\n    call = SD['call']\n"
-                f"except KeyError:\n    plpy.execute('SELECT rowseal._load()')\n"
+                f"except KeyError:\n"
+                f"    if GD.get('rowseal_package') != {PACKAGE!r}: plpy.execute('SELECT rowseal._load()')\n"
                 f"    call = SD['call'] = GD['rowseal']('server').{name}(plpy, {spec!r})\n"
                 f"{check}return call({call}{tuple_})"
             )
             out.append(f"DROP FUNCTION IF EXISTS rowseal._{name}_{self.id} CASCADE")
-            attributes = f"LANGUAGE plpython3u STABLE PARALLEL RESTRICTED{pins}"
-            out.append(self._function(f"_{name}_{self.id}", ", ".join([*extra, *bounds, *values]), "text", attributes, body))
+            attributes = f"LANGUAGE plpython3u STABLE PARALLEL SAFE COST {cost}{pins}"
+            out.append(self._function(f"_{name}_{self.id}", ", ".join([*extra, *bounds, *values]), "text", attributes, body, path=False))
         return out
 
     def _refuse(self, verdict: str, versions: bool = False) -> str:
         m = self._map(versions)
         return (
-            f"PERFORM rowseal._refuse(TG_RELID, {literal(self.main)}::regclass, {verdict}, {self.key_json('NEW', versions)},\n"
+            f"PERFORM rowseal._refuse(TG_RELID, {literal(self.main)}::pg_catalog.regclass, {verdict}, {self.key_json('NEW', versions)},\n"
             f"        {self.payload('NEW', versions)}, {self.bytes('NEW.' + ident(m[self.sign]), self.sign)}, NEW);\n"
             f"      RETURN NULL;"
         )
@@ -230,7 +260,7 @@ class Sql:
         """An UPDATE that leaves every signed column alone; replicated, an identical row ends its journey."""
         return f"""
     IF {self.same("NEW", "OLD", versions, versions)} THEN
-      IF pg_catalog.record_image_eq(NEW, OLD) AND pg_catalog.current_setting('session_replication_role') = 'replica' THEN
+      IF pg_catalog.record_image_eq(NEW, OLD) AND pg_catalog.current_setting('session_replication_role') {EQ} 'replica' THEN
         RETURN NULL;
       END IF;
       {self._report("'duplicate'")}
@@ -239,8 +269,8 @@ class Sql:
 
     def _report(self, outcome: str) -> str:
         return (
-            "IF pg_catalog.current_setting('rowseal.mode', true) = 'apply' THEN\n"
-            f"      PERFORM pg_catalog.set_config('rowseal.outcome', {outcome}, true);\n    END IF;"
+            f"IF pg_catalog.current_setting('rowseal.mode', true) {EQ} 'apply' THEN\n"
+            f"      verdict := pg_catalog.set_config('rowseal.outcome', {outcome}, true);\n    END IF;"
         )
 
     def _pinned(self, rekeyed: str) -> str:
@@ -251,12 +281,12 @@ class Sql:
       {self._refuse("'RS003 the public key of an owner never changes'")}
     END IF;"""
 
-    def _merge(self, values: str) -> str:
-        """Hand a version to the main table, whatever is there."""
+    def _merge(self, rows: str) -> str:
+        """Hand versions, VALUES (…) or a SELECT, to the main table, whatever is there."""
         columns = ", ".join(ident(c) for c in self.stored)
         key = ", ".join(ident(k["name"]) for k in self.facts["key"])
         do = "NOTHING" if self.d["layout"] == "one table" else f"UPDATE SET {self._set('EXCLUDED')}"
-        return f"INSERT INTO {self.main} ({columns}) VALUES ({values})\n      ON CONFLICT ({key}) DO {do};"
+        return f"INSERT INTO {self.main} ({columns}) {rows}\n      ON CONFLICT ({key}) DO {do};"
 
     def _set(self, alias: str) -> str:
         return ", ".join(f"{ident(c)} = {alias}.{ident(c)}" for c in self.stored)
@@ -274,7 +304,7 @@ class Sql:
     def _archived_once(self) -> str:
         """Archive NEW; when another session was faster, it is a duplicate."""
         return f"""{self._archive("NEW")}
-        IF NOT FOUND AND pg_catalog.current_setting('rowseal.outcome', true) = 'archived' THEN
+        IF NOT FOUND AND pg_catalog.current_setting('rowseal.outcome', true) {EQ} 'archived' THEN
           {self._report("'duplicate'")}
         END IF;"""
 
@@ -286,11 +316,11 @@ class Sql:
         toastable = [c for c in self.signed if self.column[c]["toastable"]]
         if not toastable:
             return ""
-        sizes = " + ".join(f"coalesce(pg_catalog.pg_column_size(NEW.{ident(c)}), 0)" for c in toastable)
+        sizes = f" {PLUS} ".join(f"coalesce(pg_catalog.pg_column_size(NEW.{ident(c)}), 0)" for c in toastable)
         row = ", ".join(f"NEW.{ident(c['name'])}" for c in self.facts["columns"])
         copies = " ".join(f"NEW.{ident(c)} := whole.{ident(c)};" for c in toastable)
         return f"""
-    IF {sizes} > 100 THEN
+    IF {sizes} {GT} 100 THEN
       whole := ROW({row});
       {copies}
     END IF;"""
@@ -303,8 +333,8 @@ class Sql:
       {self._refuse("verdict")}
     END IF;"""
         not_newer = f"""
-    IF {self.order("NEW")} <= {self.order("tip")} THEN
-      IF NEW.{ident(self.sign)} <> tip.{ident(self.sign)} THEN
+    IF {self.order("NEW")} {LE} {self.order("tip")} THEN
+      IF NEW.{ident(self.sign)} {NE} tip.{ident(self.sign)} THEN
         {self._archived_once if two else self._report("'stale'")}
         RETURN NULL;
       END IF;
@@ -312,15 +342,15 @@ class Sql:
       {self._report("'duplicate'")}
       RETURN NULL;
     END IF;"""
-        pinned = self._pinned(f"NEW.{ident(pk)} IS DISTINCT FROM tip.{ident(pk)}") if pk else ""
+        pinned = self._pinned(f"(NEW.{ident(pk)} {EQ} tip.{ident(pk)}) IS NOT TRUE") if pk else ""
         body = f"""
 DECLARE
-  tip record;
-  public_key bytea;
-  verdict text;
+  tip pg_catalog.record;
+  public_key pg_catalog.bytea;
+  verdict pg_catalog.text;
   whole {self.main};
 BEGIN
-  IF TG_OP = 'INSERT' THEN
+  IF TG_OP {EQ} 'INSERT' THEN
     SELECT * INTO tip FROM {self.main} t WHERE {self.same_key("t", "NEW")};
     IF NOT FOUND THEN{verify}
       RETURN NEW;
@@ -341,27 +371,27 @@ BEGIN
     {self._report("'superseded'")}
     RETURN NEW;
 END"""
-        return self._function(f"_guard_{self.id}", "", "trigger", "LANGUAGE plpgsql", body)
+        return self._function(f"_guard_{self.id}", "", "trigger", "LANGUAGE plpgsql", body, path=False)
 
     def guard_one_table(self) -> str:
         pinned, pk = "", self.d["public_key"]
         if pk is not None:
             ops = {k["name"]: k["equal"] for k in self.facts["key"]}
             where = " AND ".join(f"t.{ident(o)} {ops[o]} NEW.{ident(o)}" for o in self.d["owner"])
-            other = f"t.{ident(pk)} IS DISTINCT FROM NEW.{ident(pk)}"
+            other = f"(t.{ident(pk)} {EQ} NEW.{ident(pk)}) IS NOT TRUE"
             pinned = self._pinned(f"EXISTS (SELECT FROM {self.main} t WHERE {where} AND {other})")
         body = f"""
 DECLARE
-  same boolean;
-  known boolean;
-  public_key bytea;
-  verdict text;
+  same pg_catalog.bool;
+  known pg_catalog.bool;
+  public_key pg_catalog.bytea;
+  verdict pg_catalog.text;
 BEGIN
-  IF TG_OP = 'UPDATE' THEN{self._unsigned_update()}
+  IF TG_OP {EQ} 'UPDATE' THEN{self._unsigned_update()}
     {self._refuse("'RS009 history is append-only'")}
   END IF;
   SELECT {self.same("t", "NEW")} INTO same FROM {self.main} t
-   WHERE {self.same_key("t", "NEW")} AND t.{ident(self.sign)} = NEW.{ident(self.sign)};
+   WHERE {self.same_key("t", "NEW")} AND t.{ident(self.sign)} {EQ} NEW.{ident(self.sign)};
   known := FOUND;
   IF known AND same THEN
     {self._report("'duplicate'")}
@@ -375,30 +405,36 @@ BEGIN
     {self._report("'duplicate'")}
     RETURN NULL;
   END IF;
-  IF pg_catalog.current_setting('rowseal.mode', true) = 'apply' THEN
-    PERFORM pg_catalog.set_config('rowseal.outcome', (
-      SELECT CASE WHEN bool_or({self.order("t")} > {self.order("NEW")}) THEN 'archived'
-                  WHEN count(*) > 0 THEN 'superseded' ELSE 'inserted' END
-        FROM {self.main} t WHERE {self.same_key("t", "NEW")}), true);
+  IF pg_catalog.current_setting('rowseal.mode', true) {EQ} 'apply' THEN
+    SELECT CASE WHEN pg_catalog.bool_or({self.order("t")} {GT} {self.order("NEW")}) THEN 'archived'
+                WHEN pg_catalog.count(*) {GT} 0 THEN 'superseded' ELSE 'inserted' END
+      INTO verdict FROM {self.main} t WHERE {self.same_key("t", "NEW")};
+    verdict := pg_catalog.set_config('rowseal.outcome', verdict, true);
   END IF;
   RETURN NEW;
 END"""
-        return self._function(f"_guard_{self.id}", "", "trigger", "LANGUAGE plpgsql", body)
+        return self._function(f"_guard_{self.id}", "", "trigger", "LANGUAGE plpgsql", body, path=False)
 
     def guard_versions(self) -> str:
         sign, pk = ident(self._map(True)[self.sign]), self.d["public_key"]
         body = f"""
 DECLARE
-  stored record;
-  tip record;
-  known boolean;
-  public_key bytea;
-  verdict text;
+  stored pg_catalog.record;
+  tip pg_catalog.record;
+  current pg_catalog.bool;
+  known pg_catalog.bool;
+  public_key pg_catalog.bytea;
+  verdict pg_catalog.text;
 BEGIN
-  IF TG_OP = 'UPDATE' THEN{self._unsigned_update(True)}
+  IF TG_OP {EQ} 'UPDATE' THEN{self._unsigned_update(True)}
     {self._refuse("'RS009 history is append-only'", True)}
   END IF;{self._complete(True)}
-  SELECT * INTO stored FROM {self.versions} v WHERE v.{sign} = NEW.{sign};
+  SELECT * INTO tip FROM {self.main} t WHERE {self.same_key("t", "NEW", right_versions=True)};
+  current := FOUND;
+  IF current AND pg_catalog.pg_trigger_depth() {GT} 1 AND {self.same("tip", "NEW", False, True)} THEN
+    RETURN NEW;  -- its table's guard, about to replace it, archives it (it was verified when it came)
+  END IF;
+  SELECT * INTO stored FROM {self.versions} v WHERE v.{sign} {EQ} NEW.{sign};
   known := FOUND;
   IF known THEN
     IF {self.same("stored", "NEW", True, True)} THEN
@@ -406,21 +442,16 @@ BEGIN
       RETURN NULL;
     END IF;
   ELSE
-    SELECT * INTO tip FROM {self.main} t WHERE {self.same_key("t", "NEW", right_versions=True)};
-    IF NOT FOUND OR {self.order("NEW", True)} > {self.order("tip")} THEN
+    IF NOT current OR {self.order("NEW", True)} {GT} {self.order("tip")} THEN
       -- not superseded by anything yet: it belongs into the main table
-      {self._merge(self.refs("NEW", self.stored, True))}
+      {self._merge(f"VALUES ({self.refs('NEW', self.stored, True)})")}
       RETURN NULL;
     END IF;
     IF {self.same("tip", "NEW", False, True)} THEN
-      -- the current version: its table's guard, about to replace it, archives it (it was verified when it came)
-      IF pg_catalog.pg_trigger_depth() > 1 THEN
-        RETURN NEW;
-      END IF;
       {self._report("'duplicate'")}
       RETURN NULL;
-    END IF;{self._pinned(f"NEW.{ident(self._map(True)[pk])} IS DISTINCT FROM tip.{ident(pk)}") if pk else ""}
-    known := NEW.{sign} = tip.{ident(self.sign)};
+    END IF;{self._pinned(f"(NEW.{ident(self._map(True)[pk])} {EQ} tip.{ident(pk)}) IS NOT TRUE") if pk else ""}
+    known := NEW.{sign} {EQ} tip.{ident(self.sign)};
   END IF;
   {self.judge(True)}
   IF verdict IS NOT NULL THEN
@@ -433,15 +464,7 @@ BEGIN
   {self._report("'archived'")}
   RETURN NEW;
 END"""
-        return self._function(f"_guard_versions_{self.id}", "", "trigger", "LANGUAGE plpgsql", body)
-
-    def _archived_seal(self, alias: str = "v") -> str:
-        """Old versions of an identity row are judged by the key that its tip pins."""
-        if self.d["public_key"] is None:
-            return self.seal(alias, True)
-        key = self.d["public_key"]
-        pinned = f"(SELECT {self.bytes('p.' + ident(key), key)} FROM {self.main} p WHERE {self.same_key('p', alias, right_versions=True)})"
-        return self.seal(alias, True, pinned)
+        return self._function(f"_guard_versions_{self.id}", "", "trigger", "LANGUAGE plpgsql", body, path=False)
 
     def _decoded(self, columns: list[str], format_: str, element: str = "$1", store: bool = False) -> tuple[str, dict[str, str]]:
         """How to read columns from a JSON object: the columns of jsonb_to_record(element) x, and an expression for each.
@@ -462,7 +485,7 @@ END"""
                 items = f"SELECT nullif(i.v, 'null') FROM pg_catalog.jsonb_array_elements({member}) WITH ORDINALITY i(v, n) ORDER BY i.n"
                 as_, value = "jsonb", f"CASE WHEN pg_catalog.jsonb_typeof({member}) <> 'null' THEN ARRAY({items})::{type_} END"
             elif format_ == "canonical" and kind == "bytea":
-                as_, value = "text", f"rowseal._bytea({value})::{type_}"
+                as_, value = "text", f"{_raw(value)}::{type_}"
             elif format_ == "canonical" and _has(kind, "bytea"):
                 as_ = "jsonb"
                 member = f"pg_catalog.jsonb_build_object({literal(c)}, rowseal._hex({literal(json.dumps(kind))}, {value}))"
@@ -473,22 +496,38 @@ END"""
             values[c] = value
         return ", ".join(definitions), values
 
+    def _element(self, format_: str) -> tuple[str, list[str]]:
+        """How to read the stored columns from a JSON element e.v: the columns of jsonb_to_record, and their expressions."""
+        if format_ == "pgtext":
+            definitions, values = self._decoded(self.stored, format_, store=True)
+        else:  # envelopes: the signature stands beside the row
+            definitions, values = self._decoded(self.signed, format_, RECORD, store=True)
+            sign = "e.v ->> 'sign_b64'"
+            values[self.sign] = sign if self.column[self.sign]["base"] == "text" else _raw(sign)
+        return definitions, [values[c] for c in self.stored]
+
+    def take(self) -> str:
+        """Merge one envelope, as apply does: without array, order and loop, which cost more than the row; an error is raised."""
+        definitions, values = self._element("canonical")
+        select = f"SELECT {', '.join(values)}\n      FROM (SELECT $1 AS v) e, LATERAL pg_catalog.jsonb_to_record({RECORD}) x({definitions})"
+        body = f"""
+DECLARE
+  outcome text := pg_catalog.set_config('rowseal.outcome', 'inserted', true);
+BEGIN
+  {self._merge(select)}
+  RETURN pg_catalog.current_setting('rowseal.outcome');
+END"""
+        return self._function(f"_take_{self.id}", "envelope jsonb", "text", "LANGUAGE plpgsql SET rowseal.mode = 'apply'", body)
+
     def apply(self) -> str:
         """Merge rows given as JSON; returns an outcome per row, in the order of the rows."""
 
         def source(format_: str) -> str:
-            if format_ == "canonical":  # envelopes: the signature stands beside the row
-                element = "(e.v -> 'row')"
-                definitions, values = self._decoded(self.signed, format_, element, store=True)
-                sign = "e.v ->> 'sign_b64'"
-                values[self.sign] = sign if self.column[self.sign]["base"] == "text" else f"rowseal._bytea({sign})"
-            else:
-                element = "e.v"
-                definitions, values = self._decoded(self.stored, format_, store=True)
+            definitions, values = self._element(format_)
             return (
-                f"SELECT e.n, {', '.join(f'{values[c]} AS c{i}' for i, c in enumerate(self.stored))}\n"
+                f"SELECT e.n, {', '.join(f'{v} AS c{i}' for i, v in enumerate(values))}\n"
                 f"        FROM pg_catalog.jsonb_array_elements($1) WITH ORDINALITY e(v, n),\n"
-                f"             LATERAL pg_catalog.jsonb_to_record({element}) x({definitions})\n"
+                f"             LATERAL pg_catalog.jsonb_to_record({'e.v' if format_ == 'pgtext' else RECORD}) x({definitions})\n"
                 f"       WHERE $2 = {literal(format_)}"
             )
 
@@ -497,6 +536,7 @@ END"""
         body = f"""
 DECLARE
   r record;
+  outcome text;
   outcomes text[] := pg_catalog.array_fill(NULL::text, ARRAY[pg_catalog.jsonb_array_length($1)]);
 BEGIN
   FOR r IN
@@ -505,8 +545,8 @@ BEGIN
       {source("pgtext")}
       ORDER BY {order}, 1  -- every session takes its locks in this order: by key, the newest version first
   LOOP
-    PERFORM pg_catalog.set_config('rowseal.outcome', 'inserted', true);
-    {self._merge(", ".join(f"r.c{i}" for i in range(len(self.stored))))}
+    outcome := pg_catalog.set_config('rowseal.outcome', 'inserted', true);
+    {self._merge(f"VALUES ({', '.join(f'r.c{i}' for i in range(len(self.stored)))})")}
     outcomes[r.n] := pg_catalog.current_setting('rowseal.outcome');
   END LOOP;
   RETURN outcomes;
@@ -550,20 +590,19 @@ END"""
             versions.append(
                 f"SELECT {sign} AS sign, {parent} AS parent, {alias}.{ident(m[self.ts])} AS owner_timestamp,\n"
                 f"       {alias}.{ident(m[self.deleted])} AS deleted, {self.payload(alias, archived)} AS payload\n"
-                f"  FROM {table} {alias}, {given} WHERE {self.same_key(alias, 'g', left_versions=archived)}"
+                f"  FROM {table} {alias}, {given} WHERE {READY} AND {self.same_key(alias, 'g', left_versions=archived)}"
             )
-            verdict = self.seal(alias, archived) if not archived else self._archived_seal()
-            only = "" if archived else " WHERE $1 IS NULL OR t.tableoid = ANY ($1)"
-            verify.append(f"SELECT {key} AS key, {sign} AS sign, {verdict} AS problem FROM {table} {alias}{only}")
+            verdict, join = self.judged(alias, archived)
+            only = f" WHERE {READY}" + ("" if archived else " AND ($1 IS NULL OR t.tableoid = ANY ($1))")
+            verify.append(f"SELECT {key} AS key, {sign} AS sign, {verdict} AS problem FROM {table} {alias}{join}{only}")
             of_owner = " AND ".join(f"{alias}.{ident(m[o])} {self.key_ops[o]} g.{ident(o)}" for o in self.d["owner"])
-            for every, one in (("", ""), (f", {only_owner}", f" WHERE {of_owner}")):
+            for every, one in (("", f" WHERE {READY}"), (f", {only_owner}", f" WHERE {READY} AND {of_owner}")):
                 digest.append(
                     f"SELECT {key} AS key, {sign} AS sign,"
                     f" pg_catalog.sha256(pg_catalog.convert_to({self.payload(alias, archived)}, 'UTF8') || coalesce({sign}, '')) AS hash"
                     f" FROM {table} {alias}{every}{one}"
                 )
-                envelope = f"rowseal._envelope({self.payload(alias, archived)}, {sign})"
-                envelopes.append(f"SELECT {envelope} AS envelope FROM {table} {alias}{every}{one}")
+                envelopes.append(f"SELECT {self._sealed(self.payload(alias, archived), sign)} AS envelope FROM {table} {alias}{every}{one}")
         if self.versions:
             verify.append(
                 f"SELECT {self.key_json('v', True)}, {self.bytes('v.' + ident(self._map(True)[self.sign]), self.sign)},\n"
@@ -596,7 +635,12 @@ END"""
 
     def _envelope(self, versions: bool = False) -> str:
         signature = self.bytes(f"NEW.{ident(self._map(versions)[self.sign])}", self.sign)
-        return f"rowseal._envelope({self.payload('NEW', versions)}, {signature})"
+        return self._sealed(self.payload("NEW", versions), signature)
+
+    def _sealed(self, payload: str, signature: str) -> str:
+        """rowseal._envelope(payload, signature), in line."""
+        base64 = f"pg_catalog.translate(pg_catalog.encode({signature}, 'base64'), E'\\n', '')"
+        return f"({payload})::jsonb || pg_catalog.jsonb_build_object('sign_b64', {base64})"
 
     def feed(self) -> list[str]:
         """What appends accepted versions to the feed: an AFTER trigger sees the row as it is stored.
@@ -622,8 +666,7 @@ BEGIN
   END IF;
   envelope := {self._envelope(versions)};
   INSERT INTO rowseal.feed (tag, owner, envelope, role, subscription)
-    VALUES ({literal(self.d["tag"])}, rowseal._owner_text({self._owner_fields()}, envelope), envelope,
-            session_user, rowseal._subscription());
+    VALUES ({literal(self.d["tag"])}, {self._owner_text("envelope")}, envelope, session_user, rowseal._subscription());
   RETURN NULL;
 END"""
             name = f"_feed_versions_{self.id}" if versions else f"_feed_{self.id}"
@@ -642,14 +685,17 @@ END"""
             out.append(self._function(f"_is_tip_{self.id}", args, "boolean", "LANGUAGE plpgsql STABLE", body))
         return out
 
-    def _owner_fields(self) -> str:
-        return "ARRAY[" + ", ".join(literal(f) for f in self.d["spec"]["owner"]) + "]"
+    def _owner_text(self, envelope: str) -> str:
+        """rowseal._owner_text(fields, envelope), in line."""
+        first, *more = fields = [literal(f) for f in self.d["spec"]["owner"]]
+        row = f"({envelope}) -> 'row'"
+        return f"pg_catalog.jsonb_build_array({', '.join(f'{row} -> {f}' for f in fields)})::text" if more else f"{row} ->> {first}"
 
     def cure(self) -> str:
         """On an identity table: rows that waited for this owner are tried again, with the rights of who brought the owner."""
         body = f"""
 BEGIN
-  PERFORM rowseal._retry({literal(self.d["tag"] + " ")} || rowseal._owner_text({self._owner_fields()}, {self._envelope()}));
+  PERFORM rowseal._retry({literal(self.d["tag"] + " ")} || ({self._owner_text(self._envelope())}));
   RETURN NULL;
 END"""
         return self._function(f"_cure_{self.id}", "", "trigger", "LANGUAGE plpgsql", body)
@@ -680,10 +726,10 @@ END"""
 
     def install(self) -> list[str]:
         guard = self.guard_one_table() if self.d["layout"] == "one table" else self.guard()
-        out = [*self.python_functions(), guard, self.apply()]
+        out = [*self.python_functions(), guard, self.apply(), self.take()]
         # Triggers, too: cloning one to a new partition asks its creator for EXECUTE.  A guard that somebody attaches to a
         # table of his own finds and merges nothing but authentic rows.
-        public = [f"_{name}_{self.id}" for name in ("seal", "payload", "apply", "guard")]
+        public = [f"_{name}_{self.id}" for name in ("seal", "payload", "apply", "take", "guard")]
         if self.versions:
             out.append(self.guard_versions())
             public.append(f"_guard_versions_{self.id}")

@@ -44,6 +44,16 @@ def provider(plpy: Any) -> signature.Verify:
     return _verify
 
 
+def without_sql() -> bool:
+    """Whether verifying needs no SQL: PyNaCl is there, and the session's provider unless it had one before."""
+    global _verify
+    try:
+        _verify = _verify or signature.pynacl()
+    except ImportError:
+        return False
+    return True
+
+
 def provider_name(plpy: Any) -> str | None:
     version = plpy.execute("SELECT rowseal._pgsodium() AS version")[0]["version"]
     if version:

@@ -102,6 +102,76 @@ def test_foreign_keys_delete_and_alter_nothing(mallory: Db, example: Db, ann: Ow
     assert example.one("SELECT value_b64 FROM user_storage") == b"1"
 
 
+SHADOWS = [f"CREATE DOMAIN mallory.{t} AS pg_catalog.{t}" for t in ("text", "bytea", "bool", "regclass", "uuid", "int8")] + [
+    "CREATE TYPE mallory.record AS (a pg_catalog.int4)",
+    *(f"CREATE FUNCTION mallory.{f} RETURNS pg_catalog.{r} LANGUAGE plpgsql AS $$ BEGIN RETURN {v}; END $$" for f, r, v in (
+        ("current_setting(pg_catalog.text)", "text", "'replica'::pg_catalog.text"), ("current_setting(pg_catalog.text, pg_catalog.bool)", "text", "'apply'::pg_catalog.text"),
+        ("pg_trigger_depth()", "int4", "2"), ("record_image_eq(pg_catalog.record, pg_catalog.record)", "bool", "true"))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", ["true", "false", "NULL"])
+def test_no_operator_function_or_type_of_a_users_schema_stands_in_for_another(
+    answer: str, mallory: Db, example: Db, admin: Db, ann: Owner, bob: Owner
+) -> None:
+    """The guards have no search path of their own."""
+    table(example, "notes", "uuid uuid, value_b64 bytea", "user_hash, uuid, sign_b64")
+    example.run("GRANT ALL ON notes TO mallory")
+    form = example.form("user_storage")
+    old, tip = (ann.sealed(form, ann.value(v, KEY)) for v in (b"old", b"tip"))
+    card = example.all("SELECT * FROM user_cards WHERE user_hash = %s", ann.hash)
+    insert(example, "user_storage", old)
+    insert(example, "user_storage", tip)
+    before = state(example)
+    admin.run("CREATE SCHEMA IF NOT EXISTS mallory AUTHORIZATION mallory")
+    for sql in SHADOWS:
+        mallory.run(sql)
+    for n, operator in enumerate(("=", "<>", "<", "<=", ">", ">=", "+", "||")):
+        for left, right in [(t, t) for t in ("bytea", "text", "bool", "int8", "int4", "uuid", "record", "name", "regclass")] + [("int4", "int8"), ("text", "name")]:
+            returns, value = (left, "$1") if operator in ("+", "||") else ("bool", answer)
+            function = f"mallory.f{n}(pg_catalog.{left}, pg_catalog.{right})"
+            if attempt(mallory, f"CREATE FUNCTION {function} RETURNS pg_catalog.{returns} LANGUAGE plpgsql AS $$ BEGIN RETURN {value}; END $$") is None:
+                mallory.run(f"CREATE OPERATOR mallory.{operator} (LEFTARG = pg_catalog.{left}, RIGHTARG = pg_catalog.{right}, FUNCTION = mallory.f{n})")
+    mallory.run("SET search_path = mallory, pg_catalog, public")
+    assert mallory.one("SELECT 1::pg_catalog.int8 = 2::pg_catalog.int8") is {"true": True, "false": False, "NULL": None}[answer]
+    for name, forged in forgeries(ann, bob, form, tip).items():
+        assert insert(mallory, "public.user_storage", forged) in ("RS001", "RS002", "RS003", "RS009"), name
+        assert insert(mallory, "public.user_storage_versions", dict(zip(VERSIONS, forged.values()))) in ("RS001", "RS002", "RS003", "RS009"), name
+        assert insert(mallory, "public.notes", forged) in ("RS001", "RS002", "RS003", "RS009"), name
+    assert insert(mallory, "public.user_cards", {**card_of(example, bob), "sign_pkey": ann.public_key}) in ("RS001", "RS003", "RS005")
+    for column in ("value_b64", "parent_sign_b64", "sign_b64"):
+        assert attempt(mallory, f"UPDATE public.user_storage SET {column} = '\\x00'") in ("RS001", "RS003", "RS009")
+    # and what is right is taken, as ever
+    newer = ann.sealed(form, ann.value(b"newer", KEY))
+    assert (insert(mallory, "public.user_storage", old), insert(mallory, "public.user_storage", tip), state(example)) == (None, None, before)
+    assert insert(mallory, "public.user_storage", newer) is None
+    assert example.all("SELECT value_b64 FROM user_storage WHERE uuid = %s", KEY) == [b"newer"]
+    assert example.all("SELECT * FROM user_cards WHERE user_hash = %s", ann.hash) == card and intact(example, "user_cards", "user_storage", "notes")
+
+
+def card_of(db: Db, owner: Owner) -> dict[str, Any]:
+    columns = ("user_hash", "sign_pkey", "name", "deleted_flag", "owner_timestamp", "sign_b64")
+    (values,) = db.all(f"SELECT {', '.join(columns)} FROM user_cards WHERE user_hash = %s", owner.hash)
+    return dict(zip(columns, values))
+
+
+def test_functions_without_a_search_path_name_every_schema(example: Db) -> None:
+    table(example, "notes", "uuid uuid, a int[], t text", "user_hash, uuid, sign_b64")
+    bodies = dict(example.all("""SELECT proname, prosrc FROM pg_proc p JOIN pg_language l ON l.oid = prolang AND lanname IN ('plpgsql', 'sql')
+                                  WHERE pronamespace = 'rowseal'::regnamespace AND proconfig::text !~ 'search_path' IS NOT FALSE"""))  # fmt: skip
+    assert {re.sub(r"_\d+$", "", name) for name in bodies} == {"_guard", "_guard_versions"}
+    for name, body in bodies.items():
+        body = re.sub(r"--.*|#variable_conflict.*|'(?:[^']|'')*'", " ", body)
+        body = re.sub(r"OPERATOR\((?:pg_catalog|\"?\w+\"?)\.[^)]+\)", " ", body)
+        body = re.sub(r"(UPDATE \S+ t SET|DO UPDATE SET) [^;]*?(?= WHERE|;)", " ", body)  # there, = assigns
+        assert re.findall(r"(?<![:])[-+*/<>=~!@#%^&|`?]+(?!\s+(?:INTO|FROM))", body.replace(":=", " ").replace("(*)", " ").replace(".*", " ")) == [], name
+        assert [t for t in re.findall(r"::\s*(\S+)", body) if not t.startswith("pg_catalog.")] == [], name
+        called = set(re.findall(r"(?<![\w.\"])([a-z_]\w*)\s*\(", body)) - {"coalesce"}
+        assert called <= set(), (name, called)
+        declared = re.findall(r"^  \w+ (\S+);$", body.split("BEGIN")[0], re.M)
+        assert declared and all("." in t for t in declared), (name, declared)
+
+
 def test_nobody_teaches_his_session_another_key_for_an_owner(mallory: Db, example: Db, ann: Owner) -> None:
     other = Owner("Mallory")
     other.hash = ann.hash  # her own key, Ann's name
@@ -368,13 +438,13 @@ HARMLESS = {
     "declare", "undeclare", "payload", "apply", "verify", "digest", "health", "history", "heads", "retry", "discard", "export_quarantine", "changes", "changes_end",
     "publish", "subscribe", "unsubscribe", "digests", "export", "prune", "compare", "repair",
     # pure functions of their arguments
-    "_load", "_unbase64", "_bytea", "_hex", "_one_based", "_plan", "_hint", "_envelope", "_owner_text", "_payload_*",
+    "_load", "_unbase64", "_hex", "_one_based", "_plan", "_hint", "_envelope", "_owner_text", "_payload_*",
     # reads of the catalogs and of rowseal.declarations, which everybody may read
     "_pgsodium", "_provider", "_kind", "_base_type", "_facts", "_owns", "_planned", "_known_facts", "_declaration", "_explained", "_waits_for", "_subscription", "_dblink",
     # reads and writes of tables, with the caller's rights
     "_merged", "_apply_*", "_retry", "_state", "_signatures", "_versions_of", "_is_tip_*", "_hashes", "_refuse", "receive",
     # answers about arguments and catalogs; _seal_N remembers nothing
-    "_seal_*", "_curable", "_trusted", "_lock_owner", "_qualified", "_tree", "_trigger_problems", "_fingerprint", "_pgsodium_verify",
+    "_seal_*", "_curable", "_trusted", "_lock_owner", "_qualified", "_results", "_tree", "_trigger_problems", "_fingerprint", "_pgsodium_verify",
     # adds to the caller's own, bounded part of the quarantine
     "_quarantine",
     # row triggers: attached elsewhere, guards merge authentic rows only, and _feed_N refuses
