@@ -3,41 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
 
-from conftest import EXAMPLE, Owner, Server
-from scratch import Scratch, problems, seal, shared_connection, unwell, write
+from conftest import EXAMPLE, Owner
+from scratch import Scratch, problems, scratch_role, seal, shared_database, unwell, write
 
 KEY = uuid.UUID(int=7)
 
 
-@pytest.fixture(scope="module")
-def shared(server: Server) -> Iterator[psycopg.Connection[Any]]:
-    with shared_connection(server) as c:
-        db = Scratch(c, "app")
-        db.run(EXAMPLE)
-        yield c
-
-
-@pytest.fixture
-def transaction(shared: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
-    with shared.transaction(force_rollback=True):
-        yield shared
-
-
-@pytest.fixture
-def example(transaction: psycopg.Connection[Any]) -> Scratch:
-    """The role ``app`` with the tables of the running example."""
-    return Scratch(transaction, "app")
-
-
-@pytest.fixture
-def admin(transaction: psycopg.Connection[Any]) -> Scratch:
-    return Scratch(transaction, "postgres")
+shared = shared_database(EXAMPLE)
+example, admin = scratch_role("app"), scratch_role("postgres")
 
 
 def put(db: Scratch, owner: Owner, value: bytes | None, **changes: Any) -> dict[str, Any]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import pytest
 
 from conftest import EXAMPLE, ROOT, Db, Owner, Server
-from scratch import CARD, Scratch, card, seal, shared_connection, write
+from scratch import CARD, Scratch, card, seal, shared_database, write
 
 KEY = uuid.UUID(int=7)
 ROWS: list[tuple[str, str]] = re.findall(r"^\| (RS\d{3}) \| `(.*?)` \| [^|]+ \| [^|]+ \|$", (ROOT / "docs/errors.md").read_text(), re.M)
@@ -39,17 +39,7 @@ def test_every_code_with_a_refusal_of_rows_has_a_hint() -> None:
     }  # comes with a hint of its own, or in the quarantine alone
 
 
-@pytest.fixture(scope="module")
-def shared(server: Server) -> Iterator[psycopg.Connection[Any]]:
-    with shared_connection(server) as c:
-        Scratch(c, "app").run(EXAMPLE)
-        yield c
-
-
-@pytest.fixture
-def transaction(shared: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
-    with shared.transaction(force_rollback=True):
-        yield shared
+shared = shared_database(EXAMPLE)
 
 
 class World:

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from conftest import Db, Owner
 from network import Net, Site, link, network, sign_of, until
-from scratch import CARD, card, seal
+from scratch import CARD, card, pgtext, seal
 
 net = pytest.fixture(network)
 
@@ -42,17 +42,6 @@ def writer(site: Site) -> Iterator[Db]:
     site.run("GRANT SELECT, INSERT, UPDATE ON user_cards, user_storage, user_storage_versions TO mallory")
     with site.session("mallory").connection as connection:
         yield Db(connection)
-
-
-def pgtext(row: dict[str, Any]) -> dict[str, Any]:
-    """Columns in PostgreSQL's text form."""
-
-    def text(value: Any) -> str | None:
-        if isinstance(value, bytes):
-            return f"\\x{value.hex()}"
-        return None if value is None else "ft"[value] if isinstance(value, bool) else str(value)
-
-    return {column: text(value) for column, value in row.items()}
 
 
 def forged(site: Site, owner: Owner, n: int = 0) -> dict[str, Any]:
