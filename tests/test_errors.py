@@ -118,7 +118,7 @@ def cursor_of_elsewhere(w: World) -> None:
 SMALL = f"CREATE TABLE c (id bytea PRIMARY KEY, m money, {CARD}); SELECT rowseal.declare('c', owner => 'id', public_key => 'k')"
 LATIN = "in a database of its own"
 NO_PROVIDER = "in a session without provider"
-RECEIVED = "a reason of receive, never raised: see test_links.py"
+RECEIVED = "a reason of receive, never raised: see test_links.py and attacks/test_table_owner.py"
 LINKED = "between two servers: see test_links.py"
 PROVOKED: dict[str, Callable[[World], Any] | str] = {
     "invalid signature": lambda w: w.altered("user_storage", w.ann.value(b"1", KEY), value_b64=b"2"),
