@@ -242,6 +242,7 @@ MEMBER = "EXISTS (SELECT FROM pg_depend d WHERE d.objid = {0}.oid AND d.deptype 
 EVERYBODY = [
     "_apply_*",
     "_base_type",
+    "_buckets",
     "_bytea",
     "_cure_*",
     "_curable",
