@@ -2,8 +2,8 @@
 
 ``Node`` is one server process, ``Mesh`` three of them with a topology.  ``Mesh.trouble`` writes at all of them at once
 while links go down and up, a server is killed, another one joins late, and one peer sends forged rows.
-``Mesh.heal`` waits until all is quiet, ``Mesh.check`` says what is not as it must be.  test_mesh.py runs it for
-seconds, soak.py for as long as wanted.
+``Mesh.heal`` waits until all is quiet, ``Mesh.check`` says what is not as it must be, ``Mesh.stand_still`` what goes on
+moving.  test_mesh.py runs it for seconds, soak.py for as long as wanted.
 """
 
 from __future__ import annotations
