@@ -235,7 +235,7 @@ BEGIN
       WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error OR internal_error THEN
         RAISE;
       WHEN OTHERS THEN  -- no right on the versions table, say: the rows stay, and who brought the cure is not to blame
-        NULL;
+        RETURN QUERY SELECT i, 'deferred', SQLSTATE || ': ' || SQLERRM FROM pg_catalog.unnest(waiting.ids) i;
     END;
   END LOOP;
   PERFORM pg_catalog.set_config('rowseal.outcome', coalesce(outer_outcome, ''), true);

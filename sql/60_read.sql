@@ -77,6 +77,14 @@ SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION rowseal._hashes(regclass, jsonb) IS 'A query of (key, signature, hash of signed bytes and signature) for all versions, or for those of one owner ($1)';
 
+CREATE FUNCTION rowseal._buckets(relation regclass, owner jsonb) RETURNS text LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_catalog.format($q$
+    SELECT key, sign, hash, (pg_catalog.get_byte(k, 0) * 256 + pg_catalog.get_byte(k, 1)) * $2 / 65536 AS bucket
+      FROM (SELECT *, pg_catalog.sha256(pg_catalog.convert_to(key::text, 'UTF8')) AS k FROM (%s) h) x $q$, rowseal._hashes(relation, owner))
+$$;
+COMMENT ON FUNCTION rowseal._buckets(regclass, jsonb) IS 'The query of rowseal._hashes with the bucket, of so many ($2), that a key falls into';
+
 CREATE FUNCTION rowseal.digest(relation regclass, owner jsonb DEFAULT NULL) RETURNS bytea LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
 SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 SET jit = off AS $$
@@ -102,10 +110,8 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = pg_catalog.format('%s buckets: 1 to 65536 are possible', buckets);
   END IF;
   RETURN QUERY EXECUTE pg_catalog.format($q$
-    SELECT b, count(*), pg_catalog.sha256(pg_catalog.string_agg(hash, '' ORDER BY hash)) FROM (
-      SELECT (pg_catalog.get_byte(k, 0) * 256 + pg_catalog.get_byte(k, 1)) * $2 / 65536 AS b, hash
-        FROM (SELECT pg_catalog.sha256(pg_catalog.convert_to(key::text, 'UTF8')) AS k, hash FROM (%s) y) z) w
-     GROUP BY b ORDER BY b $q$, rowseal._hashes(relation, owner)) USING owner, buckets;
+    SELECT bucket, count(*), pg_catalog.sha256(pg_catalog.string_agg(hash, '' ORDER BY hash)) FROM (%s) y GROUP BY bucket ORDER BY bucket $q$,
+    rowseal._buckets(relation, owner)) USING owner, buckets;
 END
 $$;
 COMMENT ON FUNCTION rowseal.digests(regclass, integer, jsonb) IS
@@ -117,10 +123,8 @@ SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
 SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 AS $$
 #variable_conflict use_variable
 BEGIN
-  RETURN QUERY EXECUTE pg_catalog.format($q$
-    SELECT key, sign FROM (SELECT key, sign, pg_catalog.sha256(pg_catalog.convert_to(key::text, 'UTF8')) AS k FROM (%s) y) z
-     WHERE (pg_catalog.get_byte(k, 0) * 256 + pg_catalog.get_byte(k, 1)) * $2 / 65536 = ANY ($3) $q$,
-    rowseal._hashes(relation, owner)) USING owner, buckets, chosen;
+  RETURN QUERY EXECUTE pg_catalog.format('SELECT key, sign FROM (%s) y WHERE bucket = ANY ($3)', rowseal._buckets(relation, owner))
+    USING owner, buckets, chosen;
 END
 $$;
 COMMENT ON FUNCTION rowseal._signatures(regclass, integer, integer[], jsonb) IS 'Keys and signatures of all versions in some buckets of rowseal.digests';

@@ -6,8 +6,9 @@ CREATE FUNCTION rowseal._refresh(d rowseal.declarations, renamed boolean) RETURN
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   now_ jsonb := rowseal._known_facts(d);
+  main jsonb;
+  versions jsonb;
   gone text;
-  new_ text;
   partitions oid[];
 BEGIN
   IF now_ = d.facts OR EXISTS (
@@ -19,33 +20,22 @@ BEGIN
     RAISE WARNING USING MESSAGE = pg_catalog.format('rowseal: rows of %s that were signed with the dropped column no longer verify', d.relation),
       HINT = 'rowseal.verify lists them; they cannot be exported to other servers any more.';
   END IF;
-  IF renamed THEN
-    SELECT pg_catalog.min(o ->> 'name') INTO gone FROM pg_catalog.jsonb_array_elements(d.facts #> '{main,columns}') o
-     WHERE o ->> 'name' NOT IN (SELECT c ->> 'name' FROM pg_catalog.jsonb_array_elements(now_ #> '{main,columns}') c);
-    SELECT pg_catalog.min(c ->> 'name') INTO new_ FROM pg_catalog.jsonb_array_elements(now_ #> '{main,columns}') c
-     WHERE c ->> 'name' NOT IN (SELECT o ->> 'name' FROM pg_catalog.jsonb_array_elements(d.facts #> '{main,columns}') o);
-    IF gone IS NOT NULL THEN
-      d.owner := pg_catalog.array_replace(d.owner, gone, new_);
-      d.unsigned := pg_catalog.array_replace(d.unsigned, gone, new_);
-      SELECT CASE WHEN d.public_key = gone THEN new_ ELSE d.public_key END, CASE WHEN d.timestamp_column = gone THEN new_ ELSE d.timestamp_column END,
-             CASE WHEN d.deleted_column = gone THEN new_ ELSE d.deleted_column END, CASE WHEN d.signature_column = gone THEN new_ ELSE d.signature_column END,
-             CASE WHEN d.parent_column = gone THEN new_ ELSE d.parent_column END
-        INTO d.public_key, d.timestamp_column, d.deleted_column, d.signature_column, d.parent_column;
-      SELECT coalesce(pg_catalog.jsonb_object_agg(CASE WHEN key = gone THEN new_ ELSE key END, CASE WHEN value = gone THEN new_ ELSE value END), '{}')
-        INTO d.certificates FROM pg_catalog.jsonb_each_text(d.certificates);
-      SELECT pg_catalog.jsonb_object_agg(CASE WHEN key = gone THEN new_ ELSE key END, value) INTO d.fields
-        FROM pg_catalog.jsonb_each_text(d.fields);
-      SELECT pg_catalog.jsonb_object_agg(CASE WHEN key = gone THEN new_ ELSE key END, value) INTO d.version_columns
-        FROM pg_catalog.jsonb_each_text(d.version_columns);
-    END IF;
-    SELECT pg_catalog.min(o ->> 'name') INTO gone FROM pg_catalog.jsonb_array_elements(d.facts #> '{versions,columns}') o
-     WHERE o ->> 'name' NOT IN (SELECT c ->> 'name' FROM pg_catalog.jsonb_array_elements(now_ #> '{versions,columns}') c);
-    SELECT pg_catalog.min(c ->> 'name') INTO new_ FROM pg_catalog.jsonb_array_elements(now_ #> '{versions,columns}') c
-     WHERE c ->> 'name' NOT IN (SELECT o ->> 'name' FROM pg_catalog.jsonb_array_elements(d.facts #> '{versions,columns}') o);
-    IF gone IS NOT NULL THEN
-      SELECT pg_catalog.jsonb_object_agg(key, CASE WHEN value = gone THEN new_ ELSE value END) INTO d.version_columns
-        FROM pg_catalog.jsonb_each_text(d.version_columns);
-    END IF;
+  IF renamed AND d.facts <> '{}' THEN
+    -- {"old name": "new name"} of all columns, which stand in the same order as before
+    SELECT pg_catalog.jsonb_object_agg(c.old ->> 'name', c.new_ ->> 'name') FILTER (WHERE t = 'main'),
+           pg_catalog.jsonb_object_agg(c.old ->> 'name', c.new_ ->> 'name') FILTER (WHERE t = 'versions') INTO main, versions
+      FROM pg_catalog.unnest('{main,versions}'::text[]) t, ROWS FROM (
+        pg_catalog.jsonb_array_elements(d.facts #> ARRAY[t, 'columns']), pg_catalog.jsonb_array_elements(now_ #> ARRAY[t, 'columns'])) c(old, new_);
+    d.owner := ARRAY(SELECT main ->> u.c FROM pg_catalog.unnest(d.owner) WITH ORDINALITY u(c, n) ORDER BY u.n);
+    d.unsigned := ARRAY(SELECT main ->> c FROM pg_catalog.unnest(d.unsigned) c);
+    d.public_key := main ->> d.public_key;
+    d.timestamp_column := main ->> d.timestamp_column;
+    d.deleted_column := main ->> d.deleted_column;
+    d.signature_column := main ->> d.signature_column;
+    d.parent_column := main ->> d.parent_column;
+    d.certificates := coalesce((SELECT pg_catalog.jsonb_object_agg(main ->> key, main ->> value) FROM pg_catalog.jsonb_each_text(d.certificates)), '{}');
+    d.fields := (SELECT pg_catalog.jsonb_object_agg(main ->> key, value) FROM pg_catalog.jsonb_each_text(d.fields));
+    d.version_columns := (SELECT pg_catalog.jsonb_object_agg(main ->> key, versions ->> value) FROM pg_catalog.jsonb_each_text(d.version_columns));
   END IF;
   BEGIN
     UPDATE rowseal.declarations x SET queries = NULL, owner = d.owner, public_key = d.public_key, unsigned = d.unsigned,

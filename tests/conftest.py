@@ -222,6 +222,13 @@ def example(db: Db) -> Db:
 
 
 @pytest.fixture
+def transaction(shared: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
+    """The connection of a module that shares one database (scratch.py), in a transaction that is rolled back."""
+    with shared.transaction(force_rollback=True):
+        yield shared
+
+
+@pytest.fixture
 def mallory(server: Server, database: str, example: Db) -> Iterator[Db]:
     """Connection of a role that may read and write the example's tables and create objects, but owns none of them."""
     example.run("GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER ON user_cards, user_storage, user_storage_versions TO mallory")

@@ -2,8 +2,8 @@
 
 ``Node`` is one server process, ``Mesh`` three of them with a topology.  ``Mesh.trouble`` writes at all of them at once
 while links go down and up, a server is killed, another one joins late, and one peer sends forged rows.
-``Mesh.heal`` waits until all is quiet, ``Mesh.check`` says what is not as it must be.  test_mesh.py runs it for
-seconds, soak.py for as long as wanted.
+``Mesh.heal`` waits until all is quiet, ``Mesh.check`` says what is not as it must be, ``Mesh.stand_still`` what goes on
+moving.  test_mesh.py runs it for seconds, soak.py for as long as wanted.
 """
 
 from __future__ import annotations
@@ -212,7 +212,8 @@ class Mesh:
         self.failures: list[str] = []
         for node in self.nodes:
             node.run("postgres", f"DROP DATABASE IF EXISTS {dbname} WITH (FORCE)", f"CREATE DATABASE {dbname}")
-            node.run(dbname, "CREATE EXTENSION dblink", "CREATE EXTENSION rowseal CASCADE", TABLES, "SELECT rowseal.publish()")
+            node.run(dbname, "CREATE EXTENSION dblink", "CREATE EXTENSION pg_walinspect", "CREATE EXTENSION rowseal CASCADE", TABLES,
+                     "SELECT rowseal.publish()")  # fmt: skip
         fields = dict(self.nodes[0].all(dbname, "SELECT tag, spec -> 'fields' FROM rowseal.declarations"))
         self.forms = {tag: Form(tag, f) for tag, f in fields.items()}
         self.people = [Person(self.rng) for _ in range(3)]
@@ -475,12 +476,39 @@ class Mesh:
         lines = [f"{n.name} {line}" for n in self.nodes for line in n.log().splitlines() if ("ERROR" in line and "unknown owner" not in line) or "PANIC" in line or "TRAP" in line]
         return "\n".join(lines[-15:])
 
-    def stillness(self, seconds: float = 2.0) -> int:
-        """Bytes of WAL that all servers together write while nobody writes."""
-        sql = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint"
-        before = [n.one(self.db, sql) for n in self.nodes]
+    def stand_still(self, seconds: float = 2.0) -> str:
+        """Watch while nobody writes: raise Problem when a row changes or a worker fails, else say what else went into the WAL.
+
+        Autovacuum, checkpoints and decoding write as they like.  An envelope that circulates and a row that is tried again
+        and again show as records of the heap or of a sequence, in tables that are not the catalog's.
+        """
+        sql = """
+            SELECT CASE WHEN r.resource_manager IN ('Heap', 'Sequence') OR r.record_type LIKE 'MULTI_INSERT%%' THEN b.relation::text END,
+                   r.resource_manager || '/' || r.record_type, count(*), sum(r.record_length)::int
+              FROM pg_get_wal_records_info(%s, %s) r
+              LEFT JOIN LATERAL (
+                SELECT coalesce((SELECT c.oid FROM pg_class c WHERE c.reltoastrelid = id), id)::regclass
+                  FROM regexp_match(r.block_ref, 'rel ([0-9]+)/([0-9]+)/([0-9]+) ') m, pg_filenode_relation(m[1]::oid, m[3]::oid) id
+                 WHERE m[2] = (SELECT oid::text FROM pg_database WHERE datname = current_database()) AND id >= 16384
+              ) b(relation) ON true GROUP BY 1, 2 ORDER BY 1, 2"""
+        failures = "SELECT coalesce(sum(apply_error_count), 0)::int FROM pg_stat_subscription_stats"
+        begun = [(n.one(self.db, "SELECT pg_current_wal_insert_lsn()::text"), n.one(self.db, failures)) for n in self.nodes]
         time.sleep(seconds)
-        return sum(n.one(self.db, sql) - b for n, b in zip(self.nodes, before))
+        moved: list[str] = []
+        rest: Counter[str] = Counter()
+        for n, (begin, failed) in zip(self.nodes, begun):
+            n.run(self.db, "SELECT pg_logical_emit_message(true, 'rowseal', 'end')")  # at least one record to read
+            for relation, kind, count, size in n.all(self.db, sql, begin, n.one(self.db, "SELECT pg_current_wal_flush_lsn()::text")):
+                if relation:
+                    moved.append(f"{n.name}: {count} x {kind} in {relation}")
+                else:
+                    rest[kind] += size
+            if (now := n.one(self.db, failures)) > failed:
+                moved.append(f"{n.name}: workers failed {now - failed} times")
+        said = f"{sum(rest.values())} bytes of WAL ({', '.join(f'{k} {v}' for k, v in rest.most_common(4))})"
+        if moved:
+            raise Problem(f"in {seconds:g} s without a writer: {'; '.join(moved)}; beside that {said}\n{self.activity()}\n{self.errors()}")
+        return said
 
     # -------------------------------------------------------------------------------------------------- check
     def check(self) -> None:

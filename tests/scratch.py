@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+import pytest
 from psycopg.types.json import Jsonb
 
 from conftest import Db, Owner, Server
@@ -56,14 +57,40 @@ class Scratch(Db):
         return any(pattern in m for m in said)
 
 
-@contextmanager
-def shared_connection(server: Server) -> Iterator[psycopg.Connection[Any]]:
-    """A superuser's connection to a fresh database; scratch roles take its place statement by statement."""
-    name = server.database()
-    with server.connect(name) as c:
-        c.prepare_threshold = None  # what is prepared does not survive the DDL of these tests
-        yield c
-    server.drop(name)
+def shared_database(setup: str) -> Any:
+    """A module's fixture ``shared``: a superuser's connection to a fresh database in which ``app`` has run the statements."""
+
+    @pytest.fixture(scope="module")
+    def shared(server: Server) -> Iterator[psycopg.Connection[Any]]:
+        name = server.database()
+        with server.connect(name) as c:
+            c.prepare_threshold = None  # what is prepared does not survive the DDL of these tests
+            Scratch(c, "app").run(setup)
+            yield c
+        server.drop(name)
+
+    return shared
+
+
+def scratch_role(role: str) -> Any:
+    """A fixture: the role in a transaction of the module's ``shared`` database, rolled back at the end of the test."""
+
+    @pytest.fixture
+    def in_transaction(transaction: psycopg.Connection[Any]) -> Scratch:
+        return Scratch(transaction, role)
+
+    return in_transaction
+
+
+def pgtext(row: Mapping[str, Any]) -> dict[str, str | None]:
+    """Columns in PostgreSQL's text form."""
+
+    def text(value: Any) -> str | None:
+        if isinstance(value, bytes):
+            return f"\\x{value.hex()}"
+        return None if value is None else "ft"[value] if isinstance(value, bool) else str(value)
+
+    return {column: text(value) for column, value in row.items()}
 
 
 def seal(db: Db, owner: Owner, tag: str, row: Mapping[str, Any], text: bool = False) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from psycopg.types.json import Jsonb
 
 import model
 from conftest import Db, Form, Owner, Server
+from scratch import pgtext
 
 SESSIONS, SECONDS = 8, 7
 COLUMNS = ["id", "uuid", "value", "deleted_flag", "owner_timestamp", "parent_sign_b64", "sign_b64"]
@@ -69,12 +70,6 @@ class Field:
         return o.sealed(self.form, {"id": o.hash, "uuid": key, "value": value, "deleted_flag": deleted, "owner_timestamp": timestamp,
                                     "parent_sign_b64": None})  # fmt: skip
 
-    def pgtext(self, rows: list[Row]) -> Jsonb:
-        def text(v: Any) -> Any:
-            return "\\x" + v.hex() if isinstance(v, bytes) else None if v is None else str(v)
-
-        return Jsonb([{c: text(v) for c, v in r.items()} for r in rows])
-
     def version(self, row: Row) -> model.Version:
         return model.Version(row["uuid"], row["owner_timestamp"], row["deleted_flag"], row["sign_b64"], tuple(row.values()))
 
@@ -84,7 +79,7 @@ class Field:
         many = ", ".join([f"({MARKS})"] * len(rows))
         values = [v for r in rows for v in r.values()]
         if door == "apply":
-            answers = c.execute("SELECT outcome, reason FROM rowseal.apply('items', %s, 'pgtext') ORDER BY ordinal", [self.pgtext(rows)]).fetchall()
+            answers = c.execute("SELECT outcome, reason FROM rowseal.apply('items', %s, 'pgtext') ORDER BY ordinal", [Jsonb([*map(pgtext, rows)])]).fetchall()
             for row, (outcome, reason) in zip(rows, answers):
                 if outcome in ("inserted", "superseded", "archived"):
                     self.outcomes[row["sign_b64"]] += 1
@@ -238,7 +233,7 @@ def test_the_same_bad_rows_in_opposite_order_never_deadlock(two: Field) -> None:
     def session(number: int) -> None:
         with two.connect() as c:
             for _ in range(8):
-                answers = c.execute("SELECT outcome FROM rowseal.apply('items', %s, 'pgtext')", [two.pgtext(bad[:: 1 if number % 2 else -1])]).fetchall()
+                answers = c.execute("SELECT outcome FROM rowseal.apply('items', %s, 'pgtext')", [Jsonb([*map(pgtext, bad[:: 1 if number % 2 else -1])])]).fetchall()
                 assert {a[0] for a in answers} == {"rejected"}
 
     together(*(lambda n=n: session(n) for n in range(4)))  # type: ignore[misc]
@@ -299,7 +294,7 @@ def test_a_row_and_its_owner_s_card_at_the_same_time_end_up_stored(two: Field) -
     row, card = two.sealed(uuid.UUID(int=1), 1, owner=bob), two.card(bob)
     with two.connect() as a, two.connect() as b:
         with a.transaction():
-            assert a.execute("SELECT outcome FROM rowseal.apply('items', %s, 'pgtext')", [two.pgtext([row])]).fetchone() == ("deferred",)
+            assert a.execute("SELECT outcome FROM rowseal.apply('items', %s, 'pgtext')", [Jsonb([pgtext(row)])]).fetchone() == ("deferred",)
             bringing = threading.Thread(target=lambda: b.execute("SELECT rowseal.apply('cards', %s)", [Jsonb([card])]))
             bringing.start()
             bringing.join(0.5)  # it may wait for us, or be done

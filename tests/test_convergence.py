@@ -23,6 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 import model
 from conftest import Db, Form, Owner, Server, SigningKey, envelope
+from scratch import pgtext
 
 DATABASES = 3
 COLUMNS = {
@@ -73,14 +74,6 @@ class Row(NamedTuple):
     def owner(self) -> bytes:
         return self.values["id"]  # type: ignore[no-any-return]
 
-    def pgtext(self) -> dict[str, str | None]:
-        def show(v: Any) -> str | None:
-            if isinstance(v, bytes):
-                return "\\x" + v.hex()
-            return None if v is None else {True: "t", False: "f"}[v] if isinstance(v, bool) else str(v)
-
-        return {c: show(v) for c, v in self.values.items()}
-
 
 class Replica:
     """One database, and what it has been given so far."""
@@ -126,7 +119,7 @@ class Replica:
                     self.take(row)
                 else:  # without versions, what is old is not looked at
                     expected[i] = {"rejected"} | ({"stale"} if self.layout == model.UNVERSIONED else set())
-            sent = [r.envelope if format == "canonical" else r.pgtext() for r in batch]
+            sent = [r.envelope if format == "canonical" else pgtext(r.values) for r in batch]
             outcomes = self.db.apply(table, sent, format)
             for i, (outcome, reason) in enumerate(outcomes):
                 assert outcome in expected[i], f"{outcome} ({reason}) instead of {expected[i]} for {batch[i]}"

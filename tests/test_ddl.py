@@ -3,41 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
 
-from conftest import EXAMPLE, Owner, Server
-from scratch import Scratch, problems, seal, shared_connection, unwell, write
+from conftest import EXAMPLE, Owner
+from scratch import CARD, Scratch, problems, scratch_role, seal, shared_database, unwell, write
 
 KEY = uuid.UUID(int=7)
 
 
-@pytest.fixture(scope="module")
-def shared(server: Server) -> Iterator[psycopg.Connection[Any]]:
-    with shared_connection(server) as c:
-        db = Scratch(c, "app")
-        db.run(EXAMPLE)
-        yield c
-
-
-@pytest.fixture
-def transaction(shared: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
-    with shared.transaction(force_rollback=True):
-        yield shared
-
-
-@pytest.fixture
-def example(transaction: psycopg.Connection[Any]) -> Scratch:
-    """The role ``app`` with the tables of the running example."""
-    return Scratch(transaction, "app")
-
-
-@pytest.fixture
-def admin(transaction: psycopg.Connection[Any]) -> Scratch:
-    return Scratch(transaction, "postgres")
+shared = shared_database(EXAMPLE)
+example, admin = scratch_role("app"), scratch_role("postgres")
 
 
 def put(db: Scratch, owner: Owner, value: bytes | None, **changes: Any) -> dict[str, Any]:
@@ -175,6 +153,16 @@ def test_two_columns_may_swap_their_names(example: Scratch, ann: Owner) -> None:
         ALTER TABLE user_cards RENAME tmp TO nick; END $$""")
     assert example.one("SELECT name, nick FROM user_cards") == ("nick", "name")
     sound(example)
+
+
+def test_columns_named_like_options_keep_their_parts_when_one_is_renamed(example: Scratch) -> None:
+    example.run(f"CREATE TABLE c (owner bytea PRIMARY KEY, fields text, unsigned text, {CARD})")
+    example.run("""SELECT rowseal.declare('c', owner => 'owner', public_key => 'k', unsigned => '{unsigned}', certificates => '{"owner": "k"}')""")
+    example.run("ALTER TABLE c RENAME unsigned TO sign; ALTER TABLE c RENAME fields TO unsigned; ALTER TABLE c RENAME k TO fields")
+    assert example.one("SELECT owner, unsigned, public_key, certificates, fields FROM rowseal.declarations WHERE tag = 'c'") == (
+        ["owner"], ["sign"], "fields", {"owner": "fields"},
+        {"owner": "owner", "unsigned": "fields", "fields": "k", "deleted_flag": "deleted_flag", "owner_timestamp": "owner_timestamp"})  # fmt: skip
+    assert unwell(example) == []
 
 
 def test_a_new_column_with_the_name_of_a_field_is_refused(example: Scratch) -> None:

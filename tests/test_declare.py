@@ -6,50 +6,28 @@ import hashlib
 import json
 import uuid
 from base64 import b64encode
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import psycopg
 import pytest
 
-from conftest import EXAMPLE, Db, Owner, Server
-from scratch import CARD, Scratch, card, problems, seal, shared_connection, unwell, write
+from conftest import EXAMPLE, Db, Owner
+from scratch import CARD, Scratch, card, problems, scratch_role, seal, shared_database, unwell, write
 
 STORAGE = "value text, deleted_flag boolean, owner_timestamp bigint, parent_sign_b64 bytea, sign_b64 bytea"
 KEY = uuid.UUID(int=7)
 
 
-@pytest.fixture(scope="module")
-def shared(server: Server) -> Iterator[psycopg.Connection[Any]]:
-    with shared_connection(server) as c:
-        cards = f"CREATE TABLE cards (id bytea PRIMARY KEY, {CARD}); SELECT rowseal.declare('cards', owner => 'id', public_key => 'k')"
-        Scratch(c, "app").run(cards)
-        yield c
+shared = shared_database(f"CREATE TABLE cards (id bytea PRIMARY KEY, {CARD}); SELECT rowseal.declare('cards', owner => 'id', public_key => 'k')")
+cards = scratch_role("app")  # with a small identity table
+admin = scratch_role("postgres")
 
 
 @pytest.fixture
-def transaction(shared: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
-    with shared.transaction(force_rollback=True):
-        yield shared
-
-
-@pytest.fixture
-def db(transaction: psycopg.Connection[Any]) -> Scratch:
-    db = Scratch(transaction, "app")
-    db.run("DROP TABLE cards")
-    return db
-
-
-@pytest.fixture
-def admin(transaction: psycopg.Connection[Any]) -> Scratch:
-    return Scratch(transaction, "postgres")
-
-
-@pytest.fixture
-def cards(transaction: psycopg.Connection[Any]) -> Scratch:
-    """The role ``app``, with a small identity table ``cards``."""
-    return Scratch(transaction, "app")
+def db(cards: Scratch) -> Scratch:
+    cards.run("DROP TABLE cards")
+    return cards
 
 
 def storage(owner: Owner, value: str | None = "v", **changes: Any) -> dict[str, Any]:

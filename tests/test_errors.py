@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import pytest
 
 from conftest import EXAMPLE, ROOT, Db, Owner, Server
-from scratch import CARD, Scratch, card, seal, shared_connection, write
+from scratch import CARD, Scratch, card, seal, shared_database, write
 
 KEY = uuid.UUID(int=7)
 ROWS: list[tuple[str, str]] = re.findall(r"^\| (RS\d{3}) \| `(.*?)` \| [^|]+ \| [^|]+ \|$", (ROOT / "docs/errors.md").read_text(), re.M)
@@ -39,17 +39,7 @@ def test_every_code_with_a_refusal_of_rows_has_a_hint() -> None:
     }  # comes with a hint of its own, or in the quarantine alone
 
 
-@pytest.fixture(scope="module")
-def shared(server: Server) -> Iterator[psycopg.Connection[Any]]:
-    with shared_connection(server) as c:
-        Scratch(c, "app").run(EXAMPLE)
-        yield c
-
-
-@pytest.fixture
-def transaction(shared: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
-    with shared.transaction(force_rollback=True):
-        yield shared
+shared = shared_database(EXAMPLE)
 
 
 class World:
@@ -128,7 +118,7 @@ def cursor_of_elsewhere(w: World) -> None:
 SMALL = f"CREATE TABLE c (id bytea PRIMARY KEY, m money, {CARD}); SELECT rowseal.declare('c', owner => 'id', public_key => 'k')"
 LATIN = "in a database of its own"
 NO_PROVIDER = "in a session without provider"
-RECEIVED = "a reason of receive, never raised: see test_links.py"
+RECEIVED = "a reason of receive, never raised: see test_links.py and attacks/test_table_owner.py"
 LINKED = "between two servers: see test_links.py"
 PROVOKED: dict[str, Callable[[World], Any] | str] = {
     "invalid signature": lambda w: w.altered("user_storage", w.ann.value(b"1", KEY), value_b64=b"2"),

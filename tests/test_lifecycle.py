@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from conftest import EXAMPLE, ROOT, Db, Owner, Server
-from scratch import Scratch, problems, seal, shared_connection, unwell, write
+from scratch import Scratch, problems, scratch_role, seal, shared_database, unwell, write
 
 KEY = uuid.UUID(int=7)
 TABLES = ("user_cards", "user_storage", "Logs", "parts")
@@ -236,28 +236,13 @@ def test_the_extension_leaves_only_with_cascade_and_never_takes_data(server: Ser
 
 
 # ------------------------------------------------------------------------------------------ privileges
-@pytest.fixture(scope="module")
-def shared(server: Server) -> Iterator[psycopg.Connection[Any]]:
-    with shared_connection(server) as c:
-        Scratch(c, "app").run(EXAMPLE + MORE)
-        yield c
-
-
-@pytest.fixture
-def transaction(shared: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
-    with shared.transaction(force_rollback=True):
-        yield shared
-
-
-@pytest.fixture
-def admin(transaction: psycopg.Connection[Any]) -> Scratch:
-    return Scratch(transaction, "postgres")
-
-
+shared = shared_database(EXAMPLE + MORE)
+admin = scratch_role("postgres")
 MEMBER = "EXISTS (SELECT FROM pg_depend d WHERE d.objid = {0}.oid AND d.deptype = 'e')"
 EVERYBODY = [
     "_apply_*",
     "_base_type",
+    "_buckets",
     "_bytea",
     "_cure_*",
     "_curable",

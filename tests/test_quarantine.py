@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from conftest import Db, Owner
 from network import Net, Site, link, network, sign_of, until
-from scratch import CARD, card, seal
+from scratch import CARD, card, pgtext, seal
 
 net = pytest.fixture(network)
 
@@ -42,17 +42,6 @@ def writer(site: Site) -> Iterator[Db]:
     site.run("GRANT SELECT, INSERT, UPDATE ON user_cards, user_storage, user_storage_versions TO mallory")
     with site.session("mallory").connection as connection:
         yield Db(connection)
-
-
-def pgtext(row: dict[str, Any]) -> dict[str, Any]:
-    """Columns in PostgreSQL's text form."""
-
-    def text(value: Any) -> str | None:
-        if isinstance(value, bytes):
-            return f"\\x{value.hex()}"
-        return None if value is None else "ft"[value] if isinstance(value, bool) else str(value)
-
-    return {column: text(value) for column, value in row.items()}
 
 
 def forged(site: Site, owner: Owner, n: int = 0) -> dict[str, Any]:
@@ -143,8 +132,11 @@ def test_a_cure_never_fails_the_owner_who_arrives(site: Site, app: Db) -> None:
     app.apply("user_storage", [ann.envelope(form, ann.value(v, key)) for v in (b"1", b"2")])
     site.run("GRANT SELECT, INSERT, UPDATE ON user_cards, user_storage TO mallory")  # but not on the versions table
     with site.session("mallory").connection as connection:
-        Db(connection).insert("user_cards", ann.sealed(site.form("user_cards"), ann.card()))
-    assert site.one("SELECT count(*) FROM user_cards") == 1
+        mallory = Db(connection)
+        mallory.insert("user_cards", ann.sealed(site.form("user_cards"), ann.card()))
+        why = ("deferred", "42501: permission denied for table user_storage_versions")
+        assert mallory.all("SELECT outcome, reason FROM rowseal.retry()") == [why] * 2
+    assert site.one("SELECT count(*) FROM user_cards") == 1 and site.quarantined() == ["RS002"] * 2
 
 
 def test_row_security_on_what_waits_never_fails_the_owner_who_arrives(site: Site, app: Db) -> None:

@@ -7,43 +7,23 @@ import json
 import random
 import uuid
 from base64 import b64encode
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
 
 from conftest import EXAMPLE, Db, Owner, Server
-from scratch import Scratch, problems, seal, shared_connection, unwell, write
+from scratch import Scratch, problems, scratch_role, seal, shared_database, unwell, write
 
 KEY = uuid.UUID(int=7)
 STORAGE = "user_hash bytea, uuid uuid, value_b64 bytea, deleted_flag boolean, owner_timestamp bigint, parent_sign_b64 {0}, sign_b64 {0}"
 
 
-@pytest.fixture(scope="module")
-def shared(server: Server) -> Iterator[psycopg.Connection[Any]]:
-    with shared_connection(server) as c:
-        db = Scratch(c, "app")
-        db.run(EXAMPLE)
-        db.run(f"CREATE TABLE one_table ({STORAGE.format('bytea')}, PRIMARY KEY (user_hash, uuid, sign_b64))")
-        db.run("SELECT rowseal.declare('one_table', owner => 'user_hash', identity => 'user_cards')")
-        yield c
-
-
-@pytest.fixture
-def transaction(shared: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
-    with shared.transaction(force_rollback=True):
-        yield shared
-
-
-@pytest.fixture
-def example(transaction: psycopg.Connection[Any]) -> Scratch:
-    return Scratch(transaction, "app")
-
-
-@pytest.fixture
-def admin(transaction: psycopg.Connection[Any]) -> Scratch:
-    return Scratch(transaction, "postgres")
+shared = shared_database(
+    f"""{EXAMPLE} CREATE TABLE one_table ({STORAGE.format("bytea")}, PRIMARY KEY (user_hash, uuid, sign_b64));
+    SELECT rowseal.declare('one_table', owner => 'user_hash', identity => 'user_cards')"""
+)
+example, admin = scratch_role("app"), scratch_role("postgres")
 
 
 def key_of(owner: Owner) -> str:

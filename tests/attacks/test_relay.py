@@ -12,19 +12,13 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from conftest import Db, Owner
+from scratch import pgtext
 from tools import KEY, STORAGE, VERSIONS, apply, forgeries, insert, intact, row, state, table
 
 SHAPES: list[Any] = [
     None, True, 0, -1, 1e300, 2**70, "", "null", "x", "QQ==", "\\x0", "\\xzz", "NaN", "infinity", "-0", "1e131071", "10000-01-01", "2020-01-01 BC",
     [], [[]], [None], ["x"], [1], [[1], [2, 3]], [[["QQ=="]]], {}, {"a": 1}, {"x": 1}, {"x": "!"}, {"x": ["QQ=="]}, {"x": {"x": None}},
 ]  # fmt: skip
-
-
-def pgtext(values: dict[str, Any]) -> dict[str, Any]:
-    def text(v: Any) -> Any:
-        return "\\x" + v.hex() if isinstance(v, bytes) else None if v is None else str(v).lower() if isinstance(v, bool) else str(v)
-
-    return {k: text(v) for k, v in values.items()}
 
 
 def enveloped(values: dict[str, Any], tag: str = "user_storage") -> dict[str, Any]:

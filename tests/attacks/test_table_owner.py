@@ -353,3 +353,27 @@ def test_a_check_of_an_own_domain_does_not_run_with_the_rights_of_who_asks(mallo
         if sprung(mallory):
             fell_for_it.append(call)
     assert fell_for_it == []
+
+
+def test_what_names_a_strangers_table_runs_nothing_of_his_with_the_rights_of_who_carries_it(mallory: Db, example: Db, admin: Db, ann: Owner) -> None:
+    set_trap(mallory)
+    table(mallory, "q", "uuid uuid")
+    mallory.run("CREATE FUNCTION run() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM public.trap(); RETURN NEW; END'")
+    mallory.run("CREATE TRIGGER run BEFORE INSERT ON q FOR EACH ROW EXECUTE FUNCTION run(); ALTER TABLE q ENABLE ALWAYS TRIGGER run")
+    sent = ann.envelope(example.form("q"), row(ann, uuid=KEY))
+    receive = "SELECT outcome, reason FROM rowseal.receive(%s)"
+    for carrier in (admin, example):
+        assert carrier.all(receive, Jsonb([sent])) == [("deferred", "RS017: the owner of the table is not trusted by the current user")]
+    admin.run("SET session_replication_role = replica")
+    admin.run("INSERT INTO rowseal.feed (tag, owner, envelope) VALUES ('q', '', %s)", Jsonb(sent))
+    admin.run("RESET session_replication_role")
+    assert admin.all("SELECT * FROM rowseal.retry()") == []
+    assert admin.all("SELECT sqlstate, attempts FROM rowseal.quarantine") == [("RS017", 3)]
+    assert not sprung(mallory) and mallory.all("SELECT * FROM q") == []
+    assert mallory.all("SELECT outcome FROM rowseal.retry()") == ["inserted"] and not sprung(mallory)
+    # who is trusted does get the rights: the trap was a real one
+    admin.run("GRANT rowseal_trusted TO mallory")
+    try:
+        assert admin.all(receive, Jsonb([ann.envelope(example.form("q"), row(ann))])) == [("inserted", None)] and sprung(mallory)
+    finally:
+        admin.run("REVOKE rowseal_trusted FROM mallory")
