@@ -72,7 +72,7 @@ COMMENT ON FUNCTION rowseal.verify(regclass) IS
 
 CREATE FUNCTION rowseal._hashes(relation regclass, owner jsonb) RETURNS text LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT 'SELECT DISTINCT key, sign, hash FROM (' ||
+  SELECT 'SELECT DISTINCT ON (hash) key, sign, hash FROM (' ||
          ((rowseal._declaration(relation)).queries ->> CASE WHEN owner IS NULL THEN 'digest' ELSE 'digest_owner' END) || ') x'
 $$;
 COMMENT ON FUNCTION rowseal._hashes(regclass, jsonb) IS 'A query of (key, signature, hash of signed bytes and signature) for all versions, or for those of one owner ($1)';
@@ -92,7 +92,7 @@ SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits =
 DECLARE
   result bytea;
 BEGIN
-  EXECUTE pg_catalog.format($q$SELECT pg_catalog.sha256(coalesce(pg_catalog.string_agg(DISTINCT hash, ''), '')) FROM (%s) y$q$,
+  EXECUTE pg_catalog.format($q$SELECT pg_catalog.sha256(coalesce(pg_catalog.string_agg(hash, '' ORDER BY hash), '')) FROM (%s) y$q$,
     rowseal._hashes(relation, owner)) INTO result USING owner;
   RETURN result;
 END
