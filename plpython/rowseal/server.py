@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from . import declaration, enforcement, signature, verdict
+from . import signature, verdict
 from .canonical import CanonicalError
 
 NO_PROVIDER = "RS014 no provider of signatures: neither the extension pgsodium nor the Python package PyNaCl is there"
@@ -102,6 +102,8 @@ def hexed(kind: Any, value: Any) -> Any:
 
 def plan(wish: str, facts: str, versions: str | None, identity: str | None) -> str:
     """rowseal._plan: JSON in, JSON out: {"declaration", "statements", "triggers"} or {"refused"}."""
+    from . import declaration, enforcement  # compiled when first imported: a session that only stores rows does without
+
     main = json.loads(facts)
     history, card = (json.loads(x) if x else None for x in (versions, identity))
     try:
