@@ -247,9 +247,29 @@ def test_forged_rows_of_a_peer_go_to_the_quarantine_and_the_stream_goes_on(net: 
     assert len(forged) >= 4 and set(forged) == {"RS001", "RS003"}
     assert b.one("SELECT count(*) FROM rowseal.quarantine WHERE subscription = %s", link(b, a)) == len(b.quarantined()) >= 14
     assert b.one("SELECT quarantined FROM rowseal.links") == len(b.quarantined())
-    assert b.one("SELECT errors FROM rowseal.links") == 0
+    assert b.one("SELECT errors FROM rowseal.links") <= 1  # see below
     assert b.one("SELECT count(*) FROM rowseal.feed WHERE tag = 'user_storage'") == 3
     assert b.all("SELECT * FROM rowseal.verify('user_storage')") == []
+
+
+def test_rows_that_raise_stop_a_link_once_and_a_quiet_one_takes_no_transaction_id_for_a_row(net: Net) -> None:
+    a, b = net.pair()
+    ann, form = Owner("Ann"), a.form("user_storage")
+    a.join(ann)
+    unguarded(a)
+    until(lambda: b.one("SELECT count(*) FROM user_cards") == 1)  # the worker's first transaction is over
+    good = [ann.envelope(form, ann.value(b"%d" % n)) for n in range(303)]
+    next_xid = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+    before = b.one(next_xid)
+    send(a, *good[:300])
+    until(lambda: len(b.values()) == 300)
+    assert b.one(next_xid) - before < 30  # both sites are databases of one server
+    raising = [{**g, "row": {**g["row"], "owner_timestamp": t}} for g in good[:3] for t in ("9" * 40, "soon", {"at": 1})]
+    for n in range(3):  # a transaction each
+        send(a, *raising[3 * n : 3 * n + 3], good[300 + n])
+    until(lambda: len(b.values()) == 303)
+    until(lambda: b.one("SELECT errors FROM rowseal.links") == 1)
+    assert len(b.quarantined()) == 9 and not any(s.startswith("RS") for s in b.quarantined())
 
 
 def test_a_peer_cannot_change_or_empty_our_feed(net: Net) -> None:
