@@ -20,7 +20,6 @@ from typing import Any
 
 import psycopg
 from nacl.bindings import crypto_sign_open
-from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey
 
 from rowseal.client import Form

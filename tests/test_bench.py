@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from nacl.exceptions import BadSignatureError
 
 from conftest import ROOT, Server
 
@@ -15,7 +16,7 @@ sys.path.insert(0, str(ROOT / "bench"))
 import report  # noqa: E402
 import run  # noqa: E402
 
-TINY = "--rows 20 --rounds 2 --growth 100 200 --depth 1 3 --tables 2 --owners 20 --audit 40 --catch-up 20"
+TINY = "--rows 20 --rounds 2 --largest 10000 --growth 100 200 --depth 1 3 --tables 2 --owners 20 --audit 40 --catch-up 20"
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +51,10 @@ def test_the_readme_section_is_written_between_its_markers(results: Path, tmp_pa
 
 def test_contenders_store_the_same_rows(server: Server) -> None:
     """Every way to write ends in the same tables; forged rows come through none but the unchecked one."""
-    bench = run.Bench(f"host={server.host} port={server.port} user=postgres", 20, 50)
+    bench = run.Bench(f"host={server.host} port={server.port} user=postgres", 20, 50, 1000)
     try:
         works = {w.name: w for w in bench.works() if w.shape.name in ("storage", "notes")}
-        for name, archived in (("fresh rows, INSERT … SELECT", 0), ("fresh rows, COPY", 0), ("fresh rows, apply in batches of 100", 0),
+        for name, archived in (("fresh rows, INSERT … SELECT", 0), ("fresh rows, COPY", 0), ("fresh rows, apply in batches of 20", 0),
                                ("fresh rows, import of a file", 0), ("superseding a versioned row", 20), ("duplicate of an archived version", 60)):  # fmt: skip
             work = works[name]
             bench.run(work.shape.state(work.state))
@@ -69,7 +70,7 @@ def test_contenders_store_the_same_rows(server: Server) -> None:
         batch = bench.batches["storage"][0]
         forged = {**batch.fresh[0], "value_b64": b"forged"}
         bench.run(batch.shape.state("empty"))
-        with pytest.raises(run.BadSignatureError):
+        with pytest.raises(BadSignatureError):
             run.Application(bench.c, batch.shape).write_one(forged)
         for table in "storage", "storage_hand":
             with pytest.raises(psycopg.Error):
