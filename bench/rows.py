@@ -163,9 +163,6 @@ class Shape:
             rows += [fresh, [self.newer(r, owners[i % len(owners)], hand) for i, r in enumerate(fresh)]]
         for kind, some in zip(("fresh", "newer", "by_hand", "newer_by_hand"), rows):
             load(c, f"{self.name}_{kind}{part}", some)
-        if not part:
-            key = {o.hash: o.public_key for o in owners}
-            load(c, f"{self.name}_bare", [{"sign": r["sign_b64"], "message": payload(self.name, unsigned(r)), "key": key[r["user_hash"]]} for r in rows[0]])
         c.execute(f"ANALYZE {self.name}_fresh{part}, {self.name}_by_hand{part}")
         fresh, newer, hand_fresh, hand_newer = rows
         return Batch(self, fresh, newer, hand_fresh, hand_newer, part)
