@@ -66,14 +66,14 @@ def figures_table(result: Result) -> str:
 def _conditions(result: Result) -> str:
     a = result["about"]
     return (
-        f"{a['machine']}; {a['server']}, {a['provider']}, Python {a['python']}; by hand: verify of {a['hand']}. {a['rows']:,} rows of 7 columns with a value of "
+        f"{a['machine']}; {a['server']}, {a['provider']}, Python {a['python']}; by hand with {a['hand']}. {a['rows']:,} rows of 7 columns with a value of "
         f"{a['size']} B where nothing else is said, {a['rounds']} rounds; fsync off, one machine for clients and server."
     )
 
 
 LEGEND = """CPU time of client and backend together. *Limit*: one bare Ed25519 check per row (libsodium, in a loop) and the same rows written in the same way to
 a plain table, in µs per row; all other columns are multiples of it, medians of the rounds, each ratio taken within a round; *spread*: quartiles.
-*By hand*: one PL/pgSQL trigger over a verify function in C, `jsonb::text` as canonical form. *Application*: Python that verifies with PyNaCl and
+*By hand*: one PL/pgSQL trigger over a verify function, `jsonb::text` as canonical form. *Application*: Python that verifies with PyNaCl and
 writes with psycopg 3 (pipelined `INSERT … ON CONFLICT … WHERE` newer, archiving what it supersedes; for COPY a staging table). *No check*: the plain table alone."""
 
 
