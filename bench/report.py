@@ -99,9 +99,10 @@ def plot(result: Result, path: Path) -> bool:
     axes.axvline(1, color="black", linewidth=1)
     axes.set_yticks(range(len(works)), [w["work"] for w in works])
     axes.invert_yaxis()
-    axes.set_xlabel("CPU, multiples of the limit: bare signature check + the same work on a plain table; bars: median, whiskers: all rounds")
+    axes.set_xlabel("CPU as a multiple of the limit: bare signature check + the same on a plain table\n(median, and all rounds)")
+    axes.margins(y=0.01)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower right")
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
     return True

@@ -602,7 +602,7 @@ def main(argv: list[str] | None = None) -> None:
         report.readme(ROOT / "README.md", args.output)
         return
     small = {"rows": 200, "rounds": 3, "growth": [1000, 20_000], "depth": [1, 100], "tables": 10, "owners": 600, "audit": 2000, "catch_up": 500}
-    large = {"rows": 10_000, "rounds": 5, "growth": [10_000, 1_000_000, 10_000_000], "depth": [1, 100, 10_000], "tables": 1000, "owners": 100_000,
+    large = {"rows": 10_000, "rounds": 3, "growth": [10_000, 1_000_000, 10_000_000], "depth": [1, 100, 10_000], "tables": 1000, "owners": 100_000,
              "audit": 1_000_000, "catch_up": 100_000}  # fmt: skip
     for name, value in (large if args.full else small).items():
         if getattr(args, name) is None:
