@@ -128,7 +128,7 @@ def readme(page: Path, folder: Path) -> None:
     if path.with_suffix(".svg").exists():
         section += f" [Drawn](bench/results/{path.stem}.svg)."
     text = page.read_text()
-    new = re.sub(r"(?<=<!-- make bench-readme writes this -->\n).*?(?=\n<!-- until here -->)", lambda m: section, text, flags=re.DOTALL)
+    new = re.sub(r"(?<=<!-- make bench-readme writes this -->\n).*?(?=<!-- until here -->)", lambda m: section + "\n", text, flags=re.DOTALL)
     if new == text and section not in text:
         raise SystemExit(f"{page}: the markers of the performance section are missing")
     page.write_text(new)
