@@ -124,7 +124,7 @@ def readme(page: Path, folder: Path) -> None:
     """Replace what stands between the markers in the README by the newest full (else short) results."""
     path = next(p for p in (folder / "full.json", folder / "short.json") if p.exists())
     result = json.loads(path.read_text())
-    section = f"{works_table(result)}\n\n{_conditions(result)}\n[All figures](bench/results/{path.stem}.md), memory, WAL, growth, replication among them."
+    section = f"{LEGEND}\n\n{works_table(result)}\n\n{_conditions(result)}\n[All figures](bench/results/{path.stem}.md), memory, WAL, growth, replication among them."
     if path.with_suffix(".svg").exists():
         section += f" [Drawn](bench/results/{path.stem}.svg)."
     text = page.read_text()
