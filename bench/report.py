@@ -84,7 +84,7 @@ def plot(result: Result, path: Path) -> bool:
     except ImportError:
         return False
     matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "rowseal"  # the same names of elements in every run
+    matplotlib.rcParams.update({"svg.hashsalt": "rowseal", "svg.fonttype": "none"})  # the same names in every run; text as text
     import matplotlib.pyplot as plt
 
     works = [w for w in result["works"] if w["of"] != "fresh"]

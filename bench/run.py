@@ -406,6 +406,20 @@ class Bench:
             work[f"{size:,}"] = lambda name=shape.name, rows=rows: self.writes(self.c, name, rows)
         self.compared(lambda k: f"single write, {k} rows in the table", work, rounds, 1.10)
 
+    def from_nothing(self, rounds: int) -> None:
+        """A long INSERT into a table that was analysed while it was empty: a plan made for no rows must not stay."""
+        batch, _ = self.batches[self.shape("notes", self.n).name]
+
+        def write(analyse: bool) -> float:
+            self.run(batch.shape.state("empty"))
+            if analyse:
+                self.run("ANALYZE notes")
+            self.run("INSERT INTO notes SELECT * FROM notes_fresh_warm")
+            return self.spent(self.run, "INSERT INTO notes SELECT * FROM notes_fresh") / len(batch) * 1e6
+
+        self.compared(lambda k: f"{len(batch):,} rows into a table {k}", {
+            "never analysed": lambda: write(False), "analysed while empty": lambda: write(True)}, rounds, 1.10)  # fmt: skip
+
     def depth(self, depths: list[int], count: int, rounds: int) -> None:
         """Superseding a key that has so many versions already."""
         shape, work = Shape("deep", {"value_b64": 300}, versioned=True), {}
@@ -594,7 +608,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--owners", type=int, help="owners in one session")
     parser.add_argument("--audit", type=int, help="rows of COPY, verify, digest")
     parser.add_argument("--catch-up", type=int, help="rows over logical replication")
-    parser.add_argument("--only", nargs="*", default=[], help="steps: works transactions growth depth tables owners audit catch-up connect")
+    parser.add_argument("--only", nargs="*", default=[], help="steps: works transactions growth empty depth tables owners audit catch-up connect")
     parser.add_argument("--output", type=Path, default=ROOT / "bench/results")
     parser.add_argument("--readme", action="store_true", help="measure nothing; write the README's section from the last results")
     args = parser.parse_args(argv)
@@ -616,6 +630,7 @@ def main(argv: list[str] | None = None) -> None:
             "works": lambda: bench.measure(list(bench.works()), rounds),
             "transactions": bench.transactions,
             "growth": lambda: bench.growth(args.growth, count, rounds),
+            "empty": lambda: bench.from_nothing(rounds),
             "depth": lambda: bench.depth(args.depth, count, rounds),
             "tables": lambda: bench.tables(args.tables, count, rounds),
             "owners": lambda: bench.owners(args.owners, rounds),
