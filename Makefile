@@ -5,7 +5,8 @@
 #   make lint        ruff, mypy, pgspot
 #   make all install the extension alone, for the PostgreSQL of PG_CONFIG
 #   make installcheck  tests against what is installed, changing nothing
-#   make bench soak  measure; write at random for long.  ARGS are passed on
+#   make bench       measure, in less than a minute; bench-full: all, in less than twenty; bench-readme: write the README's section from it
+#   make soak        write at random for long.  ARGS are passed on
 #   make dist clean
 EXTENSION    = extension/rowseal
 # The version stands in META.json alone.  (VERSION is PostgreSQL's own, in Makefile.global.)
@@ -61,8 +62,14 @@ lint:
 	@.venv/bin/mypy --config-file plpython/pyproject.toml
 	@sed -e 's/"row"/row_/g' -e 's/^\( *d\) rowseal\.declarations;/\1 record;/' $(SCRIPT) | .venv/bin/pgspot --ignore-lang plpython3u
 
-bench:
-	@tests/setup.sh .venv/bin/python bench/run.py $(ARGS)
+# The plot needs matplotlib.
+bench bench-full:
+	@tests/setup.sh true
+	@.venv/bin/python -c 'import matplotlib' 2> /dev/null || .venv/bin/pip install --quiet --disable-pip-version-check --editable 'plpython[bench]'
+	@tests/setup.sh .venv/bin/python bench/run.py $(if $(filter bench-full,$@),--full) $(ARGS)
+
+bench-readme:
+	@tests/setup.sh .venv/bin/python bench/run.py --readme $(ARGS)
 
 soak:
 	@tests/setup.sh .venv/bin/python tests/soak.py $(ARGS)
@@ -72,4 +79,4 @@ dist:
 	mkdir -p dist
 	git archive --format zip --prefix rowseal-$(RELEASE)/ --output dist/rowseal-$(RELEASE).zip HEAD
 
-.PHONY: all install clean demo test installcheck lint bench soak dist
+.PHONY: all install clean demo test installcheck lint bench bench-full bench-readme soak dist
