@@ -23,7 +23,7 @@ PINNED = {  # what the text form of a value depends on
     "extra_float_digits": "1",
     "bytea_output": "hex",
 }
-EQ, NE, LE, GT, PLUS = (f"OPERATOR(pg_catalog.{o})" for o in ("=", "<>", "<=", ">", "+"))
+EQ, NE, LE, GT = (f"OPERATOR(pg_catalog.{o})" for o in ("=", "<>", "<=", ">"))
 BUILT_IN = {"text", "character varying", "bytea", "uuid", "smallint", "integer", "bigint", "numeric", "boolean", "date"}
 READY = "rowseal._load(true) IS NOT NULL"  # once in each process of a parallel plan, before its first row
 PACKAGE = __name__.partition(".")[0]
@@ -111,9 +111,11 @@ class Sql:
         return ", ".join(f"{alias}.{ident(mapped[c])}" for c in columns)
 
     def same(self, left: str, right: str, left_versions: bool = False, right_versions: bool = False) -> str:
-        """Same signature and signed columns, byte for byte: = would let 1.0 pass for 1.00."""
-        rows = (f"ROW({self.refs(a, self.stored, v)})" for a, v in ((left, left_versions), (right, right_versions)))
-        return f"pg_catalog.record_image_eq({', '.join(rows)})"
+        """Same signature and signed columns, byte for byte: = would let 1.0 pass for 1.00.  Most often the signature settles it."""
+        sides = ((left, left_versions), (right, right_versions))
+        signs = f" {EQ} ".join(self.refs(a, [self.sign], v) for a, v in sides)
+        rows = ", ".join(f"ROW({self.refs(a, self.stored, v)})" for a, v in sides)
+        return f"({signs} AND pg_catalog.record_image_eq({rows}))"
 
     def bytes(self, ref: str, column: str) -> str:
         return ref if self.column[column]["base"] == "bytea" else f"rowseal._unbase64({ref})"
@@ -316,11 +318,15 @@ class Sql:
         toastable = [c for c in self.signed if self.column[c]["toastable"]]
         if not toastable:
             return ""
-        sizes = f" {PLUS} ".join(f"coalesce(pg_catalog.pg_column_size(NEW.{ident(c)}), 0)" for c in toastable)
+        kept = " OR ".join(
+            f"pg_catalog.pg_column_size(NEW.{c}) {GT} 100 AND pg_catalog.pg_column_size(NEW.{c}) {EQ} pg_catalog.pg_column_size(OLD.{c})"
+            f"\n       AND pg_catalog.record_image_eq(ROW(NEW.{c}), ROW(OLD.{c}))"
+            for c in map(ident, toastable)
+        )
         row = ", ".join(f"NEW.{ident(c['name'])}" for c in self.facts["columns"])
         copies = " ".join(f"NEW.{ident(c)} := whole.{ident(c)};" for c in toastable)
         return f"""
-    IF {sizes} {GT} 100 THEN
+    IF {kept} THEN
       whole := ROW({row});
       {copies}
     END IF;"""
