@@ -43,6 +43,7 @@ CREATE TABLE rowseal.declarations (
   identity           regclass,
   fingerprint        text,
   fingerprint_prefix text NOT NULL DEFAULT '',
+  algorithms         text[],
   certificates       jsonb NOT NULL DEFAULT '{}',
   unsigned           text[] NOT NULL DEFAULT '{}',
   feed               boolean NOT NULL DEFAULT false,
@@ -56,6 +57,7 @@ CREATE TABLE rowseal.declarations (
   spec               jsonb NOT NULL,
   queries            jsonb NOT NULL,
   facts              jsonb NOT NULL,
+  version_key        text,
   CHECK ((public_key IS NULL) <> (identity IS NULL))
 );
 -- regclass: it survives renames here, and dumps as a name that restores to the new oid
@@ -67,7 +69,9 @@ COMMENT ON TABLE rowseal.declarations IS 'The declared tables. Written by rowsea
 COMMENT ON COLUMN rowseal.declarations.id IS 'Part of the names of the generated functions: _guard_ID, _seal_ID, …';
 COMMENT ON COLUMN rowseal.declarations.tag IS 'Name of the table in the signed bytes; unique, or rows could be replayed from one table into another';
 COMMENT ON COLUMN rowseal.declarations.versions IS 'Versions table of the layout "two tables"';
-COMMENT ON COLUMN rowseal.declarations.key IS 'Primary key columns, without the signature';
+COMMENT ON COLUMN rowseal.declarations.algorithms IS 'Of an identity table: what its keys may be: ed25519, ml-dsa-65, ml-dsa-87';
+COMMENT ON COLUMN rowseal.declarations.version_key IS 'Column that tells versions apart where they are kept: the signature, or its generated hash';
+COMMENT ON COLUMN rowseal.declarations.key IS 'Primary key columns, without the version_key';
 COMMENT ON COLUMN rowseal.declarations.fields IS 'Signed columns and the field names they had at declaration: {"column": "field"}';
 COMMENT ON COLUMN rowseal.declarations.spec IS 'What a verdict needs: tag, fields with their kinds, owner, fingerprint, certificates; also what a client needs to sign';
 COMMENT ON COLUMN rowseal.declarations.version_columns IS 'Columns of the versions table: {"main column": "versions column"}';

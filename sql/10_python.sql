@@ -72,12 +72,12 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._pgsodium_verify(bytea, bytea, bytea) IS 'Ed25519 verification by the extension pgsodium; NULL when it is not there';
 
-CREATE FUNCTION rowseal._provider() RETURNS text LANGUAGE plpython3u
+CREATE FUNCTION rowseal._provider(algorithm text DEFAULT 'ed25519') RETURNS text LANGUAGE plpython3u
 SET search_path = pg_catalog, pg_temp AS $$
 plpy.execute("SELECT rowseal._load()")
-return GD["rowseal"]("server").provider_name(plpy)
+return GD["rowseal"]("server").provider_name(plpy, algorithm)
 $$;
-COMMENT ON FUNCTION rowseal._provider() IS 'The library that verifies signatures, with version; NULL when there is none';
+COMMENT ON FUNCTION rowseal._provider(text) IS 'The library that verifies signatures of an algorithm, with version; NULL when there is none';
 
 CREATE FUNCTION rowseal._plan(wish jsonb, facts jsonb, versions jsonb, identity jsonb) RETURNS jsonb LANGUAGE plpython3u
 SET search_path = pg_catalog, pg_temp AS $$

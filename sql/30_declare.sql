@@ -20,7 +20,7 @@ DECLARE
   planned jsonb;
   card jsonb;
 BEGIN
-  SELECT pg_catalog.jsonb_build_object('facts', rowseal._facts(i.relation), 'public_key', i.public_key, 'owner', i.owner)
+  SELECT pg_catalog.jsonb_build_object('facts', rowseal._facts(i.relation), 'public_key', i.public_key, 'owner', i.owner, 'algorithms', i.algorithms)
     INTO card FROM rowseal.declarations i WHERE i.relation = d.identity;
   IF (d.versions IS NOT NULL AND rowseal._facts(d.versions) IS NULL) OR (d.identity IS NOT NULL AND rowseal._facts(d.identity) IS NULL) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('the versions or identity table of %s is gone', d.relation),
@@ -44,7 +44,7 @@ SET search_path = pg_catalog, pg_temp AS $$
     'main', rowseal._facts(d.relation),
     'versions', CASE WHEN d.versions IS NOT NULL THEN rowseal._facts(d.versions) END,
     'identity', (SELECT pg_catalog.jsonb_build_object('facts', f - ARRAY['unique', 'partitions', 'late_triggers', 'rules'],
-                                                      'owner', i.owner, 'public_key', i.public_key)
+                                                      'owner', i.owner, 'public_key', i.public_key, 'algorithms', i.algorithms)
                    FROM rowseal.declarations i, rowseal._facts(i.relation) f WHERE i.relation = d.identity))
 $$;
 COMMENT ON FUNCTION rowseal._known_facts(rowseal.declarations) IS 'The facts that a declaration rests on, as they are now';
@@ -140,6 +140,7 @@ CREATE FUNCTION rowseal.declare(
   identity regclass DEFAULT NULL,
   fingerprint text DEFAULT NULL,
   fingerprint_prefix text DEFAULT '',
+  algorithms text[] DEFAULT NULL,
   certificates jsonb DEFAULT '{}',
   INOUT versions text DEFAULT NULL,
   version_columns jsonb DEFAULT NULL,
@@ -182,7 +183,7 @@ BEGIN
   END IF;
   IF rowseal._provider() IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'RS014', MESSAGE = 'no provider of signatures: neither pgsodium nor PyNaCl is there',
-      HINT = 'Install python3-nacl for the server''s Python (Debian: apt install python3-nacl), or CREATE EXTENSION pgsodium.';
+      HINT = rowseal._hint('RS014');
   END IF;
   SELECT n.nspname, c.relname INTO schema_, name_
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation;
@@ -202,6 +203,7 @@ BEGIN
       HINT = 'owner => ''column'' or owner => ''{one,another}''.';
   END;
   d.public_key := public_key; d.fingerprint := fingerprint; d.fingerprint_prefix := coalesce(fingerprint_prefix, '');
+  d.algorithms := algorithms;
   d.certificates := coalesce(certificates, '{}'); d.unsigned := coalesce(unsigned, '{}');
   d.timestamp_column := timestamp_column; d.deleted_column := deleted_column;
   d.signature_column := signature_column; d.parent_column := parent_column; d.version_columns := version_columns;
@@ -213,15 +215,21 @@ BEGIN
   IF versions IS NOT NULL THEN
     DECLARE
       target text := rowseal._qualified(versions, schema_);
+      planned jsonb;
     BEGIN
       IF pg_catalog.to_regclass(target) IS NULL THEN
-        PERFORM rowseal._planned(d);  -- a wrong declaration leaves nothing behind
+        planned := rowseal._planned(d);  -- a wrong declaration leaves nothing behind
         EXECUTE pg_catalog.format('CREATE TABLE %s AS SELECT %s FROM %s WITH NO DATA', target, (
           SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum)
             FROM pg_catalog.pg_attribute a
            WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
              AND a.attname <> ALL (d.unsigned)), relation);
-        EXECUTE pg_catalog.format('ALTER TABLE %s ADD PRIMARY KEY (%I)', target, d.signature_column);
+        IF planned ? 'version_hash' THEN  -- signatures that do not fit into an index
+          EXECUTE pg_catalog.format('ALTER TABLE %s ADD COLUMN %I bytea GENERATED ALWAYS AS (%s) STORED PRIMARY KEY',
+            target, d.signature_column || '_sha256', planned ->> 'version_hash');
+        ELSE
+          EXECUTE pg_catalog.format('ALTER TABLE %s ADD PRIMARY KEY (%I)', target, d.signature_column);
+        END IF;
         EXECUTE pg_catalog.format('CREATE INDEX ON %s (%s)', target, (
           SELECT pg_catalog.string_agg(pg_catalog.quote_ident(k ->> 'name'), ', ')
             FROM pg_catalog.jsonb_array_elements(rowseal._facts(relation) -> 'key') k));
@@ -238,11 +246,16 @@ BEGIN
     END;
   END IF;
 
-  INSERT INTO rowseal.declarations (relation, tag, versions, owner, public_key, identity, fingerprint, fingerprint_prefix,
+  INSERT INTO rowseal.declarations (relation, tag, versions, owner, public_key, identity, fingerprint, fingerprint_prefix, algorithms,
       certificates, unsigned, feed, timestamp_column, deleted_column, signature_column, parent_column, version_columns)
-    SELECT d.relation, d.tag, d.versions, d.owner, d.public_key, d.identity, d.fingerprint, d.fingerprint_prefix,
+    SELECT d.relation, d.tag, d.versions, d.owner, d.public_key, d.identity, d.fingerprint, d.fingerprint_prefix, d.algorithms,
       d.certificates, d.unsigned, feed, d.timestamp_column, d.deleted_column, d.signature_column, d.parent_column, d.version_columns;
   SELECT * INTO STRICT d FROM rowseal.declarations x WHERE x.relation = declare.relation;
+  SELECT a AS algorithm INTO bad FROM pg_catalog.unnest(d.algorithms) a WHERE rowseal._provider(a) IS NULL;
+  IF FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS014', MESSAGE = pg_catalog.format('no provider of %s, which %s is to allow', bad.algorithm, label),
+      HINT = rowseal._hint('RS014');
+  END IF;
 
   SELECT * INTO bad FROM rowseal.verify(relation) LIMIT 1;
   IF FOUND THEN
@@ -266,7 +279,8 @@ COMMENT ON FUNCTION rowseal.declare IS
 $$Declares a table: from now on it accepts only rows that their owner signed. Existing rows are verified first.
 owner: column of the primary key that names the owner, or several as '{a,b}'; public_key: makes it an identity table, names the key
 column; identity: the identity table of its owners; fingerprint: sha256, sha512, sha3-512 or blake2b-256, the owner must be
-this hash of the key (bytea, or fingerprint_prefix || hex); certificates: {"column": "column it certifies"}; versions: table
+this hash of the key (bytea, or fingerprint_prefix || hex); algorithms: of an identity table, what its keys may be (ed25519,
+ml-dsa-65, ml-dsa-87; by default ed25519); certificates: {"column": "column it certifies"}; versions: table
 for superseded rows, created when missing; version_columns: {"main column": "versions column"} where names differ; tag: name in
 the signed bytes; unsigned: columns for local bookkeeping; feed: accepted versions enter rowseal.feed; *_column: other column names; tips: name of the view of current rows (one
 table layout). Errors: RS007 wrong declaration, RS008 not the owner, RS014 no provider; RS001-RS006 for an existing row.$$;

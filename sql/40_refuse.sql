@@ -12,7 +12,8 @@ SET search_path = pg_catalog, pg_temp AS $$
     WHEN 'RS005' THEN 'The owner must be derived from the public key, and certificates signed with it, as the declaration says.'
     WHEN 'RS006' THEN 'See the type table in docs/specification.md.'
     WHEN 'RS009' THEN 'Insert the new version; what is stored never changes.'
-    WHEN 'RS014' THEN 'Install python3-nacl for the server''s Python (Debian: apt install python3-nacl), or CREATE EXTENSION pgsodium.'
+    WHEN 'RS014' THEN 'For the server''s Python: ed25519 needs python3-nacl (Debian: apt install python3-nacl) or CREATE EXTENSION pgsodium; '
+      || 'ML-DSA needs the package cryptography, 47 or later (README, Install).'
     WHEN 'RS017' THEN 'GRANT rowseal_trusted to the owner of the table, or let the owner call rowseal.retry().'
     WHEN 'RS015' THEN 'Add the column to the table; rows that wait for it follow by themselves.'
   END

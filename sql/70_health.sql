@@ -52,6 +52,12 @@ BEGIN
   "check" := 'provider'; relation := NULL;
   detail := rowseal._provider(); ok := detail IS NOT NULL; detail := coalesce(detail, rowseal._hint('RS014'));
   RETURN NEXT;
+  "check" := 'algorithms';
+  SELECT pg_catalog.string_agg(pg_catalog.concat(a, ' ', coalesce(rowseal._provider(a), 'is not there: ' || rowseal._hint('RS014'))), '; ' ORDER BY a),
+         pg_catalog.bool_and(rowseal._provider(a) IS NOT NULL) INTO detail, ok
+    FROM (SELECT DISTINCT pg_catalog.unnest(x.algorithms) FROM rowseal.declarations x) u(a) WHERE a <> 'ed25519';
+  ok := coalesce(ok, true); detail := coalesce(detail, 'ed25519 alone');
+  RETURN NEXT;
   -- pgsodium outside shared_preload_libraries has an event trigger that reads a setting which nobody defined
   "check" := 'pgsodium';
   ok := rowseal._pgsodium() IS NULL OR pg_catalog.current_setting('pgsodium.enable_event_trigger', true) IS NOT NULL;
@@ -134,4 +140,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal.health() IS
-  'One row per check: provider, event triggers, and for each declared table its triggers, structure, functions, foreign keys. Not ok: rows may get in unchecked, or legitimate ones be kept out';
+  'One row per check: provider, algorithms, event triggers, and for each declared table its triggers, structure, functions, foreign keys. Not ok: rows may get in unchecked, or legitimate ones be kept out';

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .canonical import Kind
-from .signature import FINGERPRINTS
+from .signature import ALGORITHMS, ED25519, FINGERPRINTS
 
 Json = dict[str, Any]
 
@@ -75,6 +75,23 @@ def _refused_kind(kind: Kind) -> str | None:
     return next((r for _, k in kind["composite"] if (r := _refused_kind(k))), None)
 
 
+def large(d: Json, identity: Json | None) -> bool:
+    """Whether signatures may be longer than what fits into an index (2704 bytes, btree)."""
+    return (d["algorithms"] or (identity or {}).get("algorithms") or [ED25519.name]) != [ED25519.name]
+
+
+_HASHED = (
+    "Of ML-DSA it does not fit into an index. Put a column like sign_sha256 bytea GENERATED ALWAYS AS (sha256({0})) STORED "
+    "into the primary key in its place (of text: sha256(decode({0}, 'base64')))."
+)
+
+
+def _version_key(facts: Json, names: list[str], signature: str, large_: bool) -> str | None:
+    """Which of these columns tells versions apart: the signature, or its generated hash."""
+    hashes = [c["name"] for c in facts["columns"] if c["hash_of"] == signature and c["name"] in names]
+    return hashes[0] if hashes else signature if signature in names and not large_ else None
+
+
 def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) -> Json:
     """The completed declaration: the wish plus layout, key, fields, spec and version_columns; Refused otherwise.
 
@@ -100,6 +117,8 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
         raise Refused(f"the primary key of {label} is deferrable", "Make it NOT DEFERRABLE: rows are merged by it at once.")
     owner = d["owner"]
     key = [k["name"] for k in facts["key"]]
+    hashes = [c["name"] for c in facts["columns"] if c["hash_of"] == d["signature_column"]]
+    d["key"] = [k for k in key if k not in (d["signature_column"], *hashes)]
     for name in owner:
         _column(facts, name, "owner")
         if name not in key:
@@ -121,7 +140,7 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
     unsigned = set(d["unsigned"])
     for name in unsigned:
         _column(facts, name, "unsigned")
-    essential = {*key, *owner, d["timestamp_column"], d["deleted_column"], d["parent_column"], d["public_key"]} - {None}
+    essential = {*d["key"], *owner, d["timestamp_column"], d["deleted_column"], d["parent_column"], d["public_key"]} - {None}
     essential |= {d["signature_column"]} | set(d["certificates"]) | set(d["certificates"].values())
     if unsigned & essential:
         raise Refused(f"column {min(unsigned & essential)!r} of {label} cannot be unsigned", "Only columns that carry no rule can.")
@@ -161,12 +180,21 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
         )
     if d["public_key"] is not None:
         _typed(facts, d["public_key"], "public key", ("bytea", "text"))
-        if sorted(owner) != sorted(k for k in key if k != d["signature_column"]):
+        if d["algorithms"] is None:
+            d["algorithms"] = [ED25519.name]
+        if not d["algorithms"] or not set(d["algorithms"]) <= ALGORITHMS.keys():
+            raise Refused(
+                f"algorithms of {label} are none that is known: {', '.join(map(str, d['algorithms']))}",
+                f"algorithms => '{{{','.join(ALGORITHMS)}}}' lists what public keys may be.",
+            )
+        if sorted(owner) != sorted(d["key"]):
             raise Refused(
                 f"the primary key of the identity table {label} is not its owner column",
                 "An owner has one public key: the primary key must be the owner.",
             )
     else:
+        if d["algorithms"] is not None:
+            raise Refused(f"algorithms are for identity tables, not for {label}", "The identity table of its owners says what their keys may be.")
         if identity is None or identity["public_key"] is None:
             raise Refused(f"{d['identity_label']} is not declared as an identity table", "Declare it first, with public_key.")
         if {k["name"] for k in identity["facts"]["key"] or ()} < set(identity["owner"]):
@@ -189,8 +217,10 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
         raise Refused("fingerprint_prefix without fingerprint", "Name the hash as well.")
 
     # layout
-    d["key"] = [k for k in key if k != d["signature_column"]]
-    if d["signature_column"] in key:
+    d["version_key"] = _version_key(facts, key, d["signature_column"], large(d, identity))
+    if d["version_key"] is None and d["signature_column"] in key:
+        raise Refused(f"the primary key of {label} contains the signature itself", _HASHED.format(d["signature_column"]))
+    if d["version_key"] is not None:
         d["layout"] = "one table"
         if versions is not None:
             raise Refused(
@@ -204,7 +234,7 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
             )
     else:
         d["layout"] = "two tables" if versions is not None else "unversioned"
-    d["version_columns"] = _version_columns(d, facts, versions) if versions is not None else None
+    d["version_columns"] = _version_columns(d, facts, versions, large(d, identity)) if versions is not None else None
     if d["layout"] != "unversioned" and d["parent_column"] is None:
         raise Refused(f"table {label} is versioned, without a parent column", "Add parent_sign_b64, or name it with parent_column.")
     d["spec"] = {
@@ -212,6 +242,7 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
         "fields": {d["fields"][c["name"]]: c["kind"] for c in signed},
         "owner": [d["fields"][o] for o in owner],
         "required": [d["fields"][c] for c in (*d["key"], d["timestamp_column"], d["deleted_column"])],
+        **({"algorithms": d["algorithms"]} if d["public_key"] is not None else {}),
         "fingerprint": d["fingerprint"],
         "fingerprint_prefix": d["fingerprint_prefix"],
         "certificates": {d["fields"][c]: d["fields"][o] for c, o in d["certificates"].items()},
@@ -219,7 +250,7 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
     return d
 
 
-def _version_columns(d: Json, facts: Json, versions: Json) -> dict[str, str]:
+def _version_columns(d: Json, facts: Json, versions: Json, large_: bool) -> dict[str, str]:
     """Which column of the versions table holds which column of the main table."""
     label = versions["label"]
     _table(versions)
@@ -250,6 +281,11 @@ def _version_columns(d: Json, facts: Json, versions: Json) -> dict[str, str]:
     for name, match in found.items():
         if have[match] != types[name]:
             raise Refused(f"column {match!r} of {label} has type {have[match]}, {name!r} has {types[name]}", "They must be the same.")
-    if [found[d["signature_column"]]] not in versions["unique"]:
-        raise Refused(f"the versions table {label} has no primary key on the signature", "A version is identified by its signature alone.")
+    signature = found[d["signature_column"]]
+    d["version_key"] = _version_key(versions, [u[0] for u in versions["unique"] if len(u) == 1], signature, large_)
+    if d["version_key"] is None:
+        raise Refused(
+            f"the versions table {label} has no primary key on the signature{' but its hash' if large_ else ''}",
+            _HASHED.format(signature) if large_ else "A version is identified by its signature alone.",
+        )
     return found

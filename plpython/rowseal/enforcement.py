@@ -35,6 +35,13 @@ def ident(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def generated_hash(column: str, facts: Json) -> str:
+    """The expression of a column that is the hash of another one's bytes (facts: hash_of)."""
+    base = next(c["base"] for c in facts["columns"] if c["name"] == column)
+    bytes_ = ident(column) if base == "bytea" else f"pg_catalog.decode({ident(column)}, 'base64')"
+    return f"pg_catalog.sha256({bytes_})"
+
+
 def literal(text: str) -> str:
     quoted = "'" + text.replace("'", "''") + "'"
     return "E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted
@@ -122,6 +129,12 @@ class Sql:
         m = self._map(versions)
         signature = self.bytes(f"{alias}.{ident(m[self.sign])}", self.sign)
         return f"ROW({alias}.{ident(m[self.ts])}, {alias}.{ident(m[self.deleted])}, {signature})"
+
+    def same_version(self, table: str, row: str, versions: bool = False) -> str:
+        """Whether ``table``, which keeps versions, has the version ``row`` there; by its key."""
+        key, sign = self.d["version_key"], self._map(versions)[self.sign]
+        value = f"{row}.{ident(sign)}"
+        return f"{table}.{ident(key)} {EQ} {value if key == sign else f'pg_catalog.sha256({self.bytes(value, self.sign)})'}"
 
     def same_key(self, left: str, right: str, right_versions: bool = False, left_versions: bool = False) -> str:
         lm, rm = self._map(left_versions), self._map(right_versions)
@@ -297,7 +310,7 @@ class Sql:
         m = self._map(True)
         return (
             f"INSERT INTO {self.versions} ({', '.join(ident(m[c]) for c in self.stored)})\n"
-            f"      VALUES ({self.refs(alias, self.stored)}) ON CONFLICT ({ident(m[self.sign])}) DO NOTHING;"
+            f"      VALUES ({self.refs(alias, self.stored)}) ON CONFLICT ({ident(self.d['version_key'])}) DO NOTHING;"
         )
 
     @property
@@ -391,7 +404,7 @@ BEGIN
     {self._refuse("'RS009 history is append-only'")}
   END IF;
   SELECT {self.same("t", "NEW")} INTO same FROM {self.main} t
-   WHERE {self.same_key("t", "NEW")} AND t.{ident(self.sign)} {EQ} NEW.{ident(self.sign)};
+   WHERE {self.same_key("t", "NEW")} AND {self.same_version("t", "NEW")};
   known := FOUND;
   IF known AND same THEN
     {self._report("'duplicate'")}
@@ -434,7 +447,7 @@ BEGIN
   IF current AND pg_catalog.pg_trigger_depth() {GT} 1 AND {self.same("tip", "NEW", False, True)} THEN
     RETURN NEW;  -- its table's guard, about to replace it, archives it (it was verified when it came)
   END IF;
-  SELECT * INTO stored FROM {self.versions} v WHERE v.{sign} {EQ} NEW.{sign};
+  SELECT * INTO stored FROM {self.versions} v WHERE {self.same_version("v", "NEW", True)};
   known := FOUND;
   IF known THEN
     IF {self.same("stored", "NEW", True, True)} THEN

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
 
+from . import batch
 from .canonical import CanonicalError, Form
-from .signature import FINGERPRINTS, Verify
+from .signature import ALGORITHMS, FINGERPRINTS, NoProvider, Verify
 
 UNKNOWN_OWNER = "RS002 unknown owner"
 UNSIGNED = "RS001 the row is not signed: key, timestamp, deletion flag or signature is missing"
@@ -38,7 +39,8 @@ def seal(spec: dict[str, Any], verify: Verify) -> Seal:
     """``judge(public_key, signature, values)`` for one declared table.
 
     It returns None for an authentic row, else its refusal: a SQLSTATE, a blank and the reason.  Values come in the
-    order of the form's names.  Everybody may call it, so it remembers nothing from one call to the next.
+    order of the form's names.  Everybody may call it, so it remembers nothing of a row from one call to the next (of a
+    batch: see batch.accepting).
     """
     table = form(spec)
     index = {name: i for i, name in enumerate(table.names)}
@@ -48,17 +50,24 @@ def seal(spec: dict[str, Any], verify: Verify) -> Seal:
     prefix = spec.get("fingerprint_prefix") or ""
     certificates = [(cert, index[cert], of, index[of]) for cert, of in (spec.get("certificates") or {}).items()]
     payload = table.payload
+    signed = batch.accepting(verify)
+    allowed = spec.get("algorithms")
+    lengths = {ALGORITHMS[name].public_key for name in allowed or ALGORITHMS}
 
     def judge(public_key: Any, signature: bytes, values: Sequence[Any]) -> str | None:
         if signature is None or None in required(values):
             return UNSIGNED
         if public_key is None:
             return UNKNOWN_OWNER
+        if allowed and len(public_key) not in lengths:
+            return f"RS001 the public key is none of {', '.join(allowed)}"
         try:
-            if not verify(signature, payload(values), public_key):
+            if not signed(signature, payload(values), public_key):
                 return "RS001 invalid signature"
         except CanonicalError as e:
             return f"RS006 {e}"
+        except NoProvider as e:
+            return f"RS014 {e}"
         if fingerprint is not None:
             digest = fingerprint(public_key)
             if values[owner] != (digest if isinstance(values[owner], bytes) else prefix + digest.hex()):
