@@ -14,6 +14,14 @@ CREATE POLICY declarable ON rowseal.declarations FOR INSERT
   WITH CHECK (rowseal._owns(relation) AND (versions IS NULL OR rowseal._owns(versions)));
 CREATE POLICY removable ON rowseal.declarations FOR DELETE USING (rowseal._owns(relation));
 
+-- The owner of a table enters his erasures himself; nobody changes an entry.
+ALTER TABLE rowseal.erasures ENABLE ROW LEVEL SECURITY;
+CREATE POLICY administer ON rowseal.erasures FOR SELECT TO rowseal_admin USING (true);
+CREATE POLICY owned ON rowseal.erasures FOR SELECT USING (rowseal._owns(relation));
+CREATE POLICY erasable ON rowseal.erasures FOR INSERT WITH CHECK (rowseal._owns(relation) AND role = session_user
+  AND EXISTS (SELECT FROM rowseal.declarations d WHERE d.relation = erasures.relation AND d.tag = erasures.tag));
+GRANT SELECT, INSERT ON rowseal.erasures TO PUBLIC;
+
 CREATE FUNCTION rowseal._planned(d rowseal.declarations) RETURNS jsonb LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -151,6 +159,8 @@ CREATE FUNCTION rowseal.declare(
   signature_column text DEFAULT 'sign_b64',
   parent_column text DEFAULT 'parent_sign_b64',
   tips text DEFAULT NULL,
+  digests text[] DEFAULT '{}',
+  heal boolean DEFAULT false,
   feed boolean DEFAULT false,
   if_not_exists boolean DEFAULT false,
   OUT layout text, OUT created boolean
@@ -203,7 +213,7 @@ BEGIN
       HINT = 'owner => ''column'' or owner => ''{one,another}''.';
   END;
   d.public_key := public_key; d.fingerprint := fingerprint; d.fingerprint_prefix := coalesce(fingerprint_prefix, '');
-  d.algorithms := algorithms;
+  d.algorithms := algorithms; d.digests := coalesce(digests, '{}'); d.heal := coalesce(heal, false);
   d.certificates := coalesce(certificates, '{}'); d.unsigned := coalesce(unsigned, '{}');
   d.timestamp_column := timestamp_column; d.deleted_column := deleted_column;
   d.signature_column := signature_column; d.parent_column := parent_column; d.version_columns := version_columns;
@@ -247,9 +257,9 @@ BEGIN
   END IF;
 
   INSERT INTO rowseal.declarations (relation, tag, versions, owner, public_key, identity, fingerprint, fingerprint_prefix, algorithms,
-      certificates, unsigned, feed, timestamp_column, deleted_column, signature_column, parent_column, version_columns)
+      certificates, unsigned, digests, heal, feed, timestamp_column, deleted_column, signature_column, parent_column, version_columns)
     SELECT d.relation, d.tag, d.versions, d.owner, d.public_key, d.identity, d.fingerprint, d.fingerprint_prefix, d.algorithms,
-      d.certificates, d.unsigned, feed, d.timestamp_column, d.deleted_column, d.signature_column, d.parent_column, d.version_columns;
+      d.certificates, d.unsigned, d.digests, d.heal, feed, d.timestamp_column, d.deleted_column, d.signature_column, d.parent_column, d.version_columns;
   SELECT * INTO STRICT d FROM rowseal.declarations x WHERE x.relation = declare.relation;
   SELECT a AS algorithm INTO bad FROM pg_catalog.unnest(d.algorithms) a WHERE rowseal._provider(a) IS NULL;
   IF FOUND THEN
@@ -282,7 +292,8 @@ column; identity: the identity table of its owners; fingerprint: sha256, sha512,
 this hash of the key (bytea, or fingerprint_prefix || hex); algorithms: of an identity table, what its keys may be (ed25519,
 ml-dsa-65, ml-dsa-87; by default ed25519); certificates: {"column": "column it certifies"}; versions: table
 for superseded rows, created when missing; version_columns: {"main column": "versions column"} where names differ; tag: name in
-the signed bytes; unsigned: columns for local bookkeeping; feed: accepted versions enter rowseal.feed; *_column: other column names; tips: name of the view of current rows (one
+the signed bytes; unsigned: columns for local bookkeeping; digests: columns signed by digest, which rowseal.erase can empty (each needs a column
+NAME_sha256 bytea beside it); heal: whether an intact row that arrives restores what was erased; feed: accepted versions enter rowseal.feed; *_column: other column names; tips: name of the view of current rows (one
 table layout). Errors: RS007 wrong declaration, RS008 not the owner, RS014 no provider; RS001-RS006 for an existing row.$$;
 
 CREATE FUNCTION rowseal.undeclare(relation regclass) RETURNS boolean LANGUAGE plpgsql

@@ -8,7 +8,7 @@ CREATE FUNCTION rowseal._fingerprint() RETURNS bytea LANGUAGE sql STABLE SET sea
     UNION ALL
     SELECT pg_catalog.concat_ws(' ', g.tgrelid::pg_catalog.regclass, g.tgname, g.tgenabled, g.tgtype, g.tgqual, f.proname)
       FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc f ON f.oid = g.tgfoid
-     WHERE g.tgrelid IN ('rowseal.declarations'::pg_catalog.regclass, 'rowseal.feed'::pg_catalog.regclass) AND NOT g.tgisinternal
+     WHERE g.tgrelid IN ('rowseal.declarations'::pg_catalog.regclass, 'rowseal.feed'::pg_catalog.regclass, 'rowseal.erasures'::pg_catalog.regclass) AND NOT g.tgisinternal
     UNION ALL
     SELECT pg_catalog.concat_ws(' ', v.evtname, v.evtevent, v.evtenabled, v.evttags, f.proname)
       FROM pg_catalog.pg_event_trigger v JOIN pg_catalog.pg_proc f ON f.oid = v.evtfoid WHERE v.evtname LIKE 'rowseal%') x(line)

@@ -245,6 +245,7 @@ EVERYBODY = [
     "_buckets",
     "_bytea",
     "_cure_*",
+    "_content",
     "_curable",
     "_feed_*",
     "_feed_versions_*",
@@ -295,6 +296,7 @@ EVERYBODY = [
     "changes_end",
     "compare",
     "declare",
+    "erase",
     "digest",
     "digests",
     "discard",
@@ -314,7 +316,7 @@ EVERYBODY = [
     "unsubscribe",
     "verify",
 ]
-DEFINER = {"_install", "_on_ddl", "_on_drop", "_pgsodium_verify", "_quarantine", "_refresh", "prune_feed"}
+DEFINER = {"_install", "_forget", "_on_ddl", "_on_drop", "_pgsodium_verify", "_quarantine", "_refresh", "prune_feed"}
 
 
 def test_every_function_has_a_fixed_search_path(admin: Scratch) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Union
 from nacl.signing import SigningKey
 
 from . import batch
-from .canonical import JSON_DEPTH, Form, jcs
+from .canonical import JSON_DEPTH, Form, digest, jcs
 from .signature import NoProvider, pynacl, verifier
 from .verdict import unbase64
 
@@ -49,8 +49,12 @@ def next_timestamp(last_known: int = 0) -> int:
     return max(time.time_ns() // 1000, last_known + 1)
 
 
-def _envelope(payload: bytes, signature: bytes) -> dict[str, Any]:
-    return {**json.loads(payload), "sign_b64": b64encode(signature).decode()}
+def _envelope(form: Form, row: Mapping[str, Any], payload: bytes, signature: bytes) -> dict[str, Any]:
+    sealed = {**json.loads(payload), "sign_b64": b64encode(signature).decode()}
+    contents = {f: row[f] for f in form.digests if row.get(f) is not None and not isinstance(row[f], Mapping)}
+    if contents:
+        sealed["content"] = {f: b64encode(c.encode() if isinstance(c, str) else c).decode() for f, c in contents.items()}
+    return sealed
 
 
 def sign(form: Form, row: Mapping[str, Any], key: Key) -> bytes:
@@ -59,9 +63,9 @@ def sign(form: Form, row: Mapping[str, Any], key: Key) -> bytes:
 
 
 def envelope(form: Form, row: Mapping[str, Any], key: Key) -> dict[str, Any]:
-    """The signed row as portable JSON: {"row": …, "rowseal": 1, "table": TAG, "sign_b64": …}."""
+    """The signed row as portable JSON: {"row": …, "rowseal": 1, "table": TAG, "sign_b64": …}; with "content" where that is signed by digest."""
     payload = form.payload_of(row)
-    return _envelope(payload, _sign(key, payload))
+    return _envelope(form, row, payload, _sign(key, payload))
 
 
 def sign_many(rows: Iterable[tuple[Form, Mapping[str, Any]]], key: Key) -> Iterator[bytes]:
@@ -75,17 +79,21 @@ def sign_many(rows: Iterable[tuple[Form, Mapping[str, Any]]], key: Key) -> Itera
 def envelopes(rows: Iterable[tuple[Form, Mapping[str, Any]]], key: Key, size: int = 10_000) -> Iterator[dict[str, Any]]:
     """The rows as envelopes, signed in batches of ``size``; memory holds one batch."""
     stream = iter(rows)
-    while part := [form.payload_of(row) for form, row in islice(stream, size)]:
-        for payload, signature in zip(part, batch.sign_many(part, lambda message: _sign(key, message))):
-            yield _envelope(payload, signature)
+    while part := [(form, row, form.payload_of(row)) for form, row in islice(stream, size)]:
+        for (form, row, payload), signature in zip(part, batch.sign_many((p for _, _, p in part), lambda message: _sign(key, message))):
+            yield _envelope(form, row, payload, signature)
 
 
 def verify(sealed: Mapping[str, Any], public_key: bytes) -> bool:
     """Whether an envelope was signed with that key, alone or in a batch.  Its owner must be known to have that key."""
     try:
         # a column's JSON value may be nested JSON_DEPTH deep; the envelope puts two objects around it
-        payload = jcs({k: v for k, v in sealed.items() if k != "sign_b64"}, JSON_DEPTH + 2)
+        payload = jcs({k: v for k, v in sealed.items() if k not in ("sign_b64", "content")}, JSON_DEPTH + 2)
         signature = unbase64(sealed["sign_b64"])
+        for field, content in sealed.get("content", {}).items():
+            raw = unbase64(content)
+            if raw is None or unbase64(sealed["row"][field]["sha256"]) != digest(raw):
+                return False
         return sealed.get("rowseal") == 1 and signature is not None and _verify(signature, payload, public_key)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return False

@@ -75,6 +75,11 @@ def _refused_kind(kind: Kind) -> str | None:
     return next((r for _, k in kind["composite"] if (r := _refused_kind(k))), None)
 
 
+def beside(column: str) -> str:
+    """The column that keeps the digest of an erased one."""
+    return f"{column}_sha256"
+
+
 def large(d: Json, identity: Json | None) -> bool:
     """Whether signatures may be longer than what fits into an index (2704 bytes, btree)."""
     return (d["algorithms"] or (identity or {}).get("algorithms") or [ED25519.name]) != [ED25519.name]
@@ -144,6 +149,14 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
     essential |= {d["signature_column"]} | set(d["certificates"]) | set(d["certificates"].values())
     if unsigned & essential:
         raise Refused(f"column {min(unsigned & essential)!r} of {label} cannot be unsigned", "Only columns that carry no rule can.")
+    for name in d["digests"]:
+        _typed(facts, name, "digest", ("bytea", "text", "character varying"))
+        if name in essential | unsigned or _column(facts, name, "digest")["required"]:
+            raise Refused(f"column {name!r} of {label} cannot be signed by digest", "Only nullable columns that carry no rule can be erased.")
+        _typed(facts, beside(name), "digest", ("bytea",))
+    unsigned |= {beside(name) for name in d["digests"]}
+    if unsigned & essential:
+        raise Refused(f"column {min(unsigned & essential)!r} of {label} carries a rule", "It cannot hold the digest of another column.")
     known = d.get("fields") or {}
     signed = [c for c in facts["columns"] if c["name"] not in unsigned | {d["signature_column"]} and not c["generated"]]
     for column in signed:
@@ -239,7 +252,7 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
         raise Refused(f"table {label} is versioned, without a parent column", "Add parent_sign_b64, or name it with parent_column.")
     d["spec"] = {
         "tag": d["tag"],
-        "fields": {d["fields"][c["name"]]: c["kind"] for c in signed},
+        "fields": {d["fields"][c["name"]]: {"digest": c["kind"]} if c["name"] in d["digests"] else c["kind"] for c in signed},
         "owner": [d["fields"][o] for o in owner],
         "required": [d["fields"][c] for c in (*d["key"], d["timestamp_column"], d["deleted_column"])],
         **({"algorithms": d["algorithms"]} if d["public_key"] is not None else {}),
@@ -261,7 +274,7 @@ def _version_columns(d: Json, facts: Json, versions: Json, large_: bool) -> dict
     types = {c["name"]: c["type"] for c in facts["columns"]}
     found: dict[str, str] = {}
     missing = []
-    for name in [*d["fields"], d["signature_column"]]:
+    for name in [*d["fields"], *map(beside, d["digests"]), d["signature_column"]]:
         match = given.get(name, name)
         if match in have and match not in found.values():
             found[name] = match

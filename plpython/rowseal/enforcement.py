@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 
 from .canonical import Form, Kind
-from .declaration import GUARD, Json
+from .declaration import GUARD, Json, beside
 from .verdict import UNSIGNED
 
 KEEP = "zzz_rowseal_keep"
@@ -104,7 +104,8 @@ class Sql:
         self.field_of = d["fields"]
         column_of = {f: c for c, f in self.field_of.items()}
         self.signed = [column_of[f] for f in Form(d["tag"], d["spec"]["fields"]).names]  # in payload order
-        self.stored = [*self.signed, d["signature_column"]]
+        self.digests = {c: beside(c) for c in self.signed if c in d["digests"]}  # content column -> where its digest stays
+        self.stored = [*self.signed, *self.digests.values(), d["signature_column"]]
         self.key_ops = {k["name"]: k["equal"] for k in facts["key"]}
         self.kinds = {c: self.column[c]["kind"] for c in self.signed}
         self.ts, self.deleted, self.sign = d["timestamp_column"], d["deleted_column"], d["signature_column"]
@@ -119,8 +120,32 @@ class Sql:
 
     def same(self, left: str, right: str, left_versions: bool = False, right_versions: bool = False) -> str:
         """Same signature and signed columns, byte for byte: = would let 1.0 pass for 1.00."""
-        rows = (f"ROW({self.refs(a, self.stored, v)})" for a, v in ((left, left_versions), (right, right_versions)))
-        return f"pg_catalog.record_image_eq({', '.join(rows)})"
+
+        def row(alias: str, versions: bool) -> str:
+            sign = f"{alias}.{ident(self._map(versions)[self.sign])}"
+            return f"ROW({', '.join([*self._signed_values(alias, versions), sign])})"
+
+        return f"pg_catalog.record_image_eq({row(left, left_versions)}, {row(right, right_versions)})"
+
+    def _signed_values(self, alias: str, versions: bool = False) -> list[str]:
+        """What is signed of each column, in payload order: the column, or its digest."""
+        return [self._digest(alias, c, versions) if c in self.digests else self.refs(alias, [c], versions) for c in self.signed]
+
+    def _content(self, alias: str, column: str, versions: bool = False) -> str:
+        """The bytes of a column that is signed by digest."""
+        ref = self.refs(alias, [column], versions)
+        return ref if self.column[column]["base"] == "bytea" else f"pg_catalog.convert_to({ref}, 'UTF8')"
+
+    def _digest(self, alias: str, column: str, versions: bool = False) -> str:
+        content, kept = self.refs(alias, [column], versions), self.refs(alias, [self.digests[column]], versions)
+        return f"CASE WHEN {content} IS NULL THEN {kept} ELSE pg_catalog.sha256({self._content(alias, column, versions)}) END"
+
+    def content(self, alias: str, versions: bool = False) -> str:
+        """The contents that an envelope has beside the signed row, or nothing where no column is signed by digest."""
+        if not self.digests:
+            return ""
+        fields = ", ".join(literal(self.field_of[c]) for c in self.digests)
+        return f"rowseal._content(ARRAY[{fields}], ARRAY[{', '.join(self._content(alias, c, versions) for c in self.digests)}])"
 
     def bytes(self, ref: str, column: str) -> str:
         return ref if self.column[column]["base"] == "bytea" else f"rowseal._unbase64({ref})"
@@ -203,7 +228,7 @@ class Sql:
     def _values(self, alias: str, versions: bool) -> list[str]:
         m = self._map(versions)
         bounds = [b for c in self.signed for b in _one_based(f"{alias}.{ident(m[c])}", self.kinds[c])]
-        return ([" AND ".join(bounds)] if bounds else []) + [self.refs(alias, self.signed, versions)]
+        return ([" AND ".join(bounds)] if bounds else []) + self._signed_values(alias, versions)
 
     def key_json(self, alias: str, versions: bool = False) -> str:
         m = self._map(versions)
@@ -229,7 +254,7 @@ class Sql:
 
     def python_functions(self) -> list[str]:
         pins = "" if all(_simple(k) for k in self.kinds.values()) else "".join(f" SET {n} = {literal(v)}" for n, v in PINNED.items())
-        values = [f"v{i} {self.column[c]['base']}" for i, c in enumerate(self.signed)]
+        values = [f"v{i} {'bytea' if c in self.digests else self.column[c]['base']}" for i, c in enumerate(self.signed)]
         bounds = ["one_based boolean"] if any(_has(k, "array") for k in self.kinds.values()) else []
         check = 'if not one_based: return "RS006 an array has a lower bound other than 1"\n' if bounds else ""
         tuple_ = "(" + "".join(f"v{i}, " for i in range(len(values))) + ")"
@@ -255,7 +280,7 @@ class Sql:
         m = self._map(versions)
         return (
             f"PERFORM rowseal._refuse(TG_RELID, {literal(self.main)}::pg_catalog.regclass, {verdict}, {self.key_json('NEW', versions)},\n"
-            f"        {self.payload('NEW', versions)}, {self.bytes('NEW.' + ident(m[self.sign]), self.sign)}, NEW);\n"
+            f"        {self.payload('NEW', versions)}, {self.bytes('NEW.' + ident(m[self.sign]), self.sign)}, NEW{', ' + content if (content := self.content('NEW', versions)) else ''});\n"
             f"      RETURN NULL;"
         )
 
@@ -272,13 +297,49 @@ class Sql:
     def _unsigned_update(self, versions: bool = False) -> str:
         """An UPDATE that leaves every signed column alone; replicated, an identical row ends its journey."""
         return f"""
-    IF {self.same("NEW", "OLD", versions, versions)} THEN
+    IF {self.same("NEW", "OLD", versions, versions)} THEN{self._kept_content(versions)}
       IF pg_catalog.record_image_eq(NEW, OLD) AND pg_catalog.current_setting('session_replication_role') {EQ} 'replica' THEN
         RETURN NULL;
       END IF;
       {self._report("'duplicate'")}
       RETURN NEW;
     END IF;"""
+
+    def _kept_content(self, versions: bool) -> str:
+        """Content that is signed by digest goes by rowseal.erase alone, and comes back where the declaration says heal."""
+        out = []
+        for c in self.digests:
+            new, old = self.refs("NEW", [c], versions), self.refs("OLD", [c], versions)
+            changes = f"{new} IS NULL AND {old} IS NOT NULL" if self.d["heal"] else f"({new} IS NULL) {NE} ({old} IS NULL)"
+            out.append(f"""
+      IF {changes} THEN
+        {self._refuse(literal(f"RS004 column {c} is erased by rowseal.erase alone, and stays so"), versions)}
+      END IF;""")
+        return "".join(out)
+
+    def _one_of_both(self, versions: bool = False) -> str:
+        """A content needs no digest beside it."""
+        out = []
+        for c, kept in self.digests.items():
+            content, digest = self.refs("NEW", [c], versions), self.refs("NEW", [kept], versions)
+            out.append(f"\n  IF {content} IS NOT NULL THEN\n    {digest} := NULL;\n  END IF;")
+        return "".join(out)
+
+    def _healed(self, table: str, alias: str, where: str, versions: bool = False) -> str:
+        """When NEW, known as ``alias``, has content that was erased: restore it by an UPDATE, whose trigger decides."""
+        if not self.d["heal"] or not self.digests:
+            return ""
+        missing = [f"{self.refs(alias, [c], versions)} IS NULL AND {self.refs('NEW', [c], versions)} IS NOT NULL" for c in self.digests]
+        m = self._map(versions)
+        sets = ", ".join(
+            f"{ident(m[c])} = coalesce({self.refs('t', [c], versions)}, {self.refs('NEW', [c], versions)}), {ident(m[kept])} = "
+            f"CASE WHEN {self.refs('NEW', [c], versions)} IS NULL THEN {self.refs('t', [kept], versions)} END"
+            for c, kept in self.digests.items()
+        )
+        return f"""
+      IF {" OR ".join(missing)} THEN
+        UPDATE {table} t SET {sets} WHERE {where};
+      END IF;"""
 
     def _report(self, outcome: str) -> str:
         return (
@@ -362,13 +423,13 @@ DECLARE
   public_key pg_catalog.bytea;
   verdict pg_catalog.text;
   whole {self.main};
-BEGIN
+BEGIN{self._one_of_both()}
   IF TG_OP {EQ} 'INSERT' THEN
     SELECT * INTO tip FROM {self.main} t WHERE {self.same_key("t", "NEW")};
     IF NOT FOUND THEN{verify}
       RETURN NEW;
     END IF;
-    IF {self.same("tip", "NEW")} THEN
+    IF {self.same("tip", "NEW")} THEN{self._healed(self.main, "tip", self.same_key("t", "NEW"))}
       {self._report("'duplicate'")}
       RETURN NULL;
     END IF;{self._complete()}{pinned}{not_newer}
@@ -393,20 +454,21 @@ END"""
             where = " AND ".join(f"t.{ident(o)} {ops[o]} NEW.{ident(o)}" for o in self.d["owner"])
             other = f"(t.{ident(pk)} {EQ} NEW.{ident(pk)}) IS NOT TRUE"
             pinned = self._pinned(f"EXISTS (SELECT FROM {self.main} t WHERE {where} AND {other})")
+        heal = self._healed(self.main, "stored", f"{self.same_key('t', 'NEW')} AND {self.same_version('t', 'NEW')}")
         body = f"""
 DECLARE
-  same pg_catalog.bool;
+  stored {self.main};
   known pg_catalog.bool;
   public_key pg_catalog.bytea;
   verdict pg_catalog.text;
-BEGIN
+BEGIN{self._one_of_both()}
   IF TG_OP {EQ} 'UPDATE' THEN{self._unsigned_update()}
     {self._refuse("'RS009 history is append-only'")}
   END IF;
-  SELECT {self.same("t", "NEW")} INTO same FROM {self.main} t
+  SELECT * INTO stored FROM {self.main} t
    WHERE {self.same_key("t", "NEW")} AND {self.same_version("t", "NEW")};
   known := FOUND;
-  IF known AND same THEN
+  IF known AND {self.same("stored", "NEW")} THEN{heal}
     {self._report("'duplicate'")}
     RETURN NULL;
   END IF;{pinned}
@@ -438,7 +500,7 @@ DECLARE
   known pg_catalog.bool;
   public_key pg_catalog.bytea;
   verdict pg_catalog.text;
-BEGIN
+BEGIN{self._one_of_both(True)}
   IF TG_OP {EQ} 'UPDATE' THEN{self._unsigned_update(True)}
     {self._refuse("'RS009 history is append-only'", True)}
   END IF;{self._complete(True)}
@@ -450,7 +512,7 @@ BEGIN
   SELECT * INTO stored FROM {self.versions} v WHERE {self.same_version("v", "NEW", True)};
   known := FOUND;
   IF known THEN
-    IF {self.same("stored", "NEW", True, True)} THEN
+    IF {self.same("stored", "NEW", True, True)} THEN{self._healed(self.versions or "", "stored", self.same_version("t", "NEW", True), True)}
       {self._report("'duplicate'")}
       RETURN NULL;
     END IF;
@@ -509,12 +571,25 @@ END"""
             values[c] = value
         return ", ".join(definitions), values
 
+    def _contents(self, contents: str, row: str) -> dict[str, str]:
+        """How to read columns signed by digest from JSON: the content, where one is given, and the digest that stands for it."""
+        out = {}
+        for c, kept in self.digests.items():
+            field = literal(self.field_of[c])
+            text = f"CASE WHEN pg_catalog.jsonb_typeof({contents} -> {field}) = 'string' THEN {contents} ->> {field} END"
+            out[c] = _raw(f"({text})")
+            if self.column[c]["base"] != "bytea":
+                out[c] = f"pg_catalog.convert_from({out[c]}, 'UTF8')::{self.column[c]['type']}" if contents != row else text
+            out[kept] = _raw(f"({row} -> {field} ->> 'sha256')")
+        return out
+
     def _element(self, format_: str) -> tuple[str, list[str]]:
         """How to read the stored columns from a JSON element e.v: the columns of jsonb_to_record, and their expressions."""
         if format_ == "pgtext":
             definitions, values = self._decoded(self.stored, format_, store=True)
         else:  # envelopes: the signature stands beside the row
             definitions, values = self._decoded(self.signed, format_, RECORD, store=True)
+            values |= self._contents("(e.v -> 'content')", RECORD)
             sign = "e.v ->> 'sign_b64'"
             values[self.sign] = sign if self.column[self.sign]["base"] == "text" else _raw(sign)
         return definitions, [values[c] for c in self.stored]
@@ -579,12 +654,28 @@ END"""
             f" WHERE d.ctid = o.ctid AND d.tableoid = o.tableoid AND o.n > 0 AND o.n > $1 AND o.at < $2"
         )
 
+    def erase(self, given: str, versions: bool) -> str:
+        """Empties the columns $2 in all versions of the key $1; returns their payloads."""
+        if not self.digests:
+            return ""
+        m, sets, there = self._map(versions), [], []
+        for c, kept in self.digests.items():
+            chosen, ref = f"{literal(c)} = ANY ($2)", self.refs("t", [c], versions)
+            sets.append(f"{ident(m[c])} = CASE WHEN NOT {chosen} THEN {ref} END")
+            sets.append(f"{ident(m[kept])} = CASE WHEN {chosen} THEN {self._digest('t', c, versions)} ELSE {self.refs('t', [kept], versions)} END")
+            there.append(f"{chosen} AND {ref} IS NOT NULL")
+        return (
+            f"UPDATE {self.versions if versions else self.main} t SET {', '.join(sets)} FROM {given}\n"
+            f" WHERE {self.same_key('t', 'g', left_versions=versions)} AND ({' OR '.join(there)}) RETURNING {self.payload('t', versions)}"
+        )
+
     # -- queries; they run with the rights of who asks
     def queries(self) -> dict[str, str]:
         """Texts for payload ($1: row jsonb), verify ($1: oid[] of partitions), versions ($1: key jsonb), digest and envelopes
         (their _owner forms: $1 owner jsonb)."""
         definitions, values = self._decoded(self.signed, "canonical")
-        columns = ", ".join(f"{values[c]} AS {ident(c)}" for c in self.signed)
+        values |= self._contents("$1", "$1")
+        columns = ", ".join(f"{v} AS {ident(c)}" for c, v in values.items())
         payload = f"SELECT {self.payload('r')} FROM (SELECT {columns} FROM pg_catalog.jsonb_to_record($1) x({definitions})) r"
 
         definitions, values = self._decoded(self.d["key"], "canonical")
@@ -602,7 +693,8 @@ END"""
             key = self.key_json(alias, archived)
             versions.append(
                 f"SELECT {sign} AS sign, {parent} AS parent, {alias}.{ident(m[self.ts])} AS owner_timestamp,\n"
-                f"       {alias}.{ident(m[self.deleted])} AS deleted, {self.payload(alias, archived)} AS payload\n"
+                f"       {alias}.{ident(m[self.deleted])} AS deleted, {self.payload(alias, archived)} AS payload,\n"
+                f"       {self.content(alias, archived) or 'NULL::pg_catalog.jsonb'} AS content\n"
                 f"  FROM {table} {alias}, {given} WHERE {READY} AND {self.same_key(alias, 'g', left_versions=archived)}"
             )
             verdict, join = self.judged(alias, archived)
@@ -615,7 +707,7 @@ END"""
                     f" pg_catalog.sha256(pg_catalog.convert_to({self.payload(alias, archived)}, 'UTF8') || coalesce({sign}, '')) AS hash"
                     f" FROM {table} {alias}{every}{one}"
                 )
-                envelopes.append(f"SELECT {self._sealed(self.payload(alias, archived), sign)} AS envelope FROM {table} {alias}{every}{one}")
+                envelopes.append(f"SELECT {self._sealed(self.payload(alias, archived), sign, self.content(alias, archived))} AS envelope FROM {table} {alias}{every}{one}")
         if self.versions:
             verify.append(
                 f"SELECT {self.key_json('v', True)}, {self.bytes('v.' + ident(self._map(True)[self.sign]), self.sign)},\n"
@@ -634,6 +726,8 @@ END"""
             "digest_owner": union.join(digest[1::2]),
             "envelopes": union.join(envelopes[0::2]),
             "envelopes_owner": union.join(envelopes[1::2]),
+            "erase": self.erase(given, False),
+            "erase_versions": self.erase(given, True) if self.versions else "",
             "prune": "" if self.d["layout"] == "unversioned" else self.prune(),
         }
 
@@ -648,12 +742,13 @@ END"""
 
     def _envelope(self, versions: bool = False) -> str:
         signature = self.bytes(f"NEW.{ident(self._map(versions)[self.sign])}", self.sign)
-        return self._sealed(self.payload("NEW", versions), signature)
+        return self._sealed(self.payload("NEW", versions), signature, self.content("NEW", versions))
 
-    def _sealed(self, payload: str, signature: str) -> str:
-        """rowseal._envelope(payload, signature), in line."""
+    def _sealed(self, payload: str, signature: str, content: str) -> str:
+        """rowseal._envelope(payload, signature, content), in line."""
         base64 = f"pg_catalog.translate(pg_catalog.encode({signature}, 'base64'), E'\\n', '')"
-        return f"({payload})::jsonb || pg_catalog.jsonb_build_object('sign_b64', {base64})"
+        envelope = f"({payload})::jsonb || pg_catalog.jsonb_build_object('sign_b64', {base64})"
+        return f"{envelope} || pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('content', {content}))" if content else envelope
 
     def feed(self) -> list[str]:
         """What appends accepted versions to the feed: an AFTER trigger sees the row as it is stored.

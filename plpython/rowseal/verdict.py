@@ -31,8 +31,9 @@ def _bytes(value: Any) -> bytes | None:
 
 
 def form(spec: dict[str, Any]) -> Form:
-    """The canonical form of a declaration's spec: ``{"tag": …, "fields": {FIELD: KIND}, …}``."""
-    return Form(spec["tag"], spec["fields"])
+    """The canonical form of a declaration's spec: ``{"tag": …, "fields": {FIELD: KIND}, …}``; digests are computed in SQL."""
+    fields = {f: "sha256" if isinstance(kind, dict) and "digest" in kind else kind for f, kind in spec["fields"].items()}
+    return Form(spec["tag"], fields)
 
 
 def seal(spec: dict[str, Any], verify: Verify) -> Seal:
