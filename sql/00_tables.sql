@@ -46,7 +46,12 @@ CREATE TABLE rowseal.declarations (
   algorithms         text[],
   certificates       jsonb NOT NULL DEFAULT '{}',
   unsigned           text[] NOT NULL DEFAULT '{}',
-  digests            text[] NOT NULL DEFAULT '{}',
+  form               text NOT NULL DEFAULT 'rowseal/1',
+  accept_ambiguity   boolean NOT NULL DEFAULT false,
+  name_column        text,
+  name_hash          text NOT NULL DEFAULT 'sha3-512',
+  name_prefix        text NOT NULL DEFAULT '',
+  digests            jsonb NOT NULL DEFAULT '{}',
   heal               boolean NOT NULL DEFAULT false,
   feed               boolean NOT NULL DEFAULT false,
   timestamp_column   text NOT NULL DEFAULT 'owner_timestamp',
@@ -71,10 +76,12 @@ COMMENT ON TABLE rowseal.declarations IS 'The declared tables. Written by rowsea
 COMMENT ON COLUMN rowseal.declarations.id IS 'Part of the names of the generated functions: _guard_ID, _seal_ID, …';
 COMMENT ON COLUMN rowseal.declarations.tag IS 'Name of the table in the signed bytes; unique, or rows could be replayed from one table into another';
 COMMENT ON COLUMN rowseal.declarations.versions IS 'Versions table of the layout "two tables"';
-COMMENT ON COLUMN rowseal.declarations.digests IS 'Columns signed by their digest; an erased one''s digest is in COLUMN_sha256';
+COMMENT ON COLUMN rowseal.declarations.form IS 'What is signed: rowseal/1, or concatenated, for the rows of one older system';
+COMMENT ON COLUMN rowseal.declarations.name_column IS 'Column that holds a version''s name: name_prefix and the name_hash of its signature; parents are named so, too';
+COMMENT ON COLUMN rowseal.declarations.digests IS 'Columns signed by their digest, and the columns that keep it when they are erased: {"column": "column_sha256"}';
 COMMENT ON COLUMN rowseal.declarations.heal IS 'Whether an intact row that arrives restores erased content';
 COMMENT ON COLUMN rowseal.declarations.algorithms IS 'Of an identity table: what its keys may be: ed25519, ml-dsa-65, ml-dsa-87';
-COMMENT ON COLUMN rowseal.declarations.version_key IS 'Column that tells versions apart where they are kept: the signature, or its generated hash';
+COMMENT ON COLUMN rowseal.declarations.version_key IS 'Column that tells versions apart where they are kept: the signature, its generated hash, or the name';
 COMMENT ON COLUMN rowseal.declarations.key IS 'Primary key columns, without the version_key';
 COMMENT ON COLUMN rowseal.declarations.fields IS 'Signed columns and the field names they had at declaration: {"column": "field"}';
 COMMENT ON COLUMN rowseal.declarations.spec IS 'What a verdict needs: tag, fields with their kinds, owner, fingerprint, certificates; also what a client needs to sign';

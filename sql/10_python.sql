@@ -34,6 +34,13 @@ return SD["unbase64"](args[0])
 $$;
 COMMENT ON FUNCTION rowseal._unbase64(text) IS 'Bytes of standard base64 with padding; NULL for any other spelling';
 
+CREATE FUNCTION rowseal._hash(algorithm text, value bytea) RETURNS bytea LANGUAGE plpython3u IMMUTABLE STRICT
+SET search_path = pg_catalog, pg_temp AS $$
+plpy.execute("SELECT rowseal._load()")
+return GD["rowseal"]("signature").FINGERPRINTS[algorithm](value)
+$$;
+COMMENT ON FUNCTION rowseal._hash(text, bytea) IS 'One of the hashes that a declaration can name: sha256, sha512, sha3-512, blake2b-256';
+
 CREATE FUNCTION rowseal._hex(kind jsonb, value jsonb) RETURNS jsonb LANGUAGE plpython3u IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
 import json

@@ -92,7 +92,7 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
                     AND pg_catalog.pg_get_expr(x.adbin, x.adrelid) IN (pg_catalog.format('sha256(%I)', b.attname),
                                                                        pg_catalog.format('sha256(decode(%I, ''base64''::text))', b.attname))),
                 'identity', a.attidentity,
-               'toastable', t.typlen = -1, 'domain', t.typtype = 'd',
+               'notnull', a.attnotnull, 'toastable', t.typlen = -1, 'domain', t.typtype = 'd',
                'required', a.attnotnull AND NOT a.atthasdef AND a.attidentity = '') ORDER BY a.attnum)
         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),

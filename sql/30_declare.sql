@@ -103,7 +103,7 @@ BEGIN
     LOOP
       EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', trigger_.tgname, trigger_.relation);
     END LOOP;
-    FOREACH statement IN ARRAY ARRAY['seal', 'payload', 'guard', 'apply', 'take', 'guard_versions', 'cure', 'feed', 'feed_versions', 'is_tip'] LOOP
+    FOREACH statement IN ARRAY ARRAY['seal', 'payload', 'signed', 'guard', 'apply', 'take', 'guard_versions', 'cure', 'feed', 'feed_versions', 'is_tip'] LOOP
       EXECUTE pg_catalog.format('DROP FUNCTION IF EXISTS rowseal.%I', pg_catalog.format('_%s_%s', statement, OLD.id));
     END LOOP;
     RETURN NULL;
@@ -159,6 +159,11 @@ CREATE FUNCTION rowseal.declare(
   signature_column text DEFAULT 'sign_b64',
   parent_column text DEFAULT 'parent_sign_b64',
   tips text DEFAULT NULL,
+  form text DEFAULT 'rowseal/1',
+  accept_ambiguity boolean DEFAULT false,
+  name_column text DEFAULT NULL,
+  name_hash text DEFAULT 'sha3-512',
+  name_prefix text DEFAULT '',
   digests text[] DEFAULT '{}',
   heal boolean DEFAULT false,
   feed boolean DEFAULT false,
@@ -213,7 +218,9 @@ BEGIN
       HINT = 'owner => ''column'' or owner => ''{one,another}''.';
   END;
   d.public_key := public_key; d.fingerprint := fingerprint; d.fingerprint_prefix := coalesce(fingerprint_prefix, '');
-  d.algorithms := algorithms; d.digests := coalesce(digests, '{}'); d.heal := coalesce(heal, false);
+  d.algorithms := algorithms; d.digests := coalesce((SELECT pg_catalog.jsonb_object_agg(c, c || '_sha256') FROM pg_catalog.unnest(digests) c), '{}'); d.heal := coalesce(heal, false);
+  d.form := form; d.accept_ambiguity := coalesce(accept_ambiguity, false);
+  d.name_column := name_column; d.name_hash := name_hash; d.name_prefix := coalesce(name_prefix, '');
   d.certificates := coalesce(certificates, '{}'); d.unsigned := coalesce(unsigned, '{}');
   d.timestamp_column := timestamp_column; d.deleted_column := deleted_column;
   d.signature_column := signature_column; d.parent_column := parent_column; d.version_columns := version_columns;
@@ -238,7 +245,7 @@ BEGIN
           EXECUTE pg_catalog.format('ALTER TABLE %s ADD COLUMN %I bytea GENERATED ALWAYS AS (%s) STORED PRIMARY KEY',
             target, d.signature_column || '_sha256', planned ->> 'version_hash');
         ELSE
-          EXECUTE pg_catalog.format('ALTER TABLE %s ADD PRIMARY KEY (%I)', target, d.signature_column);
+          EXECUTE pg_catalog.format('ALTER TABLE %s ADD PRIMARY KEY (%I)', target, coalesce(d.name_column, d.signature_column));
         END IF;
         EXECUTE pg_catalog.format('CREATE INDEX ON %s (%s)', target, (
           SELECT pg_catalog.string_agg(pg_catalog.quote_ident(k ->> 'name'), ', ')
@@ -257,9 +264,9 @@ BEGIN
   END IF;
 
   INSERT INTO rowseal.declarations (relation, tag, versions, owner, public_key, identity, fingerprint, fingerprint_prefix, algorithms,
-      certificates, unsigned, digests, heal, feed, timestamp_column, deleted_column, signature_column, parent_column, version_columns)
+      certificates, unsigned, form, accept_ambiguity, name_column, name_hash, name_prefix, digests, heal, feed, timestamp_column, deleted_column, signature_column, parent_column, version_columns)
     SELECT d.relation, d.tag, d.versions, d.owner, d.public_key, d.identity, d.fingerprint, d.fingerprint_prefix, d.algorithms,
-      d.certificates, d.unsigned, d.digests, d.heal, feed, d.timestamp_column, d.deleted_column, d.signature_column, d.parent_column, d.version_columns;
+      d.certificates, d.unsigned, d.form, d.accept_ambiguity, d.name_column, d.name_hash, d.name_prefix, d.digests, d.heal, feed, d.timestamp_column, d.deleted_column, d.signature_column, d.parent_column, d.version_columns;
   SELECT * INTO STRICT d FROM rowseal.declarations x WHERE x.relation = declare.relation;
   SELECT a AS algorithm INTO bad FROM pg_catalog.unnest(d.algorithms) a WHERE rowseal._provider(a) IS NULL;
   IF FOUND THEN
@@ -292,7 +299,8 @@ column; identity: the identity table of its owners; fingerprint: sha256, sha512,
 this hash of the key (bytea, or fingerprint_prefix || hex); algorithms: of an identity table, what its keys may be (ed25519,
 ml-dsa-65, ml-dsa-87; by default ed25519); certificates: {"column": "column it certifies"}; versions: table
 for superseded rows, created when missing; version_columns: {"main column": "versions column"} where names differ; tag: name in
-the signed bytes; unsigned: columns for local bookkeeping; digests: columns signed by digest, which rowseal.erase can empty (each needs a column
+the signed bytes; unsigned: columns for local bookkeeping; form: rowseal/1, or concatenated for the rows of one older system (accept_ambiguity: although
+different rows share their bytes); name_column: holds the name_hash of the signature, after name_prefix, parents are named so; digests: columns signed by digest, which rowseal.erase can empty (each needs a column
 NAME_sha256 bytea beside it); heal: whether an intact row that arrives restores what was erased; feed: accepted versions enter rowseal.feed; *_column: other column names; tips: name of the view of current rows (one
 table layout). Errors: RS007 wrong declaration, RS008 not the owner, RS014 no provider; RS001-RS006 for an existing row.$$;
 

@@ -36,7 +36,9 @@ BEGIN
       HINT = 'Its fields are ' || (SELECT pg_catalog.string_agg(k, ', ') FROM pg_catalog.jsonb_object_keys(d.spec -> 'fields') k) || '.';
   END IF;
   EXECUTE d.queries ->> 'payload' INTO result USING "row";
-  IF pg_catalog.left(result, 1) <> '{' THEN
+  IF d.form = 'concatenated' AND pg_catalog.left(result, 1) = '=' THEN
+    RETURN pg_catalog.substr(result, 2);
+  ELSIF pg_catalog.left(result, 1) <> '{' OR d.form = 'concatenated' THEN
     RAISE EXCEPTION USING ERRCODE = pg_catalog.left(result, 5), HINT = rowseal._hint(pg_catalog.left(result, 5)),
       MESSAGE = pg_catalog.format('%s, in table %s', pg_catalog.substr(result, 7), relation);
   END IF;
@@ -44,7 +46,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal.payload(regclass, jsonb) IS
-$$The canonical text of a row: its UTF-8 bytes are what the owner signs (form rowseal/1). row: an object of fields, values as in
+$$The canonical text of a row: its UTF-8 bytes are what the owner signs (form rowseal/1, unless declared with another form). row: an object of fields, values as in
 the canonical form or as to_jsonb shows them (bytea: base64 or \x hex). Errors: RS006 no canonical form, RS007 not declared,
 RS015 unknown field.$$;
 
@@ -231,9 +233,10 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'RS008', MESSAGE = pg_catalog.format('no right to erase in %s', relation),
       HINT = 'Only the owner of a table may do that.';
   END IF;
-  IF columns IS NULL OR pg_catalog.cardinality(columns) = 0 OR NOT columns <@ d.digests THEN
+  IF columns IS NULL OR pg_catalog.cardinality(columns) = 0 OR NOT (d.digests ?& columns) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('columns %s of %s are not all signed by digest', columns, relation),
-      HINT = pg_catalog.format('Those that can be erased: %s. rowseal.declare(…, digests => …) says which.', d.digests);
+      HINT = pg_catalog.format('Those that can be erased: %s. rowseal.declare(…, digests => …) says which.',
+        ARRAY(SELECT pg_catalog.jsonb_object_keys(d.digests)));
   END IF;
   FOREACH target IN ARRAY pg_catalog.array_remove(ARRAY[d.relation, d.versions], NULL) LOOP
     EXECUTE pg_catalog.format('ALTER TABLE %s DISABLE TRIGGER zzz_rowseal_guard', target);

@@ -109,7 +109,7 @@ BEGIN
      WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
                         WHERE p.pronamespace = 'rowseal'::pg_catalog.regnamespace AND p.proname = f.name AND p.prosrc = f.body
                           AND p.prosecdef = (f.name LIKE E'\\_feed\\_%') AND NOT p.proisstrict
-                          AND p.provolatile = CASE WHEN f.name ~ '^_(seal|payload|is_tip)_' THEN 's' ELSE 'v' END
+                          AND p.provolatile = CASE WHEN f.name ~ '^_(seal|payload|signed|is_tip)_' THEN 's' ELSE 'v' END
                           AND CASE l.lanname WHEN 'plpgsql' THEN p.proconfig IS NOT DISTINCT FROM
                                                     CASE WHEN f.name LIKE E'\\_take%' THEN ARRAY['rowseal.mode=apply', 'search_path=pg_catalog, pg_temp']
                                                          WHEN f.name NOT LIKE E'\\_guard%' THEN ARRAY['search_path=pg_catalog, pg_temp'] END

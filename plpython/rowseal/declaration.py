@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import concatenated
 from .canonical import Kind
 from .signature import ALGORITHMS, ED25519, FINGERPRINTS
 
@@ -75,11 +76,6 @@ def _refused_kind(kind: Kind) -> str | None:
     return next((r for _, k in kind["composite"] if (r := _refused_kind(k))), None)
 
 
-def beside(column: str) -> str:
-    """The column that keeps the digest of an erased one."""
-    return f"{column}_sha256"
-
-
 def large(d: Json, identity: Json | None) -> bool:
     """Whether signatures may be longer than what fits into an index (2704 bytes, btree)."""
     return (d["algorithms"] or (identity or {}).get("algorithms") or [ED25519.name]) != [ED25519.name]
@@ -91,8 +87,10 @@ _HASHED = (
 )
 
 
-def _version_key(facts: Json, names: list[str], signature: str, large_: bool) -> str | None:
-    """Which of these columns tells versions apart: the signature, or its generated hash."""
+def _version_key(facts: Json, names: list[str], signature: str, name: str | None, large_: bool) -> str | None:
+    """Which of these columns tells versions apart: the name, the generated hash of the signature, or that itself."""
+    if name in names:
+        return name
     hashes = [c["name"] for c in facts["columns"] if c["hash_of"] == signature and c["name"] in names]
     return hashes[0] if hashes else signature if signature in names and not large_ else None
 
@@ -122,7 +120,7 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
         raise Refused(f"the primary key of {label} is deferrable", "Make it NOT DEFERRABLE: rows are merged by it at once.")
     owner = d["owner"]
     key = [k["name"] for k in facts["key"]]
-    hashes = [c["name"] for c in facts["columns"] if c["hash_of"] == d["signature_column"]]
+    hashes = [c["name"] for c in facts["columns"] if c["hash_of"] == d["signature_column"]] + [d["name_column"]]
     d["key"] = [k for k in key if k not in (d["signature_column"], *hashes)]
     for name in owner:
         _column(facts, name, "owner")
@@ -149,12 +147,14 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
     essential |= {d["signature_column"]} | set(d["certificates"]) | set(d["certificates"].values())
     if unsigned & essential:
         raise Refused(f"column {min(unsigned & essential)!r} of {label} cannot be unsigned", "Only columns that carry no rule can.")
-    for name in d["digests"]:
+    for name, kept in d["digests"].items():
         _typed(facts, name, "digest", ("bytea", "text", "character varying"))
         if name in essential | unsigned or _column(facts, name, "digest")["required"]:
             raise Refused(f"column {name!r} of {label} cannot be signed by digest", "Only nullable columns that carry no rule can be erased.")
-        _typed(facts, beside(name), "digest", ("bytea",))
-    unsigned |= {beside(name) for name in d["digests"]}
+        _typed(facts, kept, "digest", ("bytea",))
+    if d["name_column"] is not None:
+        _name(d, facts, essential | unsigned)
+    unsigned |= {*d["digests"].values()} | {d["name_column"]} - {None}
     if unsigned & essential:
         raise Refused(f"column {min(unsigned & essential)!r} of {label} carries a rule", "It cannot hold the digest of another column.")
     known = d.get("fields") or {}
@@ -171,7 +171,7 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
                 "The owner chooses signed values. Make it BY DEFAULT, or list the column as unsigned.",
             )
     for column in facts["columns"]:
-        if column["name"] in unsigned and column["required"]:
+        if column["name"] in unsigned - {d["name_column"]} and column["required"]:
             raise Refused(
                 f"unsigned column {column['name']!r} of {label} is NOT NULL without a default",
                 "Rows from elsewhere do not have it. Give it a default.",
@@ -184,6 +184,11 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
         raise Refused(f"two columns of {label} stand for the same signed field", "Rename the column that was added last.")
     if len(signed) > MAX_FIELDS:
         raise Refused(f"table {label} has {len(signed)} signed columns", f"At most {MAX_FIELDS} are supported.")
+
+    if d["form"] == "concatenated":
+        _concatenated(d, label, signed)
+    elif d["form"] != "rowseal/1":
+        raise Refused(f"form {d['form']!r} of {label} is not known", "rowseal/1, or concatenated for the rows of one older system.")
 
     # owner and keys
     if (d["public_key"] is None) == (d["identity"] is None):
@@ -230,7 +235,7 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
         raise Refused("fingerprint_prefix without fingerprint", "Name the hash as well.")
 
     # layout
-    d["version_key"] = _version_key(facts, key, d["signature_column"], large(d, identity))
+    d["version_key"] = _version_key(facts, key, d["signature_column"], d["name_column"], large(d, identity))
     if d["version_key"] is None and d["signature_column"] in key:
         raise Refused(f"the primary key of {label} contains the signature itself", _HASHED.format(d["signature_column"]))
     if d["version_key"] is not None:
@@ -256,11 +261,42 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
         "owner": [d["fields"][o] for o in owner],
         "required": [d["fields"][c] for c in (*d["key"], d["timestamp_column"], d["deleted_column"])],
         **({"algorithms": d["algorithms"]} if d["public_key"] is not None else {}),
+        **({"form": d["form"]} if d["form"] != "rowseal/1" else {}),
+        **({"name": {"column": d["name_column"], "hash": d["name_hash"], "prefix": d["name_prefix"]}} if d["name_column"] else {}),
         "fingerprint": d["fingerprint"],
         "fingerprint_prefix": d["fingerprint_prefix"],
         "certificates": {d["fields"][c]: d["fields"][o] for c, o in d["certificates"].items()},
     }
     return d
+
+
+def _name(d: Json, facts: Json, taken: set[str]) -> None:
+    """The column that holds a version's name, and its parent's."""
+    name, label = d["name_column"], facts["label"]
+    _typed(facts, name, "name", ("bytea", "text", "character varying"))
+    if name in taken or _column(facts, name, "name")["generated"]:
+        raise Refused(f"column {name!r} of {label} cannot hold the name of a version", "It carries another rule, or is generated.")
+    if d["name_hash"] not in FINGERPRINTS:
+        raise Refused(f"name_hash {d['name_hash']!r} is not known", f"Choose one of {', '.join(FINGERPRINTS)}.")
+    bases = [_column(facts, c, "name")["base"] for c in (name, d["parent_column"]) if c]
+    if len({b == "bytea" for b in bases}) > 1 or (bases[0] == "bytea" and d["name_prefix"]):
+        raise Refused(f"names of versions of {label} are bytes in one place and text in another", "A prefix, too, needs text.")
+
+
+def _concatenated(d: Json, label: str, signed: list[Json]) -> None:
+    """Whether these columns can be signed so; and in full knowledge of what that means."""
+    for column in signed:
+        if not concatenated.supported(column["kind"]):
+            raise Refused(f"column {column['name']!r} of {label} has type {column['type']}, which the form concatenated does not know", "")
+    if d["digests"]:
+        raise Refused(f"columns of {label} cannot be signed by digest in the form concatenated", "rowseal/1 can.")
+    order = sorted(signed, key=lambda c: str(d["fields"][c["name"]]).encode("utf-16-be"))
+    problems = concatenated.ambiguities([(d["fields"][c["name"]], c["kind"], not c["notnull"]) for c in order])
+    if problems and not d["accept_ambiguity"]:
+        raise Refused(
+            f"rows of {label} in the form concatenated can be turned into others with the same signature: {', '.join(problems)}",
+            "Content can be shifted between these. See docs/specification.md; accept_ambiguity => true takes such rows over as they are.",
+        )
 
 
 def _version_columns(d: Json, facts: Json, versions: Json, large_: bool) -> dict[str, str]:
@@ -274,7 +310,7 @@ def _version_columns(d: Json, facts: Json, versions: Json, large_: bool) -> dict
     types = {c["name"]: c["type"] for c in facts["columns"]}
     found: dict[str, str] = {}
     missing = []
-    for name in [*d["fields"], *map(beside, d["digests"]), d["signature_column"]]:
+    for name in [*d["fields"], *d["digests"].values(), *([d["name_column"]] if d["name_column"] else []), d["signature_column"]]:
         match = given.get(name, name)
         if match in have and match not in found.values():
             found[name] = match
@@ -295,7 +331,8 @@ def _version_columns(d: Json, facts: Json, versions: Json, large_: bool) -> dict
         if have[match] != types[name]:
             raise Refused(f"column {match!r} of {label} has type {have[match]}, {name!r} has {types[name]}", "They must be the same.")
     signature = found[d["signature_column"]]
-    d["version_key"] = _version_key(versions, [u[0] for u in versions["unique"] if len(u) == 1], signature, large_)
+    unique = [u[0] for u in versions["unique"] if len(u) == 1]
+    d["version_key"] = _version_key(versions, unique, signature, found.get(d["name_column"]), large_)
     if d["version_key"] is None:
         raise Refused(
             f"the versions table {label} has no primary key on the signature{' but its hash' if large_ else ''}",

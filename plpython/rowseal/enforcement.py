@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 
 from .canonical import Form, Kind
-from .declaration import GUARD, Json, beside
+from .declaration import GUARD, Json
 from .verdict import UNSIGNED
 
 KEEP = "zzz_rowseal_keep"
@@ -104,8 +104,9 @@ class Sql:
         self.field_of = d["fields"]
         column_of = {f: c for c, f in self.field_of.items()}
         self.signed = [column_of[f] for f in Form(d["tag"], d["spec"]["fields"]).names]  # in payload order
-        self.digests = {c: beside(c) for c in self.signed if c in d["digests"]}  # content column -> where its digest stays
-        self.stored = [*self.signed, *self.digests.values(), d["signature_column"]]
+        self.digests = {c: d["digests"][c] for c in self.signed if c in d["digests"]}  # content column -> where its digest stays
+        self.name = d["name_column"]
+        self.stored = [*self.signed, *self.digests.values(), *([self.name] if self.name else []), d["signature_column"]]
         self.key_ops = {k["name"]: k["equal"] for k in facts["key"]}
         self.kinds = {c: self.column[c]["kind"] for c in self.signed}
         self.ts, self.deleted, self.sign = d["timestamp_column"], d["deleted_column"], d["signature_column"]
@@ -122,8 +123,8 @@ class Sql:
         """Same signature and signed columns, byte for byte: = would let 1.0 pass for 1.00."""
 
         def row(alias: str, versions: bool) -> str:
-            sign = f"{alias}.{ident(self._map(versions)[self.sign])}"
-            return f"ROW({', '.join([*self._signed_values(alias, versions), sign])})"
+            rest = self.refs(alias, [self.name, self.sign] if self.name else [self.sign], versions)
+            return f"ROW({', '.join([*self._signed_values(alias, versions), rest])})"
 
         return f"pg_catalog.record_image_eq({row(left, left_versions)}, {row(right, right_versions)})"
 
@@ -150,6 +151,10 @@ class Sql:
     def bytes(self, ref: str, column: str) -> str:
         return ref if self.column[column]["base"] == "bytea" else f"rowseal._unbase64({ref})"
 
+    def _name_bytes(self, ref: str, column: str) -> str:
+        """What names a version: its signature, or its name."""
+        return f"pg_catalog.convert_to({ref}, 'UTF8')" if self.name and self.column[column]["base"] != "bytea" else self.bytes(ref, column)
+
     def order(self, alias: str, versions: bool = False) -> str:
         m = self._map(versions)
         signature = self.bytes(f"{alias}.{ident(m[self.sign])}", self.sign)
@@ -157,7 +162,10 @@ class Sql:
 
     def same_version(self, table: str, row: str, versions: bool = False) -> str:
         """Whether ``table``, which keeps versions, has the version ``row`` there; by its key."""
-        key, sign = self.d["version_key"], self._map(versions)[self.sign]
+        key, m = self.d["version_key"], self._map(versions)
+        if key == m.get(self.name):
+            return f"{table}.{ident(key)} {EQ} {row}.{ident(key)}"
+        sign = m[self.sign]
         value = f"{row}.{ident(sign)}"
         return f"{table}.{ident(key)} {EQ} {value if key == sign else f'pg_catalog.sha256({self.bytes(value, self.sign)})'}"
 
@@ -195,7 +203,8 @@ class Sql:
 
     def seal(self, alias: str, public_key: str, versions: bool = False) -> str:
         signature = self.bytes(f"{alias}.{ident(self._map(versions)[self.sign])}", self.sign)
-        return f"rowseal._seal_{self.id}({', '.join([public_key, signature, *self._values(alias, versions)])})"
+        name = [self.refs(alias, [self.name], versions)] if self.name else []
+        return f"rowseal._seal_{self.id}({', '.join([public_key, signature, *self._values(alias, versions), *name])})"
 
     def _own_key(self, alias: str) -> str:
         return self.bytes(f"{alias}.{ident(self.d['public_key'])}", self.d["public_key"])
@@ -222,8 +231,8 @@ class Sql:
                 table = f"(SELECT DISTINCT ON ({owner}) c.* FROM {table} c)"
         return self.seal(alias, key, versions), f" LEFT JOIN {table} k ON {where}"
 
-    def payload(self, alias: str, versions: bool = False) -> str:
-        return f"rowseal._payload_{self.id}({', '.join(self._values(alias, versions))})"
+    def payload(self, alias: str, versions: bool = False, function: str = "payload") -> str:
+        return f"rowseal._{function}_{self.id}({', '.join(self._values(alias, versions))})"
 
     def _values(self, alias: str, versions: bool) -> list[str]:
         m = self._map(versions)
@@ -257,23 +266,27 @@ class Sql:
         values = [f"v{i} {'bytea' if c in self.digests else self.column[c]['base']}" for i, c in enumerate(self.signed)]
         bounds = ["one_based boolean"] if any(_has(k, "array") for k in self.kinds.values()) else []
         check = 'if not one_based: return "RS006 an array has a lower bound other than 1"\n' if bounds else ""
-        tuple_ = "(" + "".join(f"v{i}, " for i in range(len(values))) + ")"
+        tuple_ = "(" + "".join(f"v{i}, " for i in range(len(values))) + "{})"
         spec = json.dumps(self.d["spec"], sort_keys=True)
         out = []
-        for name, cost, extra, call in (  # a unit of cost is some 10 ns
-            ("seal", 8000, ["public_key bytea", "signature bytea"], "public_key, signature, "),
-            ("payload", 1000, [], ""),
-        ):
+        naming = [f"name {self.column[self.name]['base']}"] if self.name else []
+        functions = [  # a unit of cost is some 10 ns
+            ("seal", 8000, ["public_key bytea", "signature bytea"], "public_key, signature, ", naming),
+            ("payload", 1000, [], "", []),
+        ]
+        if self.d["form"] != "rowseal/1":
+            functions.append(("signed", 1000, [], "", []))
+        for name, cost, extra, call, more in functions:
             body = (
                 f"try:\n    call = SD['call']\n"
                 f"except KeyError:\n"
                 f"    if GD.get('rowseal_package') != {PACKAGE!r}: plpy.execute('SELECT rowseal._load()')\n"
                 f"    call = SD['call'] = GD['rowseal']('server').{name}(plpy, {spec!r})\n"
-                f"{check}return call({call}{tuple_})"
+                f"{check}return call({call}{tuple_.format('name' if more else '')})"
             )
             out.append(f"DROP FUNCTION IF EXISTS rowseal._{name}_{self.id} CASCADE")
             attributes = f"LANGUAGE plpython3u STABLE PARALLEL SAFE COST {cost}{pins}"
-            out.append(self._function(f"_{name}_{self.id}", ", ".join([*extra, *bounds, *values]), "text", attributes, body, path=False))
+            out.append(self._function(f"_{name}_{self.id}", ", ".join([*extra, *bounds, *values, *more]), "text", attributes, body, path=False))
         return out
 
     def _refuse(self, verdict: str, versions: bool = False) -> str:
@@ -324,6 +337,17 @@ class Sql:
             content, digest = self.refs("NEW", [c], versions), self.refs("NEW", [kept], versions)
             out.append(f"\n  IF {content} IS NOT NULL THEN\n    {digest} := NULL;\n  END IF;")
         return "".join(out)
+
+    def _named(self, versions: bool = False) -> str:
+        """A version that comes without its name gets it; the verdict compares one that was given."""
+        if not self.name:
+            return ""
+        m = self._map(versions)
+        name = f"NEW.{ident(m[self.name])}"
+        value = f"rowseal._hash({literal(self.d['name_hash'])}, {self.bytes('NEW.' + ident(m[self.sign]), self.sign)})"
+        if self.column[self.name]["base"] != "bytea":
+            value = f"{literal(self.d['name_prefix'])} OPERATOR(pg_catalog.||) pg_catalog.encode({value}, 'hex')"
+        return f"\n  IF {name} IS NULL THEN\n    {name} := {value};\n  END IF;"
 
     def _healed(self, table: str, alias: str, where: str, versions: bool = False) -> str:
         """When NEW, known as ``alias``, has content that was erased: restore it by an UPDATE, whose trigger decides."""
@@ -423,7 +447,7 @@ DECLARE
   public_key pg_catalog.bytea;
   verdict pg_catalog.text;
   whole {self.main};
-BEGIN{self._one_of_both()}
+BEGIN{self._named()}{self._one_of_both()}
   IF TG_OP {EQ} 'INSERT' THEN
     SELECT * INTO tip FROM {self.main} t WHERE {self.same_key("t", "NEW")};
     IF NOT FOUND THEN{verify}
@@ -461,7 +485,7 @@ DECLARE
   known pg_catalog.bool;
   public_key pg_catalog.bytea;
   verdict pg_catalog.text;
-BEGIN{self._one_of_both()}
+BEGIN{self._named()}{self._one_of_both()}
   IF TG_OP {EQ} 'UPDATE' THEN{self._unsigned_update()}
     {self._refuse("'RS009 history is append-only'")}
   END IF;
@@ -500,7 +524,7 @@ DECLARE
   known pg_catalog.bool;
   public_key pg_catalog.bytea;
   verdict pg_catalog.text;
-BEGIN{self._one_of_both(True)}
+BEGIN{self._named(True)}{self._one_of_both(True)}
   IF TG_OP {EQ} 'UPDATE' THEN{self._unsigned_update(True)}
     {self._refuse("'RS009 history is append-only'", True)}
   END IF;{self._complete(True)}
@@ -589,6 +613,8 @@ END"""
             definitions, values = self._decoded(self.stored, format_, store=True)
         else:  # envelopes: the signature stands beside the row
             definitions, values = self._decoded(self.signed, format_, RECORD, store=True)
+            if self.name:
+                values[self.name] = f"NULL::{self.column[self.name]['type']}"
             values |= self._contents("(e.v -> 'content')", RECORD)
             sign = "e.v ->> 'sign_b64'"
             values[self.sign] = sign if self.column[self.sign]["base"] == "text" else _raw(sign)
@@ -676,7 +702,8 @@ END"""
         definitions, values = self._decoded(self.signed, "canonical")
         values |= self._contents("$1", "$1")
         columns = ", ".join(f"{v} AS {ident(c)}" for c, v in values.items())
-        payload = f"SELECT {self.payload('r')} FROM (SELECT {columns} FROM pg_catalog.jsonb_to_record($1) x({definitions})) r"
+        text = self.payload("r", function="payload" if self.d["form"] == "rowseal/1" else "signed")
+        payload = f"SELECT {text} FROM (SELECT {columns} FROM pg_catalog.jsonb_to_record($1) x({definitions})) r"
 
         definitions, values = self._decoded(self.d["key"], "canonical")
         columns = ", ".join(f"{values[k]} AS {ident(k)}" for k in self.d["key"])
@@ -689,10 +716,11 @@ END"""
         for alias, table, archived in parts:
             m = self._map(archived)
             sign = self.bytes(f"{alias}.{ident(m[self.sign])}", self.sign)
-            parent = self.bytes(f"{alias}.{ident(m[p])}", p) if (p := self.d["parent_column"]) else "NULL::bytea"
+            parent = self._name_bytes(f"{alias}.{ident(m[p])}", p) if (p := self.d["parent_column"]) else "NULL::bytea"
             key = self.key_json(alias, archived)
+            name = self._name_bytes(f"{alias}.{ident(m[self.name])}", self.name) if self.name else sign
             versions.append(
-                f"SELECT {sign} AS sign, {parent} AS parent, {alias}.{ident(m[self.ts])} AS owner_timestamp,\n"
+                f"SELECT {sign} AS sign, {name} AS name, {parent} AS parent, {alias}.{ident(m[self.ts])} AS owner_timestamp,\n"
                 f"       {alias}.{ident(m[self.deleted])} AS deleted, {self.payload(alias, archived)} AS payload,\n"
                 f"       {self.content(alias, archived) or 'NULL::pg_catalog.jsonb'} AS content\n"
                 f"  FROM {table} {alias}, {given} WHERE {READY} AND {self.same_key(alias, 'g', left_versions=archived)}"
@@ -720,7 +748,7 @@ END"""
         union = "\nUNION ALL\n"
         return {
             "payload": payload,
-            "versions": union.join(versions),
+            "versions": self._by_signature(union.join(versions)),
             "verify": union.join(verify),
             "digest": union.join(digest[0::2]),
             "digest_owner": union.join(digest[1::2]),
@@ -730,6 +758,13 @@ END"""
             "erase_versions": self.erase(given, True) if self.versions else "",
             "prune": "" if self.d["layout"] == "unversioned" else self.prune(),
         }
+
+    def _by_signature(self, versions: str) -> str:
+        """Where parents are named, the signature of the parent in place of its name, as far as it is here."""
+        if not self.name:
+            return versions
+        columns = "v.sign, coalesce(p.sign, v.parent) AS parent, v.owner_timestamp, v.deleted, v.payload, v.content"
+        return f"WITH v AS ({versions})\nSELECT {columns} FROM v LEFT JOIN v p ON p.name = v.parent"
 
     def tips(self) -> str:
         """The view of a one-table layout that shows the current version of each key."""
@@ -838,6 +873,8 @@ END"""
         # Triggers, too: cloning one to a new partition asks its creator for EXECUTE.  A guard that somebody attaches to a
         # table of his own finds and merges nothing but authentic rows.
         public = [f"_{name}_{self.id}" for name in ("seal", "payload", "apply", "take", "guard")]
+        if self.d["form"] != "rowseal/1":
+            public.append(f"_signed_{self.id}")
         if self.versions:
             out.append(self.guard_versions())
             public.append(f"_guard_versions_{self.id}")

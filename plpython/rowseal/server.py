@@ -93,6 +93,19 @@ def payload(plpy: Any, spec: str) -> Callable[[Any], str]:
     return call
 
 
+def signed(plpy: Any, spec: str) -> Callable[[Any], str]:
+    """Values to the text that is signed, after "=", or to a refusal; for forms whose text may begin with anything."""
+    form = verdict.signed_form(json.loads(spec))
+
+    def call(values: Any) -> str:
+        try:
+            return "=" + form.payload(values).decode()
+        except CanonicalError as e:
+            return f"RS006 {e}"
+
+    return call
+
+
 def hexed(kind: Any, value: Any) -> Any:
     """A canonical JSON value with every bytea in it as PostgreSQL's hex; what does not fit is left for PostgreSQL to refuse."""
     if isinstance(value, str) and kind == "bytea":

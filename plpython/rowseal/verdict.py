@@ -9,6 +9,7 @@ from typing import Any
 
 from . import batch
 from .canonical import CanonicalError, Form
+from .concatenated import Concatenated
 from .signature import ALGORITHMS, FINGERPRINTS, NoProvider, Verify
 
 UNKNOWN_OWNER = "RS002 unknown owner"
@@ -36,14 +37,19 @@ def form(spec: dict[str, Any]) -> Form:
     return Form(spec["tag"], fields)
 
 
+def signed_form(spec: dict[str, Any]) -> Form:
+    """The form that is signed; envelopes and digests always go by :func:`form`."""
+    return Concatenated(spec["tag"], spec["fields"]) if spec.get("form") == "concatenated" else form(spec)
+
+
 def seal(spec: dict[str, Any], verify: Verify) -> Seal:
     """``judge(public_key, signature, values)`` for one declared table.
 
     It returns None for an authentic row, else its refusal: a SQLSTATE, a blank and the reason.  Values come in the
-    order of the form's names.  Everybody may call it, so it remembers nothing of a row from one call to the next (of a
+    order of the form's names, the version's name (spec: "name") last.  Everybody may call it, so it remembers nothing of a row from one call to the next (of a
     batch: see batch.accepting).
     """
-    table = form(spec)
+    table = signed_form(spec)
     index = {name: i for i, name in enumerate(table.names)}
     fingerprint = FINGERPRINTS[spec["fingerprint"]] if spec.get("fingerprint") else None
     owner = index[spec["owner"][0]]
@@ -52,6 +58,7 @@ def seal(spec: dict[str, Any], verify: Verify) -> Seal:
     certificates = [(cert, index[cert], of, index[of]) for cert, of in (spec.get("certificates") or {}).items()]
     payload = table.payload
     signed = batch.accepting(verify)
+    naming = spec.get("name")
     allowed = spec.get("algorithms")
     lengths = {ALGORITHMS[name].public_key for name in allowed or ALGORITHMS}
 
@@ -69,6 +76,10 @@ def seal(spec: dict[str, Any], verify: Verify) -> Seal:
             return f"RS006 {e}"
         except NoProvider as e:
             return f"RS014 {e}"
+        if naming is not None:
+            named = FINGERPRINTS[naming["hash"]](signature)
+            if values[-1] != (named if isinstance(values[-1], bytes) else naming["prefix"] + named.hex()):
+                return f"RS005 {naming['column']} is not the {naming['hash']} of the signature"
         if fingerprint is not None:
             digest = fingerprint(public_key)
             if values[owner] != (digest if isinstance(values[owner], bytes) else prefix + digest.hex()):

@@ -438,7 +438,7 @@ HARMLESS = {
     "declare", "undeclare", "payload", "apply", "verify", "digest", "health", "history", "heads", "retry", "discard", "export_quarantine", "changes", "changes_end",
     "publish", "subscribe", "unsubscribe", "digests", "export", "prune", "erase", "compare", "repair",
     # pure functions of their arguments
-    "_load", "_unbase64", "_hex", "_one_based", "_plan", "_hint", "_envelope", "_content", "_owner_text", "_payload_*",
+    "_load", "_unbase64", "_hex", "_one_based", "_plan", "_hint", "_hash", "_envelope", "_content", "_owner_text", "_payload_*", "_signed_*",
     # reads of the catalogs and of rowseal.declarations, which everybody may read
     "_pgsodium", "_provider", "_kind", "_base_type", "_facts", "_owns", "_planned", "_known_facts", "_declaration", "_explained", "_waits_for", "_subscription", "_dblink",
     # reads and writes of tables, with the caller's rights
