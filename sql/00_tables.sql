@@ -43,8 +43,16 @@ CREATE TABLE rowseal.declarations (
   identity           regclass,
   fingerprint        text,
   fingerprint_prefix text NOT NULL DEFAULT '',
+  algorithms         text[],
   certificates       jsonb NOT NULL DEFAULT '{}',
   unsigned           text[] NOT NULL DEFAULT '{}',
+  form               text NOT NULL DEFAULT 'rowseal/1',
+  accept_ambiguity   boolean NOT NULL DEFAULT false,
+  name_column        text,
+  name_hash          text NOT NULL DEFAULT 'sha3-512',
+  name_prefix        text NOT NULL DEFAULT '',
+  digests            jsonb NOT NULL DEFAULT '{}',
+  heal               boolean NOT NULL DEFAULT false,
   feed               boolean NOT NULL DEFAULT false,
   timestamp_column   text NOT NULL DEFAULT 'owner_timestamp',
   deleted_column     text NOT NULL DEFAULT 'deleted_flag',
@@ -56,6 +64,7 @@ CREATE TABLE rowseal.declarations (
   spec               jsonb NOT NULL,
   queries            jsonb NOT NULL,
   facts              jsonb NOT NULL,
+  version_key        text,
   CHECK ((public_key IS NULL) <> (identity IS NULL))
 );
 -- regclass: it survives renames here, and dumps as a name that restores to the new oid
@@ -67,7 +76,13 @@ COMMENT ON TABLE rowseal.declarations IS 'The declared tables. Written by rowsea
 COMMENT ON COLUMN rowseal.declarations.id IS 'Part of the names of the generated functions: _guard_ID, _seal_ID, …';
 COMMENT ON COLUMN rowseal.declarations.tag IS 'Name of the table in the signed bytes; unique, or rows could be replayed from one table into another';
 COMMENT ON COLUMN rowseal.declarations.versions IS 'Versions table of the layout "two tables"';
-COMMENT ON COLUMN rowseal.declarations.key IS 'Primary key columns, without the signature';
+COMMENT ON COLUMN rowseal.declarations.form IS 'What is signed: rowseal/1, or concatenated, for the rows of one older system';
+COMMENT ON COLUMN rowseal.declarations.name_column IS 'Column that holds a version''s name: name_prefix and the name_hash of its signature; parents are named so, too';
+COMMENT ON COLUMN rowseal.declarations.digests IS 'Columns signed by their digest, and the columns that keep it when they are erased: {"column": "column_sha256"}';
+COMMENT ON COLUMN rowseal.declarations.heal IS 'Whether an intact row that arrives restores erased content';
+COMMENT ON COLUMN rowseal.declarations.algorithms IS 'Of an identity table: what its keys may be: ed25519, ml-dsa-65, ml-dsa-87';
+COMMENT ON COLUMN rowseal.declarations.version_key IS 'Column that tells versions apart where they are kept: the signature, its generated hash, or the name';
+COMMENT ON COLUMN rowseal.declarations.key IS 'Primary key columns, without the version_key';
 COMMENT ON COLUMN rowseal.declarations.fields IS 'Signed columns and the field names they had at declaration: {"column": "field"}';
 COMMENT ON COLUMN rowseal.declarations.spec IS 'What a verdict needs: tag, fields with their kinds, owner, fingerprint, certificates; also what a client needs to sign';
 COMMENT ON COLUMN rowseal.declarations.version_columns IS 'Columns of the versions table: {"main column": "versions column"}';
@@ -153,6 +168,23 @@ CREATE TABLE rowseal.feed_state (
 );
 INSERT INTO rowseal.feed_state DEFAULT VALUES;
 COMMENT ON TABLE rowseal.feed_state IS 'Identity of this feed and how far it has been pruned; a cursor of another feed, or from before, is refused';
+
+CREATE TABLE rowseal.erasures (
+  id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  relation regclass NOT NULL,
+  tag      text NOT NULL,
+  key      jsonb NOT NULL,
+  fields   text[] NOT NULL,
+  versions bigint NOT NULL,
+  role     text NOT NULL DEFAULT session_user,
+  at       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+SELECT pg_catalog.pg_extension_config_dump('rowseal.erasures', '');
+SELECT pg_catalog.pg_extension_config_dump('rowseal.erasures_id_seq', '');
+COMMENT ON TABLE rowseal.erasures IS 'What rowseal.erase has emptied, and who did it; for the table''s owner and administrators';
+COMMENT ON COLUMN rowseal.erasures.key IS 'Key fields in canonical form';
+COMMENT ON COLUMN rowseal.erasures.versions IS 'How many versions of the key were emptied';
+ALTER TABLE rowseal.erasures OWNER TO rowseal_internal;
 
 ALTER TABLE rowseal.quarantine OWNER TO rowseal_internal;
 ALTER TABLE rowseal.quarantine_limits OWNER TO rowseal_internal;

@@ -34,6 +34,13 @@ return SD["unbase64"](args[0])
 $$;
 COMMENT ON FUNCTION rowseal._unbase64(text) IS 'Bytes of standard base64 with padding; NULL for any other spelling';
 
+CREATE FUNCTION rowseal._hash(algorithm text, value bytea) RETURNS bytea LANGUAGE plpython3u IMMUTABLE STRICT
+SET search_path = pg_catalog, pg_temp AS $$
+plpy.execute("SELECT rowseal._load()")
+return GD["rowseal"]("signature").FINGERPRINTS[algorithm](value)
+$$;
+COMMENT ON FUNCTION rowseal._hash(text, bytea) IS 'One of the hashes that a declaration can name: sha256, sha512, sha3-512, blake2b-256';
+
 CREATE FUNCTION rowseal._hex(kind jsonb, value jsonb) RETURNS jsonb LANGUAGE plpython3u IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
 import json
@@ -72,12 +79,12 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._pgsodium_verify(bytea, bytea, bytea) IS 'Ed25519 verification by the extension pgsodium; NULL when it is not there';
 
-CREATE FUNCTION rowseal._provider() RETURNS text LANGUAGE plpython3u
+CREATE FUNCTION rowseal._provider(algorithm text DEFAULT 'ed25519') RETURNS text LANGUAGE plpython3u
 SET search_path = pg_catalog, pg_temp AS $$
 plpy.execute("SELECT rowseal._load()")
-return GD["rowseal"]("server").provider_name(plpy)
+return GD["rowseal"]("server").provider_name(plpy, algorithm)
 $$;
-COMMENT ON FUNCTION rowseal._provider() IS 'The library that verifies signatures, with version; NULL when there is none';
+COMMENT ON FUNCTION rowseal._provider(text) IS 'The library that verifies signatures of an algorithm, with version; NULL when there is none';
 
 CREATE FUNCTION rowseal._plan(wish jsonb, facts jsonb, versions jsonb, identity jsonb) RETURNS jsonb LANGUAGE plpython3u
 SET search_path = pg_catalog, pg_temp AS $$

@@ -85,8 +85,14 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
                'base_qualified', (SELECT pg_catalog.format('%I.%I', bn.nspname, b.typname)
                                     FROM pg_catalog.pg_type b JOIN pg_catalog.pg_namespace bn ON bn.oid = b.typnamespace
                                    WHERE b.oid = rowseal._base_type(a.atttypid)),
-               'kind', rowseal._kind(a.atttypid), 'generated', a.attgenerated <> '', 'identity', a.attidentity,
-               'toastable', t.typlen = -1, 'domain', t.typtype = 'd',
+               'kind', rowseal._kind(a.atttypid), 'generated', a.attgenerated <> '',
+               'hash_of', (  -- of a generated column: whose sha256 it is
+                 SELECT b.attname FROM pg_catalog.pg_attrdef x JOIN pg_catalog.pg_attribute b ON b.attrelid = x.adrelid
+                  WHERE a.attgenerated <> '' AND x.adrelid = a.attrelid AND x.adnum = a.attnum AND b.attnum > 0
+                    AND pg_catalog.pg_get_expr(x.adbin, x.adrelid) IN (pg_catalog.format('sha256(%I)', b.attname),
+                                                                       pg_catalog.format('sha256(decode(%I, ''base64''::text))', b.attname))),
+                'identity', a.attidentity,
+               'notnull', a.attnotnull, 'toastable', t.typlen = -1, 'domain', t.typtype = 'd',
                'required', a.attnotnull AND NOT a.atthasdef AND a.attidentity = '') ORDER BY a.attnum)
         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),

@@ -14,13 +14,21 @@ CREATE POLICY declarable ON rowseal.declarations FOR INSERT
   WITH CHECK (rowseal._owns(relation) AND (versions IS NULL OR rowseal._owns(versions)));
 CREATE POLICY removable ON rowseal.declarations FOR DELETE USING (rowseal._owns(relation));
 
+-- The owner of a table enters his erasures himself; nobody changes an entry.
+ALTER TABLE rowseal.erasures ENABLE ROW LEVEL SECURITY;
+CREATE POLICY administer ON rowseal.erasures FOR SELECT TO rowseal_admin USING (true);
+CREATE POLICY owned ON rowseal.erasures FOR SELECT USING (rowseal._owns(relation));
+CREATE POLICY erasable ON rowseal.erasures FOR INSERT WITH CHECK (rowseal._owns(relation) AND role = session_user
+  AND EXISTS (SELECT FROM rowseal.declarations d WHERE d.relation = erasures.relation AND d.tag = erasures.tag));
+GRANT SELECT, INSERT ON rowseal.erasures TO PUBLIC;
+
 CREATE FUNCTION rowseal._planned(d rowseal.declarations) RETURNS jsonb LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   planned jsonb;
   card jsonb;
 BEGIN
-  SELECT pg_catalog.jsonb_build_object('facts', rowseal._facts(i.relation), 'public_key', i.public_key, 'owner', i.owner)
+  SELECT pg_catalog.jsonb_build_object('facts', rowseal._facts(i.relation), 'public_key', i.public_key, 'owner', i.owner, 'algorithms', i.algorithms)
     INTO card FROM rowseal.declarations i WHERE i.relation = d.identity;
   IF (d.versions IS NOT NULL AND rowseal._facts(d.versions) IS NULL) OR (d.identity IS NOT NULL AND rowseal._facts(d.identity) IS NULL) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('the versions or identity table of %s is gone', d.relation),
@@ -44,7 +52,7 @@ SET search_path = pg_catalog, pg_temp AS $$
     'main', rowseal._facts(d.relation),
     'versions', CASE WHEN d.versions IS NOT NULL THEN rowseal._facts(d.versions) END,
     'identity', (SELECT pg_catalog.jsonb_build_object('facts', f - ARRAY['unique', 'partitions', 'late_triggers', 'rules'],
-                                                      'owner', i.owner, 'public_key', i.public_key)
+                                                      'owner', i.owner, 'public_key', i.public_key, 'algorithms', i.algorithms)
                    FROM rowseal.declarations i, rowseal._facts(i.relation) f WHERE i.relation = d.identity))
 $$;
 COMMENT ON FUNCTION rowseal._known_facts(rowseal.declarations) IS 'The facts that a declaration rests on, as they are now';
@@ -95,7 +103,7 @@ BEGIN
     LOOP
       EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', trigger_.tgname, trigger_.relation);
     END LOOP;
-    FOREACH statement IN ARRAY ARRAY['seal', 'payload', 'guard', 'apply', 'take', 'guard_versions', 'cure', 'feed', 'feed_versions', 'is_tip'] LOOP
+    FOREACH statement IN ARRAY ARRAY['seal', 'payload', 'signed', 'guard', 'apply', 'take', 'guard_versions', 'cure', 'feed', 'feed_versions', 'is_tip'] LOOP
       EXECUTE pg_catalog.format('DROP FUNCTION IF EXISTS rowseal.%I', pg_catalog.format('_%s_%s', statement, OLD.id));
     END LOOP;
     RETURN NULL;
@@ -140,6 +148,7 @@ CREATE FUNCTION rowseal.declare(
   identity regclass DEFAULT NULL,
   fingerprint text DEFAULT NULL,
   fingerprint_prefix text DEFAULT '',
+  algorithms text[] DEFAULT NULL,
   certificates jsonb DEFAULT '{}',
   INOUT versions text DEFAULT NULL,
   version_columns jsonb DEFAULT NULL,
@@ -150,6 +159,13 @@ CREATE FUNCTION rowseal.declare(
   signature_column text DEFAULT 'sign_b64',
   parent_column text DEFAULT 'parent_sign_b64',
   tips text DEFAULT NULL,
+  form text DEFAULT 'rowseal/1',
+  accept_ambiguity boolean DEFAULT false,
+  name_column text DEFAULT NULL,
+  name_hash text DEFAULT 'sha3-512',
+  name_prefix text DEFAULT '',
+  digests text[] DEFAULT '{}',
+  heal boolean DEFAULT false,
   feed boolean DEFAULT false,
   if_not_exists boolean DEFAULT false,
   OUT layout text, OUT created boolean
@@ -182,7 +198,7 @@ BEGIN
   END IF;
   IF rowseal._provider() IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'RS014', MESSAGE = 'no provider of signatures: neither pgsodium nor PyNaCl is there',
-      HINT = 'Install python3-nacl for the server''s Python (Debian: apt install python3-nacl), or CREATE EXTENSION pgsodium.';
+      HINT = rowseal._hint('RS014');
   END IF;
   SELECT n.nspname, c.relname INTO schema_, name_
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation;
@@ -202,6 +218,9 @@ BEGIN
       HINT = 'owner => ''column'' or owner => ''{one,another}''.';
   END;
   d.public_key := public_key; d.fingerprint := fingerprint; d.fingerprint_prefix := coalesce(fingerprint_prefix, '');
+  d.algorithms := algorithms; d.digests := coalesce((SELECT pg_catalog.jsonb_object_agg(c, c || '_sha256') FROM pg_catalog.unnest(digests) c), '{}'); d.heal := coalesce(heal, false);
+  d.form := form; d.accept_ambiguity := coalesce(accept_ambiguity, false);
+  d.name_column := name_column; d.name_hash := name_hash; d.name_prefix := coalesce(name_prefix, '');
   d.certificates := coalesce(certificates, '{}'); d.unsigned := coalesce(unsigned, '{}');
   d.timestamp_column := timestamp_column; d.deleted_column := deleted_column;
   d.signature_column := signature_column; d.parent_column := parent_column; d.version_columns := version_columns;
@@ -213,15 +232,21 @@ BEGIN
   IF versions IS NOT NULL THEN
     DECLARE
       target text := rowseal._qualified(versions, schema_);
+      planned jsonb;
     BEGIN
       IF pg_catalog.to_regclass(target) IS NULL THEN
-        PERFORM rowseal._planned(d);  -- a wrong declaration leaves nothing behind
+        planned := rowseal._planned(d);  -- a wrong declaration leaves nothing behind
         EXECUTE pg_catalog.format('CREATE TABLE %s AS SELECT %s FROM %s WITH NO DATA', target, (
           SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum)
             FROM pg_catalog.pg_attribute a
            WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
              AND a.attname <> ALL (d.unsigned)), relation);
-        EXECUTE pg_catalog.format('ALTER TABLE %s ADD PRIMARY KEY (%I)', target, d.signature_column);
+        IF planned ? 'version_hash' THEN  -- signatures that do not fit into an index
+          EXECUTE pg_catalog.format('ALTER TABLE %s ADD COLUMN %I bytea GENERATED ALWAYS AS (%s) STORED PRIMARY KEY',
+            target, d.signature_column || '_sha256', planned ->> 'version_hash');
+        ELSE
+          EXECUTE pg_catalog.format('ALTER TABLE %s ADD PRIMARY KEY (%I)', target, coalesce(d.name_column, d.signature_column));
+        END IF;
         EXECUTE pg_catalog.format('CREATE INDEX ON %s (%s)', target, (
           SELECT pg_catalog.string_agg(pg_catalog.quote_ident(k ->> 'name'), ', ')
             FROM pg_catalog.jsonb_array_elements(rowseal._facts(relation) -> 'key') k));
@@ -238,11 +263,16 @@ BEGIN
     END;
   END IF;
 
-  INSERT INTO rowseal.declarations (relation, tag, versions, owner, public_key, identity, fingerprint, fingerprint_prefix,
-      certificates, unsigned, feed, timestamp_column, deleted_column, signature_column, parent_column, version_columns)
-    SELECT d.relation, d.tag, d.versions, d.owner, d.public_key, d.identity, d.fingerprint, d.fingerprint_prefix,
-      d.certificates, d.unsigned, feed, d.timestamp_column, d.deleted_column, d.signature_column, d.parent_column, d.version_columns;
+  INSERT INTO rowseal.declarations (relation, tag, versions, owner, public_key, identity, fingerprint, fingerprint_prefix, algorithms,
+      certificates, unsigned, form, accept_ambiguity, name_column, name_hash, name_prefix, digests, heal, feed, timestamp_column, deleted_column, signature_column, parent_column, version_columns)
+    SELECT d.relation, d.tag, d.versions, d.owner, d.public_key, d.identity, d.fingerprint, d.fingerprint_prefix, d.algorithms,
+      d.certificates, d.unsigned, d.form, d.accept_ambiguity, d.name_column, d.name_hash, d.name_prefix, d.digests, d.heal, feed, d.timestamp_column, d.deleted_column, d.signature_column, d.parent_column, d.version_columns;
   SELECT * INTO STRICT d FROM rowseal.declarations x WHERE x.relation = declare.relation;
+  SELECT a AS algorithm INTO bad FROM pg_catalog.unnest(d.algorithms) a WHERE rowseal._provider(a) IS NULL;
+  IF FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS014', MESSAGE = pg_catalog.format('no provider of %s, which %s is to allow', bad.algorithm, label),
+      HINT = rowseal._hint('RS014');
+  END IF;
 
   SELECT * INTO bad FROM rowseal.verify(relation) LIMIT 1;
   IF FOUND THEN
@@ -266,9 +296,12 @@ COMMENT ON FUNCTION rowseal.declare IS
 $$Declares a table: from now on it accepts only rows that their owner signed. Existing rows are verified first.
 owner: column of the primary key that names the owner, or several as '{a,b}'; public_key: makes it an identity table, names the key
 column; identity: the identity table of its owners; fingerprint: sha256, sha512, sha3-512 or blake2b-256, the owner must be
-this hash of the key (bytea, or fingerprint_prefix || hex); certificates: {"column": "column it certifies"}; versions: table
+this hash of the key (bytea, or fingerprint_prefix || hex); algorithms: of an identity table, what its keys may be (ed25519,
+ml-dsa-65, ml-dsa-87; by default ed25519); certificates: {"column": "column it certifies"}; versions: table
 for superseded rows, created when missing; version_columns: {"main column": "versions column"} where names differ; tag: name in
-the signed bytes; unsigned: columns for local bookkeeping; feed: accepted versions enter rowseal.feed; *_column: other column names; tips: name of the view of current rows (one
+the signed bytes; unsigned: columns for local bookkeeping; form: rowseal/1, or concatenated for the rows of one older system (accept_ambiguity: although
+different rows share their bytes); name_column: holds the name_hash of the signature, after name_prefix, parents are named so; digests: columns signed by digest, which rowseal.erase can empty (each needs a column
+NAME_sha256 bytea beside it); heal: whether an intact row that arrives restores what was erased; feed: accepted versions enter rowseal.feed; *_column: other column names; tips: name of the view of current rows (one
 table layout). Errors: RS007 wrong declaration, RS008 not the owner, RS014 no provider; RS001-RS006 for an existing row.$$;
 
 CREATE FUNCTION rowseal.undeclare(relation regclass) RETURNS boolean LANGUAGE plpgsql

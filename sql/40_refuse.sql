@@ -12,7 +12,8 @@ SET search_path = pg_catalog, pg_temp AS $$
     WHEN 'RS005' THEN 'The owner must be derived from the public key, and certificates signed with it, as the declaration says.'
     WHEN 'RS006' THEN 'See the type table in docs/specification.md.'
     WHEN 'RS009' THEN 'Insert the new version; what is stored never changes.'
-    WHEN 'RS014' THEN 'Install python3-nacl for the server''s Python (Debian: apt install python3-nacl), or CREATE EXTENSION pgsodium.'
+    WHEN 'RS014' THEN 'For the server''s Python: ed25519 needs python3-nacl (Debian: apt install python3-nacl) or CREATE EXTENSION pgsodium; '
+      || 'ML-DSA needs the package cryptography, 47 or later (README, Install).'
     WHEN 'RS017' THEN 'GRANT rowseal_trusted to the owner of the table, or let the owner call rowseal.retry().'
     WHEN 'RS015' THEN 'Add the column to the table; rows that wait for it follow by themselves.'
   END
@@ -125,15 +126,24 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._curable(text) IS 'Whether something other than the row stood in its way: an owner, a table, a column, a library, a right';
 
-CREATE FUNCTION rowseal._envelope(payload text, signature bytea) RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE
+CREATE FUNCTION rowseal._content(fields text[], contents bytea[]) RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT payload::jsonb || pg_catalog.jsonb_build_object('sign_b64',
-    pg_catalog.translate(pg_catalog.encode(signature, 'base64'), E'\n', ''))
+  SELECT pg_catalog.jsonb_object_agg(f, pg_catalog.translate(pg_catalog.encode(c, 'base64'), E'\n', ''))
+    FROM ROWS FROM (pg_catalog.unnest(fields), pg_catalog.unnest(contents)) x(f, c) WHERE c IS NOT NULL
 $$;
-COMMENT ON FUNCTION rowseal._envelope(text, bytea) IS 'A signed row as portable JSON: {"row": …, "rowseal": 1, "table": …, "sign_b64": …}';
+COMMENT ON FUNCTION rowseal._content(text[], bytea[]) IS 'The contents of columns signed by digest, in base64; NULL when there are none';
+
+CREATE FUNCTION rowseal._envelope(payload text, signature bytea, content jsonb DEFAULT NULL) RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT payload::jsonb || pg_catalog.jsonb_build_object('sign_b64', pg_catalog.translate(pg_catalog.encode(signature, 'base64'), E'\n', ''))
+      || CASE WHEN content IS NULL THEN '{}' ELSE pg_catalog.jsonb_build_object('content', content) END
+$$;
+COMMENT ON FUNCTION rowseal._envelope(text, bytea, jsonb) IS
+  'A signed row as portable JSON: {"row": …, "rowseal": 1, "table": …, "sign_b64": …}, with "content" of what is signed by digest';
 
 -- Called by the guards.  In apply the outcome goes to the caller; in a replication worker the row into quarantine.
-CREATE FUNCTION rowseal._refuse(relation regclass, main regclass, verdict text, key jsonb, payload text, signature bytea, raw record)
+CREATE FUNCTION rowseal._refuse(relation regclass, main regclass, verdict text, key jsonb, payload text, signature bytea, raw record,
+  content jsonb DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
 SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 AS $$
 DECLARE
@@ -149,7 +159,7 @@ BEGIN
     IF signature IS NULL OR pg_catalog.left(payload, 1) <> '{' THEN
       PERFORM rowseal._quarantine(d.tag, verdict, 'raw', pg_catalog.to_jsonb(raw));
     ELSE
-      envelope := rowseal._envelope(payload, signature);
+      envelope := rowseal._envelope(payload, signature, content);
       IF pg_catalog.left(verdict, 5) = 'RS002' THEN  -- who brings the owner now, waits and finds it
         PERFORM rowseal._lock_owner(rowseal._waits_for(d, verdict, 'canonical', envelope), false);
       END IF;
@@ -164,7 +174,7 @@ BEGIN
     TABLE = (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid = relation);
 END
 $$;
-COMMENT ON FUNCTION rowseal._refuse(regclass, regclass, text, jsonb, text, bytea, record) IS 'Refuses a row: raises, reports to apply, or quarantines it';
+COMMENT ON FUNCTION rowseal._refuse(regclass, regclass, text, jsonb, text, bytea, record, jsonb) IS 'Refuses a row: raises, reports to apply, or quarantines it';
 
 CREATE FUNCTION rowseal._keep() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$

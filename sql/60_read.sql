@@ -36,7 +36,9 @@ BEGIN
       HINT = 'Its fields are ' || (SELECT pg_catalog.string_agg(k, ', ') FROM pg_catalog.jsonb_object_keys(d.spec -> 'fields') k) || '.';
   END IF;
   EXECUTE d.queries ->> 'payload' INTO result USING "row";
-  IF pg_catalog.left(result, 1) <> '{' THEN
+  IF d.form = 'concatenated' AND pg_catalog.left(result, 1) = '=' THEN
+    RETURN pg_catalog.substr(result, 2);
+  ELSIF pg_catalog.left(result, 1) <> '{' OR d.form = 'concatenated' THEN
     RAISE EXCEPTION USING ERRCODE = pg_catalog.left(result, 5), HINT = rowseal._hint(pg_catalog.left(result, 5)),
       MESSAGE = pg_catalog.format('%s, in table %s', pg_catalog.substr(result, 7), relation);
   END IF;
@@ -44,7 +46,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal.payload(regclass, jsonb) IS
-$$The canonical text of a row: its UTF-8 bytes are what the owner signs (form rowseal/1). row: an object of fields, values as in
+$$The canonical text of a row: its UTF-8 bytes are what the owner signs (form rowseal/1, unless declared with another form). row: an object of fields, values as in
 the canonical form or as to_jsonb shows them (bytea: base64 or \x hex). Errors: RS006 no canonical form, RS007 not declared,
 RS015 unknown field.$$;
 
@@ -136,7 +138,7 @@ DECLARE
   key jsonb;
 BEGIN
   FOR key IN SELECT * FROM pg_catalog.jsonb_array_elements(keys) LOOP
-    RETURN QUERY EXECUTE pg_catalog.format('SELECT rowseal._envelope(payload, sign) FROM (%s) x', query) USING key;
+    RETURN QUERY EXECUTE pg_catalog.format('SELECT rowseal._envelope(payload, sign, content) FROM (%s) x', query) USING key;
   END LOOP;
 END
 $$;
@@ -216,3 +218,44 @@ COMMENT ON FUNCTION rowseal.prune(regclass, integer, bigint) IS
 $$Drops superseded versions on this server for good: keep so many of the newest of each key besides the current one, and all with an
 owner_timestamp from before on. For the table's owner; it locks the table against writes. Purely local: digests differ from servers
 that keep more, and a dropped version that arrives again is archived again. Returns how many rows.$$;
+
+-- With the rights of the table's owner, like prune.
+CREATE FUNCTION rowseal.erase(relation regclass, key jsonb, columns text[]) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = error AS $$
+#variable_conflict use_variable
+DECLARE
+  d rowseal.declarations := rowseal._declaration(relation);
+  target regclass;
+  payloads text[] := '{}';
+  part text[];
+BEGIN
+  IF NOT rowseal._owns(relation) THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS008', MESSAGE = pg_catalog.format('no right to erase in %s', relation),
+      HINT = 'Only the owner of a table may do that.';
+  END IF;
+  IF columns IS NULL OR pg_catalog.cardinality(columns) = 0 OR NOT (d.digests ?& columns) THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('columns %s of %s are not all signed by digest', columns, relation),
+      HINT = pg_catalog.format('Those that can be erased: %s. rowseal.declare(…, digests => …) says which.',
+        ARRAY(SELECT pg_catalog.jsonb_object_keys(d.digests)));
+  END IF;
+  FOREACH target IN ARRAY pg_catalog.array_remove(ARRAY[d.relation, d.versions], NULL) LOOP
+    EXECUTE pg_catalog.format('ALTER TABLE %s DISABLE TRIGGER zzz_rowseal_guard', target);
+    EXECUTE pg_catalog.format('WITH e(payload) AS (%s) SELECT coalesce(pg_catalog.array_agg(payload), ''{}'') FROM e',
+      d.queries ->> CASE WHEN target = d.relation THEN 'erase' ELSE 'erase_versions' END) INTO part USING key, columns;
+    payloads := payloads || part;
+    EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER zzz_rowseal_guard', target);
+  END LOOP;
+  -- one entry for each spelling of the key (citext, numeric): the feed has them as they were signed
+  INSERT INTO rowseal.erasures (relation, tag, key, fields, versions)
+    SELECT d.relation, d.tag, k.key, ARRAY(SELECT d.fields ->> c FROM pg_catalog.unnest(columns) c), count(*)
+      FROM pg_catalog.unnest(payloads) p,
+           LATERAL (SELECT pg_catalog.jsonb_object_agg(d.fields ->> c, p::jsonb -> 'row' -> (d.fields ->> c)) AS key FROM pg_catalog.unnest(d.key) c) k
+     GROUP BY k.key;
+  RETURN pg_catalog.cardinality(payloads);
+END
+$$;
+COMMENT ON FUNCTION rowseal.erase(regclass, jsonb, text[]) IS
+$$Empties columns that are signed by digest (declare: digests) in all versions of a key on this server, its feed included; the digests are
+kept beside them, so the rows stay verifiable and go on travelling without that content. key: its fields, as for history. For the table's
+owner; it locks the table against writes and is recorded in rowseal.erasures. Returns how many versions. Other servers, backups and WAL
+keep what they have; the space is free after VACUUM. Errors: RS007 not such a column, RS008 not the owner.$$;

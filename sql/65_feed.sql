@@ -50,6 +50,8 @@ BEGIN
     RETURN NULL;  -- a publisher that sends UPDATE or DELETE
   ELSIF TG_OP = 'DELETE' AND current_user = 'rowseal_internal' THEN
     RETURN OLD;  -- prune_feed
+  ELSIF TG_OP = 'UPDATE' AND current_user = 'rowseal_internal' THEN
+    RETURN NEW;  -- _forget
   END IF;
   RAISE EXCEPTION USING ERRCODE = 'RS004', MESSAGE = pg_catalog.format('%s is refused: the feed is append-only', TG_OP),
     HINT = 'rowseal.prune_feed(interval) drops its oldest part.';
@@ -60,6 +62,20 @@ CREATE TRIGGER keep BEFORE UPDATE OR DELETE ON rowseal.feed FOR EACH ROW EXECUTE
 ALTER TABLE rowseal.feed ENABLE ALWAYS TRIGGER keep;
 CREATE TRIGGER keep_all BEFORE TRUNCATE ON rowseal.feed EXECUTE FUNCTION rowseal._keep_feed();
 ALTER TABLE rowseal.feed ENABLE ALWAYS TRIGGER keep_all;
+
+-- AFTER INSERT, so after row security has decided whose table it is.  SECURITY DEFINER, owner rowseal_internal: nobody
+-- else changes the feed.  What it takes out, it takes out of entries of that very table and key.
+CREATE FUNCTION rowseal._forget() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  UPDATE rowseal.feed f SET envelope = CASE WHEN (f.envelope -> 'content') - NEW.fields = '{}' THEN f.envelope - 'content'
+           ELSE pg_catalog.jsonb_set(f.envelope, '{content}', (f.envelope -> 'content') - NEW.fields) END
+   WHERE f.tag = NEW.tag AND (f.envelope -> 'row') @> NEW.key AND (f.envelope -> 'content') ?| NEW.fields;
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION rowseal._forget() IS 'Takes erased content out of the feed';
+CREATE TRIGGER forget AFTER INSERT ON rowseal.erasures FOR EACH ROW EXECUTE FUNCTION rowseal._forget();
 
 CREATE FUNCTION rowseal.changes(after text DEFAULT NULL, at_most integer DEFAULT 1000)
 RETURNS TABLE (cursor text, tag text, owner text, envelope jsonb, role text, subscription text, accepted timestamptz)

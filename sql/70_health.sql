@@ -8,7 +8,7 @@ CREATE FUNCTION rowseal._fingerprint() RETURNS bytea LANGUAGE sql STABLE SET sea
     UNION ALL
     SELECT pg_catalog.concat_ws(' ', g.tgrelid::pg_catalog.regclass, g.tgname, g.tgenabled, g.tgtype, g.tgqual, f.proname)
       FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc f ON f.oid = g.tgfoid
-     WHERE g.tgrelid IN ('rowseal.declarations'::pg_catalog.regclass, 'rowseal.feed'::pg_catalog.regclass) AND NOT g.tgisinternal
+     WHERE g.tgrelid IN ('rowseal.declarations'::pg_catalog.regclass, 'rowseal.feed'::pg_catalog.regclass, 'rowseal.erasures'::pg_catalog.regclass) AND NOT g.tgisinternal
     UNION ALL
     SELECT pg_catalog.concat_ws(' ', v.evtname, v.evtevent, v.evtenabled, v.evttags, f.proname)
       FROM pg_catalog.pg_event_trigger v JOIN pg_catalog.pg_proc f ON f.oid = v.evtfoid WHERE v.evtname LIKE 'rowseal%') x(line)
@@ -51,6 +51,12 @@ DECLARE
 BEGIN
   "check" := 'provider'; relation := NULL;
   detail := rowseal._provider(); ok := detail IS NOT NULL; detail := coalesce(detail, rowseal._hint('RS014'));
+  RETURN NEXT;
+  "check" := 'algorithms';
+  SELECT pg_catalog.string_agg(pg_catalog.concat(a, ' ', coalesce(rowseal._provider(a), 'is not there: ' || rowseal._hint('RS014'))), '; ' ORDER BY a),
+         pg_catalog.bool_and(rowseal._provider(a) IS NOT NULL) INTO detail, ok
+    FROM (SELECT DISTINCT pg_catalog.unnest(x.algorithms) FROM rowseal.declarations x) u(a) WHERE a <> 'ed25519';
+  ok := coalesce(ok, true); detail := coalesce(detail, 'ed25519 alone');
   RETURN NEXT;
   -- pgsodium outside shared_preload_libraries has an event trigger that reads a setting which nobody defined
   "check" := 'pgsodium';
@@ -103,7 +109,7 @@ BEGIN
      WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
                         WHERE p.pronamespace = 'rowseal'::pg_catalog.regnamespace AND p.proname = f.name AND p.prosrc = f.body
                           AND p.prosecdef = (f.name LIKE E'\\_feed\\_%') AND NOT p.proisstrict
-                          AND p.provolatile = CASE WHEN f.name ~ '^_(seal|payload|is_tip)_' THEN 's' ELSE 'v' END
+                          AND p.provolatile = CASE WHEN f.name ~ '^_(seal|payload|signed|is_tip)_' THEN 's' ELSE 'v' END
                           AND CASE l.lanname WHEN 'plpgsql' THEN p.proconfig IS NOT DISTINCT FROM
                                                     CASE WHEN f.name LIKE E'\\_take%' THEN ARRAY['rowseal.mode=apply', 'search_path=pg_catalog, pg_temp']
                                                          WHEN f.name NOT LIKE E'\\_guard%' THEN ARRAY['search_path=pg_catalog, pg_temp'] END
@@ -134,4 +140,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal.health() IS
-  'One row per check: provider, event triggers, and for each declared table its triggers, structure, functions, foreign keys. Not ok: rows may get in unchecked, or legitimate ones be kept out';
+  'One row per check: provider, algorithms, event triggers, and for each declared table its triggers, structure, functions, foreign keys. Not ok: rows may get in unchecked, or legitimate ones be kept out';

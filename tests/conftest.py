@@ -25,11 +25,13 @@ from pytest_postgresql import factories
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "plpython"))
-from rowseal.client import Form, SigningKey, envelope, sign  # noqa: E402
+from rowseal.client import Form, SigningKey, envelope, public_key, sign  # noqa: E402
 
 for _name in [n for n in os.environ if n.startswith("PG") and n != "PG_CONFIG"]:
     del os.environ[_name]  # nobody's server but our own
 os.environ["PYTHONNOUSERSITE"] = "1"  # the server's Python must not look into somebody's home
+SERVER_PACKAGES = ROOT / ".venv/server"  # what tests/setup.sh adds to the server's Python: cryptography with ML-DSA
+os.environ["PYTHONPATH"] = str(SERVER_PACKAGES)
 
 
 def _pg_ctl() -> str:
@@ -121,9 +123,9 @@ class Owner:
 
     clock = itertools.count(1_700_000_000)
 
-    def __init__(self, name: str = "Ann", key: SigningKey | None = None):
+    def __init__(self, name: str = "Ann", key: Any = None):
         self.name, self.key = name, key or SigningKey.generate()
-        self.public_key = bytes(self.key.verify_key)
+        self.public_key = public_key(self.key)
         self.hash = hashlib.sha256(self.public_key).digest()
 
     def sealed(self, form: Form, row: Mapping[str, Any], signature_column: str = "sign_b64") -> dict[str, Any]:

@@ -142,6 +142,8 @@ if ! venv_is_there; then
   say "installing the Python packages of plpython/pyproject.toml into .venv ($("$python" --version))"
   "$python" -m venv --clear .venv
   .venv/bin/python -m pip install --quiet --quiet --disable-pip-version-check --no-cache-dir --editable 'plpython[cli,test,lint]'
+  # for the server's Python: Debian's cryptography has no ML-DSA
+  .venv/bin/python -m pip install --quiet --quiet --disable-pip-version-check --no-cache-dir --target .venv/server 'cryptography>=47'
   printf '%s\n' "$wanted" > .venv/rowseal.sha256
 fi
 

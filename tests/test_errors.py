@@ -117,6 +117,7 @@ def cursor_of_elsewhere(w: World) -> None:
 
 SMALL = f"CREATE TABLE c (id bytea PRIMARY KEY, m money, {CARD}); SELECT rowseal.declare('c', owner => 'id', public_key => 'k')"
 LATIN = "in a database of its own"
+ML_DSA = "without the package cryptography: see test_ml_dsa.py"
 NO_PROVIDER = "in a session without provider"
 RECEIVED = "a reason of receive, never raised: see test_links.py and attacks/test_table_owner.py"
 LINKED = "between two servers: see test_links.py"
@@ -157,8 +158,19 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
     "no right to declare": lambda w: w.mallory.run("SELECT rowseal.declare('rowseal.declarations', owner => 'x')"),
     "no right to undeclare": lambda w: w.mallory.run("SELECT rowseal.undeclare('user_storage')"),
     "no right to use": strangers_versions,
+    "column … is erased": lambda w: (w.small("note text, note_sha256 bytea, ", ", digests => '{note}'", note="x"), w.db.run("UPDATE c SET note = NULL, note_sha256 = sha256('x')")),
+    "… is not the … of the signature": lambda w: (
+        w.small("name text, ", ", name_column => 'name'"),
+        w.db.insert("c", {**seal(w.db, w.ann, "c", card(w.ann)), "name": "x"}),
+    ),
+    "rows of … in the form": lambda w: w.small(more=", form => 'concatenated'"),
+    "columns": lambda w: w.db.run("SELECT rowseal.erase('user_cards', '{}', '{name}')"),
+    "no right to erase": lambda w: w.mallory.run("SELECT rowseal.erase('user_cards', '{}', '{name}')"),
     "no right to prune": lambda w: w.mallory.run("SELECT rowseal.prune('user_storage')"),
     "history is": lambda w: (w.put(), w.put(), w.db.run("UPDATE user_storage_versions SET value_b64 = 'x'")),
+    "no provider of …, which": ML_DSA,
+    "no provider of …: …": ML_DSA,
+    "the public key is none": lambda w: w.altered("user_cards", Owner().card(sign_pkey=bytes(33))),
     "no provider of signatures: neither": NO_PROVIDER,
     "no provider of signatures: …": NO_PROVIDER,
     "no column": lambda w: w.db.run("SELECT rowseal.payload('user_cards', '{\"nam\": 1}')"),

@@ -246,6 +246,7 @@ EVERYBODY = [
     "_results",
     "_take_*",
     "_cure_*",
+    "_content",
     "_curable",
     "_feed_*",
     "_feed_versions_*",
@@ -263,6 +264,7 @@ EVERYBODY = [
     "_envelope",
     "_explained",
     "_facts",
+    "_hash",
     "_hex",
     "_hint",
     "_kind",
@@ -281,6 +283,7 @@ EVERYBODY = [
     "_quarantine",
     "_refuse",
     "_seal_*",
+    "_signed_*",
     "_state",
     "_subscription",
     "_unbase64",
@@ -296,6 +299,7 @@ EVERYBODY = [
     "changes_end",
     "compare",
     "declare",
+    "erase",
     "digest",
     "digests",
     "discard",
@@ -315,7 +319,7 @@ EVERYBODY = [
     "unsubscribe",
     "verify",
 ]
-DEFINER = {"_install", "_on_ddl", "_on_drop", "_pgsodium_verify", "_quarantine", "_refresh", "prune_feed"}
+DEFINER = {"_install", "_forget", "_on_ddl", "_on_drop", "_pgsodium_verify", "_quarantine", "_refresh", "prune_feed"}
 
 
 def test_every_function_has_a_fixed_search_path(admin: Scratch) -> None:
@@ -323,7 +327,7 @@ def test_every_function_has_a_fixed_search_path(admin: Scratch) -> None:
     without = admin.all("""SELECT DISTINCT regexp_replace(proname, '[0-9]+$', '*') FROM pg_proc
         WHERE pronamespace = 'rowseal'::regnamespace
         AND NOT coalesce(array_to_string(proconfig, ' ') ~ 'search_path=pg_catalog, pg_temp', false)""")
-    assert set(without) <= {"_seal_*", "_payload_*", "_guard_*", "_guard_versions_*"}
+    assert set(without) <= {"_seal_*", "_payload_*", "_signed_*", "_guard_*", "_guard_versions_*"}
     assert "a SET would cost them more" in (ROOT / "plpython/rowseal/enforcement.py").read_text()
 
 

@@ -316,7 +316,7 @@ def test_history_of_an_unversioned_table_is_its_tip(example: Scratch, ann: Owner
 def test_health_names_its_checks_for_every_table(example: Scratch) -> None:
     checks = example.all('SELECT "check", relation::text, ok FROM rowseal.health()')
     assert all(ok for _, _, ok in checks)
-    assert [c for c, r, _ in checks if r is None] == ["provider", "pgsodium", "event triggers", "installation"]
+    assert [c for c, r, _ in checks if r is None] == ["provider", "algorithms", "pgsodium", "event triggers", "installation"]
     assert [c for c, r, _ in checks if r == "user_storage"] == ["triggers", "structure", "functions", "unique", "foreign keys"]
     assert {r for _, r, _ in checks} == {None, "user_cards", "user_storage", "one_table"}
     assert example.one("SELECT detail FROM rowseal.health() WHERE \"check\" = 'provider'").split()[0] in ("PyNaCl", "pgsodium")

@@ -18,6 +18,8 @@ kind                                   Python values accepted
 ``"json"``                             str: the JSON text
 ``{"array": KIND}``                    nested lists
 ``{"composite": [[NAME, KIND], …]}``   dict
+``{"digest": "bytea" | "text"}``       the content: bytes or str; erased: {"sha256": base64}
+``"sha256"``                           bytes: the digest of a content
 =====================================  =====================================================
 
 None is SQL NULL: left out of an object, ``null`` in an array.  Whatever has no canonical form raises
@@ -29,9 +31,10 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from binascii import b2a_base64
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
+from hashlib import sha256
 from json.encoder import encode_basestring  # C, escapes just as RFC 8785 asks
 from math import isfinite, isnan
 from typing import Any
@@ -146,6 +149,19 @@ def _bytea(value: Any) -> bytes:
 
 
 _is_uuid = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
+
+
+def _sha256(value: Any) -> bytes:
+    if len(value) != 32:
+        raise CanonicalError("a SHA-256 digest has 32 bytes")
+    return b'{"sha256":"%b"}' % b2a_base64(value, newline=False)
+
+
+def digest(content: Any) -> bytes:
+    """The digest (32 bytes) that is signed for a content, bytes or str, or for {"sha256": base64} when it was erased."""
+    if isinstance(content, Mapping):
+        return a2b_base64(content["sha256"])
+    return sha256(content.encode() if isinstance(content, str) else content).digest()
 
 
 def _uuid(value: Any) -> bytes:
@@ -296,6 +312,7 @@ _LEAVES: dict[str, Encoder] = {
     "other": _text,
     "bytea": _bytea,
     "uuid": _uuid,
+    "sha256": _sha256,
     "json": _json,
     **{kind: _moment(kind) for kind in _MOMENTS},
 }
@@ -307,6 +324,8 @@ def encoder(kind: Kind) -> Encoder:
         return _LEAVES[kind]
     if "array" in kind:
         return _array(kind["array"])
+    if "digest" in kind:
+        return lambda value: _sha256(digest(value))
     return _composite(kind["composite"])
 
 
@@ -320,6 +339,7 @@ class Form:
         self.tag = tag
         self.names = sorted(fields, key=_utf16)
         self._fields = [(name, _string(name) + b":", encoder(fields[name])) for name in self.names]
+        self.digests = [name for name in self.names if isinstance(fields[name], dict) and "digest" in fields[name]]
         self._tail = b'},"rowseal":1,"table":' + _string(tag) + b"}"
 
     def payload(self, values: Iterable[Any]) -> bytes:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import concatenated
 from .canonical import Kind
-from .signature import FINGERPRINTS
+from .signature import ALGORITHMS, ED25519, FINGERPRINTS
 
 Json = dict[str, Any]
 
@@ -75,6 +76,25 @@ def _refused_kind(kind: Kind) -> str | None:
     return next((r for _, k in kind["composite"] if (r := _refused_kind(k))), None)
 
 
+def large(d: Json, identity: Json | None) -> bool:
+    """Whether signatures may be longer than what fits into an index (2704 bytes, btree)."""
+    return (d["algorithms"] or (identity or {}).get("algorithms") or [ED25519.name]) != [ED25519.name]
+
+
+_HASHED = (
+    "Of ML-DSA it does not fit into an index. Put a column like sign_sha256 bytea GENERATED ALWAYS AS (sha256({0})) STORED "
+    "into the primary key in its place (of text: sha256(decode({0}, 'base64')))."
+)
+
+
+def _version_key(facts: Json, names: list[str], signature: str, name: str | None, large_: bool) -> str | None:
+    """Which of these columns tells versions apart: the name, the generated hash of the signature, or that itself."""
+    if name in names:
+        return name
+    hashes = [c["name"] for c in facts["columns"] if c["hash_of"] == signature and c["name"] in names]
+    return hashes[0] if hashes else signature if signature in names and not large_ else None
+
+
 def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) -> Json:
     """The completed declaration: the wish plus layout, key, fields, spec and version_columns; Refused otherwise.
 
@@ -100,6 +120,8 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
         raise Refused(f"the primary key of {label} is deferrable", "Make it NOT DEFERRABLE: rows are merged by it at once.")
     owner = d["owner"]
     key = [k["name"] for k in facts["key"]]
+    hashes = [c["name"] for c in facts["columns"] if c["hash_of"] == d["signature_column"]] + [d["name_column"]]
+    d["key"] = [k for k in key if k not in (d["signature_column"], *hashes)]
     for name in owner:
         _column(facts, name, "owner")
         if name not in key:
@@ -121,10 +143,20 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
     unsigned = set(d["unsigned"])
     for name in unsigned:
         _column(facts, name, "unsigned")
-    essential = {*key, *owner, d["timestamp_column"], d["deleted_column"], d["parent_column"], d["public_key"]} - {None}
+    essential = {*d["key"], *owner, d["timestamp_column"], d["deleted_column"], d["parent_column"], d["public_key"]} - {None}
     essential |= {d["signature_column"]} | set(d["certificates"]) | set(d["certificates"].values())
     if unsigned & essential:
         raise Refused(f"column {min(unsigned & essential)!r} of {label} cannot be unsigned", "Only columns that carry no rule can.")
+    for name, kept in d["digests"].items():
+        _typed(facts, name, "digest", ("bytea", "text", "character varying"))
+        if name in essential | unsigned or _column(facts, name, "digest")["required"]:
+            raise Refused(f"column {name!r} of {label} cannot be signed by digest", "Only nullable columns that carry no rule can be erased.")
+        _typed(facts, kept, "digest", ("bytea",))
+    if d["name_column"] is not None:
+        _name(d, facts, essential | unsigned)
+    unsigned |= {*d["digests"].values()} | {d["name_column"]} - {None}
+    if unsigned & essential:
+        raise Refused(f"column {min(unsigned & essential)!r} of {label} carries a rule", "It cannot hold the digest of another column.")
     known = d.get("fields") or {}
     signed = [c for c in facts["columns"] if c["name"] not in unsigned | {d["signature_column"]} and not c["generated"]]
     for column in signed:
@@ -139,7 +171,7 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
                 "The owner chooses signed values. Make it BY DEFAULT, or list the column as unsigned.",
             )
     for column in facts["columns"]:
-        if column["name"] in unsigned and column["required"]:
+        if column["name"] in unsigned - {d["name_column"]} and column["required"]:
             raise Refused(
                 f"unsigned column {column['name']!r} of {label} is NOT NULL without a default",
                 "Rows from elsewhere do not have it. Give it a default.",
@@ -153,6 +185,11 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
     if len(signed) > MAX_FIELDS:
         raise Refused(f"table {label} has {len(signed)} signed columns", f"At most {MAX_FIELDS} are supported.")
 
+    if d["form"] == "concatenated":
+        _concatenated(d, label, signed)
+    elif d["form"] != "rowseal/1":
+        raise Refused(f"form {d['form']!r} of {label} is not known", "rowseal/1, or concatenated for the rows of one older system.")
+
     # owner and keys
     if (d["public_key"] is None) == (d["identity"] is None):
         raise Refused(
@@ -161,12 +198,21 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
         )
     if d["public_key"] is not None:
         _typed(facts, d["public_key"], "public key", ("bytea", "text"))
-        if sorted(owner) != sorted(k for k in key if k != d["signature_column"]):
+        if d["algorithms"] is None:
+            d["algorithms"] = [ED25519.name]
+        if not d["algorithms"] or not set(d["algorithms"]) <= ALGORITHMS.keys():
+            raise Refused(
+                f"algorithms of {label} are none that is known: {', '.join(map(str, d['algorithms']))}",
+                f"algorithms => '{{{','.join(ALGORITHMS)}}}' lists what public keys may be.",
+            )
+        if sorted(owner) != sorted(d["key"]):
             raise Refused(
                 f"the primary key of the identity table {label} is not its owner column",
                 "An owner has one public key: the primary key must be the owner.",
             )
     else:
+        if d["algorithms"] is not None:
+            raise Refused(f"algorithms are for identity tables, not for {label}", "The identity table of its owners says what their keys may be.")
         if identity is None or identity["public_key"] is None:
             raise Refused(f"{d['identity_label']} is not declared as an identity table", "Declare it first, with public_key.")
         if {k["name"] for k in identity["facts"]["key"] or ()} < set(identity["owner"]):
@@ -189,8 +235,10 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
         raise Refused("fingerprint_prefix without fingerprint", "Name the hash as well.")
 
     # layout
-    d["key"] = [k for k in key if k != d["signature_column"]]
-    if d["signature_column"] in key:
+    d["version_key"] = _version_key(facts, key, d["signature_column"], d["name_column"], large(d, identity))
+    if d["version_key"] is None and d["signature_column"] in key:
+        raise Refused(f"the primary key of {label} contains the signature itself", _HASHED.format(d["signature_column"]))
+    if d["version_key"] is not None:
         d["layout"] = "one table"
         if versions is not None:
             raise Refused(
@@ -204,14 +252,17 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
             )
     else:
         d["layout"] = "two tables" if versions is not None else "unversioned"
-    d["version_columns"] = _version_columns(d, facts, versions) if versions is not None else None
+    d["version_columns"] = _version_columns(d, facts, versions, large(d, identity)) if versions is not None else None
     if d["layout"] != "unversioned" and d["parent_column"] is None:
         raise Refused(f"table {label} is versioned, without a parent column", "Add parent_sign_b64, or name it with parent_column.")
     d["spec"] = {
         "tag": d["tag"],
-        "fields": {d["fields"][c["name"]]: c["kind"] for c in signed},
+        "fields": {d["fields"][c["name"]]: {"digest": c["kind"]} if c["name"] in d["digests"] else c["kind"] for c in signed},
         "owner": [d["fields"][o] for o in owner],
         "required": [d["fields"][c] for c in (*d["key"], d["timestamp_column"], d["deleted_column"])],
+        **({"algorithms": d["algorithms"]} if d["public_key"] is not None else {}),
+        **({"form": d["form"]} if d["form"] != "rowseal/1" else {}),
+        **({"name": {"column": d["name_column"], "hash": d["name_hash"], "prefix": d["name_prefix"]}} if d["name_column"] else {}),
         "fingerprint": d["fingerprint"],
         "fingerprint_prefix": d["fingerprint_prefix"],
         "certificates": {d["fields"][c]: d["fields"][o] for c, o in d["certificates"].items()},
@@ -219,7 +270,36 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
     return d
 
 
-def _version_columns(d: Json, facts: Json, versions: Json) -> dict[str, str]:
+def _name(d: Json, facts: Json, taken: set[str]) -> None:
+    """The column that holds a version's name, and its parent's."""
+    name, label = d["name_column"], facts["label"]
+    _typed(facts, name, "name", ("bytea", "text", "character varying"))
+    if name in taken or _column(facts, name, "name")["generated"]:
+        raise Refused(f"column {name!r} of {label} cannot hold the name of a version", "It carries another rule, or is generated.")
+    if d["name_hash"] not in FINGERPRINTS:
+        raise Refused(f"name_hash {d['name_hash']!r} is not known", f"Choose one of {', '.join(FINGERPRINTS)}.")
+    bases = [_column(facts, c, "name")["base"] for c in (name, d["parent_column"]) if c]
+    if len({b == "bytea" for b in bases}) > 1 or (bases[0] == "bytea" and d["name_prefix"]):
+        raise Refused(f"names of versions of {label} are bytes in one place and text in another", "A prefix, too, needs text.")
+
+
+def _concatenated(d: Json, label: str, signed: list[Json]) -> None:
+    """Whether these columns can be signed so; and in full knowledge of what that means."""
+    for column in signed:
+        if not concatenated.supported(column["kind"]):
+            raise Refused(f"column {column['name']!r} of {label} has type {column['type']}, which the form concatenated does not know", "")
+    if d["digests"]:
+        raise Refused(f"columns of {label} cannot be signed by digest in the form concatenated", "rowseal/1 can.")
+    order = sorted(signed, key=lambda c: str(d["fields"][c["name"]]).encode("utf-16-be"))
+    problems = concatenated.ambiguities([(d["fields"][c["name"]], c["kind"], not c["notnull"]) for c in order])
+    if problems and not d["accept_ambiguity"]:
+        raise Refused(
+            f"rows of {label} in the form concatenated can be turned into others with the same signature: {', '.join(problems)}",
+            "Content can be shifted between these. See docs/specification.md; accept_ambiguity => true takes such rows over as they are.",
+        )
+
+
+def _version_columns(d: Json, facts: Json, versions: Json, large_: bool) -> dict[str, str]:
     """Which column of the versions table holds which column of the main table."""
     label = versions["label"]
     _table(versions)
@@ -230,7 +310,7 @@ def _version_columns(d: Json, facts: Json, versions: Json) -> dict[str, str]:
     types = {c["name"]: c["type"] for c in facts["columns"]}
     found: dict[str, str] = {}
     missing = []
-    for name in [*d["fields"], d["signature_column"]]:
+    for name in [*d["fields"], *d["digests"].values(), *([d["name_column"]] if d["name_column"] else []), d["signature_column"]]:
         match = given.get(name, name)
         if match in have and match not in found.values():
             found[name] = match
@@ -250,6 +330,12 @@ def _version_columns(d: Json, facts: Json, versions: Json) -> dict[str, str]:
     for name, match in found.items():
         if have[match] != types[name]:
             raise Refused(f"column {match!r} of {label} has type {have[match]}, {name!r} has {types[name]}", "They must be the same.")
-    if [found[d["signature_column"]]] not in versions["unique"]:
-        raise Refused(f"the versions table {label} has no primary key on the signature", "A version is identified by its signature alone.")
+    signature = found[d["signature_column"]]
+    unique = [u[0] for u in versions["unique"] if len(u) == 1]
+    d["version_key"] = _version_key(versions, unique, signature, found.get(d["name_column"]), large_)
+    if d["version_key"] is None:
+        raise Refused(
+            f"the versions table {label} has no primary key on the signature{' but its hash' if large_ else ''}",
+            _HASHED.format(signature) if large_ else "A version is identified by its signature alone.",
+        )
     return found

@@ -35,6 +35,13 @@ def ident(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def generated_hash(column: str, facts: Json) -> str:
+    """The expression of a column that is the hash of another one's bytes (facts: hash_of)."""
+    base = next(c["base"] for c in facts["columns"] if c["name"] == column)
+    bytes_ = ident(column) if base == "bytea" else f"pg_catalog.decode({ident(column)}, 'base64')"
+    return f"pg_catalog.sha256({bytes_})"
+
+
 def literal(text: str) -> str:
     quoted = "'" + text.replace("'", "''") + "'"
     return "E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted
@@ -97,7 +104,9 @@ class Sql:
         self.field_of = d["fields"]
         column_of = {f: c for c, f in self.field_of.items()}
         self.signed = [column_of[f] for f in Form(d["tag"], d["spec"]["fields"]).names]  # in payload order
-        self.stored = [*self.signed, d["signature_column"]]
+        self.digests = {c: d["digests"][c] for c in self.signed if c in d["digests"]}  # content column -> where its digest stays
+        self.name = d["name_column"]
+        self.stored = [*self.signed, *self.digests.values(), *([self.name] if self.name else []), d["signature_column"]]
         self.key_ops = {k["name"]: k["equal"] for k in facts["key"]}
         self.kinds = {c: self.column[c]["kind"] for c in self.signed}
         self.ts, self.deleted, self.sign = d["timestamp_column"], d["deleted_column"], d["signature_column"]
@@ -112,18 +121,54 @@ class Sql:
 
     def same(self, left: str, right: str, left_versions: bool = False, right_versions: bool = False) -> str:
         """Same signature and signed columns, byte for byte: = would let 1.0 pass for 1.00.  Most often the signature settles it."""
-        sides = ((left, left_versions), (right, right_versions))
-        signs = f" {EQ} ".join(self.refs(a, [self.sign], v) for a, v in sides)
-        rows = ", ".join(f"ROW({self.refs(a, self.stored, v)})" for a, v in sides)
-        return f"({signs} AND pg_catalog.record_image_eq({rows}))"
+
+        def row(alias: str, versions: bool) -> str:
+            rest = self.refs(alias, [self.name, self.sign] if self.name else [self.sign], versions)
+            return f"ROW({', '.join([*self._signed_values(alias, versions), rest])})"
+
+        signs = f"{self.refs(left, [self.sign], left_versions)} {EQ} {self.refs(right, [self.sign], right_versions)}"
+        return f"({signs} AND pg_catalog.record_image_eq({row(left, left_versions)}, {row(right, right_versions)}))"
+
+    def _signed_values(self, alias: str, versions: bool = False) -> list[str]:
+        """What is signed of each column, in payload order: the column, or its digest."""
+        return [self._digest(alias, c, versions) if c in self.digests else self.refs(alias, [c], versions) for c in self.signed]
+
+    def _content(self, alias: str, column: str, versions: bool = False) -> str:
+        """The bytes of a column that is signed by digest."""
+        ref = self.refs(alias, [column], versions)
+        return ref if self.column[column]["base"] == "bytea" else f"pg_catalog.convert_to({ref}, 'UTF8')"
+
+    def _digest(self, alias: str, column: str, versions: bool = False) -> str:
+        content, kept = self.refs(alias, [column], versions), self.refs(alias, [self.digests[column]], versions)
+        return f"CASE WHEN {content} IS NULL THEN {kept} ELSE pg_catalog.sha256({self._content(alias, column, versions)}) END"
+
+    def content(self, alias: str, versions: bool = False) -> str:
+        """The contents that an envelope has beside the signed row, or nothing where no column is signed by digest."""
+        if not self.digests:
+            return ""
+        fields = ", ".join(literal(self.field_of[c]) for c in self.digests)
+        return f"rowseal._content(ARRAY[{fields}], ARRAY[{', '.join(self._content(alias, c, versions) for c in self.digests)}])"
 
     def bytes(self, ref: str, column: str) -> str:
         return ref if self.column[column]["base"] == "bytea" else f"rowseal._unbase64({ref})"
+
+    def _name_bytes(self, ref: str, column: str) -> str:
+        """What names a version: its signature, or its name."""
+        return f"pg_catalog.convert_to({ref}, 'UTF8')" if self.name and self.column[column]["base"] != "bytea" else self.bytes(ref, column)
 
     def order(self, alias: str, versions: bool = False) -> str:
         m = self._map(versions)
         signature = self.bytes(f"{alias}.{ident(m[self.sign])}", self.sign)
         return f"ROW({alias}.{ident(m[self.ts])}, {alias}.{ident(m[self.deleted])}, {signature})"
+
+    def same_version(self, table: str, row: str, versions: bool = False) -> str:
+        """Whether ``table``, which keeps versions, has the version ``row`` there; by its key."""
+        key, m = self.d["version_key"], self._map(versions)
+        if key == m.get(self.name):
+            return f"{table}.{ident(key)} {EQ} {row}.{ident(key)}"
+        sign = m[self.sign]
+        value = f"{row}.{ident(sign)}"
+        return f"{table}.{ident(key)} {EQ} {value if key == sign else f'pg_catalog.sha256({self.bytes(value, self.sign)})'}"
 
     def same_key(self, left: str, right: str, right_versions: bool = False, left_versions: bool = False) -> str:
         lm, rm = self._map(left_versions), self._map(right_versions)
@@ -159,7 +204,8 @@ class Sql:
 
     def seal(self, alias: str, public_key: str, versions: bool = False) -> str:
         signature = self.bytes(f"{alias}.{ident(self._map(versions)[self.sign])}", self.sign)
-        return f"rowseal._seal_{self.id}({', '.join([public_key, signature, *self._values(alias, versions)])})"
+        name = [self.refs(alias, [self.name], versions)] if self.name else []
+        return f"rowseal._seal_{self.id}({', '.join([public_key, signature, *self._values(alias, versions), *name])})"
 
     def _own_key(self, alias: str) -> str:
         return self.bytes(f"{alias}.{ident(self.d['public_key'])}", self.d["public_key"])
@@ -186,13 +232,13 @@ class Sql:
                 table = f"(SELECT DISTINCT ON ({owner}) c.* FROM {table} c)"
         return self.seal(alias, key, versions), f" LEFT JOIN {table} k ON {where}"
 
-    def payload(self, alias: str, versions: bool = False) -> str:
-        return f"rowseal._payload_{self.id}({', '.join(self._values(alias, versions))})"
+    def payload(self, alias: str, versions: bool = False, function: str = "payload") -> str:
+        return f"rowseal._{function}_{self.id}({', '.join(self._values(alias, versions))})"
 
     def _values(self, alias: str, versions: bool) -> list[str]:
         m = self._map(versions)
         bounds = [b for c in self.signed for b in _one_based(f"{alias}.{ident(m[c])}", self.kinds[c])]
-        return ([" AND ".join(bounds)] if bounds else []) + [self.refs(alias, self.signed, versions)]
+        return ([" AND ".join(bounds)] if bounds else []) + self._signed_values(alias, versions)
 
     def key_json(self, alias: str, versions: bool = False) -> str:
         m = self._map(versions)
@@ -218,33 +264,37 @@ class Sql:
 
     def python_functions(self) -> list[str]:
         pins = "" if all(_simple(k) for k in self.kinds.values()) else "".join(f" SET {n} = {literal(v)}" for n, v in PINNED.items())
-        values = [f"v{i} {self.column[c]['base']}" for i, c in enumerate(self.signed)]
+        values = [f"v{i} {'bytea' if c in self.digests else self.column[c]['base']}" for i, c in enumerate(self.signed)]
         bounds = ["one_based boolean"] if any(_has(k, "array") for k in self.kinds.values()) else []
         check = 'if not one_based: return "RS006 an array has a lower bound other than 1"\n' if bounds else ""
-        tuple_ = "(" + "".join(f"v{i}, " for i in range(len(values))) + ")"
+        tuple_ = "(" + "".join(f"v{i}, " for i in range(len(values))) + "{})"
         spec = json.dumps(self.d["spec"], sort_keys=True)
         out = []
-        for name, cost, extra, call in (  # a unit of cost is some 10 ns
-            ("seal", 8000, ["public_key bytea", "signature bytea"], "public_key, signature, "),
-            ("payload", 1000, [], ""),
-        ):
+        naming = [f"name {self.column[self.name]['base']}"] if self.name else []
+        functions = [  # a unit of cost is some 10 ns
+            ("seal", 8000, ["public_key bytea", "signature bytea"], "public_key, signature, ", naming),
+            ("payload", 1000, [], "", []),
+        ]
+        if self.d["form"] != "rowseal/1":
+            functions.append(("signed", 1000, [], "", []))
+        for name, cost, extra, call, more in functions:
             body = (
                 f"try:\n    call = SD['call']\n"
                 f"except KeyError:\n"
                 f"    if GD.get('rowseal_package') != {PACKAGE!r}: plpy.execute('SELECT rowseal._load()')\n"
                 f"    call = SD['call'] = GD['rowseal']('server').{name}(plpy, {spec!r})\n"
-                f"{check}return call({call}{tuple_})"
+                f"{check}return call({call}{tuple_.format('name' if more else '')})"
             )
             out.append(f"DROP FUNCTION IF EXISTS rowseal._{name}_{self.id} CASCADE")
             attributes = f"LANGUAGE plpython3u STABLE PARALLEL SAFE COST {cost}{pins}"
-            out.append(self._function(f"_{name}_{self.id}", ", ".join([*extra, *bounds, *values]), "text", attributes, body, path=False))
+            out.append(self._function(f"_{name}_{self.id}", ", ".join([*extra, *bounds, *values, *more]), "text", attributes, body, path=False))
         return out
 
     def _refuse(self, verdict: str, versions: bool = False) -> str:
         m = self._map(versions)
         return (
             f"PERFORM rowseal._refuse(TG_RELID, {literal(self.main)}::pg_catalog.regclass, {verdict}, {self.key_json('NEW', versions)},\n"
-            f"        {self.payload('NEW', versions)}, {self.bytes('NEW.' + ident(m[self.sign]), self.sign)}, NEW);\n"
+            f"        {self.payload('NEW', versions)}, {self.bytes('NEW.' + ident(m[self.sign]), self.sign)}, NEW{', ' + content if (content := self.content('NEW', versions)) else ''});\n"
             f"      RETURN NULL;"
         )
 
@@ -261,13 +311,60 @@ class Sql:
     def _unsigned_update(self, versions: bool = False) -> str:
         """An UPDATE that leaves every signed column alone; replicated, an identical row ends its journey."""
         return f"""
-    IF {self.same("NEW", "OLD", versions, versions)} THEN
+    IF {self.same("NEW", "OLD", versions, versions)} THEN{self._kept_content(versions)}
       IF pg_catalog.record_image_eq(NEW, OLD) AND pg_catalog.current_setting('session_replication_role') {EQ} 'replica' THEN
         RETURN NULL;
       END IF;
       {self._report("'duplicate'")}
       RETURN NEW;
     END IF;"""
+
+    def _kept_content(self, versions: bool) -> str:
+        """Content that is signed by digest goes by rowseal.erase alone, and comes back where the declaration says heal."""
+        out = []
+        for c in self.digests:
+            new, old = self.refs("NEW", [c], versions), self.refs("OLD", [c], versions)
+            changes = f"{new} IS NULL AND {old} IS NOT NULL" if self.d["heal"] else f"({new} IS NULL) {NE} ({old} IS NULL)"
+            out.append(f"""
+      IF {changes} THEN
+        {self._refuse(literal(f"RS004 column {c} is erased by rowseal.erase alone, and stays so"), versions)}
+      END IF;""")
+        return "".join(out)
+
+    def _one_of_both(self, versions: bool = False) -> str:
+        """A content needs no digest beside it."""
+        out = []
+        for c, kept in self.digests.items():
+            content, digest = self.refs("NEW", [c], versions), self.refs("NEW", [kept], versions)
+            out.append(f"\n  IF {content} IS NOT NULL THEN\n    {digest} := NULL;\n  END IF;")
+        return "".join(out)
+
+    def _named(self, versions: bool = False) -> str:
+        """A version that comes without its name gets it; the verdict compares one that was given."""
+        if not self.name:
+            return ""
+        m = self._map(versions)
+        name = f"NEW.{ident(m[self.name])}"
+        value = f"rowseal._hash({literal(self.d['name_hash'])}, {self.bytes('NEW.' + ident(m[self.sign]), self.sign)})"
+        if self.column[self.name]["base"] != "bytea":
+            value = f"{literal(self.d['name_prefix'])} OPERATOR(pg_catalog.||) pg_catalog.encode({value}, 'hex')"
+        return f"\n  IF {name} IS NULL THEN\n    {name} := {value};\n  END IF;"
+
+    def _healed(self, table: str, alias: str, where: str, versions: bool = False) -> str:
+        """When NEW, known as ``alias``, has content that was erased: restore it by an UPDATE, whose trigger decides."""
+        if not self.d["heal"] or not self.digests:
+            return ""
+        missing = [f"{self.refs(alias, [c], versions)} IS NULL AND {self.refs('NEW', [c], versions)} IS NOT NULL" for c in self.digests]
+        m = self._map(versions)
+        sets = ", ".join(
+            f"{ident(m[c])} = coalesce({self.refs('t', [c], versions)}, {self.refs('NEW', [c], versions)}), {ident(m[kept])} = "
+            f"CASE WHEN {self.refs('NEW', [c], versions)} IS NULL THEN {self.refs('t', [kept], versions)} END"
+            for c, kept in self.digests.items()
+        )
+        return f"""
+      IF {" OR ".join(missing)} THEN
+        UPDATE {table} t SET {sets} WHERE {where};
+      END IF;"""
 
     def _report(self, outcome: str) -> str:
         return (
@@ -299,7 +396,7 @@ class Sql:
         m = self._map(True)
         return (
             f"INSERT INTO {self.versions} ({', '.join(ident(m[c]) for c in self.stored)})\n"
-            f"      VALUES ({self.refs(alias, self.stored)}) ON CONFLICT ({ident(m[self.sign])}) DO NOTHING;"
+            f"      VALUES ({self.refs(alias, self.stored)}) ON CONFLICT ({ident(self.d['version_key'])}) DO NOTHING;"
         )
 
     @property
@@ -355,13 +452,13 @@ DECLARE
   public_key pg_catalog.bytea;
   verdict pg_catalog.text;
   whole {self.main};
-BEGIN
+BEGIN{self._named()}{self._one_of_both()}
   IF TG_OP {EQ} 'INSERT' THEN
     SELECT * INTO tip FROM {self.main} t WHERE {self.same_key("t", "NEW")};
     IF NOT FOUND THEN{verify}
       RETURN NEW;
     END IF;
-    IF {self.same("tip", "NEW")} THEN
+    IF {self.same("tip", "NEW")} THEN{self._healed(self.main, "tip", self.same_key("t", "NEW"))}
       {self._report("'duplicate'")}
       RETURN NULL;
     END IF;{self._complete()}{pinned}{not_newer}
@@ -386,20 +483,21 @@ END"""
             where = " AND ".join(f"t.{ident(o)} {ops[o]} NEW.{ident(o)}" for o in self.d["owner"])
             other = f"(t.{ident(pk)} {EQ} NEW.{ident(pk)}) IS NOT TRUE"
             pinned = self._pinned(f"EXISTS (SELECT FROM {self.main} t WHERE {where} AND {other})")
+        heal = self._healed(self.main, "stored", f"{self.same_key('t', 'NEW')} AND {self.same_version('t', 'NEW')}")
         body = f"""
 DECLARE
-  same pg_catalog.bool;
+  stored {self.main};
   known pg_catalog.bool;
   public_key pg_catalog.bytea;
   verdict pg_catalog.text;
-BEGIN
+BEGIN{self._named()}{self._one_of_both()}
   IF TG_OP {EQ} 'UPDATE' THEN{self._unsigned_update()}
     {self._refuse("'RS009 history is append-only'")}
   END IF;
-  SELECT {self.same("t", "NEW")} INTO same FROM {self.main} t
-   WHERE {self.same_key("t", "NEW")} AND t.{ident(self.sign)} {EQ} NEW.{ident(self.sign)};
+  SELECT * INTO stored FROM {self.main} t
+   WHERE {self.same_key("t", "NEW")} AND {self.same_version("t", "NEW")};
   known := FOUND;
-  IF known AND same THEN
+  IF known AND {self.same("stored", "NEW")} THEN{heal}
     {self._report("'duplicate'")}
     RETURN NULL;
   END IF;{pinned}
@@ -431,7 +529,7 @@ DECLARE
   known pg_catalog.bool;
   public_key pg_catalog.bytea;
   verdict pg_catalog.text;
-BEGIN
+BEGIN{self._named(True)}{self._one_of_both(True)}
   IF TG_OP {EQ} 'UPDATE' THEN{self._unsigned_update(True)}
     {self._refuse("'RS009 history is append-only'", True)}
   END IF;{self._complete(True)}
@@ -440,10 +538,10 @@ BEGIN
   IF current AND pg_catalog.pg_trigger_depth() {GT} 1 AND {self.same("tip", "NEW", False, True)} THEN
     RETURN NEW;  -- its table's guard, about to replace it, archives it (it was verified when it came)
   END IF;
-  SELECT * INTO stored FROM {self.versions} v WHERE v.{sign} {EQ} NEW.{sign};
+  SELECT * INTO stored FROM {self.versions} v WHERE {self.same_version("v", "NEW", True)};
   known := FOUND;
   IF known THEN
-    IF {self.same("stored", "NEW", True, True)} THEN
+    IF {self.same("stored", "NEW", True, True)} THEN{self._healed(self.versions or "", "stored", self.same_version("t", "NEW", True), True)}
       {self._report("'duplicate'")}
       RETURN NULL;
     END IF;
@@ -502,12 +600,27 @@ END"""
             values[c] = value
         return ", ".join(definitions), values
 
+    def _contents(self, contents: str, row: str) -> dict[str, str]:
+        """How to read columns signed by digest from JSON: the content, where one is given, and the digest that stands for it."""
+        out = {}
+        for c, kept in self.digests.items():
+            field = literal(self.field_of[c])
+            text = f"CASE WHEN pg_catalog.jsonb_typeof({contents} -> {field}) = 'string' THEN {contents} ->> {field} END"
+            out[c] = _raw(f"({text})")
+            if self.column[c]["base"] != "bytea":
+                out[c] = f"pg_catalog.convert_from({out[c]}, 'UTF8')::{self.column[c]['type']}" if contents != row else text
+            out[kept] = _raw(f"({row} -> {field} ->> 'sha256')")
+        return out
+
     def _element(self, format_: str) -> tuple[str, list[str]]:
         """How to read the stored columns from a JSON element e.v: the columns of jsonb_to_record, and their expressions."""
         if format_ == "pgtext":
             definitions, values = self._decoded(self.stored, format_, store=True)
         else:  # envelopes: the signature stands beside the row
             definitions, values = self._decoded(self.signed, format_, RECORD, store=True)
+            if self.name:
+                values[self.name] = f"NULL::{self.column[self.name]['type']}"
+            values |= self._contents("(e.v -> 'content')", RECORD)
             sign = "e.v ->> 'sign_b64'"
             values[self.sign] = sign if self.column[self.sign]["base"] == "text" else _raw(sign)
         return definitions, [values[c] for c in self.stored]
@@ -572,13 +685,30 @@ END"""
             f" WHERE d.ctid = o.ctid AND d.tableoid = o.tableoid AND o.n > 0 AND o.n > $1 AND o.at < $2"
         )
 
+    def erase(self, given: str, versions: bool) -> str:
+        """Empties the columns $2 in all versions of the key $1; returns their payloads."""
+        if not self.digests:
+            return ""
+        m, sets, there = self._map(versions), [], []
+        for c, kept in self.digests.items():
+            chosen, ref = f"{literal(c)} = ANY ($2)", self.refs("t", [c], versions)
+            sets.append(f"{ident(m[c])} = CASE WHEN NOT {chosen} THEN {ref} END")
+            sets.append(f"{ident(m[kept])} = CASE WHEN {chosen} THEN {self._digest('t', c, versions)} ELSE {self.refs('t', [kept], versions)} END")
+            there.append(f"{chosen} AND {ref} IS NOT NULL")
+        return (
+            f"UPDATE {self.versions if versions else self.main} t SET {', '.join(sets)} FROM {given}\n"
+            f" WHERE {self.same_key('t', 'g', left_versions=versions)} AND ({' OR '.join(there)}) RETURNING {self.payload('t', versions)}"
+        )
+
     # -- queries; they run with the rights of who asks
     def queries(self) -> dict[str, str]:
         """Texts for payload ($1: row jsonb), verify ($1: oid[] of partitions), versions ($1: key jsonb), digest and envelopes
         (their _owner forms: $1 owner jsonb)."""
         definitions, values = self._decoded(self.signed, "canonical")
-        columns = ", ".join(f"{values[c]} AS {ident(c)}" for c in self.signed)
-        payload = f"SELECT {self.payload('r')} FROM (SELECT {columns} FROM pg_catalog.jsonb_to_record($1) x({definitions})) r"
+        values |= self._contents("$1", "$1")
+        columns = ", ".join(f"{v} AS {ident(c)}" for c, v in values.items())
+        text = self.payload("r", function="payload" if self.d["form"] == "rowseal/1" else "signed")
+        payload = f"SELECT {text} FROM (SELECT {columns} FROM pg_catalog.jsonb_to_record($1) x({definitions})) r"
 
         definitions, values = self._decoded(self.d["key"], "canonical")
         columns = ", ".join(f"{values[k]} AS {ident(k)}" for k in self.d["key"])
@@ -591,11 +721,13 @@ END"""
         for alias, table, archived in parts:
             m = self._map(archived)
             sign = self.bytes(f"{alias}.{ident(m[self.sign])}", self.sign)
-            parent = self.bytes(f"{alias}.{ident(m[p])}", p) if (p := self.d["parent_column"]) else "NULL::bytea"
+            parent = self._name_bytes(f"{alias}.{ident(m[p])}", p) if (p := self.d["parent_column"]) else "NULL::bytea"
             key = self.key_json(alias, archived)
+            name = self._name_bytes(f"{alias}.{ident(m[self.name])}", self.name) if self.name else sign
             versions.append(
-                f"SELECT {sign} AS sign, {parent} AS parent, {alias}.{ident(m[self.ts])} AS owner_timestamp,\n"
-                f"       {alias}.{ident(m[self.deleted])} AS deleted, {self.payload(alias, archived)} AS payload\n"
+                f"SELECT {sign} AS sign, {name} AS name, {parent} AS parent, {alias}.{ident(m[self.ts])} AS owner_timestamp,\n"
+                f"       {alias}.{ident(m[self.deleted])} AS deleted, {self.payload(alias, archived)} AS payload,\n"
+                f"       {self.content(alias, archived) or 'NULL::pg_catalog.jsonb'} AS content\n"
                 f"  FROM {table} {alias}, {given} WHERE {READY} AND {self.same_key(alias, 'g', left_versions=archived)}"
             )
             verdict, join = self.judged(alias, archived)
@@ -608,7 +740,7 @@ END"""
                     f" pg_catalog.sha256(pg_catalog.convert_to({self.payload(alias, archived)}, 'UTF8') || coalesce({sign}, '')) AS hash"
                     f" FROM {table} {alias}{every}{one}"
                 )
-                envelopes.append(f"SELECT {self._sealed(self.payload(alias, archived), sign)} AS envelope FROM {table} {alias}{every}{one}")
+                envelopes.append(f"SELECT {self._sealed(self.payload(alias, archived), sign, self.content(alias, archived))} AS envelope FROM {table} {alias}{every}{one}")
         if self.versions:
             verify.append(
                 f"SELECT {self.key_json('v', True)}, {self.bytes('v.' + ident(self._map(True)[self.sign]), self.sign)},\n"
@@ -621,14 +753,23 @@ END"""
         union = "\nUNION ALL\n"
         return {
             "payload": payload,
-            "versions": union.join(versions),
+            "versions": self._by_signature(union.join(versions)),
             "verify": union.join(verify),
             "digest": union.join(digest[0::2]),
             "digest_owner": union.join(digest[1::2]),
             "envelopes": union.join(envelopes[0::2]),
             "envelopes_owner": union.join(envelopes[1::2]),
+            "erase": self.erase(given, False),
+            "erase_versions": self.erase(given, True) if self.versions else "",
             "prune": "" if self.d["layout"] == "unversioned" else self.prune(),
         }
+
+    def _by_signature(self, versions: str) -> str:
+        """Where parents are named, the signature of the parent in place of its name, as far as it is here."""
+        if not self.name:
+            return versions
+        columns = "v.sign, coalesce(p.sign, v.parent) AS parent, v.owner_timestamp, v.deleted, v.payload, v.content"
+        return f"WITH v AS ({versions})\nSELECT {columns} FROM v LEFT JOIN v p ON p.name = v.parent"
 
     def tips(self) -> str:
         """The view of a one-table layout that shows the current version of each key."""
@@ -641,12 +782,13 @@ END"""
 
     def _envelope(self, versions: bool = False) -> str:
         signature = self.bytes(f"NEW.{ident(self._map(versions)[self.sign])}", self.sign)
-        return self._sealed(self.payload("NEW", versions), signature)
+        return self._sealed(self.payload("NEW", versions), signature, self.content("NEW", versions))
 
-    def _sealed(self, payload: str, signature: str) -> str:
-        """rowseal._envelope(payload, signature), in line."""
+    def _sealed(self, payload: str, signature: str, content: str) -> str:
+        """rowseal._envelope(payload, signature, content), in line."""
         base64 = f"pg_catalog.translate(pg_catalog.encode({signature}, 'base64'), E'\\n', '')"
-        return f"({payload})::jsonb || pg_catalog.jsonb_build_object('sign_b64', {base64})"
+        envelope = f"({payload})::jsonb || pg_catalog.jsonb_build_object('sign_b64', {base64})"
+        return f"{envelope} || pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('content', {content}))" if content else envelope
 
     def feed(self) -> list[str]:
         """What appends accepted versions to the feed: an AFTER trigger sees the row as it is stored.
@@ -736,6 +878,8 @@ END"""
         # Triggers, too: cloning one to a new partition asks its creator for EXECUTE.  A guard that somebody attaches to a
         # table of his own finds and merges nothing but authentic rows.
         public = [f"_{name}_{self.id}" for name in ("seal", "payload", "apply", "take", "guard")]
+        if self.d["form"] != "rowseal/1":
+            public.append(f"_signed_{self.id}")
         if self.versions:
             out.append(self.guard_versions())
             public.append(f"_guard_versions_{self.id}")

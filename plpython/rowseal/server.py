@@ -15,7 +15,7 @@ _verify: signature.Verify | None = None
 
 
 def _pgsodium(plpy: Any) -> signature.Verify | None:
-    """The provider over the extension pgsodium; None when the database does not have it."""
+    """Ed25519 over the extension pgsodium; None when the database does not have it."""
     try:
         if not plpy.execute("SELECT rowseal._pgsodium() AS version")[0]["version"]:
             return None
@@ -25,11 +25,9 @@ def _pgsodium(plpy: Any) -> signature.Verify | None:
 
     def verify(sign: bytes, message: bytes, public_key: bytes) -> bool:
         global _verify
-        if not signature.well_formed(sign, public_key):
-            return False
         ok = plan.execute([sign, message, public_key])[0]["ok"]
         if ok is None:  # the extension has been dropped in the meantime
-            _verify = signature.pynacl()
+            _verify = signature.verifier(signature.pynacl())
             return _verify(sign, message, public_key)
         return bool(ok)
 
@@ -37,10 +35,10 @@ def _pgsodium(plpy: Any) -> signature.Verify | None:
 
 
 def provider(plpy: Any) -> signature.Verify:
-    """The session's provider, chosen at its first use; ImportError when there is none."""
+    """The session's verifier, chosen at its first use; ImportError when there is none of Ed25519."""
     global _verify
     if _verify is None:
-        _verify = _pgsodium(plpy) or signature.pynacl()
+        _verify = signature.verifier(_pgsodium(plpy) or signature.pynacl())
     return _verify
 
 
@@ -48,13 +46,22 @@ def without_sql() -> bool:
     """Whether verifying needs no SQL: PyNaCl is there, and the session's provider unless it had one before."""
     global _verify
     try:
-        _verify = _verify or signature.pynacl()
+        _verify = _verify or signature.verifier(signature.pynacl())
     except ImportError:
         return False
     return True
 
 
-def provider_name(plpy: Any) -> str | None:
+def provider_name(plpy: Any, algorithm: str) -> str | None:
+    """The library that checks signatures of an algorithm, with its version."""
+    if algorithm != signature.ED25519.name:
+        try:
+            signature.ml_dsa(signature.ALGORITHMS[algorithm])
+        except (signature.NoProvider, KeyError):
+            return None
+        import cryptography
+
+        return f"cryptography {cryptography.__version__}"
     version = plpy.execute("SELECT rowseal._pgsodium() AS version")[0]["version"]
     if version:
         return f"pgsodium {version}"
@@ -86,6 +93,19 @@ def payload(plpy: Any, spec: str) -> Callable[[Any], str]:
     return call
 
 
+def signed(plpy: Any, spec: str) -> Callable[[Any], str]:
+    """Values to the text that is signed, after "=", or to a refusal; for forms whose text may begin with anything."""
+    form = verdict.signed_form(json.loads(spec))
+
+    def call(values: Any) -> str:
+        try:
+            return "=" + form.payload(values).decode()
+        except CanonicalError as e:
+            return f"RS006 {e}"
+
+    return call
+
+
 def hexed(kind: Any, value: Any) -> Any:
     """A canonical JSON value with every bytea in it as PostgreSQL's hex; what does not fit is left for PostgreSQL to refuse."""
     if isinstance(value, str) and kind == "bytea":
@@ -111,10 +131,12 @@ def plan(wish: str, facts: str, versions: str | None, identity: str | None) -> s
     except declaration.Refused as e:
         return json.dumps({"refused": {"sqlstate": e.sqlstate, "message": e.message, "hint": e.hint}})
     if d["public_key"] is not None:
-        card = {"facts": main, "public_key": d["public_key"], "owner": d["owner"]}
+        card = {"facts": main, "public_key": d["public_key"], "owner": d["owner"], "algorithms": d["algorithms"]}
     sql = enforcement.Sql(d, main, history, card)
     d["queries"] = sql.queries()
     out = {"declaration": d, "functions": sql.install(), "bodies": sql.bodies, "triggers": sql.triggers()}
+    if declaration.large(d, card):
+        out["version_hash"] = enforcement.generated_hash(d["signature_column"], main)
     if d["layout"] == "one table":
         out["tips"] = sql.tips()
     return json.dumps(out)

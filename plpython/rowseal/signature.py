@@ -1,17 +1,23 @@
-"""Signatures: Ed25519 (RFC 8032) with libsodium's acceptance rule.
+"""Signatures: Ed25519 (RFC 8032) with libsodium's acceptance rule, ML-DSA (FIPS 204).
 
-A *provider* is a function ``verify(signature, message, public_key) -> bool`` that never raises.
-The server has two, over the same libsodium: the extension pgsodium and PyNaCl (rowseal.server); a
-client has PyNaCl.  Other algorithms are added to ``ALGORITHMS``; the length of the public key tells them apart.
+The length of the public key tells the algorithm; nothing else does.  For Ed25519 the server has two providers, over the
+same libsodium: the extension pgsodium (rowseal.server) and PyNaCl; a client has PyNaCl.  ML-DSA comes with the package
+cryptography and is loaded when the first such key is met.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 Verify = Callable[[bytes, bytes, bytes], bool]
+"""``verify(signature, message, public_key)``; NoProvider when it cannot tell."""
+
+
+class NoProvider(Exception):
+    """There is no library for the algorithm of a key (SQLSTATE RS014 on the server)."""
 
 
 class Algorithm(NamedTuple):
@@ -23,7 +29,10 @@ class Algorithm(NamedTuple):
 
 
 ED25519 = Algorithm("ed25519", 32, 64)
-ALGORITHMS = {ED25519.public_key: ED25519}
+ML_DSA_65 = Algorithm("ml-dsa-65", 1952, 3309)
+ML_DSA_87 = Algorithm("ml-dsa-87", 2592, 4627)
+ALGORITHMS = {a.name: a for a in (ED25519, ML_DSA_65, ML_DSA_87)}
+BY_KEY = {a.public_key: a for a in ALGORITHMS.values()}
 
 FINGERPRINTS: dict[str, Callable[[bytes], bytes]] = {
     "sha256": lambda key: hashlib.sha256(key).digest(),
@@ -33,24 +42,52 @@ FINGERPRINTS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def well_formed(signature: bytes, public_key: bytes) -> bool:
-    """Whether both have the sizes of one algorithm; providers may rely on it."""
-    algorithm = ALGORITHMS.get(len(public_key))
-    return algorithm is not None and len(signature) == algorithm.signature
-
-
 def pynacl() -> Verify:
-    """The provider over PyNaCl; ImportError when it is not installed."""
+    """Ed25519 over PyNaCl, for signatures and keys of the right lengths; ImportError when it is not installed."""
     from nacl.bindings import crypto_sign_open
     from nacl.exceptions import BadSignatureError
 
     def verify(signature: bytes, message: bytes, public_key: bytes) -> bool:
-        if not well_formed(signature, public_key):
-            return False
         try:
             crypto_sign_open(signature + message, public_key)
         except BadSignatureError:
             return False
         return True
+
+    return verify
+
+
+@cache
+def ml_dsa(algorithm: Algorithm) -> Verify:
+    """ML-DSA over cryptography, for signatures and keys of the right lengths; NoProvider."""
+    try:
+        from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.asymmetric import mldsa
+
+        load = {ML_DSA_65: mldsa.MLDSA65PublicKey, ML_DSA_87: mldsa.MLDSA87PublicKey}[algorithm].from_public_bytes
+        load(bytes(algorithm.public_key))
+    except ImportError:
+        raise NoProvider(f"no provider of {algorithm.name}: the Python package cryptography, 47 or later, is not there") from None
+    except UnsupportedAlgorithm:
+        raise NoProvider(f"no provider of {algorithm.name}: the package cryptography was built without it") from None
+
+    def verify(signature: bytes, message: bytes, public_key: bytes) -> bool:
+        try:
+            load(public_key).verify(signature, message)
+        except InvalidSignature:
+            return False
+        return True
+
+    return verify
+
+
+def verifier(ed25519: Verify) -> Verify:
+    """Signatures of all algorithms, given a provider of Ed25519.  What has the wrong length is no signature."""
+
+    def verify(signature: bytes, message: bytes, public_key: bytes) -> bool:
+        algorithm = BY_KEY.get(len(public_key))
+        if algorithm is None or len(signature) != algorithm.signature:
+            return False
+        return (ed25519 if algorithm is ED25519 else ml_dsa(algorithm))(signature, message, public_key)
 
     return verify

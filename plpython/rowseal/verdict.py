@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
 
+from . import batch
 from .canonical import CanonicalError, Form
-from .signature import FINGERPRINTS, Verify
+from .concatenated import Concatenated
+from .signature import ALGORITHMS, FINGERPRINTS, NoProvider, Verify
 
 UNKNOWN_OWNER = "RS002 unknown owner"
 UNSIGNED = "RS001 the row is not signed: key, timestamp, deletion flag or signature is missing"
@@ -30,17 +32,24 @@ def _bytes(value: Any) -> bytes | None:
 
 
 def form(spec: dict[str, Any]) -> Form:
-    """The canonical form of a declaration's spec: ``{"tag": …, "fields": {FIELD: KIND}, …}``."""
-    return Form(spec["tag"], spec["fields"])
+    """The canonical form of a declaration's spec: ``{"tag": …, "fields": {FIELD: KIND}, …}``; digests are computed in SQL."""
+    fields = {f: "sha256" if isinstance(kind, dict) and "digest" in kind else kind for f, kind in spec["fields"].items()}
+    return Form(spec["tag"], fields)
+
+
+def signed_form(spec: dict[str, Any]) -> Form:
+    """The form that is signed; envelopes and digests always go by :func:`form`."""
+    return Concatenated(spec["tag"], spec["fields"]) if spec.get("form") == "concatenated" else form(spec)
 
 
 def seal(spec: dict[str, Any], verify: Verify) -> Seal:
     """``judge(public_key, signature, values)`` for one declared table.
 
     It returns None for an authentic row, else its refusal: a SQLSTATE, a blank and the reason.  Values come in the
-    order of the form's names.  Everybody may call it, so it remembers nothing from one call to the next.
+    order of the form's names, the version's name (spec: "name") last.  Everybody may call it, so it remembers nothing of a row from one call to the next (of a
+    batch: see batch.accepting).
     """
-    table = form(spec)
+    table = signed_form(spec)
     index = {name: i for i, name in enumerate(table.names)}
     fingerprint = FINGERPRINTS[spec["fingerprint"]] if spec.get("fingerprint") else None
     owner = index[spec["owner"][0]]
@@ -48,17 +57,29 @@ def seal(spec: dict[str, Any], verify: Verify) -> Seal:
     prefix = spec.get("fingerprint_prefix") or ""
     certificates = [(cert, index[cert], of, index[of]) for cert, of in (spec.get("certificates") or {}).items()]
     payload = table.payload
+    signed = batch.accepting(verify)
+    naming = spec.get("name")
+    allowed = spec.get("algorithms")
+    lengths = {ALGORITHMS[name].public_key for name in allowed or ALGORITHMS}
 
     def judge(public_key: Any, signature: bytes, values: Sequence[Any]) -> str | None:
         if signature is None or None in required(values):
             return UNSIGNED
         if public_key is None:
             return UNKNOWN_OWNER
+        if allowed and len(public_key) not in lengths:
+            return f"RS001 the public key is none of {', '.join(allowed)}"
         try:
-            if not verify(signature, payload(values), public_key):
+            if not signed(signature, payload(values), public_key):
                 return "RS001 invalid signature"
         except CanonicalError as e:
             return f"RS006 {e}"
+        except NoProvider as e:
+            return f"RS014 {e}"
+        if naming is not None:
+            named = FINGERPRINTS[naming["hash"]](signature)
+            if values[-1] != (named if isinstance(values[-1], bytes) else naming["prefix"] + named.hex()):
+                return f"RS005 {naming['column']} is not the {naming['hash']} of the signature"
         if fingerprint is not None:
             digest = fingerprint(public_key)
             if values[owner] != (digest if isinstance(values[owner], bytes) else prefix + digest.hex()):

@@ -436,9 +436,9 @@ def test_the_quarantine_is_not_anybodys_to_read_or_write(mallory: Db, example: D
 HARMLESS = {
     # the interface: each runs with the caller's rights
     "declare", "undeclare", "payload", "apply", "verify", "digest", "health", "history", "heads", "retry", "discard", "export_quarantine", "changes", "changes_end",
-    "publish", "subscribe", "unsubscribe", "digests", "export", "prune", "compare", "repair",
+    "publish", "subscribe", "unsubscribe", "digests", "export", "prune", "erase", "compare", "repair",
     # pure functions of their arguments
-    "_load", "_unbase64", "_hex", "_one_based", "_plan", "_hint", "_envelope", "_owner_text", "_payload_*",
+    "_load", "_unbase64", "_hex", "_one_based", "_plan", "_hint", "_hash", "_envelope", "_content", "_owner_text", "_payload_*", "_signed_*",
     # reads of the catalogs and of rowseal.declarations, which everybody may read
     "_pgsodium", "_provider", "_kind", "_base_type", "_facts", "_owns", "_planned", "_known_facts", "_declaration", "_explained", "_waits_for", "_subscription", "_dblink",
     # reads and writes of tables, with the caller's rights
@@ -450,7 +450,7 @@ HARMLESS = {
     # row triggers: attached elsewhere, guards merge authentic rows only, and _feed_N refuses
     "_guard_*", "_guard_versions_*", "_cure_*", "_keep", "_feed_*", "_feed_versions_*",
 }  # fmt: skip
-DEFINERS = {"_quarantine", "_pgsodium_verify", "_install", "_refresh", "_on_ddl", "_on_drop", "prune_feed", "_feed_*", "_feed_versions_*"}
+DEFINERS = {"_quarantine", "_pgsodium_verify", "_install", "_refresh", "_on_ddl", "_on_drop", "prune_feed", "_forget", "_feed_*", "_feed_versions_*"}
 
 
 def test_every_function_that_an_ordinary_user_may_call_is_known(mallory: Db, example: Db) -> None:
