@@ -317,7 +317,7 @@ class Form:
     """
 
     def __init__(self, tag: str, fields: Mapping[str, Kind]):
-        self.tag = tag
+        self.tag, self.fields = tag, dict(fields)
         self.names = sorted(fields, key=_utf16)
         self._fields = [(name, _string(name) + b":", encoder(fields[name])) for name in self.names]
         self._tail = b'},"rowseal":1,"table":' + _string(tag) + b"}"

@@ -1,13 +1,16 @@
 """Signing and checking rows outside the database.
 
     form = Form("user_storage", {"user_hash": "bytea", "uuid": "uuid", …})     # rowseal.declarations.spec has it
-    key = SigningKey.generate()
+    key = keys.load("ann.pem")
     sealed = envelope(form, {"user_hash": …, "owner_timestamp": next_timestamp(), …}, key)
+    verify(sealed, bytes(key.verify_key))                                      # True
+    decode(form, sealed["row"])                                                # the row again
 """
 
 from __future__ import annotations
 
 import json
+import threading
 import time
 from base64 import b64encode
 from collections.abc import Mapping
@@ -15,21 +18,31 @@ from typing import Any
 
 from nacl.signing import SigningKey
 
-from .canonical import JSON_DEPTH, Form, jcs
+from .canonical import JSON_DEPTH, CanonicalError, Form, Kind, jcs
 from .signature import pynacl
 from .verdict import unbase64
 
-__all__ = ["Form", "SigningKey", "envelope", "next_timestamp", "sign", "verify"]
+__all__ = ["CanonicalError", "Form", "SigningKey", "decode", "envelope", "next_timestamp", "sign", "verify"]
 
 _verify = pynacl()
+_clock_lock = threading.Lock()
+_last_clock = 0
 
 
 def next_timestamp(last_known: int = 0) -> int:
-    """Microseconds since 1970, and always above ``last_known``: max(now, last known + 1).
+    """Microseconds since 1970; never the same twice in a process, and always above ``last_known``.
 
     Give it the highest owner_timestamp seen for the key, so that a device with a slow clock still writes the newest version.
+    OverflowError when nothing is above it (2**63 - 1): that key can get no newer version.
     """
-    return max(time.time_ns() // 1000, last_known + 1)
+    global _last_clock
+    with _clock_lock:
+        # last_known stays out of this: one key dated in the far future must not take all others along
+        _last_clock = max(time.time_ns() // 1000, _last_clock + 1)
+        timestamp = max(_last_clock, last_known + 1)
+    if timestamp >= 2**63:
+        raise OverflowError(f"no timestamp is above {last_known}")
+    return timestamp
 
 
 def sign(form: Form, row: Mapping[str, Any], key: SigningKey) -> bytes:
@@ -41,6 +54,36 @@ def envelope(form: Form, row: Mapping[str, Any], key: SigningKey) -> dict[str, A
     """The signed row as portable JSON: {"row": …, "rowseal": 1, "table": TAG, "sign_b64": …}."""
     payload = form.payload_of(row)
     return {**json.loads(payload), "sign_b64": b64encode(key.sign(payload).signature).decode()}
+
+
+def decode(form: Form, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's fields from their canonical JSON to the values that ``sign`` takes; CanonicalError for an unknown field.
+
+    bytea becomes bytes, a float a float, JSON its text.  All else is what PostgreSQL reads as text: it stays as it is.
+    """
+    unknown = set(row) - set(form.fields)
+    if unknown:
+        raise CanonicalError(f"unknown field {min(unknown)!r} in table {form.tag!r}")
+    return {name: _value(form.fields[name], value) for name, value in row.items()}
+
+
+def _value(kind: Kind, value: Any) -> Any:
+    if kind == "json":
+        return json.dumps(value, ensure_ascii=False)
+    if kind == "bytea" and isinstance(value, str):
+        raw = unbase64(value)
+        if raw is None:
+            raise CanonicalError(f"{value[:40]!r} is not standard base64")
+        return raw
+    if kind == "float" and value in ("-0", "NaN", "Infinity", "-Infinity"):
+        return float(value)
+    if isinstance(value, list) and isinstance(kind, dict) and "array" in kind:
+        # an array's dimensions are not in its kind; of JSON values it has one
+        return [None if v is None else _value(kind if isinstance(v, list) and kind["array"] != "json" else kind["array"], v) for v in value]
+    if isinstance(value, dict) and isinstance(kind, dict) and "composite" in kind:
+        kinds = dict(kind["composite"])
+        return {name: _value(kinds.get(name), v) for name, v in value.items()}
+    return value
 
 
 def verify(sealed: Mapping[str, Any], public_key: bytes) -> bool:
