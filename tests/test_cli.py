@@ -12,21 +12,20 @@ import subprocess
 import sys
 import uuid
 import xml.etree.ElementTree as ET
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
 from conftest import EXAMPLE, ROOT, Db, Owner, Server
 from rowseal import history, keys
+from rowseal.cli import app
 from rowseal.client import verify
 from rowseal.history import Version
-from test_vectors import TABLES  # noqa: F401 - documents below reads tables of its own
-
-Done = subprocess.CompletedProcess[str]
 
 
 def environment(db: Db | None, **more: str) -> dict[str, str]:
@@ -37,12 +36,14 @@ def environment(db: Db | None, **more: str) -> dict[str, str]:
     return out
 
 
-def rowseal(db: Db | None, *args: Any, stdin: str = "", code: int = 0, **more: str) -> Done:
-    """Run the command; whatever it does, it must exit with ``code`` and show no traceback."""
-    command = [sys.executable, "-m", "rowseal", *map(str, args)]
-    done = subprocess.run(command, capture_output=True, text=True, input=stdin, env=environment(db, **more))
+def rowseal(db: Db | None, *args: Any, stdin: str = "", code: int = 0, **more: str) -> Result:
+    """Run the command in this process; whatever it does, it must exit with ``code`` and show no traceback."""
+    done = CliRunner(env={**dict.fromkeys(("PGHOST", "PGPORT", "PGUSER", "PGDATABASE")), **environment(db, **more)}).invoke(
+        app, list(map(str, args)), input=stdin, prog_name="rowseal"
+    )
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     assert "Traceback" not in done.stderr + done.stdout, done.stderr
-    assert done.returncode == code, (args, done.returncode, done.stdout, done.stderr)
+    assert done.exit_code == code, (args, done.exit_code, done.stdout, done.stderr)
     if code == 3:
         assert re.fullmatch(r"error: [^\n]+\n(hint: [^\n]+\n)?", done.stderr), done.stderr
     return done
@@ -79,11 +80,13 @@ def key_of(owner: Owner) -> str:
 
 # ------------------------------------------------------------------------------------------------------------ help, failures
 def test_help_names_every_command_and_the_exit_codes() -> None:
+    command = [sys.executable, "-m", "rowseal", "--help"]
+    assert subprocess.run(command, capture_output=True, text=True, env=environment(None)).stdout.split()[:2] == ["Usage:", "python"]
     text = rowseal(None, "--help").stdout
     for command in ("keygen", "sign", "verify", "apply", "export", "import", "history", "audit", "status", "vectors"):
         assert f" {command} " in text
         own = rowseal(None, command, "--help").stdout
-        assert f"rowseal {command}" in own.replace("python -m ", "")
+        assert f"Usage: rowseal {command}" in own
     assert re.search(r"0 all is well; 1 .*; 2 wrong usage; 3 it could not be done", " ".join(text.split()))
 
 
@@ -183,17 +186,17 @@ def other(server: Server) -> Iterator[Db]:
 
 
 def test_rows_are_exported_imported_and_applied(forked: tuple[Db, Owner], other: Db, tmp_path: Path) -> None:
-    db, ann = forked
+    db, _ann = forked
     for table, rows in (("user_cards", 1), ("user_storage", 5)):
         assert json.loads(rowseal(db, "export", table, "-o", tmp_path / table, "--json").stdout) == {"rows": rows}
     assert len(rowseal(db, "export", "user_storage", "--owner", json.dumps({"user_hash": b64(b"nobody")})).stdout) == 0
-    assert re.search(r"^inserted +1$", rowseal(other, "import", tmp_path / "user_cards").stdout, re.MULTILINE)
+    assert re.search(r"^inserted +1 *$", rowseal(other, "import", tmp_path / "user_cards").stdout, re.MULTILINE)
     lines = (tmp_path / "user_storage").read_text().splitlines()
     forged = json.loads(lines[2])
     forged["row"]["value_b64"] = "Zm9yZ2Vk"
     (tmp_path / "forged").write_text("\n".join([*lines, json.dumps(forged)]) + "\n")
     done = rowseal(other, "apply", "user_storage", tmp_path / "forged", code=1)
-    assert "line 6: rejected, RS001: invalid signature" in done.stderr and re.search(r"^rejected +1$", done.stdout, re.MULTILINE)
+    assert "line 6: rejected, RS001: invalid signature" in done.stderr and re.search(r"^rejected +1 *$", done.stdout, re.MULTILINE)
     done = rowseal(other, "apply", "user_storage", tmp_path / "forged", "--json", code=1)
     assert json.loads(done.stdout) == {"outcomes": {"duplicate": 5, "rejected": 1}, "damaged_line": None,
                                        "refused": [{"line": 6, "outcome": "rejected", "reason": "RS001: invalid signature"}]}  # fmt: skip
@@ -254,8 +257,6 @@ def test_history_as_json_and_as_a_graph(forked: tuple[Db, Owner], tmp_path: Path
         (None, False, True, True, False), (b64(b"gin"), True, True, False, True)]  # fmt: skip
     graph = rowseal(db, "history", "user_storage", key_of(ann), "-f", "dot").stdout
     arrows = {(a, b) for a, b in re.findall(r'^  "([0-9a-f]+)" -> "([0-9a-f]+)"', graph, re.MULTILINE)}
-    from base64 import b64decode
-
     assert arrows == {(b64decode(v["parent_sign_b64"]).hex(), b64decode(v["sign_b64"]).hex()) for v in versions if v["parent_sign_b64"]}
     assert graph.count("[label=") == 6 and "not here" in graph
     svg = ("history", "user_storage", key_of(ann), "-f", "svg", "-o", tmp_path / "history.svg")
@@ -305,7 +306,7 @@ def test_what_strangers_signed_neither_moves_the_terminal_nor_breaks_the_graph()
 
 # ----------------------------------------------------------------------------------------------------------- audit, status
 def test_audit_is_silent_about_health_and_loud_about_tampering(forked: tuple[Db, Owner], admin: Db) -> None:
-    db, ann = forked
+    db, _ann = forked
     assert json.loads(rowseal(db, "audit", "--json").stdout) == {"tables": ["user_cards", "user_storage"], "problems": []}
     assert "user_storage: no problems" in rowseal(db, "audit").stdout
     admin.run("ALTER TABLE user_storage_versions DISABLE TRIGGER USER; UPDATE user_storage_versions SET value_b64 = 'gin' WHERE value_b64 = 'tea'")
@@ -340,14 +341,3 @@ def test_vectors_are_written_as_one_document(example: Db, tmp_path: Path) -> Non
     assert document["spec"]["tag"] == "user_storage" and len(document["accept"]) > 10 and len(document["refuse"]) > 20
     rowseal(example, "vectors", "user_storage", "-o", tmp_path / "vectors.json")
     assert json.loads((tmp_path / "vectors.json").read_text()) == document
-
-
-def test_a_lost_connection_is_one_line(example: Db, admin: Db) -> None:
-    with pytest.raises(psycopg.Error):
-        example.run("SELECT pg_terminate_backend(pg_backend_pid())")
-    dbname = admin.connection.info.dbname
-    admin.run(f"ALTER DATABASE {dbname} WITH ALLOW_CONNECTIONS false")
-    try:
-        assert "not currently accepting connections" in rowseal(admin, "status", code=3).stderr
-    finally:
-        admin.run(f"ALTER DATABASE {dbname} WITH ALLOW_CONNECTIONS true")

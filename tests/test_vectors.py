@@ -13,6 +13,7 @@ from nacl.signing import SigningKey
 from psycopg.types.json import Jsonb
 
 from conftest import EXAMPLE, Db, Server
+from node import node
 from rowseal.client import Form, decode, envelope, verify
 from rowseal.vectors import vectors
 from scratch import CARD, Scratch, shared_connection
@@ -123,6 +124,16 @@ def test_the_python_client_tells_them_apart_and_signs_the_same(documents: dict[s
         assert not verify(vector["envelope"], public_key), vector
     if document["owner"]:
         assert verify(document["owner"]["envelope"], public_key)
+
+
+@every
+def test_javascript_tells_them_apart_and_signs_the_same(documents: dict[str, Any], table: str) -> None:
+    code = """
+        const { spec, seed, public_key, accept, refuse } = given, secret = new Uint8Array(Buffer.from(seed, 'hex')), key = bytes(public_key)
+        const wrong = accept.filter(({ envelope, payload: text }) => !verify(envelope, key) || payload(spec, envelope.row) !== text ||
+                                                                     sign(spec, envelope.row, secret).sign_b64 !== envelope.sign_b64)
+        console.log(JSON.stringify([...wrong, ...refuse.filter(({ envelope }) => verify(envelope, key))].map((vector) => vector.what)))"""
+    assert node(code, documents[table]) == []
 
 
 def test_every_kind_has_its_edges(documents: dict[str, Any]) -> None:
