@@ -39,13 +39,14 @@ export function sign(form, row, seed) {
 /** Ed25519 by libsodium's rule, which is the servers': other libraries take some signatures that they refuse. All three are bytes. */
 export function verifyBytes(signature, message, publicKey) {
   try {
+    if (signature.length !== 64) return false
     const [r, s] = [signature.subarray(0, 32), number(signature.subarray(32))]
     const key = ed.Point.fromBytes(publicKey)
     const h = number(sha512(r, publicKey, message)) % ed.Point.CURVE().n
     const expected = ed.Point.BASE.multiply(s, false).subtract(key.multiply(h, false)) // without cofactor; it refuses s >= n
     return !key.isSmallOrder() && !expected.isSmallOrder() && Buffer.from(expected.toBytes()).equals(r)
   } catch {
-    return false // another length, no point of the curve
+    return false // a point that is none, or no canonical encoding of one
   }
 }
 
