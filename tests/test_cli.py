@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 from typer.testing import CliRunner
 
 from conftest import EXAMPLE, ROOT, Db, Owner, Server
@@ -36,7 +35,7 @@ def environment(db: Db | None, **more: str) -> dict[str, str]:
     return out
 
 
-def rowseal(db: Db | None, *args: Any, stdin: str = "", code: int = 0, **more: str) -> Result:
+def rowseal(db: Db | None, *args: Any, stdin: str = "", code: int = 0, **more: str) -> Any:
     """Run the command in this process; whatever it does, it must exit with ``code`` and show no traceback."""
     done = CliRunner(env={**dict.fromkeys(("PGHOST", "PGPORT", "PGUSER", "PGDATABASE")), **environment(db, **more)}).invoke(
         app, list(map(str, args)), input=stdin, prog_name="rowseal"
@@ -207,6 +206,19 @@ def test_rows_are_exported_imported_and_applied(forked: tuple[Db, Owner], other:
     assert json.loads(done.stdout)["damaged_line"] == 6 and "line 6" in done.stderr
     shown = other.one("SELECT to_jsonb(s)::text FROM user_storage s")
     assert "duplicate" in rowseal(other, "apply", "user_storage", "-", "--format", "pgtext", stdin=shown).stdout
+
+
+def test_a_failure_leaves_the_old_file(forked: tuple[Db, Owner], tmp_path: Path) -> None:
+    db, _ = forked
+    old = tmp_path / "notes.ndjson"
+    rowseal(db, "export", "user_storage", "-o", old)
+    text = old.read_text()
+    rowseal(db, "export", "nothing", "-o", old, code=3)
+    assert old.read_text() == text and [p.name for p in tmp_path.iterdir()] == ["notes.ndjson"]
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cat", str(tmp_path / "pipe")], stdout=subprocess.PIPE, text=True) as reader:
+        rowseal(db, "export", "user_storage", "-o", tmp_path / "pipe")
+        assert reader.stdout is not None and reader.stdout.read() == text
 
 
 def test_bars_are_for_terminals(forked: tuple[Db, Owner], tmp_path: Path) -> None:

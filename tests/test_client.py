@@ -77,6 +77,15 @@ def test_what_is_no_value_of_the_kind_is_never_signed(kind: object, value: objec
         sign(form, decode(form, {"x": value}), KEY)
 
 
+def test_what_is_nested_too_deep_is_refused_without_a_crash() -> None:
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    for kind in ("json", {"array": "text"}):
+        with pytest.raises(CanonicalError, match="deep"):
+            decode(Form("t", {"x": kind}), {"x": deep})
+
+
 def test_an_unknown_field_is_refused() -> None:
     with pytest.raises(CanonicalError, match="unknown field 'y'"):
         decode(Form("t", {"x": "text"}), {"x": "a", "y": "b"})

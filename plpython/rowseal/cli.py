@@ -18,7 +18,7 @@ from typing import IO, Annotated, Any, NoReturn, Optional
 import psycopg
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
@@ -51,7 +51,7 @@ class Group(TyperGroup):
             _fail(*_database_error(e))
         except BrokenPipeError:
             raise  # `rowseal export … | head`: typer ends quietly
-        except (OSError, ValueError, OverflowError) as e:
+        except (OSError, ValueError, ArithmeticError, RecursionError) as e:
             _fail(f"{e.filename}: {e.strerror}" if isinstance(e, OSError) and e.filename else str(e))
 
 
@@ -62,7 +62,7 @@ app = typer.Typer(cls=Group, help=__doc__, epilog=EXIT_CODES, no_args_is_help=Tr
 Dsn = Annotated[str, typer.Option("--dsn", "-d", envvar="ROWSEAL_DSN", help="Connection string; empty: libpq's environment variables.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to write; - is standard output.")]
-Key = Annotated[Path, typer.Option("--key", "-k", envvar="ROWSEAL_KEY", help="File of the private key.", show_envvar=True)]
+Key = Annotated[Path, typer.Option("--key", "-k", envvar="ROWSEAL_KEY", help="File of the private key.")]
 
 
 def _fail(message: str, hint: Optional[str] = None) -> NoReturn:
@@ -97,12 +97,22 @@ def _reading(file: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _writing(file: Path) -> Iterator[IO[str]]:
+    """Standard output, or a file that is replaced when all has been written, so that a failure costs nobody his old one."""
     if file == Path("-"):
         yield sys.stdout
         sys.stdout.flush()
-    else:
-        with file.open("w", encoding="utf-8") as stream:
+        return
+    special = file.exists() and not file.is_file()  # a pipe, a device
+    unfinished = file if special else file.with_name(file.name + ".unfinished")
+    try:
+        with unfinished.open("w", encoding="utf-8") as stream:
             yield stream
+        if not special:
+            unfinished.replace(file)
+    except BaseException:
+        if not special:
+            unfinished.unlink(missing_ok=True)
+        raise
 
 
 def _progress(*columns: Any) -> Progress:
@@ -201,7 +211,7 @@ def sign_command(
     signing_key = _load_key(key)
     try:
         columns, (timestamp, deleted) = Form(spec["tag"], spec["fields"]), spec["required"][-2:]
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError, ValueError):
         raise ValueError(f"{form} is not the spec of a declaration (SELECT spec FROM rowseal.declarations)") from None
     with _reading(file) as stream, _writing(output) as out:
         for number, row in read_objects(stream, envelopes=False):
@@ -406,7 +416,7 @@ def audit(
     rowseal.verify and rowseal.health; exit code 1 when something is wrong.
     """
     problems: list[dict[str, Any]] = []
-    with _connect(dsn) as connection, _progress(BarColumn(), MofNCompleteColumn()) as bar:
+    with _connect(dsn) as connection, _progress(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()) as bar:
         if tables:
             names = [connection.execute("SELECT %s::regclass::text", (t,)).fetchall()[0][0] for t in tables]
         else:

@@ -64,7 +64,10 @@ def decode(form: Form, row: Mapping[str, Any]) -> dict[str, Any]:
     unknown = set(row) - set(form.fields)
     if unknown:
         raise CanonicalError(f"unknown field {min(unknown)!r} in table {form.tag!r}")
-    return {name: _value(form.fields[name], value) for name, value in row.items()}
+    try:
+        return {name: _value(form.fields[name], value) for name, value in row.items()}
+    except RecursionError:
+        raise CanonicalError("a value is nested too deep") from None
 
 
 def _value(kind: Kind, value: Any) -> Any:
