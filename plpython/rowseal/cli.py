@@ -19,7 +19,7 @@ import psycopg
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 from typer.core import TyperGroup
 
@@ -132,7 +132,11 @@ def _object(text: str, option: str) -> dict[str, Any]:
 
 
 def _table(*names: str) -> Table:
-    return Table(*names, box=None, header_style="bold", pad_edge=False)
+    return Table(*(Column(n, overflow="fold") for n in names), box=None, header_style="bold", pad_edge=False)
+
+
+def _show(table: Table) -> None:
+    stdout.print(table, width=None if stdout.is_terminal else 10_000)  # a pipe has no margin
 
 
 def _row(table: Table, *cells: Any, style: str = "") -> None:
@@ -182,10 +186,8 @@ def keygen(
     if as_json:
         print(json.dumps({**answer, "fingerprints": fingerprints}))
     else:
-        table = Table.grid(padding=(0, 2))
         for name, value in {**answer, **fingerprints}.items():
-            _row(table, name.replace("_", " "), value)
-        stdout.print(table)
+            print(f"{name.replace('_', ' '):18}{printable(value, 1000)}")
 
 
 @app.command("sign")
@@ -279,7 +281,7 @@ def _import(file: Path, dsn: str, as_json: bool, relation: Optional[str] = None,
         table = _table("outcome", "rows")
         for outcome, rows in sorted(outcomes.items()):
             _row(table, outcome, rows)
-        stdout.print(table)
+        _show(table)
     if damage:
         _fail(f"{damage}; the lines before it are stored")
     if outcomes["rejected"]:
@@ -442,7 +444,7 @@ def audit(
             for p in problems:
                 said = " ".join(filter(None, (p.get("sqlstate"), p["problem"])))
                 _row(found, p["table"], p["check"], said, json.dumps(p["key"], ensure_ascii=False) if "key" in p else "")
-            stdout.print(found)
+            _show(found)
         per_table = Counter(p["table"] for p in problems)
         for name in names:
             print(f"{name}: {per_table[name] or 'no'} problem{'' if per_table[name] == 1 else 's'}")
@@ -494,7 +496,7 @@ def status(as_json: AsJson = False, dsn: Dsn = "") -> None:
                 table = _table(*rows[0])
                 for row in rows:
                     _row(table, *row.values(), style="red" if row in unwell or row in stuck else "")
-                stdout.print(table)
+                _show(table)
     if unwell or stuck:
         raise typer.Exit(REFUSED)
 
