@@ -47,11 +47,11 @@ class Api(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         try:
-            sealed = json.loads(self.rfile.read(min(int(self.headers["Content-Length"]), 1_000_000)))
+            sealed = json.loads(self.rfile.read(max(0, min(int(self.headers["Content-Length"]), 1_000_000))))
             with psycopg.connect(self.conninfo, autocommit=True) as connection:
                 self.answer(200, store(connection, sealed))
         except psycopg.Error as e:
-            code = e.sqlstate or "08"
+            code = e.sqlstate or ("22000" if isinstance(e, psycopg.DataError) else "08000")  # the driver's own: U+0000; no connection
             status = STATUS.get(code) or STATUS.get(code[:2], 500)
             self.answer(status, {"sqlstate": code, "error": e.diag.message_primary, "hint": e.diag.message_hint})
         except (ValueError, KeyError, TypeError, AttributeError) as e:  # no envelope, or of a table that is not written here

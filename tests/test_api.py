@@ -78,6 +78,8 @@ def test_refusals_become_the_status_that_the_docs_promise(api: str, example: Db,
     assert refused(mallory.envelope(example.form("user_cards"), mallory.card(user_hash=bytes(32)))) == (403, "RS005")
     assert refused(mallory.envelope(example.form("user_cards"), mallory.card(user_hash=ann.hash))) == (409, "RS003")
     assert refused({**good, "row": {**good["row"], "uuid": "no uuid"}}) == (422, "22P02")
+    card = ann.envelope(example.form("user_cards"), ann.card())
+    assert refused({**card, "row": {**card["row"], "name": "\0"}}) == (422, "22000")
     for body in (b"", b"[]", b"{", b"{}", {**good, "table": "pg_class"}, {**good, "sign_b64": 5}, {**good, "row": 5}, {**good, "row": {"nothing": 1}}):
         assert refused(body) == (400, None), body
     admin.run("ALTER DATABASE " + example.connection.info.dbname + " SET statement_timeout = 1; ALTER TABLE user_storage ADD CHECK (pg_sleep(1) IS NOT NULL) NOT VALID")

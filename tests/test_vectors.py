@@ -16,7 +16,7 @@ from conftest import EXAMPLE, Db, Server
 from node import node
 from rowseal.client import Form, decode, envelope, verify
 from rowseal.vectors import vectors
-from scratch import CARD, Scratch, shared_connection
+from scratch import CARD, scratch_role
 from test_canonical import COLUMNS, TYPES, name
 
 # one column of every type, in a few tables: payloads of a very wide one take their time
@@ -42,25 +42,20 @@ DECLARED = ["user_cards", "user_storage", "people", "ledger", *WIDE]
 
 
 @pytest.fixture(scope="module")
-def connection(server: Server) -> Iterator[psycopg.Connection[Any]]:
-    with shared_connection(server) as c:
-        for statement in ("SET SESSION AUTHORIZATION postgres", "GRANT CREATE ON SCHEMA public TO app"):
-            c.execute(statement)
+def shared(server: Server) -> Iterator[psycopg.Connection[Any]]:
+    database = server.database()
+    with server.connect(database) as c:
         c.execute(TABLES)
         yield c
+    server.drop(database)
 
 
 @pytest.fixture(scope="module")
-def documents(connection: psycopg.Connection[Any]) -> dict[str, Any]:
-    return {table: vectors(connection, table) for table in DECLARED}
+def documents(shared: psycopg.Connection[Any]) -> dict[str, Any]:
+    return {table: vectors(shared, table) for table in DECLARED}
 
 
-@pytest.fixture
-def db(connection: psycopg.Connection[Any]) -> Iterator[Db]:
-    with connection.transaction(force_rollback=True):
-        yield Scratch(connection, "postgres")
-
-
+db = scratch_role("postgres")
 every = pytest.mark.parametrize("table", DECLARED)
 
 
@@ -152,13 +147,13 @@ def test_every_kind_has_its_edges(documents: dict[str, Any]) -> None:
         assert value in seen[field], field
 
 
-def test_they_are_the_same_each_time_and_nothing_is_stored(connection: psycopg.Connection[Any], documents: dict[str, Any]) -> None:
-    assert vectors(connection, "ledger") == documents["ledger"]
-    assert connection.execute("SELECT (SELECT count(*) FROM ledger), (SELECT count(*) FROM rowseal.quarantine)").fetchone() == (0, 0)
-    connection.execute("SET SESSION AUTHORIZATION mallory")  # who has no right on the table
+def test_they_are_the_same_each_time_and_nothing_is_stored(shared: psycopg.Connection[Any], documents: dict[str, Any]) -> None:
+    assert vectors(shared, "ledger") == documents["ledger"]
+    assert shared.execute("SELECT (SELECT count(*) FROM ledger), (SELECT count(*) FROM rowseal.quarantine)").fetchone() == (0, 0)
+    shared.execute("SET SESSION AUTHORIZATION mallory")  # who has no right on the table
     try:
-        assert vectors(connection, "ledger") == documents["ledger"]
+        assert vectors(shared, "ledger") == documents["ledger"]
     finally:
-        connection.execute("SET SESSION AUTHORIZATION postgres")
+        shared.execute("SET SESSION AUTHORIZATION postgres")
     with pytest.raises(ValueError, match="not declared"):
-        vectors(connection, "pg_class")
+        vectors(shared, "pg_class")

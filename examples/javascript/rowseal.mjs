@@ -52,6 +52,6 @@ export function verifyBytes(signature, message, publicKey) {
 
 /** Whether an envelope is signed with that public key (32 bytes). */
 export function verify({ sign_b64, ...signed }, publicKey) {
-  const signature = Buffer.from(sign_b64, 'base64')
+  const signature = Buffer.from(String(sign_b64), 'base64')
   return signed.rowseal === 1 && base64(signature) === sign_b64 && verifyBytes(signature, Buffer.from(canonicalize(signed)), publicKey)
 }
