@@ -53,7 +53,7 @@ class Api(BaseHTTPRequestHandler):
         except psycopg.Error as e:
             code = e.sqlstate or ("22000" if isinstance(e, psycopg.DataError) else "08000")  # the driver's own: U+0000; no connection
             status = STATUS.get(code) or STATUS.get(code[:2], 500)
-            self.answer(status, {"sqlstate": code, "error": e.diag.message_primary, "hint": e.diag.message_hint})
+            self.answer(status, {"sqlstate": code, "error": e.diag.message_primary or str(e), "hint": e.diag.message_hint})
         except (ValueError, KeyError, TypeError, AttributeError) as e:  # no envelope, or of a table that is not written here
             self.answer(400, {"error": f"not an envelope for this API: {e}"})
 

@@ -30,7 +30,7 @@ _last_clock = 0
 
 
 def next_timestamp(last_known: int = 0) -> int:
-    """Microseconds since 1970; never the same twice in a process, and always above ``last_known``.
+    """The clock in microseconds since 1970, never the same twice in a process; ``last_known + 1`` where that is higher.
 
     Give it the highest owner_timestamp seen for the key, so that a device with a slow clock still writes the newest version.
     OverflowError when nothing is above it (2**63 - 1): that key can get no newer version.
