@@ -50,7 +50,7 @@ demo:
 	@tests/setup.sh .venv/bin/python examples/demo.py $(ARGS)
 
 test:
-	@tests/setup.sh $(PYTEST) $(or $(ARGS),tests)
+	@WITH_NODE=1 tests/setup.sh $(PYTEST) $(or $(ARGS),tests)
 
 installcheck:
 	PG_CONFIG=$(PG_CONFIG) $(PYTEST) $(or $(ARGS),tests)

@@ -105,6 +105,8 @@ packages() { # what apt must install; the version may still be unknown: N
     $debian*) /usr/bin/python3 -I -c 'import nacl.bindings' 2> /dev/null || echo python3-nacl ;;
   esac
   command -v make > /dev/null || echo make
+  # for the tests of examples/javascript, which are skipped where that cannot be had
+  [ -z "${WITH_NODE:-}" ] || command -v npm > /dev/null || ! command -v apt-get > /dev/null || echo nodejs npm
   venv_is_there || [ -n "$(python)" ] || echo python3-venv
 }
 

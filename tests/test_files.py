@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from conftest import EXAMPLE, ROOT, Db, Owner, Server
+from conftest import EXAMPLE, Db, Owner, Server
 from rowseal.files import DamagedFile, export_rows, import_rows
 
 
@@ -80,24 +77,21 @@ def test_a_forged_line_is_rejected_and_the_rest_stored(filled: Db, other: Db) ->
     assert other.one("SELECT count(*) FROM user_cards") == 2
 
 
-def rowseal(db: Db, *args: str) -> subprocess.CompletedProcess[str]:
-    info = db.connection.info
-    environment = {"PGHOST": info.host, "PGPORT": str(info.port), "PGUSER": info.user, "PGDATABASE": info.dbname,
-                   "PYTHONPATH": str(ROOT / "plpython"), "PATH": "/usr/bin:/bin", "COLUMNS": "100"}  # fmt: skip
-    return subprocess.run([sys.executable, "-m", "rowseal.cli", *args], capture_output=True, text=True, env=environment)
+def test_json_that_postgresql_cannot_hold_is_told_by_its_line_and_the_rest_stored(filled: Db, other: Db) -> None:
+    rows = [json.loads(line) for line in reversed(lines(filled))]
+    rows[3]["row"]["value_b64"] = "\0"
+    rows[5]["row"]["value_b64"] = "\ud800"
+    told: list[tuple[int, str, str]] = []
+    outcomes = import_rows(other.connection, [json.dumps(r) for r in rows], refused=lambda *answer: told.append(answer))
+    assert outcomes.total() == 8 and outcomes["rejected"] == 2
+    assert [(line, outcome, reason[:2]) for line, outcome, reason in told] == [(4, "rejected", "22"), (6, "rejected", "22")]
+    assert other.digest("user_cards") == filled.digest("user_cards")
 
 
-def test_the_command_exports_and_imports_with_a_summary(filled: Db, other: Db, tmp_path: Path) -> None:
+def test_one_table_alone_takes_rows_as_postgresql_shows_them(filled: Db, other: Db) -> None:
     for table in ("user_cards", "user_storage"):
-        done = rowseal(filled, "export", table, "--output", str(tmp_path / table))
-        assert done.returncode == 0, done.stderr
-    done = rowseal(other, "import", str(tmp_path / "user_cards"))
-    assert done.returncode == 0 and "inserted" in done.stdout, done.stderr
-    done = rowseal(other, "import", "--json", str(tmp_path / "user_storage"))
-    assert json.loads(done.stdout) == {"outcomes": {"archived": 4, "inserted": 2}, "damaged_line": None}
-    with (tmp_path / "user_storage").open("a") as f:
-        f.write('{"row": {"cut')
-    done = rowseal(other, "import", str(tmp_path / "user_storage"))
-    assert done.returncode == 1 and "line 7" in done.stderr and "Traceback" not in done.stderr
-    done = rowseal(other, "export", "nothing")
-    assert done.returncode == 1 and "nothing" in done.stderr and "Traceback" not in done.stderr
+        rows = filled.all(f"SELECT to_jsonb(t)::text FROM {table} t")
+        assert import_rows(other.connection, rows, relation=table, format="pgtext") == {"inserted": 2}
+    told: list[tuple[int, str, str]] = []
+    assert import_rows(other.connection, ['{"user_hash": "\\\\x00"}'], relation="user_cards", format="pgtext", refused=lambda *a: told.append(a)) == {"rejected": 1}
+    assert told[0][0] == 1 and told[0][2].startswith("RS001: the row is not signed")

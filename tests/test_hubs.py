@@ -134,7 +134,7 @@ def test_a_device_with_a_slow_clock_still_writes_the_newest_version(net: Net, mo
     site.put(ann, b"by the slow clock", key, owner_timestamp=next_timestamp(known))
     assert site.values() == [b"by the slow clock"]
     assert next_timestamp(known) == known + 1
-    assert next_timestamp(0) == 1
+    assert next_timestamp(0) < known
 
 
 def test_a_hub_confirms_what_it_has_received_not_what_it_accepts(hubs: tuple[Site, list[Site]]) -> None:

@@ -336,7 +336,7 @@ class Form:
     """
 
     def __init__(self, tag: str, fields: Mapping[str, Kind]):
-        self.tag = tag
+        self.tag, self.fields = tag, dict(fields)
         self.names = sorted(fields, key=_utf16)
         self._fields = [(name, _string(name) + b":", encoder(fields[name])) for name in self.names]
         self.digests = [name for name in self.names if isinstance(fields[name], dict) and "digest" in fields[name]]

@@ -15,15 +15,16 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 Progress = Callable[[int], None]  # called with the number of rows done so far
+Refused = Callable[[int, str, str], None]  # called with line, outcome (rejected or deferred) and reason
 
 
 class DamagedFile(ValueError):
-    """A line that is no envelope: ``line`` counts from 1; the lines before it are stored, with ``outcomes``."""
+    """A line that is not what is expected: ``line`` counts from 1.  In an import, ``outcomes`` are those of the lines before it."""
 
     outcomes: Counter[str]
 
     def __init__(self, line: int, reason: str):
-        super().__init__(f"line {line}: {reason}; the lines before it are stored")
+        super().__init__(f"line {line}: {reason}")
         self.line = line
 
 
@@ -41,7 +42,11 @@ def export_rows(
             yield line
 
 
-def _envelopes(lines: Iterable[str | bytes]) -> Iterator[dict[str, Any]]:
+def read_objects(lines: Iterable[str | bytes], envelopes: bool = True) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The JSON objects of a file, one on each line, with the numbers of their lines; DamagedFile.
+
+    ``envelopes``: each must look like one.  Blank lines are skipped.
+    """
     for number, line in enumerate(lines, 1):
         if isinstance(line, bytes):
             try:
@@ -51,42 +56,66 @@ def _envelopes(lines: Iterable[str | bytes]) -> Iterator[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            envelope = json.loads(line)
-        except ValueError as e:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as e:
             cut = "" if line.endswith("\n") else " (the file ends here: truncated?)"
             raise DamagedFile(number, f"not JSON, {e}{cut}") from None
-        if not isinstance(envelope, dict) or not isinstance(envelope.get("row"), dict) or "sign_b64" not in envelope:
+        if not isinstance(value, dict):
+            raise DamagedFile(number, "not a JSON object")
+        if envelopes and (not isinstance(value.get("row"), dict) or "sign_b64" not in value):
             raise DamagedFile(number, "not an envelope: an object with row, table and sign_b64 is expected")
-        yield envelope
+        yield number, value
 
 
 def import_rows(
-    connection: psycopg.Connection[Any], lines: Iterable[str | bytes], progress: Progress = lambda n: None, batch: int = 1000
+    connection: psycopg.Connection[Any],
+    lines: Iterable[str | bytes],
+    progress: Progress = lambda n: None,
+    batch: int = 1000,
+    relation: str | None = None,
+    format: str = "canonical",
+    refused: Refused = lambda line, outcome, reason: None,
 ) -> Counter[str]:
-    """Store the envelopes of a file; returns how many had which outcome.
+    """Store the rows of a file; returns how many had which outcome.
 
-    Each batch is a transaction, merged by ``rowseal.receive``: importing a file twice changes nothing, an invalid
-    row goes to the quarantine.  DamagedFile when a line is no envelope.
+    Each batch is a transaction, merged by ``rowseal.receive``, or into one table, ``relation``, by ``rowseal.apply``: importing
+    a file twice changes nothing, an invalid row goes to the quarantine and is told to ``refused``.  DamagedFile, psycopg.Error.
     """
     outcomes: Counter[str] = Counter()
-    pending: list[dict[str, Any]] = []
+    pending: list[tuple[int, dict[str, Any]]] = []
+    if relation is None:
+        query = "SELECT ordinal, outcome, reason FROM rowseal.receive(%(rows)s) ORDER BY ordinal"
+    else:
+        query = "SELECT ordinal, outcome, reason FROM rowseal.apply(%(relation)s::regclass, %(rows)s, %(format)s) ORDER BY ordinal"
 
-    def store() -> None:
-        if pending:
+    def store(rows: list[tuple[int, dict[str, Any]]]) -> None:
+        given = {"rows": Jsonb([row for _, row in rows]), "relation": relation, "format": format}
+        try:
             with connection.transaction():
-                rows = connection.execute("SELECT outcome, count(*) FROM rowseal.receive(%s) GROUP BY 1", (Jsonb(pending),)).fetchall()
-            outcomes.update(dict(rows))
-            pending.clear()
-            progress(outcomes.total())
+                answers = connection.execute(query, given).fetchall()
+        except psycopg.DataError as e:  # JSON that PostgreSQL cannot hold: U+0000, a lone surrogate, NaN
+            if len(rows) > 1:
+                for row in rows:
+                    store([row])
+                return
+            answers = [(1, "rejected", f"{e.sqlstate}: {e.diag.message_primary}")]
+        for ordinal, outcome, reason in answers:
+            outcomes[outcome] += 1
+            if reason is not None:
+                refused(rows[ordinal - 1][0], outcome, reason)
+        progress(outcomes.total())
 
     try:
-        for envelope in _envelopes(lines):
-            pending.append(envelope)
+        for numbered in read_objects(lines, envelopes=format == "canonical"):
+            pending.append(numbered)
             if len(pending) >= batch:
-                store()
+                store(pending)
+                pending = []
     except DamagedFile as e:
-        store()
+        if pending:
+            store(pending)
         e.outcomes = outcomes
         raise
-    store()
+    if pending:
+        store(pending)
     return outcomes
