@@ -14,8 +14,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, Te
 from rich.table import Table
 
 from .files import DamagedFile, export_rows, import_rows
+from .pull import pull
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+app.command("pull")(pull)
 stderr = Console(stderr=True)
 
 Dsn = Annotated[str, typer.Option("--dsn", "-d", envvar="ROWSEAL_DSN", help="Connection string; empty: libpq's environment variables.")]

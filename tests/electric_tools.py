@@ -1,0 +1,156 @@
+"""What the tests of Electric share: servers, Electric's own client, followers in a thread of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import queue
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from conftest import Db, Server
+from rowseal.electric import Follower, Shape, declared, shape
+from shape_server import ShapeServer
+
+CLIENT = Path(__file__).parent / "electric"
+HERE = {"first": 0.02, "most": 0.2}  # pauses of a follower, for tests
+
+
+def until(condition: Callable[[], Any], what: str = "the condition", seconds: float = 20.0) -> Any:
+    """Wait until it holds; its value."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, f"{what} did not come true in {seconds} s"
+        time.sleep(0.02)
+    return value
+
+
+@contextmanager
+def serving(server: Server, database: str, **options: Any) -> Iterator[ShapeServer]:
+    electric = ShapeServer(lambda: server.connect(database), **{"poll": 2.0, "patience": 0.3, "keep_alive": 0.5, **options})
+    with electric:
+        yield electric
+
+
+class Reader:
+    """Electric's own client, as a process; ``state`` is what it last said when it was up to date."""
+
+    def __init__(self, url: str, table: str, resume: dict[str, str] | None = None, live_sse: bool = False, **params: Any):
+        options = {"url": f"{url}/v1/shape", "params": {"table": table, **params}, "liveSse": live_sse, "resume": resume or {}}
+        self.process = subprocess.Popen(["node", "reader.mjs", json.dumps(options)], cwd=CLIENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.lines: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.state: dict[str, Any] = {}
+        self.changes: list[Any] = []
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.lines.put(json.loads(line))
+
+    def until(self, condition: Callable[[Reader], Any]) -> Reader:
+        end = time.monotonic() + 20
+        while not (self.state and condition(self)):
+            self.state = self.lines.get(timeout=max(0.01, end - time.monotonic()))
+            assert "error" not in self.state, self.state
+            self.changes += self.state["changes"]
+        return self
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return sorted(self.state["rows"], key=json.dumps)
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def client() -> None:
+    """Electric's client is installed, at the version of the lock file."""
+    if not shutil.which("node") or not shutil.which("npm"):
+        pytest.skip("Electric's own client needs node and npm (Debian: apt install nodejs npm)")
+    if not (CLIENT / "node_modules/@electric-sql/client/package.json").exists():
+        subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=CLIENT, check=True, capture_output=True)
+
+
+def dsn(db: Db) -> str:
+    info = db.connection.info
+    return f"host={info.host} port={info.port} user={info.user} dbname={info.dbname}"
+
+
+class Pull:
+    """A follower in a thread; ``said`` is what it reported."""
+
+    def __init__(self, db: Db, url: str, *tables: str, parameters: Any = (), **options: Any):
+        self.dsn, self.url, self.tables, self.parameters = dsn(db), url, tables, parameters
+        self.options = {**HERE, **options}
+        self.said: list[str] = []
+        self.shapes: list[Shape] = []
+        self.error: BaseException | None = None
+        self.ready = threading.Event()
+
+    async def _run(self) -> None:
+        async with await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as c:
+            for table in self.tables:
+                there, _, here = table.partition("=")
+                self.shapes.append(shape(self.url, there, parameters=self.parameters, **await declared(c, here or there)))
+        async with Follower(self.dsn, self.shapes, report=lambda s, what: self.said.append(f"{s.table}: {what}"), **self.options) as follower:
+            self.loop, self.task = asyncio.get_running_loop(), asyncio.ensure_future(follower.run())
+            self.ready.set()
+            await self.task
+
+    def _thread(self) -> None:
+        try:
+            asyncio.run(self._run())
+        except BaseException as e:  # looked at by whoever started it
+            self.error = e
+        self.ready.set()
+
+    def once(self) -> Pull:
+        """Run until all is read."""
+        self.options["once"] = True
+        self._thread()
+        if self.error:
+            raise self.error
+        return self
+
+    def __enter__(self) -> Pull:
+        self.thread = threading.Thread(target=self._thread, daemon=True)
+        self.thread.start()
+        self.ready.wait(10)
+        return self
+
+    def live(self) -> Pull:
+        """Wait until all shapes are live."""
+        until(lambda: self.error or (self.shapes and all(s.live and not s.error for s in self.shapes)), f"live; it said {self.said}")
+        assert self.error is None, self.error
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.thread.is_alive():
+            self.loop.call_soon_threadsafe(self.task.cancel)
+        self.thread.join(10)
+        assert not self.thread.is_alive(), "it does not stop"
+        assert self.error is None or isinstance(self.error, asyncio.CancelledError), self.error
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        return {k: v for s in self.shapes for k, v in s.outcomes.items()} if len(self.shapes) == 1 else {f"{s.table} {k}": v for s in self.shapes for k, v in s.outcomes.items()}
+
+
+__all__ = ["CLIENT", "HERE", "Pull", "Reader", "client", "dsn", "os", "serving", "until"]
