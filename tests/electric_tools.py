@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import queue
 import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 import pytest
@@ -153,4 +154,74 @@ class Pull:
         return {k: v for s in self.shapes for k, v in s.outcomes.items()} if len(self.shapes) == 1 else {f"{s.table} {k}": v for s in self.shapes for k, v in s.outcomes.items()}
 
 
-__all__ = ["CLIENT", "HERE", "Pull", "Reader", "client", "dsn", "os", "serving", "until"]
+
+Answer = tuple[int, dict[str, str], Iterable[bytes]]
+
+
+class Liar:
+    """An HTTP server that answers what ``script`` says: of the parameters, and of how many requests came before."""
+
+    def __init__(self, script: Callable[[dict[str, str], int], Answer]):
+        liar = self
+        self.requests: list[dict[str, str]] = []
+        self.times: list[float] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                p = {k: v[-1] for k, v in parse_qs(urlsplit(self.path).query).items()}
+                liar.requests.append(p)
+                liar.times.append(time.monotonic())
+                status, headers, body = script(p, len(liar.requests) - 1)
+                try:
+                    self.send_response(status)
+                    for name, value in headers.items():
+                        self.send_header(name, value)
+                    if "content-length" not in headers:
+                        self.send_header("connection", "close")
+                        self.close_connection = True
+                    self.end_headers()
+                    for piece in body:
+                        self.wfile.write(piece)
+                except OSError:
+                    self.close_connection = True
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+
+    def __enter__(self) -> Liar:
+        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.http.shutdown()
+        self.http.server_close()
+
+
+def operation(row: Any, kind: str = "insert", lsn: int = 0, position: int = 0) -> dict[str, Any]:
+    return {"key": "k", "value": row, "headers": {"operation": kind, "lsn": str(lsn), "op_position": position}}
+
+
+DONE = {"headers": {"control": "up-to-date", "global_last_seen_lsn": "1"}}
+
+
+def log(messages: list[Any], offset: str, handle: str = "1-1", status: int = 200, **headers: str) -> Answer:
+    """An answer in Electric's form."""
+    body = json.dumps(messages).encode()
+    return status, {"electric-handle": handle, "electric-offset": offset, "content-length": str(len(body)), **headers}, [body]
+
+
+def pgtext(row: Mapping[str, Any]) -> dict[str, str | None]:
+    """A row as Electric shows it."""
+
+    def text(value: Any) -> str | None:
+        if isinstance(value, bytes):
+            return f"\\x{value.hex()}"
+        return None if value is None else "ft"[value] if isinstance(value, bool) else str(value)
+
+    return {column: text(value) for column, value in row.items()}
