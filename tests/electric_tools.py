@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,10 +20,13 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg
 import pytest
 
-from conftest import Db, Server
+from conftest import EXAMPLE, Db, Owner, Server
 from rowseal.electric import Follower, Shape, declared, shape
 from shape_server import ShapeServer
 
+PLAIN = EXAMPLE[: EXAMPLE.index("SELECT rowseal.declare")]
+TABLES = ("user_cards", "user_storage")
+CONTENT = "SELECT uuid, value_b64, deleted_flag, owner_timestamp, sign_b64 FROM user_storage ORDER BY uuid"
 CLIENT = Path(__file__).parent / "electric"
 HERE = {"first": 0.02, "most": 0.2}  # pauses of a follower, for tests
 
@@ -78,15 +82,6 @@ class Reader:
         assert self.process.stdin
         self.process.stdin.close()
         self.process.wait(10)
-
-
-@pytest.fixture(scope="session")
-def client() -> None:
-    """Electric's client is installed, at the version of the lock file."""
-    if not shutil.which("node") or not shutil.which("npm"):
-        pytest.skip("Electric's own client needs node and npm (Debian: apt install nodejs npm)")
-    if not (CLIENT / "node_modules/@electric-sql/client/package.json").exists():
-        subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=CLIENT, check=True, capture_output=True)
 
 
 def dsn(db: Db) -> str:
@@ -225,3 +220,103 @@ def pgtext(row: Mapping[str, Any]) -> dict[str, str | None]:
         return None if value is None else "ft"[value] if isinstance(value, bool) else str(value)
 
     return {column: text(value) for column, value in row.items()}
+
+
+# ---- fixtures, imported where they are used
+@pytest.fixture(scope="module")
+def elsewhere(server: Server) -> Iterator[Db]:
+    name = server.database("template1")
+    with server.connect(name) as c:
+        yield Db(c)
+    server.drop(name)
+
+
+@pytest.fixture
+def source(elsewhere: Db) -> Db:
+    """Another server's database, seen by its superuser; its tables are not declared: whoever owns it may do as he likes."""
+    elsewhere.run("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    elsewhere.run(PLAIN)
+    return elsewhere
+
+
+@pytest.fixture
+def electric(server: Server, source: Db) -> Iterator[ShapeServer]:
+    with serving(server, source.connection.info.dbname) as electric:
+        yield electric
+
+
+@pytest.fixture(scope="module")
+def template(server: Server) -> Iterator[str]:
+    """A database with the example's tables, to be copied: declaring takes longer."""
+    name = server.database()
+    with server.connect(name, "app") as c:
+        c.execute(EXAMPLE)
+    yield name
+    server.drop(name)
+
+
+@pytest.fixture
+def here(server: Server, template: str) -> Iterator[Db]:
+    """Our database, seen by the owner of its tables."""
+    name = server.database(template)
+    with server.connect(name, "app") as c:
+        yield Db(c)
+    server.drop(name)
+
+
+class Writer:
+    """An owner who writes at the source."""
+
+    def __init__(self, source: Db, here: Db, name: str = "Ann"):
+        self.source, self.owner = source, Owner(name)
+        self.forms = {t: here.form(t) for t in TABLES}
+
+    def join(self) -> Writer:
+        self.source.insert("user_cards", self.owner.sealed(self.forms["user_cards"], self.owner.card()))
+        return self
+
+    def sealed(self, value: bytes | None = b"value", key: uuid.UUID | None = None, **changes: Any) -> dict[str, Any]:
+        return self.owner.sealed(self.forms["user_storage"], self.owner.value(value, key, **changes))
+
+    def put(self, value: bytes | None = b"value", key: uuid.UUID | None = None, **changes: Any) -> uuid.UUID:
+        row = self.sealed(value, key, **changes)
+        if key:
+            assert self.source.update("user_storage", row, "uuid = %s", key) == 1
+        else:
+            self.source.insert("user_storage", row)
+        return row["uuid"]  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def ann(source: Db, here: Db) -> Writer:
+    return Writer(source, here).join()
+
+
+def same(source: Db, here: Db) -> bool:
+    return bool(source.all(CONTENT) == here.all(CONTENT))
+
+
+@contextmanager
+def administrator(db: Db) -> Iterator[Db]:
+    info = db.connection.info
+    with psycopg.connect(host=info.host, port=info.port, user="postgres", dbname=info.dbname, autocommit=True) as c:
+        yield Db(c)
+
+
+def quarantined(db: Db) -> list[Any]:
+    with administrator(db) as admin:
+        return admin.all("SELECT sqlstate, reason FROM rowseal.quarantine ORDER BY id")
+
+
+def kept(db: Db) -> dict[str, str]:
+    """The offset of each table's shape."""
+    return dict(db.all("SELECT substring(source FROM 'table=([a-z_]+)'), log_offset FROM rowseal.shapes"))
+
+
+@pytest.fixture(scope="session")
+def client() -> None:
+    """Electric's client is installed, at the version of the lock file."""
+    if not shutil.which("node") or not shutil.which("npm"):
+        pytest.skip("Electric's own client needs node and npm (Debian: apt install nodejs npm)")
+    if not (CLIENT / "node_modules/@electric-sql/client/package.json").exists():
+        subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=CLIENT, check=True, capture_output=True)

@@ -30,6 +30,7 @@ INFINITE = float("inf")
 UP_TO_DATE = "up-to-date"
 FORM = """SET bytea_output = hex; SET DateStyle = 'ISO, DMY'; SET TimeZone = 'UTC'; SET extra_float_digits = 1; SET IntervalStyle = iso_8601"""
 EXPOSED = "electric-cursor,electric-handle,electric-has-data,electric-offset,electric-schema,electric-up-to-date,electric-internal-known-error,retry-after"
+JSON = {"content-type": "application/json; charset=utf-8"}
 COLUMNS = """
     SELECT a.attname, coalesce(e.typname, t.typname), a.attndims, a.attnotnull, a.atttypmod, array_position(i.indkey::int2[], a.attnum)
       FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
@@ -368,13 +369,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
         self.wfile.flush()
 
-    JSON = {"content-type": "application/json; charset=utf-8"}
-
     def do_OPTIONS(self) -> None:
         self.answer(204, None, connection="keep-alive")
 
     def do_DELETE(self) -> None:
-        self.answer(405, b'{"message":"DELETE not allowed"}', **self.JSON, **{"cache-control": "no-cache"})
+        self.answer(405, b'{"message":"DELETE not allowed"}', **JSON, **{"cache-control": "no-cache"})
 
     def do_PUT(self) -> None:
         self.answer(404, b"Not found", **{"cache-control": "max-age=0, private, must-revalidate"})
@@ -382,7 +381,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         address = urlsplit(self.path)
         if address.path == "/v1/health":
-            return self.answer(200, b'{"status":"active"}', **self.JSON, **{"cache-control": "no-cache, no-store, must-revalidate"})
+            return self.answer(200, b'{"status":"active"}', **JSON, **{"cache-control": "no-cache, no-store, must-revalidate"})
         if address.path == "/":
             return self.answer(200, b"", **{"cache-control": "max-age=0, private, must-revalidate"})
         if address.path != "/v1/shape":
@@ -398,7 +397,7 @@ class Handler(BaseHTTPRequestHandler):
         except Refused as e:
             body = e.body if isinstance(e.body, bytes) else encode(e.body)
             with contextlib.suppress(OSError):
-                self.answer(e.status, body, **{**self.JSON, **e.headers})
+                self.answer(e.status, body, **{**JSON, **e.headers})
         except OSError:
             pass
         if not server.running:
@@ -465,7 +464,7 @@ class Handler(BaseHTTPRequestHandler):
     def log(self, s: Shape, p: dict[str, str], asked: str, end: Offset, messages: list[bytes], up_to_date: bool, cache: str | None = None) -> None:
         live = p.get("live") == "true"
         has_data = bool(messages) or not live
-        headers = {**self.JSON, "cache-control": cache or "public, max-age=60, stale-while-revalidate=300", "etag": f'"{s.handle}:{asked}:{shown(end)}"',
+        headers = {**JSON, "cache-control": cache or "public, max-age=60, stale-while-revalidate=300", "etag": f'"{s.handle}:{asked}:{shown(end)}"',
                    "electric-handle": s.handle, "electric-has-data": "true" if has_data else "false", "electric-offset": shown(end)}  # fmt: skip
         if asked == "now":
             headers["electric-has-data"], messages = "false", []
@@ -490,7 +489,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         at = offset
         while True:
-            news = server.news.wait_for(lambda: s.gone or s.end > max(at, (0, INFINITE)) or not server.running, server.keep_alive)
+            news = server.news.wait_for(lambda at=at: s.gone or s.end > max(at, (0, INFINITE)) or not server.running, server.keep_alive)
             if not server.running:
                 raise ConnectionAbortedError
             if s.gone:

@@ -2,115 +2,33 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
-import psycopg
 import pytest
 
-from conftest import EXAMPLE, ROOT, Db, Owner, Server
-from electric_tools import Pull, dsn, pgtext, serving, until
+from conftest import EXAMPLE, Db, Server
+from electric_tools import (
+    PLAIN,
+    TABLES,
+    Pull,
+    Writer,
+    administrator,
+    ann,
+    electric,
+    elsewhere,
+    here,
+    kept,
+    quarantined,
+    same,
+    serving,
+    source,
+    template,
+    until,
+)
 from rowseal.client import Form
-from rowseal.electric import Refusal
-from shape_server import Refused, ShapeServer, shown
-
-PLAIN = EXAMPLE[: EXAMPLE.index("SELECT rowseal.declare")]
-TABLES = ("user_cards", "user_storage")
-CONTENT = "SELECT uuid, value_b64, deleted_flag, owner_timestamp, sign_b64 FROM user_storage ORDER BY uuid"
-
-
-@pytest.fixture
-def source(server: Server) -> Iterator[Db]:
-    """Another server's database, seen by its superuser; its tables are not declared: whoever owns it may do as he likes."""
-    name = server.database()
-    with server.connect(name) as c:
-        db = Db(c)
-        db.run(PLAIN)
-        yield db
-    server.drop(name)
-
-
-@pytest.fixture
-def electric(server: Server, source: Db) -> Iterator[ShapeServer]:
-    with serving(server, source.connection.info.dbname) as electric:
-        yield electric
-
-
-@pytest.fixture(scope="module")
-def template(server: Server) -> Iterator[str]:
-    """A database with the example's tables, to be copied: declaring takes longer."""
-    name = server.database()
-    with server.connect(name, "app") as c:
-        c.execute(EXAMPLE)
-    yield name
-    server.drop(name)
-
-
-@pytest.fixture
-def here(server: Server, template: str) -> Iterator[Db]:
-    """Our database, seen by the owner of its tables."""
-    name = server.database(template)
-    with server.connect(name, "app") as c:
-        yield Db(c)
-    server.drop(name)
-
-
-class Writer:
-    """An owner who writes at the source."""
-
-    def __init__(self, source: Db, here: Db, name: str = "Ann"):
-        self.source, self.owner = source, Owner(name)
-        self.forms = {t: here.form(t) for t in TABLES}
-
-    def join(self) -> Writer:
-        self.source.insert("user_cards", self.owner.sealed(self.forms["user_cards"], self.owner.card()))
-        return self
-
-    def sealed(self, value: bytes | None = b"value", key: uuid.UUID | None = None, **changes: Any) -> dict[str, Any]:
-        return self.owner.sealed(self.forms["user_storage"], self.owner.value(value, key, **changes))
-
-    def put(self, value: bytes | None = b"value", key: uuid.UUID | None = None, **changes: Any) -> uuid.UUID:
-        row = self.sealed(value, key, **changes)
-        if key:
-            assert self.source.update("user_storage", row, "uuid = %s", key) == 1
-        else:
-            self.source.insert("user_storage", row)
-        return row["uuid"]  # type: ignore[no-any-return]
-
-
-@pytest.fixture
-def ann(source: Db, here: Db) -> Writer:
-    return Writer(source, here).join()
-
-
-def same(source: Db, here: Db) -> bool:
-    return bool(source.all(CONTENT) == here.all(CONTENT))
-
-
-@contextmanager
-def administrator(db: Db) -> Iterator[Db]:
-    info = db.connection.info
-    with psycopg.connect(host=info.host, port=info.port, user="postgres", dbname=info.dbname, autocommit=True) as c:
-        yield Db(c)
-
-
-def quarantined(db: Db) -> list[Any]:
-    with administrator(db) as admin:
-        return admin.all("SELECT sqlstate, reason FROM rowseal.quarantine ORDER BY id")
-
-
-def kept(db: Db) -> dict[str, str]:
-    """The offset of each table's shape."""
-    return dict(db.all("SELECT substring(source FROM 'table=([a-z_]+)'), log_offset FROM rowseal.shapes"))
+from shape_server import ShapeServer, shown
 
 
 def asked(electric: ShapeServer, table: str = "user_storage") -> list[str]:

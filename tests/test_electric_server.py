@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
 from conftest import Db, Server
-from electric_tools import Reader, client, serving, until  # noqa: F401
+from electric_tools import Reader, client, electric, elsewhere, serving, source
 from shape_server import ShapeServer
 
 ITEMS = """
@@ -21,15 +19,9 @@ ITEMS = """
 
 
 @pytest.fixture
-def electric(server: Server, database: str, admin: Db) -> Iterator[ShapeServer]:
-    with serving(server, database) as electric:
-        yield electric
-
-
-@pytest.fixture
-def items(admin: Db) -> Db:
-    admin.run(ITEMS)
-    return admin
+def items(source: Db) -> Db:
+    source.run(ITEMS)
+    return source
 
 
 def stored(db: Db, table: str = "items") -> list[dict[str, Any]]:
@@ -39,7 +31,7 @@ def stored(db: Db, table: str = "items") -> list[dict[str, Any]]:
 
 # ------------------------------------------------------------------------------- Electric's own client
 @pytest.mark.parametrize("sse", [False, True])
-def test_its_client_reads_snapshot_and_live_changes(electric: ShapeServer, items: Db, client: None, sse: bool) -> None:  # noqa: F811
+def test_its_client_reads_snapshot_and_live_changes(electric: ShapeServer, items: Db, client: None, sse: bool) -> None:
     with Reader(electric.url, "items", live_sse=sse) as reader:
         reader.until(lambda r: r.rows == stored(items))
         for sql in ("INSERT INTO items VALUES (4, 'four', 40, 'small')", "UPDATE items SET n = 11 WHERE id = 1", "UPDATE items SET big = NULL WHERE id = 4",
@@ -50,7 +42,7 @@ def test_its_client_reads_snapshot_and_live_changes(electric: ShapeServer, items
         assert any(p.get("live_sse") == "true" for p in electric.requests) is sse
 
 
-def test_its_client_sees_whole_rows_with_replica_full(electric: ShapeServer, items: Db, client: None) -> None:  # noqa: F811
+def test_its_client_sees_whole_rows_with_replica_full(electric: ShapeServer, items: Db, client: None) -> None:
     with Reader(electric.url, "items", replica="full") as reader:
         reader.until(lambda r: r.rows == stored(items))
         items.run("UPDATE items SET n = 99 WHERE id = 1")
@@ -61,7 +53,7 @@ def test_its_client_sees_whole_rows_with_replica_full(electric: ShapeServer, ite
 @pytest.mark.parametrize("statement", ["TRUNCATE items; INSERT INTO items VALUES (7, 'again')",
                                        "ALTER TABLE items ADD COLUMN extra text; INSERT INTO items VALUES (50, 'fifty', 1, NULL, 'e')"])  # fmt: skip
 @pytest.mark.parametrize("sse", [False, True])
-def test_its_client_is_told_to_read_again(electric: ShapeServer, items: Db, client: None, statement: str, sse: bool) -> None:  # noqa: F811
+def test_its_client_is_told_to_read_again(electric: ShapeServer, items: Db, client: None, statement: str, sse: bool) -> None:
     with Reader(electric.url, "items", live_sse=sse) as reader:
         reader.until(lambda r: r.rows == stored(items))
         before = reader.state["handle"]
@@ -70,7 +62,7 @@ def test_its_client_is_told_to_read_again(electric: ShapeServer, items: Db, clie
         assert "must-refetch" in reader.changes and reader.state["handle"] != before
 
 
-def test_its_client_resumes_after_a_restart_of_the_server(electric: ShapeServer, items: Db, client: None) -> None:  # noqa: F811
+def test_its_client_resumes_after_a_restart_of_the_server(electric: ShapeServer, items: Db, client: None) -> None:
     with Reader(electric.url, "items") as reader:
         reader.until(lambda r: r.rows == stored(items))
         at = {k: reader.state[k] for k in ("handle", "offset")}
@@ -83,14 +75,14 @@ def test_its_client_resumes_after_a_restart_of_the_server(electric: ShapeServer,
         assert [operation for operation, *_ in reader.changes] == ["update", "insert"] and reader.state["handle"] == at["handle"]
 
 
-def test_its_client_reads_a_snapshot_in_chunks(server: Server, database: str, items: Db, client: None) -> None:  # noqa: F811
+def test_its_client_reads_a_snapshot_in_chunks(server: Server, items: Db, client: None) -> None:
     items.run("INSERT INTO items SELECT i, 'item', i, repeat(md5(i::text), 30) FROM generate_series(10, 500) i")
-    with serving(server, database, chunk=50_000) as electric, Reader(electric.url, "items") as reader:
+    with serving(server, items.connection.info.dbname, chunk=50_000) as electric, Reader(electric.url, "items") as reader:
         reader.until(lambda r: r.rows == stored(items))
         assert [p["offset"] for p in electric.requests][:11] == ["-1", *(f"0_{n}" for n in range(10))]
 
 
-def test_its_client_follows_a_condition(electric: ShapeServer, items: Db, client: None) -> None:  # noqa: F811
+def test_its_client_follows_a_condition(electric: ShapeServer, items: Db, client: None) -> None:
     with Reader(electric.url, "items", where="n > $1", params={"1": "15"}) as reader:
         reader.until(lambda r: [row["id"] for row in r.rows] == ["2", "3"])
         items.run("UPDATE items SET n = 50 WHERE id = 1")

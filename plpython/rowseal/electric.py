@@ -31,7 +31,7 @@ from psycopg.types.json import Jsonb
 
 MESSAGE_LIMIT = 16 * 1024 * 1024  # characters of one message, that is: of one row and what stands around it
 BATCH_ROWS, BATCH_SIZE = 1000, 4 * 1024 * 1024  # rows, characters
-IDLE = 60.0  # s without a byte, when a connection counts as dead; Electric ends a long poll after 20 s, and says something in SSE every 21 s
+IDLE = 60.0  # s without a byte, when a connection counts as dead; Electric is never silent for more than 21 s
 PROMPT = 1.0  # s: an answer without news that came sooner was not waited for
 LONGEST_RETRY_AFTER = 600.0  # s
 SECRETS = {"secret", "api_secret", "token", "source_secret"}  # parameters that are not stored
@@ -211,8 +211,8 @@ def shape(url: str, table: str, relation: str, parameters: Iterable[tuple[str, s
 
 
 _DECLARED = """
-    SELECT d.relation::text, d.identity IS NULL,
-           CASE WHEN t.oid = d.versions THEN (SELECT jsonb_object_agg(v.value, v.key) FROM jsonb_each_text(d.version_columns) v) ELSE '{}' END
+    SELECT d.relation::text, d.identity IS NULL, CASE WHEN t.oid = d.versions THEN
+             (SELECT jsonb_object_agg(v.value, v.key) FROM jsonb_each_text(d.version_columns) v) ELSE '{}' END
       FROM rowseal.declarations d, CAST(%s AS regclass) t(oid) WHERE t.oid IN (d.relation, d.versions)"""
 
 
@@ -460,7 +460,7 @@ class Follower:
     # -- the database
     async def _connected(self) -> psycopg.AsyncConnection[Any]:
         if self.database is None or self.database.closed:
-            self.database = await psycopg.AsyncConnection.connect(self.dsn, autocommit=True)
+            self.database = await psycopg.AsyncConnection.connect(self.dsn, autocommit=True, fallback_application_name="rowseal pull")
         return self.database
 
     async def _resume(self, s: Shape) -> None:
@@ -488,10 +488,10 @@ class Follower:
 
 
 def _header(answer: httpx.Response, name: str, form: re.Pattern[str]) -> str:
-    value = answer.headers.get(name, "")
+    value: str = answer.headers.get(name, "")
     if not form.fullmatch(value):
-        raise Refusal(f"not an answer of Electric: header {name} is {value[:100]!r}" if value else f"not an answer of Electric: no header {name}")
-    return str(value)
+        raise Refusal(f"not an answer of Electric: its header {name} is {value[:100]!r}")
+    return value
 
 
 def _position(offset: str) -> tuple[int, float]:
