@@ -31,6 +31,7 @@ UP_TO_DATE = "up-to-date"
 FORM = """SET bytea_output = hex; SET DateStyle = 'ISO, DMY'; SET TimeZone = 'UTC'; SET extra_float_digits = 1; SET IntervalStyle = iso_8601"""
 EXPOSED = "electric-cursor,electric-handle,electric-has-data,electric-offset,electric-schema,electric-up-to-date,electric-internal-known-error,retry-after"
 JSON = {"content-type": "application/json; charset=utf-8"}
+ELSEWHERE = {"cache-control": "max-age=0, private, must-revalidate", "access-control-allow-methods": "GET, HEAD"}
 COLUMNS = """
     SELECT a.attname, coalesce(e.typname, t.typname), a.attndims, a.attnotnull, a.atttypmod, array_position(i.indkey::int2[], a.attnum)
       FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
@@ -96,6 +97,7 @@ class ShapeServer:
         self.port = 0
         self.serial = itertools.count()
         self.running = False
+        self.turns = 0  # how often the log has been read
         with self.connect() as c:
             c.execute(f"CREATE PUBLICATION {self.name}")
             c.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (self.name,))
@@ -144,7 +146,7 @@ class ShapeServer:
         time.sleep(delay)
         with self.connect() as c:
             c.execute(FORM)
-            for turn in itertools.count():
+            while True:
                 changes = c.execute(
                     "SELECT data FROM pg_logical_slot_get_binary_changes(%s, NULL, NULL, 'proto_version', '1', 'publication_names', %s)",
                     (self.name, self.name), binary=True).fetchall()  # fmt: skip
@@ -154,7 +156,8 @@ class ShapeServer:
                     if changes:
                         self._take(c, [bytes(data) for (data,) in changes], relations)
                         self.news.notify_all()
-                    if turn % 50 == 0:  # a table made anew under an old name
+                    self.turns += 1
+                    if self.turns % 50 == 0:  # a table made anew under an old name
                         for s in list(self.shapes.values()):
                             if c.execute("SELECT to_regclass(format('%%I.%%I', %s::text, %s::text))::oid", (s.schema, s.table)).fetchone()[0] not in (s.oid, None):  # type: ignore[index]
                                 self._forget(s.oid)
@@ -273,16 +276,23 @@ class ShapeServer:
         try:
             c.execute(sql.SQL("SELECT FROM {} WHERE ({}) LIMIT 0").format(relation, condition))
         except psycopg.Error as e:
-            raise invalid("where", f"At location 0: {e.diag.message_primary}") from None
+            column = re.search(r'column "(.*)" does not exist', e.diag.message_primary or "")
+            raise invalid("where", f"At location 0: {f'unknown reference {column[1]}' if column else e.diag.message_primary}") from None
         c.execute(sql.SQL("ALTER TABLE {} REPLICA IDENTITY FULL").format(relation))
         with contextlib.suppress(psycopg.errors.DuplicateObject):
             c.execute(sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(sql.Identifier(self.name), relation))
         c.execute(FORM)
         names = sorted(columns)
+
+        def text(name: str) -> sql.Composable:
+            # char(n) loses its blanks as text, and keeps them at Electric; boolean is true, not t
+            form = "CASE WHEN {0} IS NOT NULL THEN format('%s', {0}) END" if columns[name]["type"] == "bpchar" else "{0}::text"
+            return sql.SQL(form).format(sql.Identifier(name))
+
         with c.transaction():
             c.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             snapshot, lsn = c.execute("SELECT pg_current_snapshot()::text, pg_current_wal_lsn() - '0/0'").fetchone()  # type: ignore[misc]
-            query = sql.SQL("SELECT {} FROM {} WHERE ({})").format(sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(n)) for n in names), relation, condition)
+            query = sql.SQL("SELECT {} FROM {} WHERE ({})").format(sql.SQL(", ").join(map(text, names)), relation, condition)
             rows = [dict(zip(names, values)) for values in c.execute(query)]
         xmin, xmax, *xip = (int(x) for x in re.findall(r"[0-9]+", snapshot))
         self.lsn = max(self.lsn, int(lsn))
@@ -348,7 +358,8 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *args: Any) -> None:
         pass
 
-    def answer(self, status: int, body: bytes | None, chunked: bool = False, **headers: str) -> None:
+    def answer(self, status: int, body: bytes | None, chunked: bool = False, **headers: str | None) -> None:
+        """Headers (None: not this one) and body; chunked without a body: the pieces follow."""
         self.send_response(status)
         common = {"vary": "accept-encoding", "electric-server": "ElectricSQL/1.7.12", "access-control-allow-origin": "*",
                   "access-control-expose-headers": EXPOSED, "access-control-allow-methods": "GET, POST, HEAD, DELETE, OPTIONS"}  # fmt: skip
@@ -357,10 +368,11 @@ class Handler(BaseHTTPRequestHandler):
         elif body is not None:
             common["content-length"] = str(len(body))
         for name, value in {**common, **headers}.items():
-            self.send_header(name, value)
+            if value is not None:
+                self.send_header(name, value)
         self.end_headers()
-        if chunked:
-            self.piece(body or b"")
+        if chunked and body is not None:
+            self.piece(body)
             self.piece(b"")
         elif body is not None:
             self.wfile.write(body)
@@ -370,20 +382,21 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def do_OPTIONS(self) -> None:
-        self.answer(204, None, connection="keep-alive")
+        allowed = {"access-control-allow-origin": self.headers.get("origin", "*"), "access-control-max-age": "86400"}
+        self.answer(204, None, vary=None, connection="keep-alive", **allowed)
 
     def do_DELETE(self) -> None:
         self.answer(405, b'{"message":"DELETE not allowed"}', **JSON, **{"cache-control": "no-cache"})
 
     def do_PUT(self) -> None:
-        self.answer(404, b"Not found", **{"cache-control": "max-age=0, private, must-revalidate"})
+        self.answer(404, b"Not found", **ELSEWHERE)
 
     def do_GET(self) -> None:
         address = urlsplit(self.path)
         if address.path == "/v1/health":
-            return self.answer(200, b'{"status":"active"}', **JSON, **{"cache-control": "no-cache, no-store, must-revalidate"})
+            return self.answer(200, b'{"status":"active"}', **{**ELSEWHERE, **JSON, "cache-control": "no-cache, no-store, must-revalidate"})
         if address.path == "/":
-            return self.answer(200, b"", **{"cache-control": "max-age=0, private, must-revalidate"})
+            return self.answer(200, b"", **ELSEWHERE)
         if address.path != "/v1/shape":
             return self.do_PUT()
         server = self.server_
@@ -473,6 +486,8 @@ class Handler(BaseHTTPRequestHandler):
             messages = [*messages, self.server_.up_to_date(s)]
         if live:
             headers["electric-cursor"] = self.cursor()
+        if headers["electric-has-data"] == "false":
+            headers["etag"] = f'"{s.handle}:{asked}:{shown(end)}:{-time.monotonic_ns()}"'
         if self.headers.get("if-none-match") == headers["etag"]:
             return self.answer(304, b"", **headers)
         if not live:
@@ -481,12 +496,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def stream(self, s: Shape, offset: Offset) -> None:
         server = self.server_
-        self.send_response(200)
-        for name, value in {"transfer-encoding": "chunked", "cache-control": "public, max-age=59", "content-type": "text/event-stream", "electric-cursor": self.cursor(),
-                            "etag": f'"{s.handle}:{shown(offset)}:{shown(offset)}"', "electric-handle": s.handle, "electric-up-to-date": "",
-                            "electric-has-data": "true", "electric-offset": shown(offset), "connection": "keep-alive"}.items():  # fmt: skip
-            self.send_header(name, value)
-        self.end_headers()
+        here = shown(offset)
+        headers = {"cache-control": "public, max-age=59", "content-type": "text/event-stream", "electric-cursor": self.cursor(),
+                   "etag": f'"{s.handle}:{here}:{here}"', "electric-handle": s.handle, "electric-up-to-date": "", "electric-has-data": "true",
+                   "electric-offset": here, "connection": "keep-alive"}  # fmt: skip
+        self.answer(200, None, chunked=True, **headers)
         at = offset
         while True:
             news = server.news.wait_for(lambda at=at: s.gone or s.end > max(at, (0, INFINITE)) or not server.running, server.keep_alive)

@@ -316,7 +316,7 @@ EVERYBODY = [
     "unsubscribe",
     "verify",
 ]
-DEFINER = {"_install", "_on_ddl", "_on_drop", "_pgsodium_verify", "_quarantine", "_refresh", "prune_feed"}
+DEFINER = {"_advance", "_install", "_on_ddl", "_on_drop", "_pgsodium_verify", "_quarantine", "_refresh", "prune_feed"}
 
 
 def test_every_function_has_a_fixed_search_path(admin: Scratch) -> None:
