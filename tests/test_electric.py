@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 import uuid
 
+import psycopg
 import pytest
 
-from conftest import EXAMPLE, Db, Server
+from conftest import EXAMPLE, Db, Owner, Server
 from electric_tools import (
     PLAIN,
     TABLES,
@@ -391,3 +393,36 @@ def test_every_type_in_snapshot_and_log(electric: ShapeServer, source: Db, here:
         assert pull.shapes[1].outcomes == {"inserted": 4, "rejected": 2}, pull.said
     text = "SELECT r::text FROM types r ORDER BY id"
     assert source.all(text) == here.all(text)
+
+
+# ------------------------------------------------------------------------------------------------ a real Electric
+@pytest.mark.skipif("ROWSEAL_ELECTRIC_URL" not in os.environ, reason="no real Electric is named: ROWSEAL_ELECTRIC_URL and ROWSEAL_ELECTRIC_DSN, its database")
+@pytest.mark.parametrize("sse", [False, True])
+def test_a_real_electric(here: Db, sse: bool) -> None:
+    suffix = uuid.uuid4().hex[:8]
+    url, renamed = os.environ["ROWSEAL_ELECTRIC_URL"], {t: f"{t}_{suffix}" for t in TABLES}
+    with psycopg.connect(os.environ["ROWSEAL_ELECTRIC_DSN"], autocommit=True) as c:
+        there = Db(c)
+        for table, other in renamed.items():
+            there.run(next(x for x in PLAIN.split(";") if f"CREATE TABLE {table} " in x).replace(table, other))
+        try:
+            ann, form = Owner("Ann"), here.form("user_storage")
+            there.insert(renamed["user_cards"], ann.sealed(here.form("user_cards"), ann.card()))
+            first = ann.sealed(form, ann.value(b"1"))
+            there.insert(renamed["user_storage"], first)
+            with Pull(here, url, *(f"{other}={table}" for table, other in renamed.items()), sse=sse) as pull:
+                pull.live()
+                values = lambda: here.all("SELECT value_b64 FROM user_storage ORDER BY owner_timestamp")  # noqa: E731
+                assert values() == [b"1"]
+                there.update(renamed["user_storage"], ann.sealed(form, ann.value(b"2" * 5000, first["uuid"])), "uuid = %s", first["uuid"])
+                until(lambda: values() == [b"2" * 5000])
+                there.run(f"DELETE FROM {renamed['user_storage']}")
+                until(lambda: quarantined(here) == [("RS004", "deleted at the source, and kept here")])
+                there.run(f"TRUNCATE {renamed['user_storage']}")
+                there.insert(renamed["user_storage"], ann.sealed(form, ann.value(b"3")))
+                until(lambda: values() == [b"2" * 5000, b"3"], seconds=60)
+            again = Pull(here, url, f"{renamed['user_cards']}=user_cards").once()
+            assert again.outcomes == {}
+        finally:
+            for other in renamed.values():
+                there.run(f"DROP TABLE {other}")

@@ -172,7 +172,7 @@ def test_what_cannot_be_read_at_the_start_is_an_error(electric: ShapeServer, sou
 
 
 def test_a_table_that_is_not_there_is_an_error(electric: ShapeServer, source: Db, here: Db) -> None:
-    with pytest.raises(Refusal, match="public.*cards.*does not exist"):
+    with pytest.raises(Refusal, match=r"public.*cards.*does not exist"):
         Pull(here, electric.url, "cards=user_cards").once()
     with pytest.raises(ValueError, match="nothing"):
         Pull(here, electric.url, "nothing").once()

@@ -24,6 +24,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import psycopg
@@ -183,7 +184,7 @@ class Shape:
     def source(self) -> str:
         """Under what it is stored: its URL without what is secret."""
         parameters = sorted((k, v) for k, v in self.url.params.multi_items() if k not in SECRETS)
-        return str(self.url.copy_with(userinfo=b"", query=str(httpx.QueryParams(parameters)).encode(), fragment=None))
+        return str(self.url.copy_with(userinfo=b"", query=urlencode(parameters).encode(), fragment=None))
 
     @property
     def rows(self) -> int:
@@ -207,7 +208,7 @@ def shape(url: str, table: str, relation: str, parameters: Iterable[tuple[str, s
         raise ValueError(f"{url} is no URL: http://HOST:PORT is expected")
     query = [*base.params.multi_items(), *parameters, ("table", table)]
     path = base.path if base.path.strip("/") else "/v1/shape"
-    return Shape(base.copy_with(path=path, query=str(httpx.QueryParams(query)).encode()), relation, **more)
+    return Shape(base.copy_with(path=path, query=urlencode(query).encode()), relation, **more)
 
 
 _DECLARED = """
@@ -235,7 +236,7 @@ class Backoff:
         self.first, self.most, self.tries = first, most, 0
 
     def next(self, at_least: float = 0.0) -> float:
-        delay = min(self.most, self.first * 2 ** min(self.tries, 30))
+        delay = min(self.most, self.first * float(2 ** min(self.tries, 30)))
         self.tries += 1
         return max(at_least, delay * random.uniform(0.5, 1))
 
