@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import queue
 import shutil
@@ -10,7 +11,7 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +22,7 @@ import psycopg
 import pytest
 
 from conftest import EXAMPLE, Db, Owner, Server
+from network import until
 from rowseal.electric import Follower, Shape, declared, shape
 from shape_server import ShapeServer
 
@@ -29,15 +31,6 @@ TABLES = ("user_cards", "user_storage")
 CONTENT = "SELECT uuid, value_b64, deleted_flag, owner_timestamp, sign_b64 FROM user_storage ORDER BY uuid"
 CLIENT = Path(__file__).parent / "electric"
 HERE = {"first": 0.02, "most": 0.2}  # pauses of a follower, for tests
-
-
-def until(condition: Callable[[], Any], what: str = "the condition", seconds: float = 20.0) -> Any:
-    """Wait until it holds; its value."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, f"{what} did not come true in {seconds} s"
-        time.sleep(0.02)
-    return value
 
 
 @contextmanager
@@ -211,17 +204,6 @@ def log(messages: list[Any], offset: str, handle: str = "1-1", status: int = 200
     return status, {"electric-handle": handle, "electric-offset": offset, "content-length": str(len(body)), **headers}, [body]
 
 
-def pgtext(row: Mapping[str, Any]) -> dict[str, str | None]:
-    """A row as Electric shows it."""
-
-    def text(value: Any) -> str | None:
-        if isinstance(value, bytes):
-            return f"\\x{value.hex()}"
-        return None if value is None else "ft"[value] if isinstance(value, bool) else str(value)
-
-    return {column: text(value) for column, value in row.items()}
-
-
 # ---- fixtures, imported where they are used
 @pytest.fixture(scope="module")
 def elsewhere(server: Server) -> Iterator[Db]:
@@ -318,5 +300,7 @@ def client() -> None:
     """Electric's client is installed, at the version of the lock file."""
     if not shutil.which("node") or not shutil.which("npm"):
         pytest.skip("Electric's own client needs node and npm (Debian: apt install nodejs npm)")
-    if not (CLIENT / "node_modules/@electric-sql/client/package.json").exists():
-        subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=CLIENT, check=True, capture_output=True)
+    with (CLIENT / "package.json").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # other workers want it, too
+        if not (CLIENT / "node_modules/.package-lock.json").exists():
+            subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=CLIENT, check=True, capture_output=True)

@@ -27,8 +27,8 @@ from electric_tools import (
     serving,
     source,
     template,
-    until,
 )
+from network import until
 from rowseal.client import Form
 from shape_server import ShapeServer, shown
 
@@ -420,7 +420,7 @@ def test_a_real_electric(here: Db, sse: bool) -> None:
                 until(lambda: quarantined(here) == [("RS004", "deleted at the source, and kept here")])
                 there.run(f"TRUNCATE {renamed['user_storage']}")
                 there.insert(renamed["user_storage"], ann.sealed(form, ann.value(b"3")))
-                until(lambda: values() == [b"2" * 5000, b"3"], seconds=60)
+                until(lambda: values() == [b"2" * 5000, b"3"], patience=60)
             again = Pull(here, url, f"{renamed['user_cards']}=user_cards").once()
             assert again.outcomes == {}
         finally:

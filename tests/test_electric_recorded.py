@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from conftest import Db, Server
-from electric_tools import elsewhere, serving, source, until
+from electric_tools import elsewhere, serving, source
+from network import until
 from shape_server import ShapeServer
 
 RECORDED = Path(__file__).parent / "electric/recorded"

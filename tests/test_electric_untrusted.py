@@ -34,14 +34,14 @@ from electric_tools import (
     kept,
     log,
     operation,
-    pgtext,
     quarantined,
     same,
     source,
     template,
-    until,
 )
+from network import until
 from rowseal.electric import Refusal, Trouble, clean, elements, events
+from scratch import pgtext
 from shape_server import Refused, ShapeServer
 
 
@@ -313,7 +313,7 @@ def test_large_bodies_do_not_fill_memory(here: Db, forger: Forger) -> None:
     ])  # fmt: skip
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with Liar(lambda p, n: next(stages, None) or idle(p)) as liar, Pull(here, liar.url, "user_storage") as pull:
-        until(lambda: len(liar.requests) > 4, seconds=90)
+        until(lambda: len(liar.requests) > 4, patience=90)
         assert pull.shapes[0].outcomes == {"inserted": 1, "duplicate": 7999}
         assert sum("more than 16777216 characters" in said for said in pull.said) == 3
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000, "kB"
@@ -326,6 +326,16 @@ def test_a_row_that_is_larger_than_the_limit_is_named_and_read_with_a_higher_one
             until(lambda: any("a message of more than 10000 characters" in said for said in pull.said))
         Pull(here, liar.url, "user_storage").once()
     assert here.one("SELECT count(*) FROM user_storage") == 2
+
+
+def test_no_terminal_is_obeyed(here: Db, forger: Forger) -> None:
+    """What the server wrote comes back in errors, in the reasons of PostgreSQL among them."""
+    bad = {**forger.row(), "uuid": "\x1b[2J\n\u202e"}
+    faults = iter([(500, {"content-length": "8"}, [b"\x1b[31mred"]), (409, {"content-length": "0"}, [])])
+    with Liar(lambda p, n: next(faults, None) or log([operation(bad), DONE], "0_0")) as liar:
+        pull = Pull(here, liar.url, "user_storage").once()
+    assert any("[2J" in said for said in pull.said) and any("[31mred" in said for said in pull.said)
+    assert all(said.isprintable() for said in pull.said)
 
 
 def test_secrets_go_to_the_server_alone(here: Db, forger: Forger) -> None:

@@ -1,7 +1,7 @@
 """Follows shapes of Electric (https://electric.ax), the HTTP sync service for PostgreSQL, into declared tables.
 
-    tables = await declared(connection, {"user_cards": "user_cards"})
-    async with Follower(dsn, shapes(url, tables)) as follower:
+    cards = shape("http://oslo:3000", "user_cards", **await declared(connection, "user_cards"))
+    async with Follower(dsn, [cards]) as follower:
         await follower.run()
 
 With ``replica=full`` every insert and update carries a whole row, and every row carries its owner's signature; so this is
@@ -331,7 +331,7 @@ class Follower:
             except Refetch as e:
                 s.expired, s.handle, s.offset, s.cursor, s.live = s.handle or s.expired, None, "-1", None, False
                 s.since = s.since or time.monotonic()
-                self.report(s, f"reads from the beginning: {e}")
+                self._tell(s, f"reads from the beginning: {e}")
                 if time.monotonic() - refetched > self.pauses[1]:
                     refetch.reset()
                 else:  # once is usual, again and again is not
@@ -347,13 +347,13 @@ class Follower:
                 s.error = _said(e)
                 settled.set()
                 pause = trouble.next(getattr(e, "retry_after", 0.0))
-                self.report(s, f"{s.error}; next try in {pause:.1f} s")
+                self._tell(s, f"{s.error}; next try in {pause:.1f} s")
                 await asyncio.sleep(pause)
             else:
                 if s.live:
                     if s.since is not None:
                         s.since = None
-                        self.report(s, f"up to date, {s.rows} rows")
+                        self._tell(s, f"up to date, {s.rows} rows")
                     settled.set()
                     if self.once:
                         return
@@ -363,6 +363,9 @@ class Follower:
                     lull.reset()
                 elif (lulls := lulls + 1) > 3:
                     await asyncio.sleep(lull.next())
+
+    def _tell(self, s: Shape, what: str) -> None:
+        self.report(s, _printable(what))
 
     # -- one request
     async def _ask(self, s: Shape) -> int:
@@ -428,7 +431,7 @@ class Follower:
             raise Refetch("the server has a new log of this shape (409)")
         reason = f"{status} {answer.reason_phrase}"
         async for chunk in answer.aiter_bytes():  # the first piece, Electric's messages are short
-            reason += ": " + "".join(c if c.isprintable() else " " for c in chunk[:300].decode(errors="replace")).strip()
+            reason += ": " + chunk[:300].decode(errors="replace")
             break
         if status == 400 and s.offset != "-1":
             raise Refetch(reason)  # an offset that this server does not have
@@ -484,7 +487,7 @@ class Follower:
         for outcome, reason, rows in outcomes:
             s.outcomes[outcome] += rows
             if outcome == "rejected":
-                self.report(s, f"rejected {rows} rows, {reason}")
+                self._tell(s, f"rejected {rows} rows, {reason}")
         return len(batch.rows) + len(batch.deletions)
 
 
@@ -514,7 +517,12 @@ def _retry_after(value: str) -> float:
 def _said(e: Exception) -> str:
     """One line of an error."""
     if isinstance(e, psycopg.Error):
-        return f"database: {(e.diag.message_primary or str(e)).splitlines()[0]}"
+        return _printable(f"database: {e.diag.message_primary or str(e).partition(chr(10))[0]}")
     if isinstance(e, httpx.HTTPError):
-        return f"{type(e).__name__}: {str(e) or 'no answer'}".splitlines()[0]
-    return str(e)
+        return _printable(f"{type(e).__name__}: {e}" if str(e) else type(e).__name__)
+    return _printable(str(e))
+
+
+def _printable(text: str) -> str:
+    """What others wrote, as one line that no terminal obeys."""
+    return "".join(c if c.isprintable() else " " for c in text[:500]).strip()

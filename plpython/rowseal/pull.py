@@ -65,7 +65,7 @@ def pull(
     Rows are merged as by rowseal.apply; bad ones go to the quarantine. Deletions are noted there and not obeyed: only a row signed by
     its owner deletes. It goes on until it is stopped (SIGINT, SIGTERM), and the next time from there: SELECT * FROM rowseal.shapes.
 
-    Exit code 1 when a shape cannot be read, with --once 2 when rows were rejected.
+    Exit code 3 when a shape cannot be read, with --once 1 when rows were rejected.
     """
     if where is not None and len(tables) > 1:
         raise typer.BadParameter("--where is for one table: run one pull for each")
@@ -110,12 +110,12 @@ def pull(
             asyncio.run(main())
     except (Trouble, ValueError, psycopg.Error) as e:
         stderr.print(f"error: {e}", style="red", highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(3) from None
     finally:
         if as_json:
             print(json.dumps({"shapes": [s.metrics() for s in shapes]}), flush=True)
     if once and any(s.outcomes["rejected"] for s in shapes):
-        raise typer.Exit(2)
+        raise typer.Exit(1)
 
 
 def _pair(text: str, separator: str, option: str) -> tuple[str, str]:
