@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from rich.console import Console
 from conftest import ROOT, Db, Server
 from electric_tools import TABLES, Pull, Writer, administrator, ann, dsn, electric, elsewhere, here, kept, same, source, template
 from network import until
-from rowseal.electric import shape
+from rowseal.electric import Shape, shape
 from rowseal.pull import status
 from shape_server import ShapeServer
 
@@ -86,15 +87,29 @@ def test_a_url_that_is_none() -> None:
         shape("localhost:3000", "t", "t")
 
 
+def test_a_terminal_has_one_line_when_all_is_live(electric: ShapeServer, source: Db, here: Db, ann: Writer) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-m", "rowseal.cli", "pull", electric.url, *TABLE_OPTIONS], stderr=theirs,
+                               env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "plpython"), "ROWSEAL_DSN": dsn(here), "TERM": "xterm", "COLUMNS": "150"})  # fmt: skip
+    seen = ""
+    while "2 of 2 shapes live" not in seen:
+        assert process.poll() is None, seen
+        seen += os.read(ours, 10_000).decode(errors="replace")
+    process.terminate()
+    assert process.wait(10) == 0 and "1 inserted" in seen and "Traceback" not in seen
+    os.close(theirs)
+    os.close(ours)
+
+
 def test_what_a_terminal_shows() -> None:
     shapes = [shape("http://h", t, t) for t in TABLES]
-    show = lambda: Console(width=100, file=io.StringIO(), force_terminal=False)  # noqa: E731
 
-    def shown() -> str:
-        console = show()
-        console.print(status(shapes))
-        return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+    def shown(of: list[Shape] = shapes) -> str:
+        console = Console(width=100, file=(file := io.StringIO()))
+        console.print(status(of))
+        return file.getvalue()
 
+    assert "0 of 0 shapes live" in shown([])
     shapes[0].outcomes.update(inserted=12_000)
     assert "user_cards" in shown() and "12,000 rows" in shown() and "rows/s" in shown() and len(shown().splitlines()) == 2
     for s in shapes:

@@ -31,7 +31,7 @@ def status(shapes: list[Shape]) -> RenderableType:
         outcomes = ", ".join(f"{n:,} {outcome}" for outcome, n in total.most_common()) or "no rows yet"
         failing = next((f" · {s.table}: {s.error}" for s in shapes if s.error), "")
         live = sum(s.live for s in shapes)
-        line = f"{live} of {len(shapes)} shapes live · lag {max(s.lag for s in shapes):.0f} s · {outcomes}{failing}"
+        line = f"{live} of {len(shapes)} shapes live · lag {max((s.lag for s in shapes), default=0):.0f} s · {outcomes}{failing}"
         return Spinner("dots", Text(line, overflow="ellipsis", no_wrap=True))
     grid = Table.grid(padding=(0, 2))
     for s in shapes:
