@@ -244,6 +244,13 @@ def test_an_endless_refetch_is_asked_for_ever_more_slowly(here: Db, forger: Forg
         assert 3 <= len(liar.requests) <= 9
 
 
+def test_owners_who_must_be_read_again_and_again_hold_nobody_up(here: Db, forger: Forger) -> None:
+    row = forger.row()
+    script = lambda p, n: (409, {"content-length": "0"}, []) if p["table"] == "user_cards" else log([operation(row), DONE], "0_0")  # noqa: E731
+    with Liar(script) as liar, Pull(here, liar.url, *TABLES):
+        until(lambda: here.one("SELECT count(*) FROM user_storage") == 1)
+
+
 def test_a_refetch_after_each_snapshot_is_slowed_down_too(here: Db, forger: Forger) -> None:
     row = forger.row()
     script = lambda p, n: log([operation(row), DONE], "0_0", f"{n}-1") if p["offset"] == "-1" else (409, {"content-length": "2"}, [b"[]"])  # noqa: E731
@@ -253,15 +260,13 @@ def test_a_refetch_after_each_snapshot_is_slowed_down_too(here: Db, forger: Forg
         assert here.one("SELECT count(*) FROM user_storage") == 1
 
 
-@pytest.mark.parametrize("answer", ["nothing", "the same", "up to date", "event stream", "no content"])
+@pytest.mark.parametrize("answer", ["nothing", "the same", "up to date", "event stream"])
 def test_answers_without_news_are_no_busy_loop(here: Db, forger: Forger, answer: str) -> None:
     row = forger.row()
 
     def script(p: dict[str, str], n: int) -> Answer:
         if answer == "event stream" and p.get("live_sse"):
             return 200, {"electric-handle": "1-1", "electric-offset": "0_0", "content-type": "text/event-stream"}, [b": x\n\n"]
-        if answer == "no content":
-            return 204, {"content-length": "0"}, []
         return log({"nothing": [], "the same": [operation(row)], "up to date": [DONE], "event stream": [DONE]}[answer], "0_0")
 
     with Liar(script) as liar, Pull(here, liar.url, "user_storage", sse=True, first=0.1, most=5.0):

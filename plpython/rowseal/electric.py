@@ -335,6 +335,7 @@ class Follower:
                 if time.monotonic() - refetched > self.pauses[1]:
                     refetch.reset()
                 else:  # once is usual, again and again is not
+                    settled.set()
                     await asyncio.sleep(refetch.next())
                 refetched = time.monotonic()
             except (Trouble, httpx.HTTPError, psycopg.Error) as e:
@@ -383,14 +384,13 @@ class Follower:
                 parameters["live_sse"] = "true"
         async with self.http.stream("GET", s.url.copy_merge_params(parameters)) as answer:
             await self._check(s, answer)
-            if answer.status_code == 204:
-                s.live = True
-                return 0
             handle, offset = _header(answer, "electric-handle", _VISIBLE), _header(answer, "electric-offset", _OFFSET)
             if s.handle and handle != s.handle:
                 raise Refetch("an answer from another log")
             if _position(offset) < _position(s.offset):
                 raise Trouble(f"the offset goes back, from {s.offset} to {offset}")
+            cursor = answer.headers.get("electric-cursor", "")
+            s.cursor = cursor if _VISIBLE.fullmatch(cursor) else s.cursor
             if answer.headers.get("content-type", "").startswith("text/event-stream"):
                 return await self._events(s, answer)
             batch, count, up_to_date = Batch(), 0, False
@@ -402,8 +402,6 @@ class Follower:
                     batch.empty()
             count += await self._store(s, batch, handle, offset, up_to_date)
             s.handle, s.offset, s.live = handle, offset, up_to_date
-            cursor = answer.headers.get("electric-cursor", "")
-            s.cursor = cursor if _VISIBLE.fullmatch(cursor) else s.cursor
             return count
 
     async def _events(self, s: Shape, answer: httpx.Response) -> int:
@@ -425,7 +423,7 @@ class Follower:
 
     async def _check(self, s: Shape, answer: httpx.Response) -> None:
         status = answer.status_code
-        if status in (200, 204):
+        if status == 200:
             return
         if status == 409:
             raise Refetch("the server has a new log of this shape (409)")
