@@ -22,9 +22,11 @@ from rowseal.electric import Shape, shape
 from rowseal.pull import status
 from shape_server import ShapeServer
 
+ROWSEAL = [sys.executable, "-c", "from rowseal.cli import app; app()"]
+
 
 def command(db: Db, url: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-m", "rowseal.cli", "pull", url, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    return subprocess.Popen([*ROWSEAL, "pull", url, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "plpython"), "ROWSEAL_DSN": dsn(db), "COLUMNS": "200", **environment})  # fmt: skip
 
 
@@ -89,7 +91,7 @@ def test_a_url_that_is_none() -> None:
 
 def test_a_terminal_has_one_line_when_all_is_live(electric: ShapeServer, source: Db, here: Db, ann: Writer) -> None:
     ours, theirs = pty.openpty()
-    process = subprocess.Popen([sys.executable, "-m", "rowseal.cli", "pull", electric.url, *TABLE_OPTIONS], stderr=theirs,
+    process = subprocess.Popen([*ROWSEAL, "pull", electric.url, *TABLE_OPTIONS], stderr=theirs,
                                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "plpython"), "ROWSEAL_DSN": dsn(here), "TERM": "xterm", "COLUMNS": "150"})  # fmt: skip
     seen = ""
     while "2 of 2 shapes live" not in seen:

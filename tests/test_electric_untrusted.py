@@ -8,6 +8,7 @@ import itertools
 import json
 import random
 import resource
+import threading
 import time
 import uuid
 from collections import Counter
@@ -322,6 +323,34 @@ def test_large_bodies_do_not_fill_memory(here: Db, forger: Forger) -> None:
         assert pull.shapes[0].outcomes == {"inserted": 1, "duplicate": 7999}
         assert sum("more than 16777216 characters" in said for said in pull.said) == 3
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000, "kB"
+
+
+@pytest.mark.parametrize("sse", [False, True])
+def test_an_answer_in_many_batches_counts_when_it_is_whole(here: Db, forger: Forger, sse: bool) -> None:
+    """It breaks off when two batches of it are stored: the offset stays, and it is asked for again."""
+    row = forger.row()
+    asked_again = threading.Event()
+
+    def script(p: dict[str, str], n: int) -> Answer:
+        if n == 0:
+            return log([DONE], "1_0")
+        if n == 2:
+            asked_again.wait(20)
+            return log([DONE], "9_0")
+        if n > 2:
+            return idle(p)
+        texts = [json.dumps(operation(row, lsn=2, position=m)) for m in range(2500)]
+        headers = {"electric-handle": "1-1", "electric-offset": "9_0"}
+        if sse:
+            assert p["live_sse"] == "true"
+            return 200, {**headers, "content-type": "text/event-stream"}, [f"data: {t}\n\n".encode() for t in texts]
+        return 200, headers, [b"[", ",".join(texts).encode()]
+
+    with Liar(script) as liar, Pull(here, liar.url, "user_storage", sse=sse) as pull:
+        until(lambda: len(liar.requests) == 3)
+        assert pull.shapes[0].rows == 2000 and kept(here) == {"user_storage": "1_0"} and liar.requests[2]["offset"] == "1_0"
+        asked_again.set()
+        until(lambda: kept(here) == {"user_storage": "9_0"})
 
 
 def test_a_row_that_is_larger_than_the_limit_is_named_and_read_with_a_higher_one(here: Db, forger: Forger) -> None:
