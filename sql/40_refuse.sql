@@ -121,7 +121,8 @@ COMMENT ON FUNCTION rowseal._waits_for(rowseal.declarations, text, text, jsonb) 
 CREATE FUNCTION rowseal._curable(verdict text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  RETURN pg_catalog.left(verdict, 5) IN ('RS002', 'RS007', 'RS014', 'RS015', 'RS017') OR verdict LIKE '42%';
+  RETURN pg_catalog.left(verdict, 5) IN ('RS002', 'RS007', 'RS014', 'RS015', 'RS017')
+      OR (verdict LIKE '42%' AND verdict NOT LIKE '42601%');  -- a syntax error is one of a value: tsvector, jsonpath
 END
 $$;
 COMMENT ON FUNCTION rowseal._curable(text) IS 'Whether something other than the row stood in its way: an owner, a table, a column, a library, a right';

@@ -23,8 +23,9 @@ BEGIN
           RAISE;
         END IF;  -- those of this batch are gone: once more
       WHEN OTHERS THEN
-        -- conflicts, missing rights or resources and a broken schema are not the row's fault
-        IF pg_catalog.left(SQLSTATE, 2) IN ('25', '40', '42', '53', '55', '57', '58') THEN
+        -- conflicts, missing rights or resources and a broken schema are not the row's fault, but tsvector and jsonpath
+        -- call their bad input a syntax error
+        IF pg_catalog.left(SQLSTATE, 2) IN ('25', '40', '42', '53', '55', '57', '58') AND SQLSTATE <> '42601' THEN
           RAISE;
         END IF;
         IF n = 1 THEN
@@ -129,8 +130,13 @@ BEGIN
   -- why a signature does not fit: the row belongs elsewhere, or has columns that are not there yet
   IF pg_catalog.jsonb_typeof(element) IS DISTINCT FROM 'object' THEN
     RETURN '22023 not a JSON object';
-  ELSIF format <> 'canonical' OR pg_catalog.left(verdict, 5) NOT IN ('RS001', 'RS006') THEN
+  ELSIF pg_catalog.left(verdict, 5) NOT IN ('RS001', 'RS006') THEN
     RETURN verdict;
+  ELSIF format <> 'canonical' THEN
+    SELECT pg_catalog.min(e.key) INTO unknown FROM pg_catalog.jsonb_each(element) e
+     WHERE e.value <> 'null' AND NOT EXISTS (
+       SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = d.relation AND a.attname = e.key AND NOT a.attisdropped);
+    RETURN CASE WHEN unknown IS NULL THEN verdict ELSE pg_catalog.format('RS015 no column for field %L yet', unknown) END;
   ELSIF pg_catalog.jsonb_typeof(element -> 'row') IS DISTINCT FROM 'object' THEN
     RETURN 'RS001 not an envelope: it has no object "row"';
   ELSIF element ->> 'rowseal' IS DISTINCT FROM '1' THEN

@@ -4,6 +4,7 @@ GRANT SELECT, INSERT, DELETE ON rowseal.declarations TO PUBLIC;
 ALTER FUNCTION rowseal._quarantine(text, text, text, jsonb, text) OWNER TO rowseal_internal;
 ALTER FUNCTION rowseal.prune_feed(interval) OWNER TO rowseal_internal;
 ALTER FUNCTION rowseal._forget() OWNER TO rowseal_internal;
+ALTER FUNCTION rowseal._advance(regclass, text, text, text, jsonb, boolean) OWNER TO rowseal_internal;
 
 DO $$
 DECLARE

@@ -240,6 +240,7 @@ shared = shared_database(EXAMPLE + MORE)
 admin = scratch_role("postgres")
 MEMBER = "EXISTS (SELECT FROM pg_depend d WHERE d.objid = {0}.oid AND d.deptype = 'e')"
 EVERYBODY = [
+    "_advance",
     "_apply_*",
     "_base_type",
     "_buckets",
@@ -255,6 +256,7 @@ EVERYBODY = [
     "_guard_versions_*",
     "_keep",
     "_lock_owner",
+    "_pull",
     "_qualified",
     "_tree",
     "_trigger_problems",
@@ -319,7 +321,7 @@ EVERYBODY = [
     "unsubscribe",
     "verify",
 ]
-DEFINER = {"_install", "_forget", "_on_ddl", "_on_drop", "_pgsodium_verify", "_quarantine", "_refresh", "prune_feed"}
+DEFINER = {"_advance", "_install", "_forget", "_on_ddl", "_on_drop", "_pgsodium_verify", "_quarantine", "_refresh", "prune_feed"}
 
 
 def test_every_function_has_a_fixed_search_path(admin: Scratch) -> None:
@@ -378,10 +380,11 @@ def test_everybodys_rights_on_tables_are_few(admin: Scratch) -> None:
         admin.all("""SELECT c.relname || ' ' || a.privilege_type FROM pg_class c, aclexplode(c.relacl) a
         WHERE c.relnamespace = 'rowseal'::regnamespace AND a.grantee = 0""")
     ) <= {"declarations SELECT", "declarations INSERT", "declarations DELETE", "declarations_id_seq USAGE", "fingerprint SELECT",
-          "quarantine SELECT", "quarantine DELETE"}  # fmt: skip
+          "quarantine SELECT", "quarantine DELETE", "shapes SELECT"}  # fmt: skip
     assert set(admin.all("SELECT relname FROM pg_class WHERE relnamespace = 'rowseal'::regnamespace AND relrowsecurity")) == {
         "declarations",
         "quarantine",
+        "shapes",
     }
     assert admin.one("SELECT has_schema_privilege('app', 'rowseal', 'CREATE')") is False
 

@@ -28,6 +28,7 @@ from . import keys
 from .client import Form, SigningKey, decode, envelope, next_timestamp, verify
 from .files import DamagedFile, export_rows, import_rows, read_objects
 from .history import printable
+from .pull import pull
 from .signature import FINGERPRINTS
 from .vectors import vectors
 
@@ -518,3 +519,5 @@ def vectors_command(
     with _writing(output) as out:
         out.write(json.dumps(document, ensure_ascii=False, indent=1) + "\n")
 
+
+app.command("pull")(pull)
