@@ -378,9 +378,10 @@ def test_everybodys_rights_on_tables_are_few(admin: Scratch) -> None:
         admin.all("""SELECT c.relname || ' ' || a.privilege_type FROM pg_class c, aclexplode(c.relacl) a
         WHERE c.relnamespace = 'rowseal'::regnamespace AND a.grantee = 0""")
     ) <= {"declarations SELECT", "declarations INSERT", "declarations DELETE", "declarations_id_seq USAGE", "fingerprint SELECT",
-          "quarantine SELECT", "quarantine DELETE"}  # fmt: skip
+          "quarantine SELECT", "quarantine DELETE", "erasures SELECT", "erasures INSERT"}  # fmt: skip
     assert set(admin.all("SELECT relname FROM pg_class WHERE relnamespace = 'rowseal'::regnamespace AND relrowsecurity")) == {
         "declarations",
+        "erasures",
         "quarantine",
     }
     assert admin.one("SELECT has_schema_privilege('app', 'rowseal', 'CREATE')") is False
