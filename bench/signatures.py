@@ -18,10 +18,10 @@ from typing import Any
 import psycopg
 
 sys.path.insert(0, str(Path(__file__).parent))
-from run import ROOT, server  # noqa: E402
+from run import ROOT, server
 
-from conftest import EXAMPLE, Owner  # noqa: E402
-from rowseal.client import Form, SigningKey, sign_many  # noqa: E402
+from conftest import EXAMPLE, Owner
+from rowseal.client import Form, SigningKey, sign_many
 
 PREPARE = """
     CREATE FUNCTION cpu() RETURNS float8 LANGUAGE plpython3u AS $$

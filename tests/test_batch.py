@@ -9,7 +9,6 @@ import shutil
 import struct
 import subprocess
 import uuid
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import EXAMPLE, ROOT, Db, Owner, Server
+from conftest import ROOT, Db, Owner, Server
 from rowseal import batch
 from rowseal.client import SigningKey, envelopes, sign_many, verify
 from rowseal.signature import pynacl, verifier

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
-from conftest import EXAMPLE, SERVER_PACKAGES, Db, Owner, Server
+from conftest import SERVER_PACKAGES, Db, Owner, Server
 from rowseal.canonical import CanonicalError
 from rowseal.client import envelope, public_key
 from rowseal.concatenated import Concatenated, ambiguities, supported

@@ -330,7 +330,7 @@ def test_every_function_has_a_fixed_search_path(admin: Scratch) -> None:
         WHERE pronamespace = 'rowseal'::regnamespace
         AND NOT coalesce(array_to_string(proconfig, ' ') ~ 'search_path=pg_catalog, pg_temp', false)""")
     assert set(without) <= {"_seal_*", "_payload_*", "_signed_*", "_guard_*", "_guard_versions_*"}
-    assert "a SET would cost them more" in (ROOT / "plpython/rowseal/enforcement.py").read_text()
+    assert "A SET of the search path costs a call" in (ROOT / "plpython/rowseal/enforcement.py").read_text()
 
 
 def test_everything_has_a_comment(admin: Scratch) -> None:
@@ -380,9 +380,10 @@ def test_everybodys_rights_on_tables_are_few(admin: Scratch) -> None:
         admin.all("""SELECT c.relname || ' ' || a.privilege_type FROM pg_class c, aclexplode(c.relacl) a
         WHERE c.relnamespace = 'rowseal'::regnamespace AND a.grantee = 0""")
     ) <= {"declarations SELECT", "declarations INSERT", "declarations DELETE", "declarations_id_seq USAGE", "fingerprint SELECT",
-          "quarantine SELECT", "quarantine DELETE", "shapes SELECT"}  # fmt: skip
+          "quarantine SELECT", "quarantine DELETE", "erasures SELECT", "erasures INSERT", "shapes SELECT"}  # fmt: skip
     assert set(admin.all("SELECT relname FROM pg_class WHERE relnamespace = 'rowseal'::regnamespace AND relrowsecurity")) == {
         "declarations",
+        "erasures",
         "quarantine",
         "shapes",
     }

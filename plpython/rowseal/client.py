@@ -79,7 +79,7 @@ def sign(form: Form, row: Mapping[str, Any], key: Key) -> bytes:
 
 
 def envelope(form: Form, row: Mapping[str, Any], key: Key) -> dict[str, Any]:
-    """The signed row as portable JSON: {"row": …, "rowseal": 1, "table": TAG, "sign_b64": …}; with "content" where that is signed by digest."""
+    """The signed row as portable JSON: {"row": …, "rowseal": 1, "table": TAG, "sign_b64": …}, "content" of what is signed by digest."""
     payload = form.payload_of(row)
     return _envelope(form, row, payload, _sign(key, payload))
 

@@ -78,7 +78,7 @@ class _Words:
     or the end of another one."""
 
     def __init__(self, kind: Kind, nullable: bool):
-        self.null_is_a_word = nullable and not (kind in ("boolean", "integer", "uuid"))
+        self.null_is_a_word = nullable and kind not in ("boolean", "integer", "uuid")
         self.empty = kind not in ("boolean", "integer", "uuid")
         self.first: frozenset[str] | None = _ANY
         self.longer: frozenset[str] | None = _ANY
@@ -110,7 +110,7 @@ def ambiguities(columns: list[tuple[str, Kind, bool]]) -> list[str]:
 
     def ends(i: int) -> bool:
         longer, rest = words[i].longer, first[i]
-        return longer is not _ANY and not longer or longer is not _ANY and rest is not _ANY and not (longer & rest)
+        return (longer is not _ANY and not longer) or (longer is not _ANY and rest is not _ANY and not (longer & rest))
 
     left = next((i for i in range(len(words) - 1) if not ends(i)), len(words) - 1)
     right = next((i for i in range(len(words) - 1, 0, -1) if words[i].ends_another), 0)

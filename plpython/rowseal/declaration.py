@@ -150,7 +150,7 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
     for name, kept in d["digests"].items():
         _typed(facts, name, "digest", ("bytea", "text", "character varying"))
         if name in essential | unsigned or _column(facts, name, "digest")["required"]:
-            raise Refused(f"column {name!r} of {label} cannot be signed by digest", "Only nullable columns that carry no rule can be erased.")
+            raise Refused(f"column {name!r} of {label} cannot be signed by digest", "Only a nullable column without a rule can be erased.")
         _typed(facts, kept, "digest", ("bytea",))
     if d["name_column"] is not None:
         _name(d, facts, essential | unsigned)
@@ -212,7 +212,7 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
             )
     else:
         if d["algorithms"] is not None:
-            raise Refused(f"algorithms are for identity tables, not for {label}", "The identity table of its owners says what their keys may be.")
+            raise Refused(f"algorithms are for identity tables, not for {label}", "That of its owners says what their keys may be.")
         if identity is None or identity["public_key"] is None:
             raise Refused(f"{d['identity_label']} is not declared as an identity table", "Declare it first, with public_key.")
         if {k["name"] for k in identity["facts"]["key"] or ()} < set(identity["owner"]):

@@ -287,14 +287,16 @@ class Sql:
             )
             out.append(f"DROP FUNCTION IF EXISTS rowseal._{name}_{self.id} CASCADE")
             attributes = f"LANGUAGE plpython3u STABLE PARALLEL SAFE COST {cost}{pins}"
-            out.append(self._function(f"_{name}_{self.id}", ", ".join([*extra, *bounds, *values, *more]), "text", attributes, body, path=False))
+            args = ", ".join([*extra, *bounds, *values, *more])
+            out.append(self._function(f"_{name}_{self.id}", args, "text", attributes, body, path=False))
         return out
 
     def _refuse(self, verdict: str, versions: bool = False) -> str:
         m = self._map(versions)
+        content = "".join(f", {c}" for c in (self.content("NEW", versions),) if c)
         return (
             f"PERFORM rowseal._refuse(TG_RELID, {literal(self.main)}::pg_catalog.regclass, {verdict}, {self.key_json('NEW', versions)},\n"
-            f"        {self.payload('NEW', versions)}, {self.bytes('NEW.' + ident(m[self.sign]), self.sign)}, NEW{', ' + content if (content := self.content('NEW', versions)) else ''});\n"
+            f"        {self.payload('NEW', versions)}, {self.bytes('NEW.' + ident(m[self.sign]), self.sign)}, NEW{content});\n"
             f"      RETURN NULL;"
         )
 
@@ -693,7 +695,8 @@ END"""
         for c, kept in self.digests.items():
             chosen, ref = f"{literal(c)} = ANY ($2)", self.refs("t", [c], versions)
             sets.append(f"{ident(m[c])} = CASE WHEN NOT {chosen} THEN {ref} END")
-            sets.append(f"{ident(m[kept])} = CASE WHEN {chosen} THEN {self._digest('t', c, versions)} ELSE {self.refs('t', [kept], versions)} END")
+            digest, before = self._digest("t", c, versions), self.refs("t", [kept], versions)
+            sets.append(f"{ident(m[kept])} = CASE WHEN {chosen} THEN {digest} ELSE {before} END")
             there.append(f"{chosen} AND {ref} IS NOT NULL")
         return (
             f"UPDATE {self.versions if versions else self.main} t SET {', '.join(sets)} FROM {given}\n"
@@ -740,7 +743,8 @@ END"""
                     f" pg_catalog.sha256(pg_catalog.convert_to({self.payload(alias, archived)}, 'UTF8') || coalesce({sign}, '')) AS hash"
                     f" FROM {table} {alias}{every}{one}"
                 )
-                envelopes.append(f"SELECT {self._sealed(self.payload(alias, archived), sign, self.content(alias, archived))} AS envelope FROM {table} {alias}{every}{one}")
+                envelope = self._sealed(self.payload(alias, archived), sign, self.content(alias, archived))
+                envelopes.append(f"SELECT {envelope} AS envelope FROM {table} {alias}{every}{one}")
         if self.versions:
             verify.append(
                 f"SELECT {self.key_json('v', True)}, {self.bytes('v.' + ident(self._map(True)[self.sign]), self.sign)},\n"

@@ -64,7 +64,7 @@ def ml_dsa(algorithm: Algorithm) -> Verify:
         from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
         from cryptography.hazmat.primitives.asymmetric import mldsa
 
-        load = {ML_DSA_65: mldsa.MLDSA65PublicKey, ML_DSA_87: mldsa.MLDSA87PublicKey}[algorithm].from_public_bytes
+        load = (mldsa.MLDSA65PublicKey if algorithm is ML_DSA_65 else mldsa.MLDSA87PublicKey).from_public_bytes
         load(bytes(algorithm.public_key))
     except ImportError:
         raise NoProvider(f"no provider of {algorithm.name}: the Python package cryptography, 47 or later, is not there") from None

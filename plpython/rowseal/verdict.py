@@ -9,7 +9,6 @@ from typing import Any
 
 from . import batch
 from .canonical import CanonicalError, Form
-from .concatenated import Concatenated
 from .signature import ALGORITHMS, FINGERPRINTS, NoProvider, Verify
 
 UNKNOWN_OWNER = "RS002 unknown owner"
@@ -39,15 +38,19 @@ def form(spec: dict[str, Any]) -> Form:
 
 def signed_form(spec: dict[str, Any]) -> Form:
     """The form that is signed; envelopes and digests always go by :func:`form`."""
-    return Concatenated(spec["tag"], spec["fields"]) if spec.get("form") == "concatenated" else form(spec)
+    if spec.get("form") != "concatenated":
+        return form(spec)
+    from .concatenated import Concatenated  # few sessions need it
+
+    return Concatenated(spec["tag"], spec["fields"])
 
 
 def seal(spec: dict[str, Any], verify: Verify) -> Seal:
     """``judge(public_key, signature, values)`` for one declared table.
 
     It returns None for an authentic row, else its refusal: a SQLSTATE, a blank and the reason.  Values come in the
-    order of the form's names, the version's name (spec: "name") last.  Everybody may call it, so it remembers nothing of a row from one call to the next (of a
-    batch: see batch.accepting).
+    order of the form's names, the version's name (spec: "name") last.  Everybody may call it, so it remembers nothing of a
+    row from one call to the next (of a batch: see batch.accepting).
     """
     table = signed_form(spec)
     index = {name: i for i, name in enumerate(table.names)}
