@@ -255,7 +255,7 @@ def test_wrong_lists_of_algorithms(db: Db) -> None:
     db.run("SELECT rowseal.declare('t', owner => 'h', public_key => 'k')")
     assert db.one("SELECT algorithms FROM rowseal.declarations") == [ED25519.name]
     db.run("CREATE TABLE u (h bytea, n integer, deleted_flag boolean, owner_timestamp bigint, sign_b64 bytea, PRIMARY KEY (h, n))")
-    assert "identity table" in str(db.refused("RS007", declare.format("u", "identity => 't'", "{ed25519}")).message_hint)
+    assert "its owners" in str(db.refused("RS007", declare.format("u", "identity => 't'", "{ed25519}")).message_hint)
 
 
 # -------------------------------------------------------------------------------------- a server without the package
