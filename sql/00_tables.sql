@@ -58,6 +58,8 @@ CREATE TABLE rowseal.declarations (
   deleted_column     text NOT NULL DEFAULT 'deleted_flag',
   signature_column   text NOT NULL DEFAULT 'sign_b64',
   parent_column      text DEFAULT 'parent_sign_b64',
+  grants             boolean NOT NULL DEFAULT false,
+  writers            regclass,
   version_columns    jsonb,
   key                text[] NOT NULL,
   fields             jsonb NOT NULL,
@@ -65,7 +67,8 @@ CREATE TABLE rowseal.declarations (
   queries            jsonb NOT NULL,
   facts              jsonb NOT NULL,
   version_key        text,
-  CHECK ((public_key IS NULL) <> (identity IS NULL))
+  CHECK ((public_key IS NULL) <> (identity IS NULL)),
+  CHECK (NOT grants OR writers IS NULL)
 );
 -- regclass: it survives renames here, and dumps as a name that restores to the new oid
 SELECT pg_catalog.pg_extension_config_dump('rowseal.declarations', '');
@@ -76,6 +79,8 @@ COMMENT ON TABLE rowseal.declarations IS 'The declared tables. Written by rowsea
 COMMENT ON COLUMN rowseal.declarations.id IS 'Part of the names of the generated functions: _guard_ID, _seal_ID, …';
 COMMENT ON COLUMN rowseal.declarations.tag IS 'Name of the table in the signed bytes; unique, or rows could be replayed from one table into another';
 COMMENT ON COLUMN rowseal.declarations.versions IS 'Versions table of the layout "two tables"';
+COMMENT ON COLUMN rowseal.declarations.grants IS 'Whether its rows are grants and revocations of other writers';
+COMMENT ON COLUMN rowseal.declarations.writers IS 'The grants table that says who besides the owner may write rows here';
 COMMENT ON COLUMN rowseal.declarations.form IS 'What is signed: rowseal/1, or concatenated, for the rows of one older system';
 COMMENT ON COLUMN rowseal.declarations.name_column IS 'Column that holds a version''s name: name_prefix and the name_hash of its signature; parents are named so, too';
 COMMENT ON COLUMN rowseal.declarations.digests IS 'Columns signed by their digest, and the columns that keep it when they are erased: {"column": "column_sha256"}';
@@ -105,7 +110,8 @@ CREATE TABLE rowseal.quarantine (
   hash             bytea NOT NULL UNIQUE,
   first_seen       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
   last_seen        timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-  attempts         integer NOT NULL DEFAULT 1
+  attempts         integer NOT NULL DEFAULT 1,
+  kept             boolean NOT NULL DEFAULT false
 );
 SELECT pg_catalog.pg_extension_config_dump('rowseal.quarantine', '');
 SELECT pg_catalog.pg_extension_config_dump('rowseal.quarantine_id_seq', '');
@@ -118,8 +124,9 @@ COMMENT ON COLUMN rowseal.quarantine.subscription IS 'Subscription that brought 
 COMMENT ON COLUMN rowseal.quarantine.format IS 'How row is written: canonical (an envelope), pgtext, or raw (to_jsonb of a row without canonical form)';
 COMMENT ON COLUMN rowseal.quarantine.bytes IS 'Size of the row as text, in bytes';
 COMMENT ON COLUMN rowseal.quarantine.hash IS 'sha256 of tag and row: the same row is kept once, attempts counts it';
+COMMENT ON COLUMN rowseal.quarantine.kept IS 'A row of a writer of whom a grant speaks: the bounds leave it alone, as they do what is stored';
 
-COMMENT ON COLUMN rowseal.quarantine.waits_for IS 'For an unknown owner: tag of the identity table, a blank, the owner';
+COMMENT ON COLUMN rowseal.quarantine.waits_for IS 'For an unknown owner: tag of the identity table, a blank, the owner. For a writer''s row: tag of the grants table, owner, writer';
 CREATE INDEX ON rowseal.quarantine (waits_for) WHERE curable;
 CREATE INDEX ON rowseal.quarantine (tag) WHERE curable;
 

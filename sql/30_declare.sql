@@ -11,7 +11,8 @@ COMMENT ON FUNCTION rowseal._owns(regclass) IS 'Whether the current user owns th
 ALTER TABLE rowseal.declarations ENABLE ROW LEVEL SECURITY;
 CREATE POLICY readable ON rowseal.declarations FOR SELECT USING (true);
 CREATE POLICY declarable ON rowseal.declarations FOR INSERT
-  WITH CHECK (rowseal._owns(relation) AND (versions IS NULL OR rowseal._owns(versions)));
+  WITH CHECK (rowseal._owns(relation) AND (versions IS NULL OR rowseal._owns(versions))
+              AND (writers IS NULL OR rowseal._owns(writers)));  -- a row there takes rows away here
 CREATE POLICY removable ON rowseal.declarations FOR DELETE USING (rowseal._owns(relation));
 
 -- The owner of a table enters his erasures himself; nobody changes an entry.
@@ -35,7 +36,9 @@ BEGIN
       HINT = 'rowseal.undeclare the table and declare it anew.';
   END IF;
   planned := rowseal._plan(
-    pg_catalog.to_jsonb(d) - 'facts' - 'queries' - 'spec' || pg_catalog.jsonb_build_object('identity_label', d.identity::text),
+    pg_catalog.to_jsonb(d) - 'facts' - 'queries' - 'spec' || pg_catalog.jsonb_build_object('identity_label', d.identity::text,
+      'grants_table', (SELECT pg_catalog.jsonb_build_object('id', g.id, 'grants', g.grants, 'identity', g.identity, 'label', g.relation::text)
+                         FROM rowseal.declarations g WHERE g.relation = d.writers)),
     rowseal._facts(d.relation), CASE WHEN d.versions IS NOT NULL THEN rowseal._facts(d.versions) END, card);
   IF planned ? 'refused' THEN
     RAISE EXCEPTION USING
@@ -103,9 +106,13 @@ BEGIN
     LOOP
       EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', trigger_.tgname, trigger_.relation);
     END LOOP;
-    FOREACH statement IN ARRAY ARRAY['seal', 'payload', 'signed', 'guard', 'apply', 'take', 'guard_versions', 'cure', 'feed', 'feed_versions', 'is_tip'] LOOP
+    FOREACH statement IN ARRAY ARRAY['seal', 'payload', 'signed', 'guard', 'apply', 'take', 'guard_versions', 'cure', 'feed', 'feed_versions', 'is_tip',
+                                    'keep', 'keep_versions', 'ledger', 'ledger_versions', 'settle', 'settle_versions', 'retract'] LOOP
       EXECUTE pg_catalog.format('DROP FUNCTION IF EXISTS rowseal.%I', pg_catalog.format('_%s_%s', statement, OLD.id));
     END LOOP;
+    IF OLD.grants THEN
+      PERFORM rowseal._forget_writers(OLD.id);
+    END IF;
     RETURN NULL;
   END IF;
   IF TG_OP = 'INSERT' AND pg_catalog.to_regprocedure(pg_catalog.format('rowseal._guard_%s()', NEW.id)) IS NOT NULL THEN
@@ -167,6 +174,8 @@ CREATE FUNCTION rowseal.declare(
   digests text[] DEFAULT '{}',
   heal boolean DEFAULT false,
   feed boolean DEFAULT false,
+  grants boolean DEFAULT false,
+  writers regclass DEFAULT NULL,
   if_not_exists boolean DEFAULT false,
   OUT layout text, OUT created boolean
 ) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $declare$
@@ -196,6 +205,10 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'RS008', MESSAGE = pg_catalog.format('no right to declare %s', label),
       HINT = 'Only the owner of a table may declare it.';
   END IF;
+  IF writers IS NOT NULL AND NOT rowseal._owns(writers) THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS008', MESSAGE = pg_catalog.format('no right to use %s as grants table', writers),
+      HINT = 'A table with writers and its grants table must have the same owner.';
+  END IF;
   IF rowseal._provider() IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'RS014', MESSAGE = 'no provider of signatures: neither pgsodium nor PyNaCl is there',
       HINT = rowseal._hint('RS014');
@@ -203,7 +216,7 @@ BEGIN
   SELECT n.nspname, c.relname INTO schema_, name_
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation;
 
-  d.relation := relation; d.identity := identity;
+  d.relation := relation; d.identity := identity; d.grants := grants;
   d.tag := coalesce(tag, name_);
   SELECT x.relation INTO bad FROM rowseal.declarations x WHERE x.tag = d.tag;
   IF FOUND THEN
@@ -264,9 +277,9 @@ BEGIN
   END IF;
 
   INSERT INTO rowseal.declarations (relation, tag, versions, owner, public_key, identity, fingerprint, fingerprint_prefix, algorithms,
-      certificates, unsigned, form, accept_ambiguity, name_column, name_hash, name_prefix, digests, heal, feed, timestamp_column, deleted_column, signature_column, parent_column, version_columns)
+      certificates, unsigned, form, accept_ambiguity, name_column, name_hash, name_prefix, digests, heal, feed, timestamp_column, deleted_column, signature_column, parent_column, version_columns, grants, writers)
     SELECT d.relation, d.tag, d.versions, d.owner, d.public_key, d.identity, d.fingerprint, d.fingerprint_prefix, d.algorithms,
-      d.certificates, d.unsigned, d.form, d.accept_ambiguity, d.name_column, d.name_hash, d.name_prefix, d.digests, d.heal, feed, d.timestamp_column, d.deleted_column, d.signature_column, d.parent_column, d.version_columns;
+      d.certificates, d.unsigned, d.form, d.accept_ambiguity, d.name_column, d.name_hash, d.name_prefix, d.digests, d.heal, feed, d.timestamp_column, d.deleted_column, d.signature_column, d.parent_column, d.version_columns, d.grants, writers;
   SELECT * INTO STRICT d FROM rowseal.declarations x WHERE x.relation = declare.relation;
   SELECT a AS algorithm INTO bad FROM pg_catalog.unnest(d.algorithms) a WHERE rowseal._provider(a) IS NULL;
   IF FOUND THEN
@@ -274,6 +287,9 @@ BEGIN
       HINT = rowseal._hint('RS014');
   END IF;
 
+  IF d.grants OR d.writers IS NOT NULL THEN
+    PERFORM rowseal._enter_stored(d);
+  END IF;
   SELECT * INTO bad FROM rowseal.verify(relation) LIMIT 1;
   IF FOUND THEN
     RAISE EXCEPTION USING ERRCODE = bad.sqlstate,
@@ -281,7 +297,7 @@ BEGIN
       DETAIL = pg_catalog.format('Key %s.', bad.key), SCHEMA = schema_, TABLE = name_,
       HINT = 'Remove or repair it, then declare the table again; rowseal.verify shows all of them after that.';
   END IF;
-  IF d.layout = 'one table' THEN
+  IF d.layout = 'one table' AND NOT d.grants THEN  -- of grants none supersedes another
     WHILE pg_catalog.octet_length(name_) > 58 LOOP  -- a name has 63 bytes at most
       name_ := pg_catalog.left(name_, -1);
     END LOOP;
@@ -301,7 +317,8 @@ ml-dsa-65, ml-dsa-87; by default ed25519); certificates: {"column": "column it c
 for superseded rows, created when missing; version_columns: {"main column": "versions column"} where names differ; tag: name in
 the signed bytes; unsigned: columns for local bookkeeping; form: rowseal/1, or concatenated for the rows of one older system (accept_ambiguity: although
 different rows share their bytes); name_column: holds the name_hash of the signature, after name_prefix, parents are named so; digests: columns signed by digest, which rowseal.erase can empty (each needs a column
-NAME_sha256 bytea beside it); heal: whether an intact row that arrives restores what was erased; feed: accepted versions enter rowseal.feed; *_column: other column names; tips: name of the view of current rows (one
+NAME_sha256 bytea beside it); heal: whether an intact row that arrives restores what was erased; feed: accepted versions enter rowseal.feed; grants: its rows let other keys write; writers: the table
+with such grants, for a table that others than the owner may write; *_column: other column names; tips: name of the view of current rows (one
 table layout). Errors: RS007 wrong declaration, RS008 not the owner, RS014 no provider; RS001-RS006 for an existing row.$$;
 
 CREATE FUNCTION rowseal.undeclare(relation regclass) RETURNS boolean LANGUAGE plpgsql
@@ -315,6 +332,11 @@ BEGIN
   IF NOT rowseal._owns(relation) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS008', MESSAGE = pg_catalog.format('no right to undeclare %s', relation),
       HINT = 'Only the owner of a table may do that.';
+  END IF;
+  IF EXISTS (SELECT FROM rowseal.declarations x WHERE x.writers = undeclare.relation) THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS007',
+      MESSAGE = pg_catalog.format('table %s holds the grants of other declared tables', relation),
+      HINT = 'Undeclare those first.';
   END IF;
   IF EXISTS (SELECT FROM rowseal.declarations x WHERE x.identity = undeclare.relation) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',

@@ -12,6 +12,10 @@ SET search_path = pg_catalog, pg_temp AS $$
     WHEN 'RS005' THEN 'The owner must be derived from the public key, and certificates signed with it, as the declaration says.'
     WHEN 'RS006' THEN 'See the type table in docs/specification.md.'
     WHEN 'RS009' THEN 'Insert the new version; what is stored never changes.'
+    WHEN 'RS010' THEN 'The owner, or somebody whom he let, has to sign a grant for this key: rowseal.allow.'
+    WHEN 'RS011' THEN 'rowseal.writers shows what the writer may write; a wider grant has to be signed.'
+    WHEN 'RS012' THEN 'The writer has been revoked: rows after the frontier never count, rows before it wait for the links between.'
+    WHEN 'RS013' THEN 'writer_pkey, writer_seq (1, 2, …) and writer_prev (the link of the row before; none for 1) go together; see docs/writers.md.'
     WHEN 'RS014' THEN 'For the server''s Python: ed25519 needs python3-nacl (Debian: apt install python3-nacl) or CREATE EXTENSION pgsodium; '
       || 'ML-DSA needs the package cryptography, 47 or later (README, Install).'
     WHEN 'RS017' THEN 'GRANT rowseal_trusted to the owner of the table, or let the owner call rowseal.retry().'
@@ -76,13 +80,16 @@ BEGIN
       curable = CASE WHEN q.role = session_user OR admin THEN EXCLUDED.curable ELSE q.curable END,
       waits_for = CASE WHEN q.role = session_user OR admin THEN EXCLUDED.waits_for ELSE q.waits_for END
     RETURNING q.id, q.bytes, q.attempts INTO entry;
+  IF pg_catalog.left(verdict, 5) IN ('RS010', 'RS011', 'RS012') AND format = 'canonical' THEN
+    PERFORM rowseal._held(entry.id, tag, row_);
+  END IF;
   -- counting costs, so only now and then; at random, so that nobody can wait for it to be over
   IF pg_catalog.random() * greatest(1, most.rows / 100) >= 1 AND entry.bytes < most.bytes / 100 THEN
     RETURN;
   END IF;
   WITH kept AS (
     SELECT q.id, pg_catalog.row_number() OVER w AS n, pg_catalog.sum(q.bytes) OVER w AS total
-      FROM rowseal.quarantine q WHERE q.role = session_user AND q.subscription IS NOT DISTINCT FROM source
+      FROM rowseal.quarantine q WHERE q.role = session_user AND q.subscription IS NOT DISTINCT FROM source AND NOT q.kept
     WINDOW w AS (ORDER BY q.curable DESC, q.id DESC)
   ), gone AS (
     DELETE FROM rowseal.quarantine q USING kept k WHERE q.id = k.id AND (k.n > most.rows OR k.total > most.bytes) RETURNING q.bytes
@@ -104,11 +111,16 @@ COMMENT ON FUNCTION rowseal._quarantine(text, text, text, jsonb, text) IS
 CREATE FUNCTION rowseal._waits_for(d rowseal.declarations, verdict text, format text, element jsonb) RETURNS text LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF pg_catalog.left(verdict, 5) <> 'RS002' THEN
+  IF pg_catalog.left(verdict, 5) NOT IN ('RS002', 'RS010', 'RS011', 'RS012') THEN
     RETURN NULL;
   END IF;
   IF format <> 'canonical' THEN
     element := rowseal.payload(d.relation, element);
+  END IF;
+  IF pg_catalog.left(verdict, 5) <> 'RS002' THEN
+    RETURN (SELECT rowseal._writer_text(g.id, rowseal._owner_text(ARRAY(SELECT pg_catalog.jsonb_array_elements_text(d.spec -> 'owner')), element),
+                                        pg_catalog.decode(element #>> '{row,writer_pkey}', 'base64'))
+              FROM rowseal.declarations g WHERE g.relation = CASE WHEN d.grants THEN d.relation ELSE d.writers END);
   END IF;
   RETURN (SELECT i.tag || ' ' || rowseal._owner_text(ARRAY(SELECT pg_catalog.jsonb_array_elements_text(d.spec -> 'owner')), element)
             FROM rowseal.declarations i WHERE i.relation = d.identity);
@@ -116,16 +128,16 @@ EXCEPTION WHEN OTHERS THEN
   RETURN NULL;  -- a row without canonical form
 END
 $$;
-COMMENT ON FUNCTION rowseal._waits_for(rowseal.declarations, text, text, jsonb) IS 'Which owner a row waits for';
+COMMENT ON FUNCTION rowseal._waits_for(rowseal.declarations, text, text, jsonb) IS 'Which owner a row waits for, or grants of which writer';
 
 CREATE FUNCTION rowseal._curable(verdict text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  RETURN pg_catalog.left(verdict, 5) IN ('RS002', 'RS007', 'RS014', 'RS015', 'RS017')
+  RETURN pg_catalog.left(verdict, 5) IN ('RS002', 'RS007', 'RS010', 'RS011', 'RS012', 'RS014', 'RS015', 'RS017')
       OR (verdict LIKE '42%' AND verdict NOT LIKE '42601%');  -- a syntax error is one of a value: tsvector, jsonpath
 END
 $$;
-COMMENT ON FUNCTION rowseal._curable(text) IS 'Whether something other than the row stood in its way: an owner, a table, a column, a library, a right';
+COMMENT ON FUNCTION rowseal._curable(text) IS 'Whether something other than the row stood in its way: an owner, a grant, a table, a column, a library, a right';
 
 CREATE FUNCTION rowseal._content(fields text[], contents bytea[]) RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -164,6 +176,10 @@ BEGIN
       IF pg_catalog.left(verdict, 5) = 'RS002' THEN  -- who brings the owner now, waits and finds it
         PERFORM rowseal._lock_owner(rowseal._waits_for(d, verdict, 'canonical', envelope), false);
       END IF;
+      IF pg_catalog.left(verdict, 5) IN ('RS010', 'RS011', 'RS012') THEN
+        PERFORM rowseal._hold(d, verdict, envelope, rowseal._waits_for(d, verdict, 'canonical', envelope));
+        RETURN;
+      END IF;
       PERFORM rowseal._quarantine(d.tag, verdict, 'canonical', envelope, rowseal._waits_for(d, verdict, 'canonical', envelope));
     END IF;
     RETURN;
@@ -177,25 +193,39 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._refuse(regclass, regclass, text, jsonb, text, bytea, record, jsonb) IS 'Refuses a row: raises, reports to apply, or quarantines it';
 
-CREATE FUNCTION rowseal._keep() RETURNS trigger LANGUAGE plpgsql
+CREATE FUNCTION rowseal._refuse_delete(relation oid, operation text, row_ jsonb) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
 DECLARE
   d rowseal.declarations;
+  schema_ text;
+  table_ text;
   key jsonb;
 BEGIN
   SELECT * INTO d FROM rowseal.declarations x
-   WHERE TG_RELID IN (x.relation, x.versions)
-      OR x.relation IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(TG_RELID) a);
-  IF TG_LEVEL = 'ROW' AND pg_catalog.current_setting('session_replication_role') = 'replica' THEN
-    PERFORM rowseal._quarantine(d.tag, 'RS004 DELETE is refused', 'raw', pg_catalog.to_jsonb(OLD));
-    RETURN NULL;
-  END IF;
-  IF TG_LEVEL = 'ROW' THEN
-    SELECT pg_catalog.jsonb_object_agg(k, pg_catalog.to_jsonb(OLD) -> CASE WHEN TG_RELID = d.versions THEN d.version_columns ->> k ELSE k END) INTO key
+   WHERE relation IN (x.relation, x.versions)
+      OR x.relation IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(relation) a);
+  IF row_ IS NOT NULL THEN
+    IF pg_catalog.current_setting('session_replication_role') = 'replica' THEN
+      PERFORM rowseal._quarantine(d.tag, 'RS004 DELETE is refused', 'raw', row_);
+      RETURN;
+    END IF;
+    SELECT pg_catalog.jsonb_object_agg(k, row_ -> CASE WHEN relation = d.versions THEN d.version_columns ->> k ELSE k END) INTO key
       FROM pg_catalog.unnest(d.key) k;
   END IF;
-  RAISE EXCEPTION USING ERRCODE = 'RS004', HINT = rowseal._hint('RS004'), SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME,
-    MESSAGE = pg_catalog.format('%s is refused, in table %I.%I', TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME) || coalesce(', key ' || key::text, '');
+  SELECT n.nspname, c.relname INTO schema_, table_
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation;
+  RAISE EXCEPTION USING ERRCODE = 'RS004', HINT = rowseal._hint('RS004'), SCHEMA = schema_, TABLE = table_,
+    MESSAGE = pg_catalog.format('%s is refused, in table %I.%I', operation, schema_, table_) || coalesce(', key ' || key::text, '');
+END
+$$;
+COMMENT ON FUNCTION rowseal._refuse_delete(oid, text, jsonb) IS 'Refuses a DELETE (with its row) or a TRUNCATE; under replication it notes it in the quarantine';
+
+CREATE FUNCTION rowseal._keep() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM rowseal._refuse_delete(TG_RELID, TG_OP, CASE WHEN TG_LEVEL = 'ROW' THEN pg_catalog.to_jsonb(OLD) END);
+  RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION rowseal._keep() IS 'Refuses DELETE and TRUNCATE; a replicated DELETE is skipped and noted';

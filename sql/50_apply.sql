@@ -111,6 +111,13 @@ BEGIN
       verdict := rowseal._explained(d, outcomes[i], element, format);
     END IF;
     outcomes[i] := verdict;
+    IF pg_catalog.left(verdict, 5) IN ('RS010', 'RS011', 'RS012') THEN
+      IF format <> 'canonical' THEN  -- it is kept as what was signed
+        element := rowseal._envelope(rowseal.payload(d.relation, element), rowseal._bytea(element ->> d.signature_column));
+      END IF;
+      PERFORM rowseal._hold(d, verdict, element, waits_for);
+      CONTINUE;
+    END IF;
     PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for);
   END LOOP;
   RETURN QUERY SELECT * FROM rowseal._results(outcomes);

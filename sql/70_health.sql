@@ -19,25 +19,33 @@ CREATE FUNCTION rowseal._trigger_problems(d rowseal.declarations)
 RETURNS TABLE (relation regclass, name text, problem text) LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   -- the main table, each of its partitions, and the versions table need their triggers, unconditional and ALWAYS
   SELECT n.rel, n.name, CASE WHEN g.tgname IS NULL THEN 'missing'
-           WHEN g.tgtype <> n.type OR (g.tgqual IS NOT NULL AND n.function NOT LIKE '_feed_versions%') OR g.tgattr::text <> ''
+           WHEN g.tgtype <> n.type OR (g.tgqual IS NOT NULL AND n.function !~ '^_(feed_versions|ledger|settle)_') OR g.tgattr::text <> ''
              OR f.pronamespace <> 'rowseal'::pg_catalog.regnamespace OR f.proname <> n.function THEN 'not the one installed'
            ELSE 'not ENABLE ALWAYS' END
       FROM (SELECT t.relid AS rel, x.name, x.type, x.function
               FROM (SELECT p FROM rowseal._tree(d.relation) p) t(relid),
-                   (VALUES ('zzz_rowseal_guard', 23, '_guard_' || d.id, true), ('zzz_rowseal_keep', 11, '_keep', true),
+                   (VALUES ('zzz_rowseal_guard', 23, '_guard_' || d.id, true),
+                           ('zzz_rowseal_keep', 11, CASE WHEN d.grants OR d.writers IS NOT NULL THEN '_keep_' || d.id ELSE '_keep' END, true),
                            ('zzz_rowseal_keep_all', 34, '_keep', true), ('zzz_rowseal_feed', 21, '_feed_' || d.id, d.feed),
-                           ('zzz_rowseal_then_cure', 5, '_cure_' || d.id, d.public_key IS NOT NULL)) x(name, type, function, wanted)
+                           ('zzz_rowseal_then_cure', 5, '_cure_' || d.id, d.public_key IS NOT NULL),
+                           ('zzz_rowseal_ledger', 21, '_ledger_' || d.id, d.grants OR d.writers IS NOT NULL),
+                           ('zzz_rowseal_retract', 9, '_ledger_' || d.id, d.grants OR d.writers IS NOT NULL),
+                           ('zzz_rowseal_settle', CASE WHEN d.grants THEN 5 ELSE 21 END, '_settle_' || d.id, d.grants OR d.writers IS NOT NULL)) x(name, type, function, wanted)
              WHERE x.wanted
             UNION ALL
             SELECT d.versions, x.name, x.type, x.function
-              FROM (VALUES ('zzz_rowseal_guard', 23, '_guard_versions_' || d.id, true), ('zzz_rowseal_keep', 11, '_keep', true),
+              FROM (VALUES ('zzz_rowseal_guard', 23, '_guard_versions_' || d.id, true),
+                           ('zzz_rowseal_keep', 11, CASE WHEN d.writers IS NOT NULL THEN '_keep_versions_' || d.id ELSE '_keep' END, true),
                            ('zzz_rowseal_keep_all', 34, '_keep', true),
-                           ('zzz_rowseal_feed', 5, '_feed_versions_' || d.id, d.feed)) x(name, type, function, wanted)
+                           ('zzz_rowseal_feed', 5, '_feed_versions_' || d.id, d.feed),
+                           ('zzz_rowseal_ledger', 21, '_ledger_versions_' || d.id, d.writers IS NOT NULL),
+                           ('zzz_rowseal_retract', 9, '_ledger_versions_' || d.id, d.writers IS NOT NULL),
+                           ('zzz_rowseal_settle', 5, '_settle_versions_' || d.id, d.writers IS NOT NULL)) x(name, type, function, wanted)
              WHERE d.versions IS NOT NULL AND x.wanted) n
       LEFT JOIN (pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc f ON f.oid = g.tgfoid)
              ON g.tgrelid = n.rel AND g.tgname = n.name
      WHERE g.tgname IS NULL OR g.tgenabled <> 'A' OR g.tgtype <> n.type OR g.tgattr::text <> ''
-        OR (g.tgqual IS NOT NULL AND n.function NOT LIKE '_feed_versions%')
+        OR (g.tgqual IS NOT NULL AND n.function !~ '^_(feed_versions|ledger|settle)_')
         OR f.pronamespace <> 'rowseal'::pg_catalog.regnamespace OR f.proname <> n.function
 $$;
 COMMENT ON FUNCTION rowseal._trigger_problems(rowseal.declarations) IS 'Triggers of a declaration that are missing, replaced or not ENABLE ALWAYS';
@@ -102,17 +110,25 @@ BEGIN
     END;
     RETURN NEXT;
 
+    IF d.grants THEN
+      "check" := 'writers';
+      SELECT pg_catalog.string_agg(pg_catalog.format('%s: %s', pg_catalog.left(pg_catalog.encode(w.writer, 'hex'), 16), w.missing), ', ') INTO detail
+        FROM (SELECT x.writer, x.last - x.numbers AS missing FROM rowseal._gaps(d.id) x) w WHERE w.missing > 0;
+      ok := detail IS NULL; detail := coalesce('rows that have not arrived, by writer: ' || detail, 'no numbers missing');
+      RETURN NEXT;
+    END IF;
+
     CONTINUE WHEN planned IS NULL;
     "check" := 'functions';
     SELECT pg_catalog.string_agg(f.name, ', ') INTO detail
       FROM pg_catalog.jsonb_each_text(planned -> 'bodies') f(name, body)
      WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
                         WHERE p.pronamespace = 'rowseal'::pg_catalog.regnamespace AND p.proname = f.name AND p.prosrc = f.body
-                          AND p.prosecdef = (f.name LIKE E'\\_feed\\_%') AND NOT p.proisstrict
+                          AND p.prosecdef = (f.name ~ '^_(feed|ledger)_') AND NOT p.proisstrict
                           AND p.provolatile = CASE WHEN f.name ~ '^_(seal|payload|signed|is_tip)_' THEN 's' ELSE 'v' END
                           AND CASE l.lanname WHEN 'plpgsql' THEN p.proconfig IS NOT DISTINCT FROM
                                                     CASE WHEN f.name LIKE E'\\_take%' THEN ARRAY['rowseal.mode=apply', 'search_path=pg_catalog, pg_temp']
-                                                         WHEN f.name NOT LIKE E'\\_guard%' THEN ARRAY['search_path=pg_catalog, pg_temp'] END
+                                                         WHEN f.name NOT LIKE E'\\_guard%' OR d.grants OR d.writers IS NOT NULL THEN ARRAY['search_path=pg_catalog, pg_temp'] END
                                              ELSE l.lanname = 'plpython3u' AND NOT p.proconfig::text ~ 'search_path' IS TRUE END);
     IF detail IS NULL AND (d.queries <> planned #> '{declaration,queries}' OR d.spec <> planned #> '{declaration,spec}') THEN
       detail := 'the stored queries';

@@ -91,7 +91,7 @@ BEGIN
     FOR d IN
       SELECT * FROM rowseal.declarations x
        WHERE CASE WHEN tg_tag IN ('ALTER TYPE', 'ALTER DOMAIN', 'ALTER SCHEMA') THEN true
-                  ELSE c.objid IN (x.relation, x.versions, x.identity)
+                  ELSE c.objid IN (x.relation, x.versions, x.identity, x.writers)
                        OR x.relation IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(c.objid) a) END
          AND EXISTS (SELECT FROM pg_catalog.pg_class r WHERE r.oid = x.relation)
        ORDER BY x.identity IS NULL DESC  -- the others rest on them
@@ -135,7 +135,7 @@ BEGIN
   FOR gone IN SELECT x.objid, x.object_identity FROM pg_catalog.pg_event_trigger_dropped_objects() x WHERE x.object_type = 'table' LOOP
     -- a table of the same name would be taken for the one that is gone
     SELECT x.relation INTO needs FROM rowseal.declarations x JOIN pg_catalog.pg_trigger g ON g.tgrelid = x.relation AND g.tgname = 'zzz_rowseal_guard'
-     WHERE gone.objid IN (x.versions, x.identity);
+     WHERE gone.objid IN (x.versions, x.identity, x.writers);
     IF FOUND THEN
       RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('declared table %s needs %s', needs, gone.object_identity),
         HINT = 'rowseal.undeclare it first, or drop both in one command.';

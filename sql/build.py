@@ -6,7 +6,7 @@ usage: build.py VERSION
 import sys
 from pathlib import Path
 
-MODULES = ("canonical", "signature", "batch", "concatenated", "verdict", "declaration", "enforcement", "server")
+MODULES = ("canonical", "signature", "batch", "concatenated", "verdict", "declaration", "enforcement", "writers", "server")
 
 
 def main(version: str) -> None:

@@ -9,9 +9,12 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
-from conftest import EXAMPLE, ROOT, Db, Owner, Server
+from conftest import EXAMPLE, ROOT, Db, Owner, Server, SigningKey
 from scratch import CARD, Scratch, card, seal, shared_database, write
+from writing import Writer, grant, revocation, tables
+from writing import card as deposit
 
 KEY = uuid.UUID(int=7)
 ROWS: list[tuple[str, str]] = re.findall(r"^\| (RS\d{3}) \| `(.*?)` \| [^|]+ \| [^|]+ \|$", (ROOT / "docs/errors.md").read_text(), re.M)
@@ -110,6 +113,31 @@ def foreign_key_for_owner(w: World) -> None:
     w.altered("user_cards", eve.card(user_hash=w.ann.hash), eve)
 
 
+def granted(w: World, **changes: Any) -> tuple[Writer, Writer]:
+    """Tables with writers, an owner and a device, and a row of the grants table."""
+    w.db.run(tables())
+    owner = Writer(w.ann)
+    device = Writer(w.ann, SigningKey.generate())
+    deposit(w.db, w.ann)
+    w.db.insert("grants", owner.sealed(w.db.form("grants"), grant(device, **changes)))
+    return owner, device
+
+
+def written(w: World, grant: dict[str, Any] | None = None, number: int = 1, revoked: bool = False) -> None:
+    """A device's row at timestamp 5; without a grant, it is somebody else's."""
+    owner, device = granted(w, **(grant or {}))
+    if revoked:
+        w.db.insert("grants", owner.sealed(w.db.form("grants"), revocation(device, [])))
+    writer = device if grant is not None else Writer(w.ann, SigningKey.generate())
+    w.db.insert("t", writer.sealed(w.db.form("t"), {"key": "k", "owner_timestamp": 5}, number=number))
+
+
+def strangers_grants(w: World) -> None:
+    w.admin.run(f"{tables().split('; CREATE TABLE t ')[0]}; GRANT SELECT ON cards, grants TO app")
+    w.db.run(f"CREATE TABLE t (user_hash bytea PRIMARY KEY, {CARD})")
+    w.db.run("SELECT rowseal.declare('t', owner => 'user_hash', identity => 'cards', writers => 'grants')")
+
+
 def cursor_of_elsewhere(w: World) -> None:
     w.admin.run("GRANT rowseal_admin TO app")
     w.db.run(f"SELECT * FROM rowseal.changes('{uuid.UUID(int=0)}:1:1')")
@@ -171,6 +199,16 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
     "no provider of …, which": ML_DSA,
     "no provider of …: …": ML_DSA,
     "the public key is none": lambda w: w.altered("user_cards", Owner().card(sign_pkey=bytes(33))),
+    "no right to use … as grants table": strangers_grants,
+    "table … holds the grants": lambda w: (granted(w), w.db.run("SELECT rowseal.undeclare('grants')")),
+    "table … is no grants table": lambda w: w.db.run("SELECT rowseal.allow('user_storage', '{}', 'x', 1, 1)"),
+    "no grant for": lambda w: written(w),
+    "outside the scope": lambda w: written(w, grant={"until": 4}),
+    "beyond the frontier": lambda w: written(w, grant={}, revoked=True),
+    "the chain below": lambda w: (granted(w), w.db.run("SELECT rowseal.revoke('grants', %s, 'x', 1, '{abc}')", Jsonb({"user_hash": "AA=="}))),
+    "writer, number and": lambda w: written(w, number=2),
+    "a grant is ended": lambda w: granted(w, deleted_flag=True),
+    "a grant needs": lambda w: granted(w, until=None),
     "no provider of signatures: neither": NO_PROVIDER,
     "no provider of signatures: …": NO_PROVIDER,
     "no column": lambda w: w.db.run("SELECT rowseal.payload('user_cards', '{\"nam\": 1}')"),
@@ -191,7 +229,7 @@ def checked(code: str, message: str, error: psycopg.Error) -> None:
     if ", key …" in message:
         assert re.search(r', key \{".*"\}$', said)
     if "in table …" in message and code != "RS015" and not message.endswith("in table …"):
-        assert diag.schema_name == "public" and diag.table_name in ("user_cards", "user_storage", "user_storage_versions", "c")
+        assert diag.schema_name == "public" and diag.table_name in ("user_cards", "user_storage", "user_storage_versions", "c", "t", "grants")
 
 
 def test_every_documented_message_has_a_provocation() -> None:

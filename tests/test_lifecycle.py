@@ -241,6 +241,30 @@ admin = scratch_role("postgres")
 MEMBER = "EXISTS (SELECT FROM pg_depend d WHERE d.objid = {0}.oid AND d.deptype = 'e')"
 EVERYBODY = [
     "_advance",
+    "_affected",
+    "_authentic",
+    "_below",
+    "_chains",
+    "_enter_stored",
+    "_gaps",
+    "_grants_table",
+    "_heads_of",
+    "_hold",
+    "_licensed",
+    "_lock_writers",
+    "_matches",
+    "_only",
+    "_owner_object",
+    "_place",
+    "_refuse_delete",
+    "_retract_*",
+    "_revoked",
+    "_settle",
+    "_writer_text",
+    "allow",
+    "conflicts",
+    "link",
+    "revoke",
     "_apply_*",
     "_base_type",
     "_buckets",
@@ -321,7 +345,8 @@ EVERYBODY = [
     "unsubscribe",
     "verify",
 ]
-DEFINER = {"_advance", "_install", "_forget", "_on_ddl", "_on_drop", "_pgsodium_verify", "_quarantine", "_refresh", "prune_feed"}
+DEFINER = {"_lock_writers", "_licensed", "_revoked", "_affected", "_heads_of", "_below", "_gaps", "_feed_held", "_forget_held",
+           "_advance", "_install", "_forget", "_on_ddl", "_on_drop", "_pgsodium_verify", "_quarantine", "_refresh", "prune_feed"}
 
 
 def test_every_function_has_a_fixed_search_path(admin: Scratch) -> None:
@@ -365,7 +390,7 @@ def test_only_listed_functions_are_for_everybody(admin: Scratch) -> None:
 
 def test_security_definer_functions_are_few_and_say_why(admin: Scratch) -> None:
     definer = admin.all("SELECT proname FROM pg_proc WHERE pronamespace = 'rowseal'::regnamespace AND prosecdef")
-    assert {re.sub(r"_[0-9]+$", "_*", name) for name in definer} <= DEFINER | {"_feed_*", "_append_*"}
+    assert {re.sub(r"_[0-9]+$", "_*", name) for name in definer} <= DEFINER | {"_feed_*", "_append_*", "_ledger_*"}
     source = "\n".join(p.read_text() for p in sorted((ROOT / "sql").glob("*.sql")))
     for name in DEFINER:
         match = re.search(rf"((?:^--.*\n)+)CREATE FUNCTION rowseal\.{name}\(", source, re.M)
@@ -380,7 +405,8 @@ def test_everybodys_rights_on_tables_are_few(admin: Scratch) -> None:
         admin.all("""SELECT c.relname || ' ' || a.privilege_type FROM pg_class c, aclexplode(c.relacl) a
         WHERE c.relnamespace = 'rowseal'::regnamespace AND a.grantee = 0""")
     ) <= {"declarations SELECT", "declarations INSERT", "declarations DELETE", "declarations_id_seq USAGE", "fingerprint SELECT",
-          "quarantine SELECT", "quarantine DELETE", "erasures SELECT", "erasures INSERT", "shapes SELECT"}  # fmt: skip
+          "quarantine SELECT", "quarantine DELETE", "erasures SELECT", "erasures INSERT", "shapes SELECT",
+          "writers SELECT", "equivocations SELECT"}  # fmt: skip
     assert set(admin.all("SELECT relname FROM pg_class WHERE relnamespace = 'rowseal'::regnamespace AND relrowsecurity")) == {
         "declarations",
         "erasures",

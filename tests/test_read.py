@@ -293,12 +293,12 @@ def test_a_missing_parent_is_a_gap_until_it_comes(example: Scratch, ann: Owner) 
 
 
 def test_a_child_may_be_older_than_its_parent(example: Scratch, ann: Owner) -> None:
-    """A slow clock: order is by timestamp, the tree by parents."""
+    """A slow clock: the tip is by timestamp, the tree and its order by parents."""
     parent = version(example, ann, b"parent", None, owner_timestamp=100)
     child = version(example, ann, b"child", parent, owner_timestamp=50)
     for row in (parent, child):
         example.insert("user_storage", row)
-    assert example.all("SELECT depth, tip FROM rowseal.history('user_storage', %s)", key_of(ann)) == [(1, False), (0, True)]
+    assert example.all("SELECT depth, tip FROM rowseal.history('user_storage', %s)", key_of(ann)) == [(0, True), (1, False)]
     assert example.all("SELECT tip FROM rowseal.heads('user_storage', %s)", key_of(ann)) == [False]
 
 

@@ -15,6 +15,11 @@ from .signature import ALGORITHMS, ED25519, FINGERPRINTS
 Json = dict[str, Any]
 
 GUARD = "zzz_rowseal_guard"  # BEFORE triggers fire in the order of their names (CREATE TRIGGER, PostgreSQL manual)
+COLUMNS = {"writer_pkey": "bytea", "writer_seq": "bigint", "writer_prev": "bytea"}  # who signed, when it was not the owner
+GRANT_COLUMNS = {
+    "grantee_pkey": "bytea", "tables": "text[]", "keys": "jsonb", "tombstones": "boolean", "until": "bigint", "may_grant": "smallint",
+    "upto": "bytea[]",
+}  # fmt: skip
 MAX_FIELDS = 95  # a PostgreSQL function takes 100 arguments
 
 
@@ -132,6 +137,8 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
     _typed(facts, d["timestamp_column"], "timestamp", ("bigint",))
     _typed(facts, d["deleted_column"], "deletion flag", ("boolean",))
     _typed(facts, d["signature_column"], "signature", ("bytea", "text"))
+    if d["grants"]:
+        d["parent_column"] = None  # of grants none supersedes another
     if all(c["name"] != d["parent_column"] for c in facts["columns"]):
         d["parent_column"] = None  # a table without history has no parent column
     else:
@@ -253,7 +260,8 @@ def plan(wish: Json, facts: Json, versions: Json | None, identity: Json | None) 
     else:
         d["layout"] = "two tables" if versions is not None else "unversioned"
     d["version_columns"] = _version_columns(d, facts, versions, large(d, identity)) if versions is not None else None
-    if d["layout"] != "unversioned" and d["parent_column"] is None:
+    _writers(d, facts)
+    if d["layout"] != "unversioned" and d["parent_column"] is None and not d["grants"]:
         raise Refused(f"table {label} is versioned, without a parent column", "Add parent_sign_b64, or name it with parent_column.")
     d["spec"] = {
         "tag": d["tag"],
@@ -297,6 +305,38 @@ def _concatenated(d: Json, label: str, signed: list[Json]) -> None:
             f"rows of {label} in the form concatenated can be turned into others with the same signature: {', '.join(problems)}",
             "Content can be shifted between these. See docs/specification.md; accept_ambiguity => true takes such rows over as they are.",
         )
+
+
+def _writers(d: Json, facts: Json) -> None:
+    """What a table with writers, or a grants table, needs besides."""
+    if not d["grants"] and d["writers"] is None:
+        return
+    label, column_of = facts["label"], {f: c for c, f in d["fields"].items()}
+    what = "grants table" if d["grants"] else "table with writers"
+    if d["public_key"] is not None:
+        raise Refused(f"identity table {label} can be no {what}", "Only an owner speaks about his own keys. Use a table of its own.")
+    if d["form"] != "rowseal/1" or d["digests"] or d["name_column"]:
+        raise Refused(f"{what} {label} cannot have another form, digests or names of versions", "They go without writers.")
+    if d["writers"] is not None:
+        grants = d["grants_table"]
+        if grants is None or not grants["grants"]:
+            raise Refused(f"the grants table of {label} is not declared as one", "Declare it first, with grants => true.")
+        if str(grants["identity"]) != str(d["identity"]):
+            raise Refused(f"{label} and its grants table {grants['label']} have different identity tables", "Owners must be the same.")
+        if d["layout"] == "unversioned":
+            raise Refused(
+                f"{label} has writers, but keeps no versions",
+                "When a writer is revoked, the version before his comes back. Name a versions table.",
+            )
+    if d["grants"] and (d["layout"] != "one table" or d["key"] != [*d["owner"], column_of.get("grantee_pkey")]):
+        raise Refused(f"the primary key of the grants table {label} is not its owner, grantee_pkey and the signature", "All rows of it count.")
+    for field, type_ in ({**COLUMNS, **GRANT_COLUMNS} if d["grants"] else COLUMNS).items():
+        have = next((c for c in facts["columns"] if c["name"] == column_of.get(field)), None)
+        if have is None or have["type"] != type_ or (field in COLUMNS and have["required"]):
+            raise Refused(
+                f"the {what} {label} has no signed{', nullable' if field in COLUMNS else ''} column {field} of type {type_}",
+                f"ALTER TABLE {label} ADD COLUMN {field} {type_};",
+            )
 
 
 def _version_columns(d: Json, facts: Json, versions: Json, large_: bool) -> dict[str, str]:

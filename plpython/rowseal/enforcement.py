@@ -8,10 +8,14 @@ values, as declaration.py; identifiers are quoted by ``ident``, values by ``lite
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from .canonical import Form, Kind
 from .declaration import GUARD, Json
 from .verdict import UNSIGNED
+
+if TYPE_CHECKING:
+    from .writers import Writers
 
 KEEP = "zzz_rowseal_keep"
 FEED = "zzz_rowseal_feed"
@@ -110,6 +114,11 @@ class Sql:
         self.key_ops = {k["name"]: k["equal"] for k in facts["key"]}
         self.kinds = {c: self.column[c]["kind"] for c in self.signed}
         self.ts, self.deleted, self.sign = d["timestamp_column"], d["deleted_column"], d["signature_column"]
+        self.writers: Writers | None = None  # what a table with writers has besides
+        if d["grants"] or d["writers"]:
+            from .writers import Writers  # it needs what is defined above
+
+            self.writers = Writers(self, d["id"] if d["grants"] else d["grants_table"]["id"])
 
     # -- expressions; a mapping says under which name a table has a column
     def _map(self, versions: bool) -> dict[str, str]:
@@ -212,6 +221,8 @@ class Sql:
 
     def judge(self, versions: bool = False) -> str:
         """Statements that set verdict for NEW."""
+        if self.writers:
+            return self.writers.judge(versions)
         holder = self.holder("NEW", versions)
         if holder is None:
             return f"verdict := {self.seal('NEW', self._own_key('NEW'))};"
@@ -230,7 +241,8 @@ class Sql:
             if len(self.identity["owner"]) < len(self.identity["facts"]["key"]):  # several versions, all with the same key
                 owner = ", ".join("c." + ident(o) for o in self.identity["owner"])
                 table = f"(SELECT DISTINCT ON ({owner}) c.* FROM {table} c)"
-        return self.seal(alias, key, versions), f" LEFT JOIN {table} k ON {where}"
+        verdict = self.writers.problem(alias, key, versions) if self.writers else self.seal(alias, key, versions)
+        return verdict, f" LEFT JOIN {table} k ON {where}"
 
     def payload(self, alias: str, versions: bool = False, function: str = "payload") -> str:
         return f"rowseal._{function}_{self.id}({', '.join(self._values(alias, versions))})"
@@ -290,6 +302,9 @@ class Sql:
             args = ", ".join([*extra, *bounds, *values, *more])
             out.append(self._function(f"_{name}_{self.id}", args, "text", attributes, body, path=False))
         return out
+
+    def _lock(self, versions: bool = False) -> str:
+        return f"\n    PERFORM {self.writers.lock(versions)};" if self.writers else ""
 
     def _refuse(self, verdict: str, versions: bool = False) -> str:
         m = self._map(versions)
@@ -448,6 +463,7 @@ class Sql:
       RETURN NULL;
     END IF;"""
         pinned = self._pinned(f"(NEW.{ident(pk)} {EQ} tip.{ident(pk)}) IS NOT TRUE") if pk else ""
+        find = f"SELECT * INTO tip FROM {self.main} t WHERE {self.same_key('t', 'NEW')};"
         body = f"""
 DECLARE
   tip pg_catalog.record;
@@ -456,7 +472,7 @@ DECLARE
   whole {self.main};
 BEGIN{self._named()}{self._one_of_both()}
   IF TG_OP {EQ} 'INSERT' THEN
-    SELECT * INTO tip FROM {self.main} t WHERE {self.same_key("t", "NEW")};
+    {find}{self.writers.lock_and(find, self.same("tip", "NEW")) if self.writers else ""}
     IF NOT FOUND THEN{verify}
       RETURN NEW;
     END IF;
@@ -468,7 +484,7 @@ BEGIN{self._named()}{self._one_of_both()}
     UPDATE {self.main} t SET {self._set("NEW")} WHERE {self.same_key("t", "NEW")};
     RETURN NULL;
   END IF;
-  tip := OLD;{self._unsigned_update()}{self._complete()}
+  tip := OLD;{self._unsigned_update()}{self._complete()}{self._lock()}
     IF ({self.same_key("NEW", "tip")}) IS NOT TRUE THEN
       {self._refuse("'RS003 primary key and owner never change'")}
     END IF;{pinned}{not_newer}{verify}
@@ -476,7 +492,7 @@ BEGIN{self._named()}{self._one_of_both()}
     {self._report("'superseded'")}
     RETURN NEW;
 END"""
-        return self._function(f"_guard_{self.id}", "", "trigger", "LANGUAGE plpgsql", body, path=False)
+        return self._function(f"_guard_{self.id}", "", "trigger", "LANGUAGE plpgsql", body, path=self.writers is not None)
 
     def guard_one_table(self) -> str:
         pinned, pk = "", self.d["public_key"]
@@ -502,7 +518,7 @@ BEGIN{self._named()}{self._one_of_both()}
   IF known AND {self.same("stored", "NEW")} THEN{heal}
     {self._report("'duplicate'")}
     RETURN NULL;
-  END IF;{pinned}
+  END IF;{self._lock()}{pinned}
   {self.judge()}
   IF verdict IS NOT NULL THEN
     {self._refuse("verdict")}
@@ -519,7 +535,7 @@ BEGIN{self._named()}{self._one_of_both()}
   END IF;
   RETURN NEW;
 END"""
-        return self._function(f"_guard_{self.id}", "", "trigger", "LANGUAGE plpgsql", body, path=False)
+        return self._function(f"_guard_{self.id}", "", "trigger", "LANGUAGE plpgsql", body, path=self.writers is not None)
 
     def guard_versions(self) -> str:
         sign, pk = ident(self._map(True)[self.sign]), self.d["public_key"]
@@ -534,7 +550,7 @@ DECLARE
 BEGIN{self._named(True)}{self._one_of_both(True)}
   IF TG_OP {EQ} 'UPDATE' THEN{self._unsigned_update(True)}
     {self._refuse("'RS009 history is append-only'", True)}
-  END IF;{self._complete(True)}
+  END IF;{self._complete(True)}{self._lock(True)}
   SELECT * INTO tip FROM {self.main} t WHERE {self.same_key("t", "NEW", right_versions=True)};
   current := FOUND;
   IF current AND pg_catalog.pg_trigger_depth() {GT} 1 AND {self.same("tip", "NEW", False, True)} THEN
@@ -570,7 +586,7 @@ BEGIN{self._named(True)}{self._one_of_both(True)}
   {self._report("'archived'")}
   RETURN NEW;
 END"""
-        return self._function(f"_guard_versions_{self.id}", "", "trigger", "LANGUAGE plpgsql", body, path=False)
+        return self._function(f"_guard_versions_{self.id}", "", "trigger", "LANGUAGE plpgsql", body, path=self.writers is not None)
 
     def _decoded(self, columns: list[str], format_: str, element: str = "$1", store: bool = False) -> tuple[str, dict[str, str]]:
         """How to read columns from a JSON object: the columns of jsonb_to_record(element) x, and an expression for each.
@@ -653,7 +669,8 @@ END"""
             )
 
         newest = ", ".join(f"{2 + self.stored.index(c)} DESC" for c in (self.ts, self.deleted, self.sign))
-        order = ", ".join(str(2 + self.stored.index(k)) for k in self.d["key"]) + ", " + newest
+        key = sorted(self.d["key"], key=lambda k: bool(self.writers) and k not in self.d["owner"])  # locks go by owner
+        order = ", ".join(str(2 + self.stored.index(k)) for k in key) + ", " + newest
         body = f"""
 DECLARE
   r record;
@@ -720,15 +737,20 @@ END"""
         definitions, owners = self._decoded(self.d["owner"], "canonical")
         columns = ", ".join(f"{owners[k]} AS {ident(k)}" for k in self.d["owner"])
         only_owner = f"(SELECT {columns} FROM pg_catalog.jsonb_to_record($1) x({definitions})) g"
-        versions, verify, digest, envelopes = [], [], [], []
+        # a version may name further parents, which it merges
+        also = next((c for c, f in self.field_of.items() if f == "merged_sign_b64" and self.column[c]["type"] == "bytea[]"), None)
+        versions, graph, verify, digest, envelopes = [], [], [], [], []
         for alias, table, archived in parts:
             m = self._map(archived)
             sign = self.bytes(f"{alias}.{ident(m[self.sign])}", self.sign)
             parent = self._name_bytes(f"{alias}.{ident(m[p])}", p) if (p := self.d["parent_column"]) else "NULL::bytea"
             key = self.key_json(alias, archived)
             name = self._name_bytes(f"{alias}.{ident(m[self.name])}", self.name) if self.name else sign
+            merged = f"{alias}.{ident(m[also])}" if also else "NULL::bytea[]"
+            writer = self.writers.ref(alias, "writer_pkey", archived) if self.writers else "NULL::bytea"
+            graph.append(f"SELECT {key} AS key, {name} AS name, {sign} AS sign, {parent} AS parent, {merged} AS merged FROM {table} {alias}")
             versions.append(
-                f"SELECT {sign} AS sign, {name} AS name, {parent} AS parent, {alias}.{ident(m[self.ts])} AS owner_timestamp,\n"
+                f"SELECT {sign} AS sign, {name} AS name, {parent} AS parent, {merged} AS merged, {writer} AS writer, {alias}.{ident(m[self.ts])} AS owner_timestamp,\n"
                 f"       {alias}.{ident(m[self.deleted])} AS deleted, {self.payload(alias, archived)} AS payload,\n"
                 f"       {self.content(alias, archived) or 'NULL::pg_catalog.jsonb'} AS content\n"
                 f"  FROM {table} {alias}, {given} WHERE {READY} AND {self.same_key(alias, 'g', left_versions=archived)}"
@@ -758,6 +780,7 @@ END"""
         return {
             "payload": payload,
             "versions": self._by_signature(union.join(versions)),
+            "graph": union.join(graph),
             "verify": union.join(verify),
             "digest": union.join(digest[0::2]),
             "digest_owner": union.join(digest[1::2]),
@@ -765,14 +788,14 @@ END"""
             "envelopes_owner": union.join(envelopes[1::2]),
             "erase": self.erase(given, False),
             "erase_versions": self.erase(given, True) if self.versions else "",
-            "prune": "" if self.d["layout"] == "unversioned" else self.prune(),
+            "prune": "" if self.d["layout"] == "unversioned" or self.d["grants"] else self.prune(),
         }
 
     def _by_signature(self, versions: str) -> str:
         """Where parents are named, the signature of the parent in place of its name, as far as it is here."""
         if not self.name:
             return versions
-        columns = "v.sign, coalesce(p.sign, v.parent) AS parent, v.owner_timestamp, v.deleted, v.payload, v.content"
+        columns = "v.sign, coalesce(p.sign, v.parent) AS parent, v.merged, v.writer, v.owner_timestamp, v.deleted, v.payload, v.content"
         return f"WITH v AS ({versions})\nSELECT {columns} FROM v LEFT JOIN v p ON p.name = v.parent"
 
     def tips(self) -> str:
@@ -784,9 +807,16 @@ END"""
             f" ORDER BY {key}, t.{ident(self.ts)} DESC, t.{ident(self.deleted)} DESC, {sign} DESC"
         )
 
-    def _envelope(self, versions: bool = False) -> str:
-        signature = self.bytes(f"NEW.{ident(self._map(versions)[self.sign])}", self.sign)
-        return self._sealed(self.payload("NEW", versions), signature, self.content("NEW", versions))
+    def _envelope(self, versions: bool = False, alias: str = "NEW") -> str:
+        signature = self.bytes(f"{alias}.{ident(self._map(versions)[self.sign])}", self.sign)
+        return self._sealed(self.payload(alias, versions), signature, self.content(alias, versions))
+
+    def only_after(self, versions: bool) -> str:
+        """The statement by which a definer function refuses to be anything but an AFTER ROW trigger of this very table."""
+        return f"""IF TG_WHEN <> 'AFTER' OR TG_RELID <> {literal((versions and self.versions) or self.main)}::regclass
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(TG_RELID) a WHERE a.relid = {literal(self.main)}::regclass) THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS009', MESSAGE = 'the feed takes what its tables have accepted, and nothing else';
+  END IF;"""
 
     def _sealed(self, payload: str, signature: str, content: str) -> str:
         """rowseal._envelope(payload, signature, content), in line."""
@@ -807,10 +837,7 @@ END"""
 DECLARE
   envelope jsonb;
 BEGIN
-  IF TG_WHEN <> 'AFTER' OR TG_RELID <> {literal((versions and self.versions) or self.main)}::regclass
-     AND NOT EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(TG_RELID) a WHERE a.relid = {literal(self.main)}::regclass) THEN
-    RAISE EXCEPTION USING ERRCODE = 'RS009', MESSAGE = 'the feed takes what its tables have accepted, and nothing else';
-  END IF;
+  {self.only_after(versions)}
   IF TG_OP = 'UPDATE' THEN
     IF NEW.{ident(m[self.sign])} = OLD.{ident(m[self.sign])} THEN
       RETURN NULL;
@@ -824,18 +851,21 @@ END"""
             name = f"_feed_versions_{self.id}" if versions else f"_feed_{self.id}"
             out.append(self._function(name, "", "trigger", "LANGUAGE plpgsql SECURITY DEFINER", body))
             out.append(f"ALTER FUNCTION rowseal.{name}() OWNER TO rowseal_internal")
-        if self.versions:
-            # archiving a tip says nothing new; a version that came late enters the feed
-            types = ", ".join(f"k{i} {self.column[k]['base']}" for i, k in enumerate(self.d["key"]))
-            where = " AND ".join(f"t.{ident(k)} {self.key_ops[k]} k{i}" for i, k in enumerate(self.d["key"]))
-            body = f"""
+        return out
+
+    def is_tip(self) -> list[str]:
+        """Whether a version is the current one: archiving a tip says nothing new; a version that came late enters the feed."""
+        types = ", ".join(f"k{i} {self.column[k]['base']}" for i, k in enumerate(self.d["key"]))
+        where = " AND ".join(f"t.{ident(k)} {self.key_ops[k]} k{i}" for i, k in enumerate(self.d["key"]))
+        body = f"""
 BEGIN
   RETURN EXISTS (SELECT FROM {self.main} t WHERE {where} AND t.{ident(self.sign)} = signature);
 END"""
-            args = f"{types}, signature {self.column[self.sign]['base']}"
-            out.append(f"DROP FUNCTION IF EXISTS rowseal._is_tip_{self.id} CASCADE")
-            out.append(self._function(f"_is_tip_{self.id}", args, "boolean", "LANGUAGE plpgsql STABLE", body))
-        return out
+        args = f"{types}, signature {self.column[self.sign]['base']}"
+        return [
+            f"DROP FUNCTION IF EXISTS rowseal._is_tip_{self.id} CASCADE",
+            self._function(f"_is_tip_{self.id}", args, "boolean", "LANGUAGE plpgsql STABLE", body),
+        ]
 
     def _owner_text(self, envelope: str) -> str:
         """rowseal._owner_text(fields, envelope), in line."""
@@ -860,7 +890,7 @@ END"""
             out.append(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}")
 
         always(GUARD, "BEFORE INSERT OR UPDATE", self.main, f"_guard_{self.id}()")
-        always(KEEP, "BEFORE DELETE", self.main, "_keep()")
+        always(KEEP, "BEFORE DELETE", self.main, f"_keep_{self.id}()" if self.writers else "_keep()")
         for table in [self.main, *self.facts["partitions"]]:
             always(f"{KEEP}_all", "BEFORE TRUNCATE", table, "_keep()", "")
         if self.d["feed"]:
@@ -869,11 +899,13 @@ END"""
             always(CURE, "AFTER INSERT", self.main, f"_cure_{self.id}()")
         if self.versions:
             always(GUARD, "BEFORE INSERT OR UPDATE", self.versions, f"_guard_versions_{self.id}()")
-            always(KEEP, "BEFORE DELETE", self.versions, "_keep()")
+            always(KEEP, "BEFORE DELETE", self.versions, f"_keep_versions_{self.id}()" if self.writers else "_keep()")
             always(f"{KEEP}_all", "BEFORE TRUNCATE", self.versions, "_keep()", "")
             if self.d["feed"]:
                 late = f"(NOT rowseal._is_tip_{self.id}({self.refs('NEW', [*self.d['key'], self.sign], True)}))"
                 always(FEED, "AFTER INSERT", self.versions, f"_feed_versions_{self.id}()", f"FOR EACH ROW WHEN {late}")
+        for name, event, table, function, when in self.writers.triggers() if self.writers else ():
+            always(name, event, table, function, when)
         return out
 
     def install(self) -> list[str]:
@@ -894,5 +926,12 @@ END"""
             out += self.feed()
             public.append(f"_feed_{self.id}")
             if self.versions:
-                public += [f"_feed_versions_{self.id}", f"_is_tip_{self.id}"]
+                public.append(f"_feed_versions_{self.id}")
+        if self.versions and (self.d["feed"] or self.writers):
+            out += self.is_tip()
+            public.append(f"_is_tip_{self.id}")
+        if self.writers:
+            functions, names = self.writers.functions()
+            out += functions
+            public += names
         return out + [f"GRANT EXECUTE ON FUNCTION rowseal.{name} TO PUBLIC" for name in public]

@@ -120,6 +120,25 @@ def hexed(kind: Any, value: Any) -> Any:
     return value
 
 
+def licences(grants: str, stands: str) -> str:
+    """rowseal._chains: rows of rowseal._grants (keys in hex) and [revocation, row] pairs in, rows of rowseal._licences out."""
+    from . import writers
+
+    found = writers.licences(json.loads(grants), {(f, row) for f, row in json.loads(stands)})
+    return json.dumps([
+        {**licence._asdict(), "writer": writer, "keys": [json.loads(k) for k in licence.keys] or None, "frontiers": sorted(licence.frontiers),
+         "tables": None if licence.tables is None else sorted(licence.tables)}
+        for writer, all_ in found.items() for licence in all_
+    ])  # fmt: skip
+
+
+def authentic(plpy: Any, envelope: str) -> bool:
+    """rowseal._authentic: whether the writer that an envelope names has signed it."""
+    from . import writers
+
+    return writers.authentic(json.loads(envelope), provider(plpy))
+
+
 def plan(wish: str, facts: str, versions: str | None, identity: str | None) -> str:
     """rowseal._plan: JSON in, JSON out: {"declaration", "statements", "triggers"} or {"refused"}."""
     from . import declaration, enforcement  # compiled when first imported: a session that only stores rows does without

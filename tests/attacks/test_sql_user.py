@@ -449,10 +449,17 @@ HARMLESS = {
     "_quarantine",
     # keeps the caller's own offsets of Electric shapes, a thousand at most; merges rows with the caller's rights
     "_advance", "_pull",
+    # writers: what is to be signed, with the caller's rights; pure functions; answers about grants; _settle and _retract_N make the tables
+    # what the rules say, with the caller's rights; a lock until the end of the transaction
+    "allow", "revoke", "conflicts", "link", "_only", "_matches", "_chains", "_authentic", "_owner_object", "_writer_text", "_place", "_grants_table",
+    "_licensed", "_revoked", "_affected", "_heads_of", "_below", "_gaps", "_settle", "_hold", "_retract_*", "_enter_stored", "_lock_writers",
+    "_refuse_delete",
     # row triggers: attached elsewhere, guards merge authentic rows only, and _feed_N refuses
     "_guard_*", "_guard_versions_*", "_cure_*", "_keep", "_feed_*", "_feed_versions_*",
+    "_ledger_*", "_ledger_versions_*", "_settle_*", "_settle_versions_*", "_keep_*", "_keep_versions_*",
 }  # fmt: skip
-DEFINERS = {"_quarantine", "_advance", "_pgsodium_verify", "_install", "_refresh", "_on_ddl", "_on_drop", "prune_feed", "_forget", "_feed_*", "_feed_versions_*"}
+DEFINERS = {"_lock_writers", "_licensed", "_revoked", "_affected", "_heads_of", "_below", "_gaps", "_feed_held", "_forget_held", "_ledger_*",
+            "_ledger_versions_*", "_quarantine", "_advance", "_pgsodium_verify", "_install", "_refresh", "_on_ddl", "_on_drop", "prune_feed", "_forget", "_feed_*", "_feed_versions_*"}
 
 
 def test_every_function_that_an_ordinary_user_may_call_is_known(mallory: Db, example: Db) -> None:

@@ -1,0 +1,346 @@
+"""Writers other than the owner: which licences follow from grants, and the SQL that asks for them (docs/writers.md)."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
+
+from .canonical import JSON_DEPTH, jcs
+from .declaration import COLUMNS, GRANT_COLUMNS
+from .enforcement import ident, literal
+from .signature import Verify
+from .verdict import unbase64
+
+if TYPE_CHECKING:
+    from .enforcement import Sql
+
+LONGEST_CHAIN = 4
+LEDGER, RETRACT, SETTLE = "zzz_rowseal_ledger", "zzz_rowseal_retract", "zzz_rowseal_settle"
+
+
+
+# -- which licences follow from grants: pure
+class Licence(NamedTuple):
+    """One chain of grants, folded: what it covers is the conjunction of its scopes."""
+
+    until: int
+    tables: Optional[frozenset[str]]  # None: all
+    keys: tuple[str, ...]  # JSON texts, all must match
+    tombstones: bool
+    may_grant: int  # how many further links may follow; -1: no rows of the grants table
+    frontiers: frozenset[int]  # revocations that bind the writer in this chain
+
+
+def _extended(by: Licence | None, grant: Mapping[str, Any], frontiers: frozenset[int]) -> Licence:
+    tables = None if grant["tables"] is None else frozenset(grant["tables"])
+    keys = () if grant["keys"] is None else (json.dumps(grant["keys"], sort_keys=True),)
+    own = Licence(grant["until"], tables, keys, grant["tombstones"], grant["may_grant"] - 1, frontiers)
+    if by is None:
+        return own
+    return Licence(
+        min(by.until, own.until),
+        by.tables if own.tables is None else own.tables if by.tables is None else own.tables & by.tables,
+        tuple(sorted({*by.keys, *own.keys})),
+        by.tombstones and own.tombstones,
+        min(by.may_grant - 1, own.may_grant),
+        frontiers,
+    )
+
+
+def licences(rows: list[dict[str, Any]], stands: set[tuple[int, int]]) -> dict[str, set[Licence]]:
+    """The licences of each writer, from the stored grants and revocations of one owner (columns of ``rowseal._grants``).
+
+    ``stands`` has (revocation, row) for rows of the grants table that lie in a revocation's past.  Top down: what stands
+    at a level decides the level below, so who is lower in a chain never has a say about who is higher.
+    """
+    signed: dict[str | None, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        signed[row["writer"]].append(row)
+    out: dict[str, set[Licence]] = defaultdict(set)
+    todo: list[tuple[str | None, Licence | None, frozenset[int], frozenset[str]]] = [(None, None, frozenset(), frozenset())]
+    seen = set(todo)
+    grantee_of = {row["id"]: row["grantee"] for row in rows}
+    while todo:
+        who, licence, above, path = todo.pop()
+        standing = signed[who]
+        if who is not None and licence is not None:
+            out[who].add(licence)
+            standing = [
+                row for row in standing
+                if row["at"] <= licence.until and licence.may_grant >= 0 and all((f, row["id"]) in stands for f in licence.frontiers)
+            ]  # fmt: skip
+        if len(path) >= LONGEST_CHAIN:
+            continue
+        above |= {row["id"] for row in standing if row["upto"] is not None}
+        for grant in standing:
+            if grant["upto"] is None and grant["grantee"] not in path:  # a loop never adds a right
+                to = grant["grantee"]
+                frontiers = frozenset(r for r in above if grantee_of[r] == to)
+                step = (to, _extended(licence, grant, frontiers), above, path | {to})
+                if step not in seen:
+                    seen.add(step)
+                    todo.append(step)
+    return out
+
+
+def authentic(envelope: Any, verify: Verify) -> bool:
+    """Whether an envelope names a writer and a number and link that fit each other, and that writer signed it."""
+    try:
+        row, sign = envelope["row"], unbase64(envelope["sign_b64"])
+        writer, number = unbase64(row["writer_pkey"]), int(row["writer_seq"])
+        previous = unbase64(row["writer_prev"]) if number != 1 else None
+        if sign is None or writer is None or envelope["rowseal"] != 1 or set(envelope) != {"row", "rowseal", "table", "sign_b64"}:
+            return False
+        if not 1 <= number < 2**63 or str(number) != row["writer_seq"] or (previous is None) != ("writer_prev" not in row):
+            return False
+        return verify(sign, jcs({k: v for k, v in envelope.items() if k != "sign_b64"}, JSON_DEPTH + 2), writer)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        return False
+
+
+# -- the SQL of a table with writers
+SIMPLE = {"uuid": "{}::text", "integer": "{}::text", "numeric": "{}::text",
+          "bytea": "pg_catalog.translate(pg_catalog.encode({}, 'base64'), E'\\n', '')"}  # fmt: skip
+
+
+class Writers:
+    """What the statements of a table with writers, or of a grants table, have besides."""
+
+    def __init__(self, sql: Sql, grants: int):
+        self.sql, self.grants = sql, grants
+        self.is_grants = bool(sql.d["grants"])
+        self.column = {field: column for column, field in sql.field_of.items()}
+
+    def ref(self, alias: str, field: str, versions: bool = False) -> str:
+        return f"{alias}.{ident(self.sql._map(versions)[self.column[field]])}"
+
+    def _canonical(self, alias: str, column: str, versions: bool) -> str | None:
+        """The canonical text of a column, where SQL can say it without its table's payload function."""
+        c = self.sql.column[column]
+        value = self.sql._base(f"{alias}.{ident(self.sql._map(versions)[column])}", column)
+        if c["base"] in ("text", "character varying"):
+            return f"{value}::text"
+        return SIMPLE[c["kind"]].format(value) if isinstance(c["kind"], str) and c["kind"] in SIMPLE else None
+
+    def owner(self, alias: str, versions: bool = False) -> str:
+        columns = self.sql.d["owner"]
+        if len(columns) == 1 and (text := self._canonical(alias, columns[0], versions)):
+            return text
+        return f"({self.sql._owner_text(f'{self.sql.payload(alias, versions)}::pg_catalog.jsonb')})"
+
+    def key(self, alias: str, versions: bool) -> str:
+        """The primary key by field, canonical; NULL for a row of the grants table: it has no scope of keys."""
+        if self.is_grants:
+            return "NULL"
+        fields = {k: self.sql.field_of[k] for k in self.sql.d["key"]}
+        texts = {f: self._canonical(alias, k, versions) for k, f in fields.items()}
+        if all(texts.values()):
+            return f"pg_catalog.jsonb_build_object({', '.join(f'{literal(f)}, {t}' for f, t in texts.items())})"
+        names = ", ".join(map(literal, fields.values()))
+        return f"rowseal._only({self.sql.payload(alias, versions)}::pg_catalog.jsonb -> 'row', ARRAY[{names}])"
+
+    def link(self, alias: str, versions: bool) -> str:
+        sign = self.sql.bytes(f"{alias}.{ident(self.sql._map(versions)[self.sql.sign])}", self.sql.sign)
+        # rowseal.link, written out: PostgreSQL inlines no function with a search_path
+        number, previous = self.ref(alias, "writer_seq", versions), self.ref(alias, "writer_prev", versions)
+        return f"pg_catalog.sha256(pg_catalog.int8send({number}) || coalesce({previous}, '') || {sign})"
+
+    def licensed(self, alias: str, versions: bool = False) -> str:
+        """NULL when the writer's row stands under a chain of grants, else why not."""
+        m = self.sql._map(versions)
+        values = [
+            str(self.grants), self.owner(alias, versions), self.ref(alias, "writer_pkey", versions), self.ref(alias, "writer_seq", versions),
+            self.link(alias, versions), literal(self.sql.d["tag"]), f"{alias}.{ident(m[self.sql.ts])}", f"{alias}.{ident(m[self.sql.deleted])}",
+            self.key(alias, versions),
+        ]  # fmt: skip
+        return f"rowseal._licensed({', '.join(values)})"
+
+    def malformed(self, alias: str, versions: bool = False) -> str:
+        """A verdict on what the columns say about each other; NULL when it is well formed."""
+        writer, number, previous = (self.ref(alias, f, versions) for f in COLUMNS)
+        cases = (
+            f"WHEN CASE WHEN {writer} IS NULL THEN {number} IS NULL AND {previous} IS NULL\n"
+            f"                  ELSE {number} >= 1 AND ({previous} IS NULL) = ({number} = 1) END IS NOT TRUE\n"
+            f"      THEN 'RS013 writer, number and previous link do not fit each other'"
+        )
+        if self.is_grants:
+            upto, until, deleted = self.ref(alias, "upto"), self.ref(alias, "until"), f"{alias}.{ident(self.sql.deleted)}"
+            cases += f"\n      WHEN {deleted} THEN 'RS013 a grant is ended by a revocation, not deleted'"
+            cases += f"\n      WHEN {upto} IS NULL AND {until} IS NULL THEN 'RS013 a grant needs a last timestamp (until)'"
+        return f"CASE {cases} END"
+
+    def seal(self, alias: str, versions: bool, public_key: str) -> str:
+        """The verdict on what the row itself says."""
+        return f"coalesce({self.malformed(alias, versions)}, {self.sql.seal(alias, public_key, versions)})"
+
+    def judge(self, versions: bool) -> str:
+        holder = self.sql.holder("NEW", versions)
+        assert holder is not None  # no identity table has writers
+        table, where, key = holder
+        writer = self.ref("NEW", "writer_pkey", versions)
+        return f"""IF {writer} IS NULL THEN
+      SELECT {key} INTO public_key FROM {table} k WHERE {where} LIMIT 1;
+      verdict := {self.seal("NEW", versions, "public_key")};
+    ELSE
+      verdict := coalesce({self.seal("NEW", versions, writer)}, {self.licensed("NEW", versions)});
+    END IF;"""
+
+    def problem(self, alias: str, key: str, versions: bool) -> str:
+        """The verdict of judge as an expression, for verify; ``key``: the owner's."""
+        writer = self.ref(alias, "writer_pkey", versions)
+        return (
+            f"CASE WHEN {writer} IS NULL THEN {self.seal(alias, versions, key)}\n"
+            f"       ELSE coalesce({self.seal(alias, versions, writer)}, {self.licensed(alias, versions)}) END"
+        )
+
+    def lock(self, versions: bool = False) -> str:
+        """An expression: true when the lock was not held before, so that others may just have changed what was read."""
+        return f"rowseal._lock_writers({self.grants}, {self.owner('NEW', versions)}, {str(self.is_grants).lower()})"
+
+    def lock_and(self, find: str, same: str) -> str:
+        """The lock, once the row is known to be news; and a second look at the tip."""
+        return f"""
+    IF (NOT FOUND OR NOT {same}) AND {self.lock()} THEN
+      {find}
+    END IF;"""
+
+    def keep(self, versions: bool) -> str:
+        """Refuses DELETE, but of what counts no longer (and of what has moved into the main table): whoever deletes that does no harm."""
+        goes = f"{self.ref('OLD', 'writer_pkey', versions)} IS NOT NULL AND {self.licensed('OLD', versions)} IS NOT NULL"
+        if versions:
+            goes = f"rowseal._is_tip_{self.sql.id}({self.sql.refs('OLD', [*self.sql.d['key'], self.sql.sign], True)}) OR {goes}"
+        body = f"""
+BEGIN
+  IF {goes} THEN
+    RETURN OLD;
+  END IF;
+  PERFORM rowseal._refuse_delete(TG_RELID, TG_OP, pg_catalog.to_jsonb(OLD));
+  RETURN NULL;
+END"""
+        name = f"_keep_versions_{self.sql.id}" if versions else f"_keep_{self.sql.id}"
+        return self.sql._function(name, "", "trigger", "LANGUAGE plpgsql", body)
+
+    # -- functions and triggers
+    def ledger(self, versions: bool) -> list[str]:
+        """Enters stored rows into the ledger, and takes retracted ones out of the tables into the quarantine.
+
+        SECURITY DEFINER, owner rowseal_internal, as the functions of the feed, and as bound to their table as those.
+        """
+        sql = self.sql
+        writer, number, previous = (self.ref("NEW", f, versions) for f in COLUMNS)
+        enter = f"PERFORM rowseal._enter({self.grants}, {self.owner('NEW', versions)}, {writer}, {number}, {previous}, {self.link('NEW', versions)}, NULL);"
+        ungrant = ""
+        if self.is_grants:
+            g = {f: self.ref("NEW", f) for f in GRANT_COLUMNS}
+            sign = {a: sql.bytes(f"{a}.{ident(sql.sign)}", sql.sign) for a in ("NEW", "OLD")}
+            enter = f"""IF {writer} IS NOT NULL THEN
+    {enter}
+  END IF;
+  PERFORM rowseal._grant(ROW(NULL, NULL, {sign['NEW']}, NEW.{ident(sql.ts)}, {writer},
+    CASE WHEN {writer} IS NOT NULL THEN {self.link('NEW', False)} END, {', '.join(g.values())})::rowseal._grants, {self.grants}, {self.owner('NEW')});"""
+            ungrant = f"PERFORM rowseal._ungrant({self.grants}, {self.owner('OLD')}, {sign['OLD']});"
+        body = f"""
+DECLARE
+  verdict text;
+BEGIN
+  {sql.only_after(versions)}
+  IF TG_OP = 'DELETE' THEN
+    verdict := {self.licensed("OLD", versions)};
+    IF verdict IS NOT NULL THEN
+      {ungrant}
+      PERFORM rowseal._retracted({self.grants}, {self.owner("OLD", versions)}, {self.ref("OLD", "writer_pkey", versions)},
+        {self.ref("OLD", "writer_seq", versions)}, {self.link("OLD", versions)}, {literal(sql.d["tag"])},
+        rowseal._writer_text({self.grants}, {self.owner("OLD", versions)}, {self.ref("OLD", "writer_pkey", versions)}), verdict, {sql._envelope(versions, "OLD")});
+    END IF;
+    RETURN NULL;
+  END IF;
+  {enter}
+  RETURN NULL;
+END"""
+        name = f"_ledger_versions_{sql.id}" if versions else f"_ledger_{sql.id}"
+        return [
+            sql._function(name, "", "trigger", "LANGUAGE plpgsql SECURITY DEFINER", body),
+            f"ALTER FUNCTION rowseal.{name}() OWNER TO rowseal_internal",
+        ]
+
+    def settle(self, versions: bool) -> str:
+        """After the ledger: the tables follow, with the rights of who writes."""
+        link, number, writer = self.link("NEW", versions), self.ref("NEW", "writer_seq", versions), self.ref("NEW", "writer_pkey", versions)
+        grantee = self.ref("NEW", "grantee_pkey") if self.is_grants else "NULL"
+        retracts = f"{self.ref('NEW', 'upto')} IS NOT NULL OR {self._revoked(versions)}" if self.is_grants else "true"
+        # what is let in by _settle itself arrived before: no walk moves by it
+        inner = "pg_catalog.current_setting('rowseal.settling', true) = 'on'"
+        only_news = "" if self.is_grants else f"IF {inner} THEN\n    RETURN NULL;\n  END IF;\n  "
+        body = f"""
+BEGIN
+  {only_news}PERFORM rowseal._settle({self.grants}, {self.owner("NEW", versions)}, {writer}, CASE WHEN {inner} THEN NULL ELSE {number} END,
+    CASE WHEN {writer} IS NOT NULL THEN {link} END, {grantee}, {retracts});
+  RETURN NULL;
+END"""
+        name = f"_settle_versions_{self.sql.id}" if versions else f"_settle_{self.sql.id}"
+        return self.sql._function(name, "", "trigger", "LANGUAGE plpgsql", body)
+
+    def _revoked(self, versions: bool) -> str:
+        return f"rowseal._revoked({self.grants}, {self.owner('NEW', versions)}, {self.ref('NEW', 'writer_pkey', versions)})"
+
+    def retract(self) -> str:
+        """Takes rows that count no longer out of the tables; where a tip goes, the greatest valid version takes its place."""
+        sql, d = self.sql, self.sql.d
+        definitions, owners = sql._decoded(d["owner"], "canonical", "owner_object")
+        columns = ", ".join(f"{owners[o]} AS {ident(o)}" for o in d["owner"])
+        owner = f"(SELECT {columns} FROM pg_catalog.jsonb_to_record(owner_object) x({definitions}))"
+
+        def gone(alias: str, table: str, versions: bool) -> str:
+            m = sql._map(versions)
+            of_owner = " AND ".join(f"{alias}.{ident(m[o])} {sql.key_ops[o]} g.{ident(o)}" for o in d["owner"])
+            return (
+                f"DELETE FROM {table} {alias} USING {owner} g\n"
+                f"   WHERE {of_owner} AND {self.ref(alias, 'writer_pkey', versions)} = ANY ($2) AND {self.licensed(alias, versions)} IS NOT NULL"
+            )
+
+        body = f"{gone('t', sql.main, False)};"
+        if sql.versions:
+            key = ", ".join(f"v.{ident(sql._map(True)[k])}" for k in d["key"])
+            newest = sql.order("v", True)
+            body = f"""{gone("v", sql.versions, True)};
+  WITH gone AS (
+    {gone("t", sql.main, False)}
+    RETURNING {sql.refs("t", d["key"])}
+  ), tips AS (
+    INSERT INTO {sql.main} ({", ".join(map(ident, sql.stored))})
+      SELECT DISTINCT ON ({key}) {sql.refs("v", sql.stored, True)}
+        FROM gone JOIN {sql.versions} v ON {sql.same_key("gone", "v", right_versions=True)}
+       ORDER BY {key}, {newest} DESC
+      RETURNING {ident(sql.sign)} AS sign
+  ) DELETE FROM {sql.versions} v USING tips WHERE v.{ident(sql._map(True)[sql.sign])} = tips.sign;"""
+        return sql._function(f"_retract_{sql.id}", "owner text, writers bytea[]", "void", "LANGUAGE plpgsql", f"""
+DECLARE
+  owner_object jsonb := rowseal._owner_object(ARRAY[{', '.join(map(literal, sql.d['spec']['owner']))}], $1);
+BEGIN
+  {body}
+END""")
+
+    def functions(self) -> tuple[list[str], list[str]]:
+        """Statements, and the names of the functions that everybody may execute."""
+        out = [self.retract()]
+        names = ["_retract"]
+        for versions in [False, True] if self.sql.versions else [False]:
+            out += [self.keep(versions), *self.ledger(versions), self.settle(versions)]
+            names += [f"_{name}_versions" if versions else f"_{name}" for name in ("keep", "ledger", "settle")]
+        return out, [f"{name}_{self.sql.id}" for name in names]
+
+    def triggers(self) -> list[tuple[str, str, str, str, str]]:
+        """Name, event, table, function, condition; they fire after the row is stored, in the order of their names."""
+        out = []
+        for versions, table in [(False, self.sql.main), *([(True, self.sql.versions)] if self.sql.versions else [])]:
+            which = f"versions_{self.sql.id}" if versions else str(self.sql.id)
+            writes = f"NEW.{ident(self.sql._map(versions)[self.column['writer_pkey']])} IS NOT NULL"
+            revoked = f"{writes} AND {self._revoked(versions)}"
+            row = "FOR EACH ROW"
+            out.append((LEDGER, "AFTER INSERT OR UPDATE", table, f"_ledger_{which}()", row if self.is_grants else f"{row} WHEN ({writes})"))
+            out.append((RETRACT, "AFTER DELETE", table, f"_ledger_{which}()", f"{row} WHEN ({writes.replace('NEW.', 'OLD.', 1)})"))
+            event = "AFTER INSERT" if self.is_grants or versions else "AFTER INSERT OR UPDATE"
+            out.append((SETTLE, event, table, f"_settle_{which}()", row if self.is_grants else f"{row} WHEN ({revoked})"))
+        return out
