@@ -113,7 +113,8 @@ BEGIN
     outcomes[i] := verdict;
     IF pg_catalog.left(verdict, 5) IN ('RS010', 'RS011', 'RS012') THEN
       IF format <> 'canonical' THEN  -- it is kept as what was signed
-        element := rowseal._envelope(rowseal.payload(d.relation, element), rowseal._bytea(element ->> d.signature_column));
+        element := rowseal._envelope(rowseal.payload(d.relation, element), CASE WHEN pg_catalog.starts_with(element ->> d.signature_column, E'\\x')
+          THEN (element ->> d.signature_column)::bytea ELSE pg_catalog.decode(element ->> d.signature_column, 'base64') END);
       END IF;
       PERFORM rowseal._hold(d, verdict, element, waits_for);
       CONTINUE;

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from . import signature, verdict
+from . import batch, signature, verdict
 from .canonical import CanonicalError
 
 NO_PROVIDER = "RS014 no provider of signatures: neither the extension pgsodium nor the Python package PyNaCl is there"
@@ -136,7 +136,7 @@ def authentic(plpy: Any, envelope: str) -> bool:
     """rowseal._authentic: whether the writer that an envelope names has signed it."""
     from . import writers
 
-    return writers.authentic(json.loads(envelope), provider(plpy))
+    return writers.authentic(json.loads(envelope), batch.accepting(provider(plpy)))
 
 
 def plan(wish: str, facts: str, versions: str | None, identity: str | None) -> str:
