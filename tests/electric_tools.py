@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import queue
-import shutil
 import subprocess
 import threading
 import time
@@ -23,6 +21,7 @@ import pytest
 
 from conftest import EXAMPLE, Db, Owner, Server
 from network import until
+from node import packages
 from rowseal.electric import Follower, Shape, declared, shape
 from shape_server import ShapeServer
 
@@ -298,9 +297,4 @@ def kept(db: Db) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def client() -> None:
     """Electric's client is installed, at the version of the lock file."""
-    if not shutil.which("node") or not shutil.which("npm"):
-        pytest.skip("Electric's own client needs node and npm (Debian: apt install nodejs npm)")
-    with (CLIENT / "package.json").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # other workers want it, too
-        if not (CLIENT / "node_modules/.package-lock.json").exists():
-            subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=CLIENT, check=True, capture_output=True)
+    packages(CLIENT)

@@ -1,4 +1,4 @@
-"""Node.js for tests: the packages of examples/javascript, and code that uses them."""
+"""Node.js for tests: packages from npm, and code that uses those of examples/javascript."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ PROJECT = ROOT / "examples/javascript"
 
 
 @cache
-def packages() -> Path:
+def packages(project: Path = PROJECT) -> Path:
     """The folder with its node_modules as package-lock.json says; skips where there is no Node or no package registry."""
     if not shutil.which("npm"):
         pytest.skip("Node.js and npm are not installed")
-    with (PROJECT / "package.json").open() as lock:
+    with (project / "package.json").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two test workers
-        installed = PROJECT / "node_modules/.package-lock.json"
-        if not installed.exists() or installed.stat().st_mtime < (PROJECT / "package-lock.json").stat().st_mtime:
+        installed = project / "node_modules/.package-lock.json"
+        if not installed.exists() or installed.stat().st_mtime < (project / "package-lock.json").stat().st_mtime:
             command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-            done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+            done = subprocess.run(command, cwd=project, capture_output=True, text=True)
             if any(code in done.stderr for code in ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT")):
                 pytest.skip("npm reaches no registry")
             assert done.returncode == 0, done.stderr
-    return PROJECT
+    return project
 
 
 def node(code: str, given: Any = None) -> Any:

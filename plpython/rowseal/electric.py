@@ -30,6 +30,8 @@ import httpx
 import psycopg
 from psycopg.types.json import Jsonb
 
+from .history import printable
+
 MESSAGE_LIMIT = 16 * 1024 * 1024  # characters of one message, that is: of one row and what stands around it
 BATCH_ROWS, BATCH_SIZE = 1000, 4 * 1024 * 1024  # rows, characters
 IDLE = 60.0  # s without a byte, when a connection counts as dead; Electric is never silent for more than 21 s
@@ -366,7 +368,7 @@ class Follower:
                     await asyncio.sleep(lull.next())
 
     def _tell(self, s: Shape, what: str) -> None:
-        self.report(s, _printable(what))
+        self.report(s, printable(what, 500))
 
     # -- one request
     async def _ask(self, s: Shape) -> int:
@@ -513,14 +515,9 @@ def _retry_after(value: str) -> float:
 
 
 def _said(e: Exception) -> str:
-    """One line of an error."""
+    """An error as one line that no terminal obeys: others wrote some of it."""
     if isinstance(e, psycopg.Error):
-        return _printable(f"database: {e.diag.message_primary or str(e).partition(chr(10))[0]}")
-    if isinstance(e, httpx.HTTPError):
-        return _printable(f"{type(e).__name__}: {e}" if str(e) else type(e).__name__)
-    return _printable(str(e))
-
-
-def _printable(text: str) -> str:
-    """What others wrote, as one line that no terminal obeys."""
-    return "".join(c if c.isprintable() else " " for c in text[:500]).strip()
+        text = f"database: {e.diag.message_primary or str(e).partition(chr(10))[0]}"
+    else:
+        text = f"{type(e).__name__}: {e}" if isinstance(e, httpx.HTTPError) else str(e)
+    return printable(text, 500)
