@@ -17,7 +17,7 @@ from nacl.signing import SigningKey
 
 from conftest import SERVER_PACKAGES, Db, Owner, Server
 from rowseal.canonical import CanonicalError
-from rowseal.client import envelope, public_key
+from rowseal.client import envelope, public_key, verify
 from rowseal.concatenated import Concatenated, ambiguities, supported
 from test_specification import PAGE
 
@@ -209,6 +209,11 @@ def test_existing_rows_are_taken_over_as_they_are(db: Db, member: Member, server
                 answers = there.all("SELECT outcome, reason FROM rowseal.receive((SELECT jsonb_agg(e) FROM jsonb_array_elements(%s) e))", psycopg.types.json.Jsonb(db.all("SELECT rowseal.export(%s)", table)))
                 assert {o for o, _ in answers} <= {"inserted", "superseded", "archived"}, answers
                 assert there.digest(table) == db.digest(table) and there.all("SELECT * FROM rowseal.verify(%s)", table) == []
+            form = Concatenated("storage", db.form("storage").fields)
+            carried = db.all("SELECT rowseal.export('storage')")
+            assert all(verify(e, member.public_key, form) and not verify(e, member.public_key) for e in carried)
+            fields = {k: v for k, v in newest.items() if k not in ("sign_b64", "sign_hash")}
+            assert envelope(form, fields, member.key)["row"] in [e["row"] for e in carried] and form.payload_of(fields) == older(fields)
             assert there.all("SELECT sign_hash FROM storage_versions ORDER BY 1") == db.all("SELECT sign_hash FROM storage_versions ORDER BY 1")
     finally:
         server.drop(name)

@@ -66,6 +66,8 @@ def next_timestamp(last_known: int = 0) -> int:
 
 
 def _envelope(form: Form, row: Mapping[str, Any], payload: bytes, signature: bytes) -> dict[str, Any]:
+    if type(form) is not Form:  # signed in another form; an envelope is always JSON
+        payload = Form(form.tag, form.fields).payload_of(row)
     sealed = {**json.loads(payload), "sign_b64": b64encode(signature).decode()}
     contents = {f: row[f] for f in form.digests if row.get(f) is not None and not isinstance(row[f], Mapping)}
     if contents:
@@ -133,11 +135,16 @@ def _value(kind: Kind, value: Any) -> Any:
     return value
 
 
-def verify(sealed: Mapping[str, Any], public_key: bytes) -> bool:
-    """Whether an envelope was signed with that key, alone or in a batch.  Its owner must be known to have that key."""
+def verify(sealed: Mapping[str, Any], public_key: bytes, form: Form | None = None) -> bool:
+    """Whether an envelope was signed with that key, alone or in a batch.  Its owner must be known to have that key.
+
+    ``form`` is needed for rows that are signed in another form than ``rowseal/1``.  NoProvider for ML-DSA without its package.
+    """
     try:
         # a column's JSON value may be nested JSON_DEPTH deep; the envelope puts two objects around it
         payload = jcs({k: v for k, v in sealed.items() if k not in ("sign_b64", "content")}, JSON_DEPTH + 2)
+        if form is not None:
+            payload = form.payload_of(decode(form, sealed["row"]))
         signature = unbase64(sealed["sign_b64"])
         for field, content in sealed.get("content", {}).items():
             raw = unbase64(content)

@@ -157,6 +157,17 @@ def card_of(db: Db, owner: Owner) -> dict[str, Any]:
 
 def test_functions_without_a_search_path_name_every_schema(example: Db) -> None:
     table(example, "notes", "uuid uuid, a int[], t text", "user_hash, uuid, sign_b64")
+    content = "uuid uuid, content bytea, content_sha256 bytea, note text, note_sha256 bytea"
+    for n, (extra, key, options) in enumerate(
+        (
+            ("", "user_hash, uuid", "versions => 'v0'"),
+            (", name text", "user_hash, uuid", "heal => true, name_column => 'name', name_prefix => 'v_', parent_column => 'up', versions => 'v1'"),
+            (", name bytea", "user_hash, uuid, name", "heal => true, name_column => 'name'"),
+            (", h bytea GENERATED ALWAYS AS (sha256(sign_b64)) STORED", "user_hash, uuid, h", ""),
+        )
+    ):
+        table(example, f"c{n}", content + ", up text" * (n == 1) + extra, key, declare=", digests => '{content,note}'" + (options and ", " + options))
+    table(example, "c4", "a_uuid uuid", "user_hash, a_uuid", declare=", form => 'concatenated', accept_ambiguity => true, versions => 'v4'")
     bodies = dict(example.all("""SELECT proname, prosrc FROM pg_proc p JOIN pg_language l ON l.oid = prolang AND lanname IN ('plpgsql', 'sql')
                                   WHERE pronamespace = 'rowseal'::regnamespace AND proconfig::text !~ 'search_path' IS NOT FALSE"""))  # fmt: skip
     assert {re.sub(r"_\d+$", "", name) for name in bodies} == {"_guard", "_guard_versions"}
