@@ -112,6 +112,23 @@ def test_a_key_survives_its_file_which_is_its_users_alone(tmp_path: Path, passph
     assert keys.load(path, passphrase) == KEY
 
 
+@pytest.mark.parametrize("algorithm", ["ml-dsa-65", "ml-dsa-87"])
+def test_post_quantum_keys_survive_their_files_too(algorithm: str, tmp_path: Path) -> None:
+    try:
+        key = keys.generate(algorithm)
+    except client.NoProvider as e:
+        pytest.skip(str(e))
+    form = Form("t", {"x": "text"})
+    for passphrase in (None, "geheim"):
+        path = tmp_path / f"key{passphrase}"
+        keys.save(key, path, passphrase)
+        again = keys.load(path, passphrase)
+        public = client.public_key(again)
+        (tmp_path / "public").write_text(keys.public_pem(key))
+        assert public == client.public_key(key) == keys.load_public(str(tmp_path / "public")) == keys.load_public(public.hex())
+        assert client.verify(client.envelope(form, {"x": "y"}, again), public)
+
+
 def test_openssl_reads_our_file_and_we_read_its(tmp_path: Path) -> None:
     keys.save(KEY, tmp_path / "ours.pem", "secret")
     assert PUBLIC_KEY.hex() in openssl("pkey", "-in", str(tmp_path / "ours.pem"), "-passin", "pass:secret", "-noout", "-text").replace(

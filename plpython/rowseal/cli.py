@@ -23,13 +23,13 @@ from rich.table import Column, Table
 from rich.text import Text
 from typer.core import TyperGroup
 
+from . import client, keys
 from . import history as drawing
-from . import keys
-from .client import Form, SigningKey, decode, envelope, next_timestamp, verify
+from .client import Form, decode, envelope, next_timestamp, verify
 from .files import DamagedFile, export_rows, import_rows, read_objects
 from .history import printable
 from .pull import pull
-from .signature import FINGERPRINTS
+from .signature import FINGERPRINTS, NoProvider
 from .vectors import vectors
 
 EXIT_CODES = (
@@ -156,7 +156,7 @@ def _passphrase(confirm: bool = False) -> str:
     return first
 
 
-def _load_key(path: Path) -> SigningKey:
+def _load_key(path: Path) -> client.Key:
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         stderr.print(Text.assemble(("warning: ", "yellow"), f"others can read {printable(str(path), 200)}: chmod 600"))
     try:
@@ -166,23 +166,33 @@ def _load_key(path: Path) -> SigningKey:
 
 
 # ------------------------------------------------------------------------------------------------------------ without server
+class Algorithm(str, Enum):
+    ed25519 = "ed25519"
+    ml_dsa_65 = "ml-dsa-65"
+    ml_dsa_87 = "ml-dsa-87"
+
+
 @app.command()
 def keygen(
     file: Annotated[Path, typer.Argument(help="File to write: PKCS#8 PEM, mode 0600. The public key goes beside it, into FILE.pub.")],
+    algorithm: Annotated[Algorithm, typer.Option("--algorithm", "-a", help="ml-dsa needs the package cryptography, 47 or later.")] = Algorithm.ed25519,
     encrypt: Annotated[bool, typer.Option("--encrypt", "-e", help="Encrypt it: with ROWSEAL_PASSPHRASE, or ask for one.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key pair (Ed25519), and show its public key and fingerprints."""
+    """Make a key pair, and show its public key and fingerprints."""
     public_file = file.with_name(file.name + ".pub")
     for path in (file, public_file):
         if path.exists():
             _fail(f"{path} is there already")
-    key = keys.generate()
+    try:
+        key = keys.generate(algorithm.value)
+    except NoProvider as e:
+        _fail(str(e), "pip install 'cryptography>=47'")
     keys.save(key, file, _passphrase(confirm=True) if encrypt else None)
     public_file.write_text(keys.public_pem(key))
-    raw = bytes(key.verify_key)
+    raw = client.public_key(key)
     fingerprints = {name: digest(raw).hex() for name, digest in FINGERPRINTS.items()}
-    answer = {"algorithm": "ed25519", "private_key_file": str(file), "public_key_file": str(public_file)}
+    answer = {"algorithm": algorithm.value, "private_key_file": str(file), "public_key_file": str(public_file)}
     answer["public_key"] = b64encode(raw).decode()
     if as_json:
         print(json.dumps({**answer, "fingerprints": fingerprints}))

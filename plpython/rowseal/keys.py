@@ -1,10 +1,11 @@
 """Keys in files.
 
     save(generate(), "ann.pem")            # PKCS#8 PEM, mode 0600: what `openssl genpkey -algorithm ed25519` writes
+    save(generate("ml-dsa-65"), "bob.pem") # needs cryptography 47
     key = load("ann.pem")                  # the file says which algorithm; ssh-keygen's files are read, too
 
 Nothing here is a format of ours: ``cryptography`` reads and writes, so that keys move between rowseal, OpenSSL, Node and
-whatever else knows RFC 5958 and RFC 8410.
+whatever else knows RFC 5958, RFC 8410 and RFC 9881.
 """
 
 from __future__ import annotations
@@ -12,12 +13,17 @@ from __future__ import annotations
 import os
 from base64 import b64decode
 from pathlib import Path
-from typing import Union
+from typing import TYPE_CHECKING, Any, Union
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from nacl.signing import SigningKey
+
+from .signature import ALGORITHMS, BY_KEY, ED25519, NoProvider, ml_dsa_keys
+
+if TYPE_CHECKING:
+    from .client import Key
 
 __all__ = ["KeyFileError", "PassphraseNeeded", "generate", "load", "load_public", "public_pem", "save"]
 
@@ -32,16 +38,28 @@ class PassphraseNeeded(KeyFileError):
     """The file is encrypted, and no passphrase was given."""
 
 
-def generate() -> SigningKey:
-    """A new Ed25519 key from the system's random source.  ``bytes(key.verify_key)`` is its public key, 32 bytes."""
-    return SigningKey.generate()
+def generate(algorithm: str = ED25519.name) -> Key:
+    """A new key from the system's random source: ed25519, ml-dsa-65 or ml-dsa-87; KeyError, signature.NoProvider.
+
+    ``client.public_key(key)`` is its public key.
+    """
+    if algorithm == ED25519.name:
+        return SigningKey.generate()
+    return ml_dsa_keys(ALGORITHMS[algorithm])[0].generate()  # type: ignore[no-any-return]
 
 
-def _raw(key: SigningKey) -> Ed25519PrivateKey:
-    return Ed25519PrivateKey.from_private_bytes(bytes(key))
+def _raw(key: Key) -> Any:
+    return Ed25519PrivateKey.from_private_bytes(bytes(key)) if isinstance(key, SigningKey) else key
 
 
-def save(key: SigningKey, path: StrPath, passphrase: str | None = None) -> None:
+def _is_ml_dsa(key: Any, public: bool) -> bool:
+    try:
+        return any(isinstance(key, ml_dsa_keys(a)[public]) for a in ALGORITHMS.values() if a is not ED25519)
+    except NoProvider:
+        return False
+
+
+def save(key: Key, path: StrPath, passphrase: str | None = None) -> None:
     """Write a private key as PKCS#8 PEM, readable by its user alone (mode 0600); FileExistsError rather than overwrite.
 
     A passphrase encrypts it (PBES2, AES-256-CBC) after few rounds of PBKDF2, as openssl does: docs/client.md says how to
@@ -57,7 +75,7 @@ def save(key: SigningKey, path: StrPath, passphrase: str | None = None) -> None:
         file.write(pem)
 
 
-def load(path: StrPath, passphrase: str | None = None) -> SigningKey:
+def load(path: StrPath, passphrase: str | None = None) -> Key:
     """The private key in a file (PKCS#8 or OpenSSH); OSError, KeyFileError, PassphraseNeeded."""
     data = Path(path).read_bytes()
     read = serialization.load_ssh_private_key if b"OPENSSH PRIVATE KEY" in data else serialization.load_pem_private_key
@@ -76,35 +94,37 @@ def load(path: StrPath, passphrase: str | None = None) -> SigningKey:
         raise KeyFileError(f"{path} holds no private key in PKCS#8 or OpenSSH format{wrong}: {_sentence(e)}") from None
     if isinstance(key, Ed25519PrivateKey):
         return SigningKey(key.private_bytes_raw())
-    raise KeyFileError(f"{path} holds a key of another kind than Ed25519: it cannot sign rows")
+    if _is_ml_dsa(key, public=False):
+        return key  # type: ignore[return-value]
+    raise KeyFileError(f"{path} holds a key of another kind than {' or '.join(ALGORITHMS)}: it cannot sign rows")
 
 
-def public_pem(key: SigningKey) -> str:
+def public_pem(key: Key) -> str:
     """The public key as PEM (SubjectPublicKeyInfo), for whoever verifies."""
-    pem = _raw(key).public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    pem: bytes = _raw(key).public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     return pem.decode()
 
 
 def load_public(source: str) -> bytes:
-    """The raw public key (32 bytes) in a PEM file, or written as base64 or hex; OSError, KeyFileError."""
+    """The raw public key (Ed25519: 32 bytes) in a PEM file, or written as base64 or hex; OSError, KeyFileError."""
     for decode in (bytes.fromhex, lambda text: b64decode(text, validate=True)):
         try:
             raw = decode(source)
         except ValueError:
             continue
-        if len(raw) == 32:
+        if len(raw) in BY_KEY:
             return raw
-    if not Path(source).exists():
-        raise KeyFileError(f"{source!r} is neither a file nor a public key of 32 bytes in base64 or hex")
+    if len(source) > 255 or not Path(source).exists():
+        raise KeyFileError(f"{source[:100]!r} is neither a file nor a public key of {' or '.join(map(str, BY_KEY))} bytes in base64 or hex")
     data = Path(source).read_bytes()
     read = serialization.load_ssh_public_key if data.startswith(b"ssh-") else serialization.load_pem_public_key
     try:
         key = read(data)
     except (ValueError, UnsupportedAlgorithm) as e:
         raise KeyFileError(f"{source} holds no public key in PEM or OpenSSH format: {_sentence(e)}") from None
-    if isinstance(key, Ed25519PublicKey):
-        return key.public_bytes_raw()
-    raise KeyFileError(f"{source} holds a key of another kind than Ed25519: it signs no rows")
+    if isinstance(key, Ed25519PublicKey) or _is_ml_dsa(key, public=True):
+        return key.public_bytes_raw()  # type: ignore[union-attr]
+    raise KeyFileError(f"{source} holds a key of another kind than {' or '.join(ALGORITHMS)}: it signs no rows")
 
 
 def _sentence(error: Exception) -> str:

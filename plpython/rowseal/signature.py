@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 Verify = Callable[[bytes, bytes, bytes], bool]
 """``verify(signature, message, public_key)``; NoProvider when it cannot tell."""
@@ -58,18 +58,29 @@ def pynacl() -> Verify:
 
 
 @cache
-def ml_dsa(algorithm: Algorithm) -> Verify:
-    """ML-DSA over cryptography, for signatures and keys of the right lengths; NoProvider."""
+def ml_dsa_keys(algorithm: Algorithm) -> tuple[Any, Any]:
+    """The classes of private and public keys in cryptography; NoProvider."""
     try:
-        from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+        from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.asymmetric import mldsa
 
-        load = (mldsa.MLDSA65PublicKey if algorithm is ML_DSA_65 else mldsa.MLDSA87PublicKey).from_public_bytes
-        load(bytes(algorithm.public_key))
+        if algorithm is ML_DSA_65:
+            classes: tuple[Any, Any] = mldsa.MLDSA65PrivateKey, mldsa.MLDSA65PublicKey
+        else:
+            classes = mldsa.MLDSA87PrivateKey, mldsa.MLDSA87PublicKey
+        classes[1].from_public_bytes(bytes(algorithm.public_key))
     except ImportError:
         raise NoProvider(f"no provider of {algorithm.name}: the Python package cryptography, 47 or later, is not there") from None
     except UnsupportedAlgorithm:
         raise NoProvider(f"no provider of {algorithm.name}: the package cryptography was built without it") from None
+    return classes
+
+
+@cache
+def ml_dsa(algorithm: Algorithm) -> Verify:
+    """ML-DSA over cryptography, for signatures and keys of the right lengths; NoProvider."""
+    load = ml_dsa_keys(algorithm)[1].from_public_bytes
+    from cryptography.exceptions import InvalidSignature
 
     def verify(signature: bytes, message: bytes, public_key: bytes) -> bool:
         try:
