@@ -233,7 +233,7 @@ BEGIN
   d.public_key := public_key; d.fingerprint := fingerprint; d.fingerprint_prefix := coalesce(fingerprint_prefix, '');
   d.algorithms := algorithms; d.digests := coalesce((SELECT pg_catalog.jsonb_object_agg(c, c || '_sha256') FROM pg_catalog.unnest(digests) c), '{}'); d.heal := coalesce(heal, false);
   d.form := form; d.accept_ambiguity := coalesce(accept_ambiguity, false);
-  d.name_column := name_column; d.name_hash := name_hash; d.name_prefix := coalesce(name_prefix, '');
+  d.name_column := name_column; d.name_hash := coalesce(name_hash, 'sha3-512'); d.name_prefix := coalesce(name_prefix, '');
   d.certificates := coalesce(certificates, '{}'); d.unsigned := coalesce(unsigned, '{}');
   d.timestamp_column := timestamp_column; d.deleted_column := deleted_column;
   d.signature_column := signature_column; d.parent_column := parent_column; d.version_columns := version_columns;

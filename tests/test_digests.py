@@ -94,6 +94,25 @@ def test_the_server_signs_what_the_client_signs(example: Db, ann: Owner) -> None
     assert everything_holds(example)
 
 
+def test_domains_and_varchar(example: Db, ann: Owner) -> None:
+    example.run("CREATE DOMAIN photo AS bytea CHECK (length(VALUE) < 100); CREATE DOMAIN title AS varchar(20)")
+    columns = COLUMNS.replace("value_b64 bytea", "value_b64 photo").replace("note text", "note title")
+    example.run(f"CREATE TABLE s ({columns}, PRIMARY KEY (user_hash, uuid))")
+    example.run(DECLARE.format("s", ", versions => 'sv', feed => true"))
+    form = example.form("s")
+    for value in (b"1", b"2"):
+        [(outcome, reason)] = example.apply("s", [ann.envelope(form, row(ann, value))])
+        assert outcome in ("inserted", "superseded"), reason
+    assert example.one("SELECT rowseal.erase('s', %s, '{value_b64,note}')", key(ann)) == 2
+    example.insert("s", ann.sealed(form, row(ann, b"3")))
+    assert everything_holds(example) and len(example.all("SELECT rowseal.export('s')")) == 3
+    example.run("ALTER TABLE s RENAME note TO remark")  # renamed columns keep their part
+    example.run("ALTER TABLE s RENAME note_sha256 TO kept")
+    assert example.one("SELECT digests FROM rowseal.declarations WHERE tag = 's'") == {"value_b64": "value_b64_sha256", "remark": "kept"}
+    assert example.one("SELECT rowseal.erase('s', %s, '{remark}')", key(ann)) == 1
+    assert example.one("SELECT kept FROM s") == hashlib.sha256("zoë".encode()).digest() and everything_holds(example)
+
+
 # --------------------------------------------------------------------------------------------------------- erasing
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_erased_rows_live_on(layout: str, example: Db, ann: Owner, bob: Owner, server: Server) -> None:

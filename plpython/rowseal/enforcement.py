@@ -145,7 +145,7 @@ class Sql:
     def _content(self, alias: str, column: str, versions: bool = False) -> str:
         """The bytes of a column that is signed by digest."""
         ref = self.refs(alias, [column], versions)
-        return ref if self.column[column]["base"] == "bytea" else f"pg_catalog.convert_to({ref}, 'UTF8')"
+        return f"{ref}::pg_catalog.bytea" if self.column[column]["base"] == "bytea" else f"pg_catalog.convert_to({ref}, 'UTF8')"
 
     def _digest(self, alias: str, column: str, versions: bool = False) -> str:
         content, kept = self.refs(alias, [column], versions), self.refs(alias, [self.digests[column]], versions)
@@ -600,7 +600,9 @@ END"""
             name = ident(self.field_of[c] if format_ == "canonical" and c in self.field_of else c)
             as_, value = type_, f"x.{name}"
             member = f"({element} -> {literal(self.field_of.get(c, c))})"
-            if format_ == "canonical" and kind == "json":
+            if format_ == "canonical" and c in self.digests:
+                as_ = "jsonb"  # see _contents
+            elif format_ == "canonical" and kind == "json":
                 as_, value = "jsonb", f"{member}::{type_}"  # of a record, a JSON null would be NULL
             elif format_ == "canonical" and kind == {"array": "json"}:
                 # of a record, elements that are arrays would be taken for dimensions
