@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from conftest import Server
-from scratch import shared_connection
-from writing import KEYS, Book, Replica
+from writing import KEYS, Book, Replica, replica_on
 
 
 class Writing(RuleBasedStateMachine):
@@ -98,8 +97,8 @@ class Writing(RuleBasedStateMachine):
 
 @pytest.fixture(params=["two tables", "one table"], ids=["two-tables", "one-table"])
 def replicas(server: Server, request: pytest.FixtureRequest) -> Iterator[list[Replica]]:
-    with shared_connection(server) as one, shared_connection(server) as other:
-        yield [Replica(one, request.param), Replica(other, request.param)]
+    with replica_on(server, request.param) as one, replica_on(server, request.param) as other:
+        yield [one, other]
 
 
 def test_the_tables_hold_what_the_rules_say(replicas: list[Replica]) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.types.json import Jsonb
 
-from conftest import Db, Owner
+from conftest import Db, Owner, Server
 from rowseal.client import Form, SigningKey, envelope, sign
 from scratch import Scratch
 from writers_model import Row, State, state
@@ -180,6 +181,16 @@ class Replica:
 
     def equal(self, want: State, have: set[bytes], should: set[bytes], what: str) -> None:
         assert have == should, f"{what}: {self.named(have - should)} too many, {self.named(should - have)} missing of {self.received}"
+
+
+@contextmanager
+def replica_on(server: Server, layout: str) -> Iterator[Replica]:
+    """A replica in a fresh database."""
+    name = server.database()
+    with server.connect(name) as c:
+        c.prepare_threshold = None
+        yield Replica(c, layout)
+    server.drop(name)
 
 
 class Book:
