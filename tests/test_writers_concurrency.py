@@ -45,7 +45,11 @@ def test_a_revocation_meets_an_open_transaction_of_its_writer(server: Server, da
             b.execute(f"BEGIN ISOLATION LEVEL {revokes}")
             for c in (a, b):
                 c.execute("SELECT 1 FROM t")  # the snapshot
-            steps = [(revoking, "grants", revoked), (writing, "t", late)] if revoker_first else [(writing, "t", late), (revoking, "grants", revoked)]
+            steps = (
+                [(revoking, "grants", revoked), (writing, "t", late)]
+                if revoker_first
+                else [(writing, "t", late), (revoking, "grants", revoked)]
+            )
             (one, table, row), (other, table2, row2) = steps
             one.insert(table, row)
             outcome: list[str | None] = []
@@ -67,9 +71,8 @@ def test_a_revocation_meets_an_open_transaction_of_its_writer(server: Server, da
             thread.join(20)
             level = writes if revoker_first else revokes
             assert outcome == ["40001" if level == "REPEATABLE READ" else "RS012" if revoker_first else None]
-            if not revoker_first:
-                if outcome == ["40001"]:
-                    db.insert("grants", revoked)  # the client tries again
+            if not revoker_first and outcome == ["40001"]:
+                db.insert("grants", revoked)  # the client tries again
             assert db.all("SELECT key FROM t") == ["k"]
             assert db.all("SELECT * FROM rowseal.verify('t')") == []
 
@@ -103,7 +106,12 @@ def test_owner_devices_and_revocations_at_once(server: Server, database: str, db
         jobs.append(rows)
         upto = [links[rng.randint(5, 20)]]
         jobs.append([note(ann, "grants", revocation(device, upto), kind="revocation", grantee=name, upto=frozenset(upto))])  # type: ignore[arg-type]
-    jobs.append([note(ann, "t", {"key": (k := rng.choice("abcdef")), "owner_timestamp": rng.randint(1, 99)}, kind="data", table="t", key=k) for _ in range(25)])
+    jobs.append(
+        [
+            note(ann, "t", {"key": (k := rng.choice("abcdef")), "owner_timestamp": rng.randint(1, 99)}, kind="data", table="t", key=k)
+            for _ in range(25)
+        ]
+    )
     failures: list[str] = []
 
     def run(job: list[tuple[str, dict[str, Any]]]) -> None:

@@ -168,7 +168,9 @@ class Replica:
             tips = {r.sign for (t, *_), r in want.tips.items() if t == table}
             if self.layout == "two tables":
                 self.equal(want, main, tips, f"tips of {table}")
-                self.equal(want, {bytes(s) for s in self.db.all(f"SELECT sign_b64 FROM {table}_versions")}, valid - tips, f"versions of {table}")
+                self.equal(
+                    want, {bytes(s) for s in self.db.all(f"SELECT sign_b64 FROM {table}_versions")}, valid - tips, f"versions of {table}"
+                )
             else:
                 self.equal(want, main, valid, table)
         granted = {r.sign for r in want.valid if r.kind != "data"}
@@ -200,7 +202,9 @@ class Book:
         self.sent: list[Sent] = []
         self.forms = {t: db.form(t) for t in ("grants", "t", "u")}
 
-    def add(self, by: str | None, owner: str, place: tuple[int, bytes | None] | None, forged: bool, to: str, fields: dict[str, Any], **row: Any) -> Sent:
+    def add(
+        self, by: str | None, owner: str, place: tuple[int, bytes | None] | None, forged: bool, to: str, fields: dict[str, Any], **row: Any
+    ) -> Sent:
         device = Writer(OWNERS[owner], KEYS[by] if by else None)
         number, previous = place or (None, None)
         signer = Writer(OWNERS[owner], device.key)
@@ -237,4 +241,6 @@ class Book:
     def revoke(self, of: str = "A", upto: Any = (), by: str | None = None, at: int = 1, place: Any = None, owner: str = "O") -> Sent:
         links = [s.row.link if isinstance(s, Sent) else s for s in upto]
         fields = revocation(Writer(OWNERS[owner], KEYS[of]), links, at)
-        return self.add(by, owner, place or self.top(by, owner), False, "grants", fields, kind="revocation", grantee=of, upto=frozenset(links))
+        return self.add(
+            by, owner, place or self.top(by, owner), False, "grants", fields, kind="revocation", grantee=of, upto=frozenset(links)
+        )

@@ -51,7 +51,12 @@ def stage(db: Db, admin: Db, server: Server, database: str) -> Iterator[Stage]:
 
 def test_a_writer_beyond_its_grant(stage: Stage) -> None:
     d, before = stage.device, stage.state()
-    for table, row in (("t", {"key": "x"}), ("u", {"key": "d"}), ("t", {"key": "d1", "deleted_flag": True}), ("t", {"key": "d1", "owner_timestamp": 101})):
+    for table, row in (
+        ("t", {"key": "x"}),
+        ("u", {"key": "d"}),
+        ("t", {"key": "d1", "deleted_flag": True}),
+        ("t", {"key": "d1", "owner_timestamp": 101}),
+    ):
         sealed = d.sealed(stage.forms[table], {"owner_timestamp": 5, **row}, number=1)
         with pytest.raises(psycopg.Error) as error:
             stage.db.insert(table, sealed)
