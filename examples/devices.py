@@ -129,11 +129,14 @@ def story(home: Db, club: Db) -> None:
     assert number == 1
 
     title("The evidence")
-    table(home.execute("SELECT sqlstate, reason, row -> 'row' ->> 'body' FROM rowseal.quarantine ORDER BY id").fetchall(), ("sqlstate", "reason", "body"))
+    table(
+        home.execute("SELECT sqlstate, reason, row -> 'row' ->> 'body' FROM rowseal.quarantine ORDER BY id").fetchall(),
+        ("sqlstate", "reason", "body"),
+    )
     table(home.execute("SELECT writer_seq, cardinality(links) FROM rowseal.equivocations").fetchall(), ("number used twice", "rows"))
     assert home.execute("SELECT count(*) FROM rowseal.equivocations").fetchone() == (1,)
-    table(home.execute("SELECT left(encode(writer, 'hex'), 8), revoked, rows, held, missing FROM rowseal.writers ORDER BY revoked DESC, rows").fetchall(),
-          ("writer", "revoked", "rows", "held", "missing"))  # fmt: skip
+    seen = "SELECT left(encode(writer, 'hex'), 8), revoked, rows, held, missing FROM rowseal.writers ORDER BY revoked DESC, rows"
+    table(home.execute(seen).fetchall(), ("writer", "revoked", "rows", "held", "missing"))
 
 
 def main() -> int:
@@ -141,7 +144,7 @@ def main() -> int:
     with temporary_folder() as folder, Server(folder, "home", settings) as one, Server(folder, "club", settings) as other:
         home, club = (s.connect("postgres", "postgres") for s in (one, other))
         for db in (home, club):
-            db.execute(TABLES)  # type: ignore[arg-type]
+            db.execute(TABLES)
             db.execute("SELECT rowseal.publish()")
         FORMS.update({tag: Form(tag, fields) for tag, fields in home.execute("SELECT tag, spec -> 'fields' FROM rowseal.declarations")})
         for db, there, name in ((home, other, "from_club"), (club, one, "from_home")):

@@ -10,9 +10,8 @@ import psycopg
 import pytest
 
 from conftest import Db, Owner, Server, SigningKey
-from scratch import shared_connection
 from writers_model import state
-from writing import Book, Replica, Sent, Writer, card, grant, link_of, revocation, tables
+from writing import Book, Replica, Sent, Writer, card, grant, link_of, replica_on, revocation, tables
 
 Case = Callable[[Book], tuple[set[Sent], set[Sent]]]
 CASES: list[Case] = []
@@ -238,8 +237,8 @@ def other_owner_and_forgery(b: Book) -> Any:
 
 @pytest.fixture(scope="module", params=["two tables", "one table"], ids=["two-tables", "one-table"])
 def replica(server: Server, request: pytest.FixtureRequest) -> Iterator[Replica]:
-    with shared_connection(server) as c:
-        yield Replica(c, request.param)
+    with replica_on(server, request.param) as made:
+        yield made
 
 
 @pytest.mark.parametrize("scenario", CASES, ids=lambda f: f.__name__)

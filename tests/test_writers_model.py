@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from conftest import Server
-from scratch import shared_connection
-from writing import KEYS, Book, Replica
+from writing import KEYS, Book, Replica, replica_on
 
 
 class Writing(RuleBasedStateMachine):
@@ -55,7 +54,9 @@ class Writing(RuleBasedStateMachine):
 
     @rule(by=who, owner=owner, forged=forged, at=st.integers(1, 5), table=st.sampled_from("ttu"), name=st.sampled_from(["a", "a", "ab", "b"]),
           deleted=st.sampled_from([False, False, False, True]), value=st.integers(0, 1), data=st.data())  # fmt: skip
-    def write(self, by: str | None, owner: str, forged: bool, at: int, table: str, name: str, deleted: bool, value: int, data: st.DataObject) -> None:
+    def write(
+        self, by: str | None, owner: str, forged: bool, at: int, table: str, name: str, deleted: bool, value: int, data: st.DataObject
+    ) -> None:
         fields: dict[str, Any] = {"key": name, "owner_timestamp": at, "deleted_flag": deleted, "value": value}
         self.book.add(by, owner, self.place(data, by, owner), forged, table, fields, kind="data", table=table, key=name, deleted=deleted)
 
@@ -70,13 +71,22 @@ class Writing(RuleBasedStateMachine):
         self.book.add(by, owner, self.place(data, by, owner), forged, "grants", fields, kind="grant", grantee=grantee, prefix=prefix,
                  tables=frozenset([tag]) if tag else None, tombstones=tombstones, until=until, may_grant=may_grant)  # fmt: skip
 
-    @rule(by=st.sampled_from([None, None, "A", "B", "C"]), owner=owner, forged=forged, at=st.integers(1, 5), grantee=st.sampled_from("AABC"), data=st.data())
+    @rule(
+        by=st.sampled_from([None, None, "A", "B", "C"]),
+        owner=owner,
+        forged=forged,
+        at=st.integers(1, 5),
+        grantee=st.sampled_from("AABC"),
+        data=st.data(),
+    )
     def revoke(self, by: str | None, owner: str, forged: bool, at: int, grantee: str, data: st.DataObject) -> None:
         links = [s.row.link for s in self.sent if (s.row.writer, s.row.owner) == (grantee, owner)]
         upto = data.draw(st.lists(st.sampled_from([*links, *links, bytes(32)]), max_size=2, unique=True), label="upto")
         fields = {"grantee_pkey": bytes(KEYS[grantee].verify_key), "owner_timestamp": at, "tables": None, "keys": None, "tombstones": None,
                   "until": None, "may_grant": None, "upto": upto}  # fmt: skip
-        self.book.add(by, owner, self.place(data, by, owner), forged, "grants", fields, kind="revocation", grantee=grantee, upto=frozenset(upto))
+        self.book.add(
+            by, owner, self.place(data, by, owner), forged, "grants", fields, kind="revocation", grantee=grantee, upto=frozenset(upto)
+        )
 
     @precondition(lambda self: self.sent)
     @rule(data=st.data(), to=st.integers(0, 1), door=st.sampled_from(["apply", "apply", "sql", "feed"]))
@@ -98,14 +108,21 @@ class Writing(RuleBasedStateMachine):
 
 @pytest.fixture(params=["two tables", "one table"], ids=["two-tables", "one-table"])
 def replicas(server: Server, request: pytest.FixtureRequest) -> Iterator[list[Replica]]:
-    with shared_connection(server) as one, shared_connection(server) as other:
-        yield [Replica(one, request.param), Replica(other, request.param)]
+    with replica_on(server, request.param) as one, replica_on(server, request.param) as other:
+        yield [one, other]
 
 
 def test_the_tables_hold_what_the_rules_say(replicas: list[Replica]) -> None:
     machine = type("Machine", (Writing,), {"replicas": replicas})
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         machine,
-        settings=settings(max_examples=60, stateful_step_count=30, deadline=None, database=None, suppress_health_check=list(HealthCheck),
-                          report_multiple_bugs=False, phases=[Phase.generate]),  # fmt: skip
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=30,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            report_multiple_bugs=False,
+            phases=[Phase.generate],
+        ),
     )

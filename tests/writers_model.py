@@ -10,7 +10,6 @@ import hashlib
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Optional
 
 LONGEST_CHAIN = 4
 
@@ -22,9 +21,9 @@ class Row:
     kind: str  # data, grant or revocation
     owner: str
     sign: bytes
-    writer: Optional[str] = None  # None: the owner
-    number: Optional[int] = None
-    previous: Optional[bytes] = None
+    writer: str | None = None  # None: the owner
+    number: int | None = None
+    previous: bytes | None = None
     at: int = 1
     authentic: bool = True
     # data
@@ -33,7 +32,7 @@ class Row:
     deleted: bool = False
     # grants and revocations
     grantee: str = ""
-    tables: Optional[frozenset[str]] = None
+    tables: frozenset[str] | None = None
     prefix: str = ""
     tombstones: bool = False
     until: int = 0
@@ -101,7 +100,11 @@ class Rules:
             return False
         if row.kind != "data":
             return grant.may_grant >= below
-        return (grant.tables is None or row.table in grant.tables) and row.key.startswith(grant.prefix) and (grant.tombstones or not row.deleted)
+        return (
+            (grant.tables is None or row.table in grant.tables)
+            and row.key.startswith(grant.prefix)
+            and (grant.tombstones or not row.deleted)
+        )
 
     def stands(self, row: Row, chain: Chain) -> bool:
         if (row, chain) not in self._stands:
@@ -118,13 +121,13 @@ class Rules:
         for j in range(len(chain)):  # revocations by whoever stands above
             by = chain[j - 1].grantee if j else None
             for r in self.rows:
-                if r.kind == "revocation" and (r.owner, r.grantee, r.writer) == (row.owner, row.writer, by):
-                    if self.stands(r, chain[:j]) and row not in self.past(r):
-                        return False
+                speaks = r.kind == "revocation" and (r.owner, r.grantee, r.writer) == (row.owner, row.writer, by)
+                if speaks and self.stands(r, chain[:j]) and row not in self.past(r):
+                    return False
         return True
 
     def chains(self, owner: str, writer: str) -> Iterator[Chain]:
-        def grow(chain: Chain, who: Optional[str]) -> Iterator[Chain]:
+        def grow(chain: Chain, who: str | None) -> Iterator[Chain]:
             if chain and who == writer:
                 yield chain
             if len(chain) < LONGEST_CHAIN:

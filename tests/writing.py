@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.types.json import Jsonb
 
-from conftest import Db, Owner
+from conftest import Db, Owner, Server
 from rowseal.client import Form, SigningKey, envelope, sign
 from scratch import Scratch
 from writers_model import Row, State, state
@@ -167,7 +168,9 @@ class Replica:
             tips = {r.sign for (t, *_), r in want.tips.items() if t == table}
             if self.layout == "two tables":
                 self.equal(want, main, tips, f"tips of {table}")
-                self.equal(want, {bytes(s) for s in self.db.all(f"SELECT sign_b64 FROM {table}_versions")}, valid - tips, f"versions of {table}")
+                self.equal(
+                    want, {bytes(s) for s in self.db.all(f"SELECT sign_b64 FROM {table}_versions")}, valid - tips, f"versions of {table}"
+                )
             else:
                 self.equal(want, main, valid, table)
         granted = {r.sign for r in want.valid if r.kind != "data"}
@@ -182,6 +185,16 @@ class Replica:
         assert have == should, f"{what}: {self.named(have - should)} too many, {self.named(should - have)} missing of {self.received}"
 
 
+@contextmanager
+def replica_on(server: Server, layout: str) -> Iterator[Replica]:
+    """A replica in a fresh database."""
+    name = server.database()
+    with server.connect(name) as c:
+        c.prepare_threshold = None
+        yield Replica(c, layout)
+    server.drop(name)
+
+
 class Book:
     """Rows that have been signed, for the model as well as for a server."""
 
@@ -189,7 +202,9 @@ class Book:
         self.sent: list[Sent] = []
         self.forms = {t: db.form(t) for t in ("grants", "t", "u")}
 
-    def add(self, by: str | None, owner: str, place: tuple[int, bytes | None] | None, forged: bool, to: str, fields: dict[str, Any], **row: Any) -> Sent:
+    def add(
+        self, by: str | None, owner: str, place: tuple[int, bytes | None] | None, forged: bool, to: str, fields: dict[str, Any], **row: Any
+    ) -> Sent:
         device = Writer(OWNERS[owner], KEYS[by] if by else None)
         number, previous = place or (None, None)
         signer = Writer(OWNERS[owner], device.key)
@@ -226,4 +241,6 @@ class Book:
     def revoke(self, of: str = "A", upto: Any = (), by: str | None = None, at: int = 1, place: Any = None, owner: str = "O") -> Sent:
         links = [s.row.link if isinstance(s, Sent) else s for s in upto]
         fields = revocation(Writer(OWNERS[owner], KEYS[of]), links, at)
-        return self.add(by, owner, place or self.top(by, owner), False, "grants", fields, kind="revocation", grantee=of, upto=frozenset(links))
+        return self.add(
+            by, owner, place or self.top(by, owner), False, "grants", fields, kind="revocation", grantee=of, upto=frozenset(links)
+        )

@@ -329,7 +329,9 @@ def _writers(d: Json, facts: Json) -> None:
                 "When a writer is revoked, the version before his comes back. Name a versions table.",
             )
     if d["grants"] and (d["layout"] != "one table" or d["key"] != [*d["owner"], column_of.get("grantee_pkey")]):
-        raise Refused(f"the primary key of the grants table {label} is not its owner, grantee_pkey and the signature", "All rows of it count.")
+        raise Refused(
+            f"the primary key of the grants table {label} is not its owner, grantee_pkey and the signature", "All rows of it count."
+        )
     for field, type_ in ({**COLUMNS, **GRANT_COLUMNS} if d["grants"] else COLUMNS).items():
         have = next((c for c in facts["columns"] if c["name"] == column_of.get(field)), None)
         if have is None or have["type"] != type_ or (field in COLUMNS and have["required"]):

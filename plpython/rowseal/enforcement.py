@@ -750,9 +750,10 @@ END"""
             name = self._name_bytes(f"{alias}.{ident(m[self.name])}", self.name) if self.name else sign
             merged = f"{alias}.{ident(m[also])}" if also else "NULL::bytea[]"
             writer = self.writers.ref(alias, "writer_pkey", archived) if self.writers else "NULL::bytea"
-            graph.append(f"SELECT {key} AS key, {name} AS name, {sign} AS sign, {parent} AS parent, {merged} AS merged FROM {table} {alias}")
+            edges = f"{name} AS name, {sign} AS sign, {parent} AS parent, {merged} AS merged"
+            graph.append(f"SELECT {key} AS key, {edges} FROM {table} {alias}")
             versions.append(
-                f"SELECT {sign} AS sign, {name} AS name, {parent} AS parent, {merged} AS merged, {writer} AS writer, {alias}.{ident(m[self.ts])} AS owner_timestamp,\n"
+                f"SELECT {edges}, {writer} AS writer, {alias}.{ident(m[self.ts])} AS owner_timestamp,\n"
                 f"       {alias}.{ident(m[self.deleted])} AS deleted, {self.payload(alias, archived)} AS payload,\n"
                 f"       {self.content(alias, archived) or 'NULL::pg_catalog.jsonb'} AS content\n"
                 f"  FROM {table} {alias}, {given} WHERE {READY} AND {self.same_key(alias, 'g', left_versions=archived)}"

@@ -125,11 +125,12 @@ def licences(grants: str, stands: str) -> str:
     from . import writers
 
     found = writers.licences(json.loads(grants), {(f, row) for f, row in json.loads(stands)})
-    return json.dumps([
-        {**licence._asdict(), "writer": writer, "keys": [json.loads(k) for k in licence.keys] or None, "frontiers": sorted(licence.frontiers),
-         "tables": None if licence.tables is None else sorted(licence.tables)}
-        for writer, all_ in found.items() for licence in all_
-    ])  # fmt: skip
+    out = []
+    for writer, licences_ in found.items():
+        for x in licences_:
+            tables, keys = None if x.tables is None else sorted(x.tables), [json.loads(k) for k in x.keys] or None
+            out.append({**x._asdict(), "writer": writer, "tables": tables, "keys": keys, "frontiers": sorted(x.frontiers)})
+    return json.dumps(out)
 
 
 def authentic(plpy: Any, envelope: str) -> bool:

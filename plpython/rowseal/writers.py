@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .canonical import JSON_DEPTH, jcs
 from .declaration import COLUMNS, GRANT_COLUMNS
@@ -20,13 +20,12 @@ LONGEST_CHAIN = 4
 LEDGER, RETRACT, SETTLE = "zzz_rowseal_ledger", "zzz_rowseal_retract", "zzz_rowseal_settle"
 
 
-
 # -- which licences follow from grants: pure
 class Licence(NamedTuple):
     """One chain of grants, folded: what it covers is the conjunction of its scopes."""
 
     until: int
-    tables: Optional[frozenset[str]]  # None: all
+    tables: frozenset[str] | None  # None: all
     keys: tuple[str, ...]  # JSON texts, all must match
     tombstones: bool
     may_grant: int  # how many further links may follow; -1: no rows of the grants table
@@ -151,8 +150,8 @@ class Writers:
         """NULL when the writer's row stands under a chain of grants, else why not."""
         m = self.sql._map(versions)
         values = [
-            str(self.grants), self.owner(alias, versions), self.ref(alias, "writer_pkey", versions), self.ref(alias, "writer_seq", versions),
-            self.link(alias, versions), literal(self.sql.d["tag"]), f"{alias}.{ident(m[self.sql.ts])}", f"{alias}.{ident(m[self.sql.deleted])}",
+            str(self.grants), self.owner(alias, versions), *(self.ref(alias, f, versions) for f in ("writer_pkey", "writer_seq")),
+            self.link(alias, versions), literal(self.sql.d["tag"]), *(f"{alias}.{ident(m[c])}" for c in (self.sql.ts, self.sql.deleted)),
             self.key(alias, versions),
         ]  # fmt: skip
         return f"rowseal._licensed({', '.join(values)})"
@@ -230,7 +229,9 @@ END"""
         """
         sql = self.sql
         writer, number, previous = (self.ref("NEW", f, versions) for f in COLUMNS)
-        enter = f"PERFORM rowseal._enter({self.grants}, {self.owner('NEW', versions)}, {writer}, {number}, {previous}, {self.link('NEW', versions)}, NULL);"
+        owner, old_owner, link = self.owner("NEW", versions), self.owner("OLD", versions), self.link("NEW", versions)
+        old = self.ref("OLD", "writer_pkey", versions)
+        enter = f"PERFORM rowseal._enter({self.grants}, {owner}, {writer}, {number}, {previous}, {link}, NULL);"
         ungrant = ""
         if self.is_grants:
             g = {f: self.ref("NEW", f) for f in GRANT_COLUMNS}
@@ -238,9 +239,9 @@ END"""
             enter = f"""IF {writer} IS NOT NULL THEN
     {enter}
   END IF;
-  PERFORM rowseal._grant(ROW(NULL, NULL, {sign['NEW']}, NEW.{ident(sql.ts)}, {writer},
-    CASE WHEN {writer} IS NOT NULL THEN {self.link('NEW', False)} END, {', '.join(g.values())})::rowseal._grants, {self.grants}, {self.owner('NEW')});"""
-            ungrant = f"PERFORM rowseal._ungrant({self.grants}, {self.owner('OLD')}, {sign['OLD']});"
+  PERFORM rowseal._grant(ROW(NULL, NULL, {sign["NEW"]}, NEW.{ident(sql.ts)}, {writer},
+    CASE WHEN {writer} IS NOT NULL THEN {link} END, {", ".join(g.values())})::rowseal._grants, {self.grants}, {owner});"""
+            ungrant = f"PERFORM rowseal._ungrant({self.grants}, {old_owner}, {sign['OLD']});"
         body = f"""
 DECLARE
   verdict text;
@@ -250,9 +251,10 @@ BEGIN
     verdict := {self.licensed("OLD", versions)};
     IF verdict IS NOT NULL THEN
       {ungrant}
-      PERFORM rowseal._retracted({self.grants}, {self.owner("OLD", versions)}, {self.ref("OLD", "writer_pkey", versions)},
+      PERFORM rowseal._retracted({self.grants}, {old_owner}, {old},
         {self.ref("OLD", "writer_seq", versions)}, {self.link("OLD", versions)}, {literal(sql.d["tag"])},
-        rowseal._writer_text({self.grants}, {self.owner("OLD", versions)}, {self.ref("OLD", "writer_pkey", versions)}), verdict, {sql._envelope(versions, "OLD")});
+        rowseal._writer_text({self.grants}, {old_owner}, {old}), verdict,
+        {sql._envelope(versions, "OLD")});
     END IF;
     RETURN NULL;
   END IF;
@@ -297,7 +299,8 @@ END"""
             of_owner = " AND ".join(f"{alias}.{ident(m[o])} {sql.key_ops[o]} g.{ident(o)}" for o in d["owner"])
             return (
                 f"DELETE FROM {table} {alias} USING {owner} g\n"
-                f"   WHERE {of_owner} AND {self.ref(alias, 'writer_pkey', versions)} = ANY ($2) AND {self.licensed(alias, versions)} IS NOT NULL"
+                f"   WHERE {of_owner} AND {self.ref(alias, 'writer_pkey', versions)} = ANY ($2)\n"
+                f"     AND {self.licensed(alias, versions)} IS NOT NULL"
             )
 
         body = f"{gone('t', sql.main, False)};"
@@ -315,12 +318,18 @@ END"""
        ORDER BY {key}, {newest} DESC
       RETURNING {ident(sql.sign)} AS sign
   ) DELETE FROM {sql.versions} v USING tips WHERE v.{ident(sql._map(True)[sql.sign])} = tips.sign;"""
-        return sql._function(f"_retract_{sql.id}", "owner text, writers bytea[]", "void", "LANGUAGE plpgsql", f"""
+        return sql._function(
+            f"_retract_{sql.id}",
+            "owner text, writers bytea[]",
+            "void",
+            "LANGUAGE plpgsql",
+            f"""
 DECLARE
-  owner_object jsonb := rowseal._owner_object(ARRAY[{', '.join(map(literal, sql.d['spec']['owner']))}], $1);
+  owner_object jsonb := rowseal._owner_object(ARRAY[{", ".join(map(literal, sql.d["spec"]["owner"]))}], $1);
 BEGIN
   {body}
-END""")
+END""",
+        )
 
     def functions(self) -> tuple[list[str], list[str]]:
         """Statements, and the names of the functions that everybody may execute."""
