@@ -13,7 +13,7 @@ from conftest import ROOT
 from test_demo import environment, gone
 
 
-@pytest.mark.parametrize("name", ["devices"])
+@pytest.mark.parametrize("name", ["devices", "stuffstore", "clinics"])
 def test_example(name: str) -> None:
     with tempfile.TemporaryDirectory(prefix="rowseal-") as folder:
         Path(folder).chmod(0o755)
