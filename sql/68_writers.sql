@@ -142,7 +142,7 @@ COMMENT ON FUNCTION rowseal._authentic(jsonb) IS 'Whether an envelope names a wr
 -- ------------------------------------------------------------------------------------------------------------ locks
 -- SECURITY DEFINER, owner rowseal_internal: whoever may write a row may take its lock, nobody may write the table.
 CREATE FUNCTION rowseal._lock_writers(grants integer, owner text, exclusive boolean) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   b integer := pg_catalog.hashtext(grants || ' ' || owner) & 63;
 BEGIN
@@ -164,7 +164,7 @@ COMMENT ON FUNCTION rowseal._lock_writers(integer, text, boolean) IS
 -- ---------------------------------------------------------------------------------------------------------- verdicts
 -- SECURITY DEFINER, owner rowseal_internal: guards run with the rights of who writes, and ask this.  It answers and changes nothing.
 CREATE FUNCTION rowseal._licensed(grants integer, owner text, writer bytea, seq bigint, link bytea, tag text, at bigint, deleted boolean, key jsonb)
-RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
   a integer;
@@ -267,7 +267,7 @@ $$;
 COMMENT ON FUNCTION rowseal._authority_of(integer, text) IS 'The number of an owner, made when he has none yet';
 
 CREATE FUNCTION rowseal._enter(grants integer, owner text, writer bytea, seq bigint, prev bytea, link bytea, held bigint) RETURNS void LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
   a integer;
@@ -278,7 +278,8 @@ BEGIN
   END IF;
   INSERT INTO rowseal._writer_rows AS r VALUES (a, writer, seq, link, prev, held)
     ON CONFLICT ON CONSTRAINT _writer_rows_pkey DO UPDATE SET held = EXCLUDED.held WHERE r.held IS DISTINCT FROM EXCLUDED.held;
-  IF EXISTS (SELECT FROM rowseal._wanted w WHERE w.authority = a AND w.writer = writer AND w.link = link AND (w.seq IS NULL OR w.seq = seq)) THEN
+  IF EXISTS (SELECT FROM rowseal._wanted)  -- most often it is empty
+     AND EXISTS (SELECT FROM rowseal._wanted w WHERE w.authority = a AND w.writer = writer AND w.link = link AND (w.seq IS NULL OR w.seq = seq)) THEN
     PERFORM rowseal._walk(a, writer, seq, link);
     IF EXISTS (SELECT FROM rowseal._grants g WHERE g.authority = a AND g.writer = writer) THEN
       PERFORM rowseal._derive(a);
@@ -325,7 +326,7 @@ $$;
 COMMENT ON FUNCTION rowseal._ungrant(integer, text, bytea) IS 'A row of a grants table has been retracted';
 
 CREATE FUNCTION rowseal._dead(authority integer, writer bytea, link bytea) RETURNS boolean LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
   RETURN EXISTS (
@@ -338,7 +339,7 @@ $$;
 COMMENT ON FUNCTION rowseal._dead(integer, bytea, bytea) IS 'Whether a row never counts again: outside the past of an owner''s revocation that has been walked to number 1';
 
 CREATE FUNCTION rowseal._retracted(grants integer, owner text, writer bytea, seq bigint, link bytea, tag text, waits_for text, verdict text, envelope jsonb)
-RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
   a integer;
@@ -361,7 +362,7 @@ $$;
 COMMENT ON FUNCTION rowseal._retracted(integer, text, bytea, bigint, bytea, text, text, text, jsonb) IS 'A stored row counts no longer: it is held in the quarantine';
 
 CREATE FUNCTION rowseal._writer_text(grants integer, owner text, writer bytea) RETURNS text LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
   RETURN (SELECT d.tag FROM rowseal.declarations d WHERE d.id = grants) || ' ' || owner || ' '
@@ -458,7 +459,7 @@ ALTER TABLE rowseal.quarantine ENABLE ALWAYS TRIGGER forget_held;
 -- ------------------------------------------------------------------------------------------- the tables follow the state
 -- SECURITY DEFINER, owner rowseal_internal: answers about the state, for _settle, which runs with the rights of who writes.
 CREATE FUNCTION rowseal._revoked(grants integer, owner text, writer bytea) RETURNS boolean LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
   RETURN EXISTS (SELECT FROM rowseal._authority a JOIN rowseal._grants g ON g.authority = a.id

@@ -380,6 +380,18 @@ def test_wrong_declarations_are_refused(db: Db, change: Callable[[str], str], me
     assert error.value.sqlstate == "RS007" and error.value.diag.message_hint
 
 
+def test_prune_keeps_what_may_come_back(cast: Cast) -> None:
+    cast.allow(cast.device)
+    for at, who in ((1, cast.owner), (2, cast.owner), (3, cast.device), (4, cast.device), (5, cast.device)):
+        cast.write(who, "t", key="k", owner_timestamp=at)
+    assert cast.db.one("SELECT rowseal.prune('t')") == 1
+    cast.write(cast.owner, "grants", **revocation(cast.device, []))
+    assert cast.db.all("SELECT owner_timestamp FROM t") == [2]
+    cast.write(cast.owner, "t", key="k", owner_timestamp=6)
+    assert cast.db.one("SELECT rowseal.prune('t')") == 1
+    assert cast.db.one("SELECT rowseal.prune('grants')") == 0
+
+
 def test_declaring_again_finds_what_is_there(db: Db) -> None:
     db.run(tables())
     c = Cast(db)

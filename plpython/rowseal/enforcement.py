@@ -700,10 +700,11 @@ END"""
         key = ", ".join(f"x.{ident(m[k])}" for k in self.d["key"])
         sign = self.bytes(f"x.{ident(m[self.sign])}", self.sign)
         newest = f"x.{ident(m[self.ts])} DESC, x.{ident(m[self.deleted])} DESC, {sign} DESC"
+        spare = self.writers.spare(key, newest, archived) if self.writers else "true"
         return (
-            f"DELETE FROM {table} d USING (SELECT x.ctid, x.tableoid, x.{ident(m[self.ts])} AS at,\n"
+            f"DELETE FROM {table} d USING (SELECT x.ctid, x.tableoid, x.{ident(m[self.ts])} AS at, {spare} AS spare,\n"
             f"    pg_catalog.row_number() OVER (PARTITION BY {key} ORDER BY {newest}) - {0 if archived else 1} AS n FROM {table} x) o\n"
-            f" WHERE d.ctid = o.ctid AND d.tableoid = o.tableoid AND o.n > 0 AND o.n > $1 AND o.at < $2"
+            f" WHERE d.ctid = o.ctid AND d.tableoid = o.tableoid AND o.n > 0 AND o.n > $1 AND o.at < $2 AND o.spare"
         )
 
     def erase(self, given: str, versions: bool) -> str:

@@ -221,6 +221,15 @@ END"""
         name = f"_keep_versions_{self.sql.id}" if versions else f"_keep_{self.sql.id}"
         return self.sql._function(name, "", "trigger", "LANGUAGE plpgsql", body)
 
+    def spare(self, key: str, newest: str, archived: bool) -> str:
+        """Whether prune may take version x: not what may come back when writers are revoked, down to a version of the owner's."""
+        above = f"(PARTITION BY {key} ORDER BY {newest} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
+        out = f"coalesce(pg_catalog.bool_or({self.ref('x', 'writer_pkey', archived)} IS NULL) OVER {above}, false)"
+        if archived:
+            tip = f"{self.sql.same_key('t', 'x', right_versions=True)} AND {self.ref('t', 'writer_pkey')} IS NULL"
+            out = f"({out} OR EXISTS (SELECT FROM {self.sql.main} t WHERE {tip}))"
+        return out
+
     # -- functions and triggers
     def ledger(self, versions: bool) -> list[str]:
         """Enters stored rows into the ledger, and takes retracted ones out of the tables into the quarantine.
