@@ -175,7 +175,7 @@ class Algorithm(str, Enum):
 @app.command()
 def keygen(
     file: Annotated[Path, typer.Argument(help="File to write: PKCS#8 PEM, mode 0600. The public key goes beside it, into FILE.pub.")],
-    algorithm: Annotated[Algorithm, typer.Option("--algorithm", "-a", help="ml-dsa needs the package cryptography, 47 or later.")] = Algorithm.ed25519,
+    algorithm: Annotated[Algorithm, typer.Option("--algorithm", "-a", help="ml-dsa: cryptography 47 or later.")] = Algorithm.ed25519,
     encrypt: Annotated[bool, typer.Option("--encrypt", "-e", help="Encrypt it: with ROWSEAL_PASSPHRASE, or ask for one.")] = False,
     as_json: AsJson = False,
 ) -> None:
