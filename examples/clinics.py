@@ -1,9 +1,9 @@
 """A hub, two clinics, and a doctor's laptop that is not always honest.
 
 Each clinic owns the records of its patients and receives only these from the hub: its publication is filtered by owner.  A doctor of
-Bergen's carries a laptop with a PostgreSQL server of its own.  Bergen has let it write records of the patients p1…, without deleting.  It works
-while it is cut off, and catches up.  Then somebody takes the laptop over: whatever it sends beyond its grant ends in the hub's quarantine
-with the reason, and the good rows behind it go on.
+Bergen's carries a laptop with a PostgreSQL server of its own.  Bergen has let it write records of the patients p1…, without deleting.
+It works while it is cut off, and catches up.  Then somebody takes the laptop over: whatever it sends beyond its grant ends in the
+hub's quarantine with the reason, and the good rows behind it go on.
 
 usage: clinics.py      starts four throw-away servers and ends them
 """
@@ -35,7 +35,8 @@ TABLES = """
         deleted_flag boolean, owner_timestamp bigint, parent_sign_b64 bytea, sign_b64 bytea, PRIMARY KEY (user_hash, patient));
     SELECT rowseal.declare('clinics', owner => 'user_hash', public_key => 'sign_pkey', fingerprint => 'sha256', feed => true);
     SELECT rowseal.declare('grants', owner => 'user_hash', identity => 'clinics', grants => true, feed => true);
-    SELECT rowseal.declare('records', owner => 'user_hash', identity => 'clinics', versions => 'records_versions', writers => 'grants', feed => true)"""
+    SELECT rowseal.declare('records', owner => 'user_hash', identity => 'clinics', versions => 'records_versions',
+        writers => 'grants', feed => true)"""
 
 
 class Clinic(Device):
@@ -52,7 +53,8 @@ class Clinic(Device):
 
 
 def records(db: Db) -> list[Any]:
-    return db.execute("SELECT name, patient, record FROM records JOIN clinics USING (user_hash) WHERE NOT records.deleted_flag ORDER BY 1, 2").fetchall()
+    stored = "SELECT name, patient, record FROM records JOIN clinics USING (user_hash) WHERE NOT records.deleted_flag ORDER BY 1, 2"
+    return db.execute(stored).fetchall()
 
 
 def until(question: Callable[[], Any]) -> None:
@@ -118,7 +120,8 @@ def story(hub: Db, bergen_db: Db, oslo_db: Db, laptop_db: Db, link: Callable[[Db
     good = laptop.sign("records", patient="p1-ida", record="flu, gone", owner_timestamp=19)
     smuggle(laptop_db, forged, foreign, beyond, deleting, future, genuine, good)
     until(lambda: ("Bergen", "p1-ida", "flu, gone") in records(bergen_db))
-    reasons = hub.execute("SELECT sqlstate, reason, row -> 'row' ->> 'patient', subscription FROM rowseal.quarantine ORDER BY id").fetchall()
+    held = "SELECT sqlstate, reason, row -> 'row' ->> 'patient', subscription FROM rowseal.quarantine ORDER BY id"
+    reasons = hub.execute(held).fetchall()
     table(reasons, ("sqlstate", "reason", "patient", "from"))
     assert [r[0] for r in reasons] == ["RS001", "RS010", "RS011", "RS011", "RS011"]
     assert not any("morphine" in r for *_, r in records(hub)) and len(records(hub)) == 4
@@ -146,7 +149,8 @@ def main() -> int:
             conninfo = f"host={servers[dbs.index(there)].folder} user=postgres dbname=postgres"
             here.execute("SELECT * FROM rowseal.subscribe(%s, %s, %s)", [subscription, conninfo, publication])
 
-        story(*dbs, link)
+        hub, bergen, oslo, laptop = dbs
+        story(hub, bergen, oslo, laptop, link)
     return 0
 
 

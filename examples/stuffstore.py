@@ -32,7 +32,8 @@ TABLES = """
         deleted_flag boolean, owner_timestamp bigint, parent_sign_b64 bytea, sign_b64 bytea, PRIMARY KEY (user_hash, path));
     SELECT rowseal.declare('cards', owner => 'user_hash', public_key => 'sign_pkey', fingerprint => 'sha256', feed => true);
     SELECT rowseal.declare('grants', owner => 'user_hash', identity => 'cards', grants => true, feed => true);
-    SELECT rowseal.declare('stuff', owner => 'user_hash', identity => 'cards', versions => 'stuff_versions', writers => 'grants', feed => true)"""
+    SELECT rowseal.declare('stuff', owner => 'user_hash', identity => 'cards', versions => 'stuff_versions',
+        writers => 'grants', feed => true)"""
 # A role sees and writes its part; the triggers need to see no more.
 ROLE = """
     CREATE ROLE {0} LOGIN;
@@ -55,7 +56,7 @@ class Service(Device):
 
     def put(self, path: str, value: str, at: int) -> None:
         sealed = self.sign("stuff", path=path, value=value, owner_timestamp=at)
-        row = {**{k: None for k in ("writer_prev",)}, **sealed["row"], "sign_b64": sealed["sign_b64"], "value": value}
+        row = {**dict.fromkeys(("writer_prev",)), **sealed["row"], "sign_b64": sealed["sign_b64"], "value": value}
         for column in ("user_hash", "writer_pkey", "writer_prev", "sign_b64"):
             row[column] = b64decode(row[column]) if row[column] else None
         self.db.execute(f"INSERT INTO ann.stuff ({', '.join(row)}) VALUES ({', '.join(['%s'] * len(row))})", list(row.values()))
@@ -83,7 +84,7 @@ def story(home: Db, calendar_db: Db, shop_db: Db, new_home: Db, folder: Any) -> 
     for service in (calendar, shop):
         home.execute(ROLE.format(service.name))
         service.db.execute(REACH.format(service.name, folder))
-        keys = '{"path": {"prefix": "%s/"}}' % service.name
+        keys = f'{{"path": {{"prefix": "{service.name}/"}}}}'
         bring(home, ann.sign("grants", grantee_pkey=bytes(service.key.verify_key), until=1000, keys=keys, owner_timestamp=1))
 
     title("Both write where they may, and only there")
@@ -98,8 +99,8 @@ def story(home: Db, calendar_db: Db, shop_db: Db, new_home: Db, folder: Any) -> 
 
     title("Who wrote what: the feed has role, key and row")
     names = {bytes(d.key.verify_key).hex(): d.name for d in (calendar, shop)}
-    trail = home.execute("""SELECT role, encode(decode(envelope #>> '{row,writer_pkey}', 'base64'), 'hex'), envelope #>> '{row,path}', envelope #> '{row,value}'
-        FROM rowseal.changes() WHERE tag = 'stuff'""").fetchall()  # fmt: skip
+    trail = home.execute("""SELECT role, encode(decode(envelope #>> '{row,writer_pkey}', 'base64'), 'hex'), envelope #>> '{row,path}',
+        envelope #> '{row,value}' FROM rowseal.changes() WHERE tag = 'stuff'""").fetchall()  # fmt: skip
     table(((role, names.get(writer, "Ann"), path, value) for role, writer, path, value in trail), ("role", "key of", "path", "value"))
     assert [(r, names.get(w, "Ann")) for r, w, *_ in trail] == [("calendar",) * 2] * 2 + [("shop",) * 2, ("postgres", "Ann")]
 
@@ -116,7 +117,8 @@ def story(home: Db, calendar_db: Db, shop_db: Db, new_home: Db, folder: Any) -> 
     title("Ann moves house: envelopes out, envelopes in, and nobody on the way can have changed one")
     for name in ("cards", "grants", "stuff"):
         envelopes = [e for (e,) in home.execute("SELECT * FROM rowseal.export(%s)", [name])]
-        outcomes = new_home.execute("SELECT outcome, count(*) FROM rowseal.receive(%s) GROUP BY 1 ORDER BY 1", [Jsonb(envelopes)]).fetchall()
+        counted = "SELECT outcome, count(*) FROM rowseal.receive(%s) GROUP BY 1 ORDER BY 1"
+        outcomes = new_home.execute(counted, [Jsonb(envelopes)]).fetchall()
         say(f"   {name}: {dict(outcomes)}")
     for name in ("cards", "grants", "stuff"):
         here, there = (db.execute("SELECT rowseal.digest(%s)", [name]).fetchone() for db in (home, new_home))
