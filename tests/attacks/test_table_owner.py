@@ -106,7 +106,7 @@ TAMPERING = {
     "gone": "DROP FUNCTION rowseal._apply_2",
     "keep": "CREATE OR REPLACE FUNCTION rowseal._keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN OLD; END $$",
     "refuse": "CREATE OR REPLACE FUNCTION rowseal._refuse(relation regclass, main regclass, verdict text, key jsonb, payload text, signature bytea, raw record) RETURNS void LANGUAGE plpgsql AS $$ BEGIN END $$",
-    "load": "CREATE OR REPLACE FUNCTION rowseal._load(boolean) RETURNS boolean LANGUAGE sql AS ''",
+    "load": "CREATE OR REPLACE FUNCTION rowseal._load(parallel boolean DEFAULT false) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
     "one_based": "CREATE OR REPLACE FUNCTION rowseal._one_based(value anyarray) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
     "unbase64": "CREATE OR REPLACE FUNCTION rowseal._unbase64(text) RETURNS bytea LANGUAGE sql AS 'SELECT decode($1, ''base64'')'",
     "queries": """UPDATE rowseal.declarations SET queries = jsonb_set(queries, '{verify}', '"SELECT NULL::jsonb AS key, NULL::bytea AS sign, NULL::text AS problem"')""",
