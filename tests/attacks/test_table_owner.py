@@ -107,7 +107,7 @@ TAMPERING = {
     "keep": "CREATE OR REPLACE FUNCTION rowseal._keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN OLD; END $$",
     "refuse": "CREATE OR REPLACE FUNCTION rowseal._refuse(relation regclass, main regclass, verdict text, key jsonb, payload text, signature bytea, raw record) RETURNS void LANGUAGE plpgsql AS $$ BEGIN END $$",
     "refuse overloaded": "CREATE FUNCTION rowseal._refuse(relation regclass, main regclass, verdict text, key jsonb, payload text, signature bytea, raw anyelement, content jsonb) RETURNS void LANGUAGE plpgsql AS $$ BEGIN END $$",
-    "seal overloaded": "CREATE FUNCTION rowseal._seal_2(int) RETURNS text LANGUAGE sql AS ''",
+    "seal overloaded": "CREATE FUNCTION rowseal._seal_2(int) RETURNS text LANGUAGE sql AS 'SELECT NULL::text'",
     "load": "CREATE OR REPLACE FUNCTION rowseal._load(parallel boolean DEFAULT false) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
     "one_based": "CREATE OR REPLACE FUNCTION rowseal._one_based(value anyarray) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
     "unbase64": "CREATE OR REPLACE FUNCTION rowseal._unbase64(text) RETURNS bytea LANGUAGE sql AS 'SELECT decode($1, ''base64'')'",
