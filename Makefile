@@ -67,6 +67,7 @@ bench bench-full:
 	@tests/setup.sh true
 	@.venv/bin/python -c 'import matplotlib' 2> /dev/null || .venv/bin/pip install --quiet --disable-pip-version-check --editable 'plpython[bench]'
 	@tests/setup.sh .venv/bin/python bench/run.py $(if $(filter bench-full,$@),--full) $(ARGS)
+	@$(if $(filter bench-full,$@),.venv/bin/python bench/writers.py && .venv/bin/python bench/signatures.py,true)
 
 bench-readme:
 	@tests/setup.sh .venv/bin/python bench/run.py --readme $(ARGS)

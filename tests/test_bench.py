@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import psycopg
 import pytest
 from nacl.exceptions import BadSignatureError
 
-from conftest import ROOT, Server
+from conftest import ROOT, SERVER_PACKAGES, Server
 
 sys.path.insert(0, str(ROOT / "bench"))
 import report  # noqa: E402
@@ -35,6 +36,15 @@ def test_every_work_is_measured_against_its_limit(results: Path) -> None:
     assert all(f["values"] for f in result["figures"])
     table = (results / "short.md").read_text()
     assert all(f"| {w['work']} | " in table for w in result["works"]) and all(f["name"] in table for f in result["figures"])
+
+
+@pytest.mark.parametrize(("name", "arguments"), [("writers", "--rows 10 --rounds 1 --retract 20 10"), ("signatures", "--rows 20 --rounds 1")])
+def test_the_other_benchmarks_run(name: str, arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name == "signatures" and not SERVER_PACKAGES.exists():
+        pytest.skip(f"the server's Python has no ML-DSA: {SERVER_PACKAGES} is not there")
+    monkeypatch.setattr(sys, "argv", [name, *arguments.split(), "--output", str(tmp_path)])
+    importlib.import_module(name).main()
+    assert (tmp_path / f"{name}.md").read_text().count("|") > 20
 
 
 def test_the_readme_section_is_written_between_its_markers(results: Path, tmp_path: Path) -> None:

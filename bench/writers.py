@@ -1,0 +1,123 @@
+"""Benchmark of writers other than the owner: what a row of theirs costs, and what taking their rows back costs.
+
+    python bench/writers.py [--rows 2000] [--rounds 5] [--retract 10000] [--output bench/results]
+
+CPU times of the backend (getrusage), one session that has seen the grant, alternating; medians.  Unit of the first lines: an
+owner's row in a table without writers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+import psycopg
+from run import ROOT, server  # puts the tests on the path
+
+from conftest import Db, Owner
+from rowseal.client import SigningKey
+from writing import SIGNED, WRITER, Writer, card, grant, revocation, tables
+
+PREPARE = f"""
+    CREATE FUNCTION usage(OUT cpu float8, OUT peak bigint) LANGUAGE plpython3u AS $$
+    import resource
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+    $$;
+    CREATE TABLE plain (user_hash bytea, key text, value integer, parent_sign_b64 bytea, {WRITER}, {SIGNED}, PRIMARY KEY (user_hash, key));
+    SELECT rowseal.declare('plain', owner => 'user_hash', identity => 'cards', versions => 'plain_versions');
+"""
+
+
+class Bench:
+    def __init__(self, dsn: str):
+        self.db = Db(psycopg.connect(dsn, autocommit=True))
+        self.db.run("CREATE EXTENSION rowseal CASCADE")
+        self.db.run(tables() + ";" + PREPARE)
+        self.owner = Owner()
+        card(self.db, self.owner)
+        self.device = Writer(self.owner, SigningKey.generate())
+        self.first = Writer(self.owner)
+        self.admit(self.device)
+        self.made = 0
+
+    def admit(self, device: Writer) -> None:
+        self.db.insert("grants", self.first.sealed(self.db.form("grants"), grant(device, until=2**60)))
+
+    def load(self, table: str, writer: Writer, rows: int, into: str) -> None:
+        """Signed rows of a writer for a table, in a table without checks."""
+        form = self.db.form(table)
+        self.db.run(f"CREATE TABLE {into} (LIKE {table})")
+        sealed = []
+        for _ in range(rows):
+            self.made += 1
+            sealed.append(writer.sealed(form, {"key": f"key {self.made}", "value": self.made, "parent_sign_b64": None, "owner_timestamp": self.made}))
+        columns = list(sealed[0])
+        with self.db.connection.cursor().copy(f"COPY {into} ({', '.join(columns)}) FROM STDIN") as copy:
+            for row in sealed:
+                copy.write_row([row[c] for c in columns])
+
+    def time(self, sql: str, rows: int = 1) -> float:
+        """Microseconds of CPU per row."""
+        before = self.db.one("SELECT cpu FROM usage()")
+        self.db.all(sql) if sql.startswith("SELECT") else self.db.run(sql)
+        return float(self.db.one("SELECT cpu FROM usage()") - before) / rows * 1e6
+
+    def rows(self, n: int, rounds: int) -> list[str]:
+        works: dict[str, list[float]] = {"an owner's row, table without writers": [], "an owner's row, table with writers": [], "a writer's row, chain of one": []}
+        for _ in range(rounds + 1):  # the first round loads code and plans
+            for work, (table, writer) in zip(works, (("plain", self.first), ("t", self.first), ("t", self.device))):
+                self.load(table, writer, n, "given")
+                works[work].append(self.time(f"INSERT INTO {table} SELECT * FROM given", n))
+                self.db.run("DROP TABLE given")
+        units = next(iter(works.values()))[1:]
+        out = []
+        for (work, times), goal in zip(works.items(), ("", "≤ 1.00", "≤ 1.25")):
+            ratios = [t / u for t, u in zip(times[1:], units)]
+            out.append(f"| {work} | {statistics.median(times[1:]):.0f} | {statistics.median(ratios):.2f} | {min(ratios):.2f}-{max(ratios):.2f} | {goal} |")
+        return out
+
+    def retract(self, n: int) -> str:
+        lost = Writer(self.owner, SigningKey.generate())
+        self.admit(lost)
+        self.load("t", lost, n, "given")
+        self.db.run("INSERT INTO t SELECT * FROM given")
+        self.db.run("DROP TABLE given")
+        columns = self.first.sealed(self.db.form("grants"), revocation(lost, []))
+        names = ", ".join(columns)
+        before = self.db.one("SELECT * FROM usage()")
+        self.db.run(f"INSERT INTO grants ({names}) VALUES ({', '.join(['%s'] * len(columns))})", *columns.values())
+        after = self.db.one("SELECT * FROM usage()")
+        assert self.db.one("SELECT count(*) FROM t WHERE writer_pkey = %s", lost.public_key) == 0
+        return (
+            f"Taking back the {n:,} rows of a revoked writer: one statement, {after[0] - before[0]:.1f} s of CPU"
+            f" ({(after[0] - before[0]) / n * 1e6:.0f} µs per row), peak memory of the backend {after[1] / 1024:.0f} MB, {before[1] / 1024:.0f} MB before."
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--retract", type=int, nargs="*", default=[10_000])
+    parser.add_argument("--output", type=Path, default=ROOT / "bench/results")
+    args = parser.parse_args()
+    with server() as dsn:
+        bench = Bench(dsn)
+        lines: list[Any] = ["| work | µs per row | × | range | goal |", "| --- | ---: | ---: | --- | --- |", *bench.rows(args.rows, args.rounds), ""]
+        lines += [bench.retract(n) for n in args.retract]
+        bench.db.connection.close()
+    lines += ["", f"{args.rows} rows, {args.rounds} rounds. Load of the machine at the end: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores."]
+    text = "\n".join(lines) + "\n"
+    print(text)
+    args.output.mkdir(parents=True, exist_ok=True)
+    (args.output / "writers.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
