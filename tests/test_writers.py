@@ -295,6 +295,16 @@ def test_a_session_is_told_and_nothing_is_kept(cast: Cast) -> None:
     cast.db.refused("RS012", columns, *row.values())
 
 
+def test_a_scope_on_a_column_outside_the_key_matches_nothing(cast: Cast) -> None:
+    """Else a writer would move another's row into its scope by the very version that it signs (takeover_by_scoped_column)."""
+    cast.write(cast.owner, "t", key="chicago", owner_timestamp=1, value=1)
+    cast.allow(cast.device, keys='{"value": "2"}')
+    for key in ("chicago", "boston"):
+        row = cast.device.sealed(cast.forms["t"], {"key": key, "owner_timestamp": 2, "value": 2}, number=1, previous=None)
+        cast.db.refused("RS011", f"INSERT INTO t ({', '.join(row)}) VALUES ({', '.join(['%s'] * len(row))})", *row.values())
+    assert cast.db.all("SELECT key, value FROM t") == [("chicago", 1)]
+
+
 def test_tables_with_writers_are_well(cast: Cast) -> None:
     cast.allow(cast.device)
     cast.write(cast.device, "t", key="k", owner_timestamp=1)
