@@ -231,6 +231,17 @@ def transaction(shared: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[
 
 
 @pytest.fixture
+def other(server: Server) -> Iterator[Db]:
+    """The example's empty tables in another database."""
+    name = server.database()
+    with server.connect(name, "app") as c:
+        db = Db(c)
+        db.run(EXAMPLE)
+        yield db
+    server.drop(name)
+
+
+@pytest.fixture
 def mallory(server: Server, database: str, example: Db) -> Iterator[Db]:
     """Connection of a role that may read and write the example's tables and create objects, but owns none of them."""
     example.run("GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER ON user_cards, user_storage, user_storage_versions TO mallory")

@@ -13,14 +13,13 @@ import sys
 import uuid
 import xml.etree.ElementTree as ET
 from base64 import b64decode, b64encode
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from conftest import EXAMPLE, ROOT, Db, Owner, Server
+from conftest import ROOT, Db, Owner, Server
 from rowseal import history, keys
 from rowseal.cli import app
 from rowseal.client import verify
@@ -174,16 +173,6 @@ def test_verify_names_the_lines_that_are_not_signed_with_the_key(example: Db, an
 
 
 # ---------------------------------------------------------------------------------------------------------------- carrying
-@pytest.fixture
-def other(server: Server) -> Iterator[Db]:
-    name = server.database()
-    with server.connect(name, "app") as c:
-        db = Db(c)
-        db.run(EXAMPLE)
-        yield db
-    server.drop(name)
-
-
 def test_rows_are_exported_imported_and_applied(forked: tuple[Db, Owner], other: Db, tmp_path: Path) -> None:
     db, _ann = forked
     for table, rows in (("user_cards", 1), ("user_storage", 5)):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
-from conftest import EXAMPLE, Db, Owner, Server
+from conftest import Db, Owner
 from rowseal.files import DamagedFile, export_rows, import_rows
 
 
@@ -19,17 +18,6 @@ def filled(example: Db, ann: Owner, bob: Owner) -> Db:
         for value in (b"1", b"2", b"3"):
             example.insert("user_storage", owner.sealed(form, owner.value(value, key)))
     return example
-
-
-@pytest.fixture
-def other(server: Server) -> Iterator[Db]:
-    """The example's empty tables in another database."""
-    name = server.database()
-    with server.connect(name, "app") as c:
-        db = Db(c)
-        db.run(EXAMPLE)
-        yield db
-    server.drop(name)
 
 
 def lines(db: Db) -> list[str]:
