@@ -7,9 +7,11 @@ CREATE TABLE rowseal._authority (
   id     integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   grants integer NOT NULL,
   owner  text NOT NULL,
+  revocations boolean NOT NULL DEFAULT false,
   UNIQUE (grants, owner)
 );
 COMMENT ON TABLE rowseal._authority IS 'Owners with writers: declarations.id of the grants table, and the owner in canonical form';
+COMMENT ON COLUMN rowseal._authority.revocations IS 'Whether there ever was one: without, a row of a writer neither moves nor meets a walk';
 
 CREATE TABLE rowseal._writer_rows (
   authority integer NOT NULL,
@@ -140,11 +142,16 @@ $$;
 COMMENT ON FUNCTION rowseal._authentic(jsonb) IS 'Whether an envelope names a writer, a number and a link that fit each other, and was signed by that writer';
 
 -- ------------------------------------------------------------------------------------------------------------ locks
+CREATE FUNCTION rowseal._bucket(grants integer, owner text) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT pg_catalog.hashtext(owner) OPERATOR(pg_catalog.#) grants OPERATOR(pg_catalog.&) 63
+$$;
+COMMENT ON FUNCTION rowseal._bucket(integer, text) IS 'Which lock an owner has, of 64; without a search path, so that it is inlined';
+
 -- SECURITY DEFINER, owner rowseal_internal: whoever may write a row may take its lock, nobody may write the table.
 CREATE FUNCTION rowseal._lock_writers(grants integer, owner text, exclusive boolean) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  b integer := pg_catalog.hashtext(grants || ' ' || owner) & 63;
+  b integer := rowseal._bucket(grants, owner);
 BEGIN
   -- An UPDATE, not a share lock: a REPEATABLE READ transaction on either side meets it, too, and fails with 40001
   -- instead of deciding on a state that is gone.
@@ -171,12 +178,6 @@ DECLARE
   verdict text;
 BEGIN
   SELECT x.id INTO a FROM rowseal._authority x WHERE x.grants = grants AND x.owner = owner;
-  IF key IS NOT NULL AND EXISTS (  -- most licences are plain
-      SELECT FROM rowseal._licences l
-       WHERE l.authority = a AND l.writer = writer AND at <= l.until AND l.keys IS NULL AND l.frontiers = '{}'
-         AND (l.tables IS NULL OR tag = ANY (l.tables)) AND (l.tombstones OR NOT deleted)) THEN
-    RETURN NULL;
-  END IF;
   SELECT CASE WHEN bool_or(x.scope AND x.past) THEN NULL
               WHEN count(*) = 0 THEN 'RS010 no grant for this writer'
               WHEN bool_or(x.past) THEN 'RS011 outside the scope of the writer''s grants'
@@ -197,6 +198,40 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._licensed(integer, text, bytea, bigint, bytea, text, bigint, boolean, jsonb) IS
   'NULL when the row stands under some chain of grants, else why not. key: canonical primary key; NULL for a row of the grants table';
+
+-- SECURITY DEFINER, owner rowseal_internal: as _lock_writers and _licensed, in one.  Without a search path of its own, as the guards.
+CREATE FUNCTION rowseal._admit(grants integer, owner text, writer bytea, seq bigint, link bytea, tag text, at bigint, deleted boolean, key jsonb)
+RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS $$
+#variable_conflict use_variable
+DECLARE
+  bucket pg_catalog.int4 := rowseal._bucket(grants, owner);
+  stripe pg_catalog.int4 := pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.&) 15;
+  l pg_catalog.record;
+  news pg_catalog.bool;
+  verdict pg_catalog.text;
+BEGIN
+  -- Most often the lock is held, and the first licence covers the row.  Conditions stand outside of the query: to prepare
+  -- them there, for every row, costs more than its look-ups.
+  SELECT k.xid, a.revocations, x.until, x.tables, x.keys, x.tombstones INTO l
+    FROM rowseal._writer_locks k, rowseal._authority a, rowseal._licences x
+   WHERE k.bucket OPERATOR(pg_catalog.=) bucket AND k.stripe OPERATOR(pg_catalog.=) stripe
+     AND a.grants OPERATOR(pg_catalog.=) grants AND a.owner OPERATOR(pg_catalog.=) owner
+     AND x.authority OPERATOR(pg_catalog.=) a.id AND x.writer OPERATOR(pg_catalog.=) writer LIMIT 1;
+  IF l.xid OPERATOR(pg_catalog.=) pg_catalog.pg_current_xact_id_if_assigned() AND NOT l.revocations AND at OPERATOR(pg_catalog.<=) l.until
+     AND (l.tables IS NULL OR tag OPERATOR(pg_catalog.=) ANY (l.tables)) AND (l.tombstones OR NOT deleted)
+     AND (l.keys IS NULL OR rowseal._matches(l.keys, key)) THEN
+    RETURN NULL;
+  END IF;
+  news := rowseal._lock_writers(grants, owner, false);
+  verdict := rowseal._licensed(grants, owner, writer, seq, link, tag, at, deleted, key);
+  IF rowseal._revoked(grants, owner, writer) THEN
+    PERFORM pg_catalog.set_config('rowseal.revoked', 'on', true);  -- for the trigger that settles
+  END IF;
+  RETURN CASE WHEN verdict IS NULL AND news THEN 'news' ELSE verdict END;
+END
+$$;
+COMMENT ON FUNCTION rowseal._admit(integer, text, bytea, bigint, bytea, text, bigint, boolean, jsonb) IS
+  'Takes the shared lock of the owner; then as _licensed, for a row of a data table. news: it stands, but the lock was not held before';
 
 -- ------------------------------------------------------------------------------------------- the derived state changes
 -- From here on: for rowseal_internal alone, called by definer functions that have seen the row.
@@ -302,6 +337,7 @@ BEGIN
     RETURN;
   END IF;
   IF g.upto IS NOT NULL THEN
+    UPDATE rowseal._authority a SET revocations = true WHERE a.id = g.authority AND NOT a.revocations;
     INSERT INTO rowseal._wanted SELECT g.id, g.authority, g.grantee, NULL, l FROM (SELECT DISTINCT pg_catalog.unnest(g.upto)) x(l) WHERE l IS NOT NULL;
     FOR named IN SELECT r.seq, r.link FROM rowseal._writer_rows r
                   WHERE r.authority = g.authority AND r.writer = g.grantee AND r.link = ANY (g.upto) LOOP
@@ -571,9 +607,12 @@ BEGIN
     EXECUTE pg_catalog.format('UPDATE %s SET %s = %2$s%s', part.relation, part.writer,
                               CASE WHEN NOT d.grants THEN ' WHERE ' || part.writer || ' IS NOT NULL' END);
   END LOOP;
+  -- who was revoked in the meantime
+  PERFORM rowseal._settle(g.id, w.owner, NULL, NULL, NULL, w.writer, true)
+     FROM rowseal.writers w JOIN rowseal.declarations g ON g.relation = w.relation WHERE w.relation = d.writers AND w.revoked;
 END
 $$;
-COMMENT ON FUNCTION rowseal._enter_stored(rowseal.declarations) IS 'Enters the rows that are in a table when it is declared; indexes them by writer';
+COMMENT ON FUNCTION rowseal._enter_stored(rowseal.declarations) IS 'Enters the rows that are in a table when it is declared; indexes them by writer; takes out what has been revoked';
 
 CREATE FUNCTION rowseal._forget_writers(grants integer) RETURNS void LANGUAGE sql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -590,7 +629,7 @@ DO $$
 DECLARE
   f text;
 BEGIN
-  FOREACH f IN ARRAY ARRAY['_lock_writers', '_licensed', '_feed_held', '_forget_held', '_revoked', '_affected'] LOOP
+  FOREACH f IN ARRAY ARRAY['_lock_writers', '_licensed', '_admit', '_feed_held', '_forget_held', '_revoked', '_affected'] LOOP
     EXECUTE pg_catalog.format('ALTER FUNCTION rowseal.%I OWNER TO rowseal_internal', f);
   END LOOP;
 END

@@ -8,7 +8,7 @@ CREATE FUNCTION rowseal._fingerprint() RETURNS bytea LANGUAGE sql STABLE SET sea
     UNION ALL
     SELECT pg_catalog.concat_ws(' ', g.tgrelid::pg_catalog.regclass, g.tgname, g.tgenabled, g.tgtype, g.tgqual, f.proname)
       FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc f ON f.oid = g.tgfoid
-     WHERE g.tgrelid IN ('rowseal.declarations'::pg_catalog.regclass, 'rowseal.feed'::pg_catalog.regclass, 'rowseal.erasures'::pg_catalog.regclass) AND NOT g.tgisinternal
+     WHERE g.tgrelid IN (SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relnamespace = 'rowseal'::pg_catalog.regnamespace) AND NOT g.tgisinternal
     UNION ALL
     SELECT pg_catalog.concat_ws(' ', v.evtname, v.evtevent, v.evtenabled, v.evttags, f.proname)
       FROM pg_catalog.pg_event_trigger v JOIN pg_catalog.pg_proc f ON f.oid = v.evtfoid WHERE v.evtname LIKE 'rowseal%') x(line)
@@ -19,7 +19,7 @@ CREATE FUNCTION rowseal._trigger_problems(d rowseal.declarations)
 RETURNS TABLE (relation regclass, name text, problem text) LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   -- the main table, each of its partitions, and the versions table need their triggers, unconditional and ALWAYS
   SELECT n.rel, n.name, CASE WHEN g.tgname IS NULL THEN 'missing'
-           WHEN g.tgtype <> n.type OR (g.tgqual IS NOT NULL AND n.function !~ '^_(feed_versions|ledger|settle)_') OR g.tgattr::text <> ''
+           WHEN g.tgtype <> n.type OR NOT c.expected OR g.tgattr::text <> ''
              OR f.pronamespace <> 'rowseal'::pg_catalog.regnamespace OR f.proname <> n.function THEN 'not the one installed'
            ELSE 'not ENABLE ALWAYS' END
       FROM (SELECT t.relid AS rel, x.name, x.type, x.function
@@ -44,8 +44,18 @@ RETURNS TABLE (relation regclass, name text, problem text) LANGUAGE sql STABLE S
              WHERE d.versions IS NOT NULL AND x.wanted) n
       LEFT JOIN (pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc f ON f.oid = g.tgfoid)
              ON g.tgrelid = n.rel AND g.tgname = n.name
-     WHERE g.tgname IS NULL OR g.tgenabled <> 'A' OR g.tgtype <> n.type OR g.tgattr::text <> ''
-        OR (g.tgqual IS NOT NULL AND n.function !~ '^_(feed_versions|ledger|settle)_')
+      LEFT JOIN LATERAL (SELECT w.key AS main, d.version_columns ->> w.key AS versions FROM pg_catalog.jsonb_each_text(d.fields) w
+                          WHERE w.value = 'writer_pkey') w ON true
+      CROSS JOIN LATERAL (SELECT pg_catalog.format('(new.%I IS NOT NULL)', CASE WHEN n.function ~ '_versions_' THEN w.versions ELSE w.main END)) r(writes)
+      CROSS JOIN LATERAL (SELECT coalesce(pg_catalog.substring(pg_catalog.pg_get_triggerdef(g.oid), 'WHEN [(](.*)[)] EXECUTE '), '')) q(condition)
+      CROSS JOIN LATERAL (SELECT CASE
+        WHEN n.function ~ '^_feed_versions_' THEN q.condition LIKE '(NOT rowseal.\_is\_tip\_%(%))'
+        WHEN n.name = 'zzz_rowseal_retract' THEN q.condition = pg_catalog.replace(r.writes, '(new.', '(old.')
+        WHEN NOT d.grants AND n.name = 'zzz_rowseal_ledger' THEN q.condition = r.writes
+        WHEN NOT d.grants AND n.name = 'zzz_rowseal_settle'
+          THEN q.condition = pg_catalog.format('(%s AND (current_setting(''rowseal.revoked''::text, true) = ''on''::text))', r.writes)
+        ELSE q.condition = '' END) c(expected)
+     WHERE g.tgname IS NULL OR g.tgenabled <> 'A' OR g.tgtype <> n.type OR g.tgattr::text <> '' OR NOT c.expected
         OR f.pronamespace <> 'rowseal'::pg_catalog.regnamespace OR f.proname <> n.function
 $$;
 COMMENT ON FUNCTION rowseal._trigger_problems(rowseal.declarations) IS 'Triggers of a declaration that are missing, replaced or not ENABLE ALWAYS';
@@ -80,7 +90,7 @@ BEGIN
   "check" := 'installation';
   SELECT f.fingerprint = rowseal._fingerprint() INTO ok FROM rowseal.fingerprint f;
   ok := coalesce(ok, false);
-  detail := CASE WHEN ok THEN 'functions and triggers as installed' ELSE 'a function or trigger of rowseal itself has been altered: install it anew' END;
+  detail := CASE WHEN ok THEN 'functions and triggers as installed' ELSE 'a function or trigger of rowseal itself has been altered: install it anew (or ENABLE ALWAYS its triggers, after pg_restore --disable-triggers)' END;
   RETURN NEXT;
 
   FOR d IN SELECT * FROM rowseal.declarations ORDER BY 1 LOOP
@@ -129,7 +139,7 @@ BEGIN
                           AND p.provolatile = CASE WHEN f.name ~ '^_(seal|payload|signed|is_tip)_' THEN 's' ELSE 'v' END
                           AND CASE l.lanname WHEN 'plpgsql' THEN p.proconfig IS NOT DISTINCT FROM
                                                     CASE WHEN f.name LIKE E'\\_take%' THEN ARRAY['rowseal.mode=apply', 'search_path=pg_catalog, pg_temp']
-                                                         WHEN f.name NOT LIKE E'\\_guard%' OR d.grants OR d.writers IS NOT NULL THEN ARRAY['search_path=pg_catalog, pg_temp'] END
+                                                         WHEN f.name !~ '^_(guard|feed|ledger)_' THEN ARRAY['search_path=pg_catalog, pg_temp'] END
                                              ELSE l.lanname = 'plpython3u' AND NOT p.proconfig::text ~ 'search_path' IS TRUE END);
     IF detail IS NULL AND (d.queries <> planned #> '{declaration,queries}' OR d.spec <> planned #> '{declaration,spec}') THEN
       detail := 'the stored queries';

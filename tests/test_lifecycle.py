@@ -191,10 +191,12 @@ def test_data_restored_without_triggers_leaves_them_ordinary_and_health_tells(
     with server.connect(empty, "app") as c:
         db = Db(c)
         assert {(check, table) for check, table, _ in unwell(db)} == {
-            ("triggers", t) for t in ("user_cards", "user_storage", '"Logs"', "parts")
+            *(("triggers", t) for t in ("user_cards", "user_storage", '"Logs"', "parts")),
+            ("installation", None),  # those of the quarantine
         }
-        for table, trigger in db.all("SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE tgname LIKE 'zzz%%'"):
-            db.run(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}")
+        with server.connect(empty, "postgres") as a:
+            for table, trigger in db.all("SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE tgname LIKE 'zzz%%' OR tgname LIKE '%%_held'"):
+                a.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}")  # type: ignore[arg-type]
         assert unwell(db) == []
         goes_on(db, *source[1:])
 
@@ -240,10 +242,12 @@ shared = shared_database(EXAMPLE + MORE)
 admin = scratch_role("postgres")
 MEMBER = "EXISTS (SELECT FROM pg_depend d WHERE d.objid = {0}.oid AND d.deptype = 'e')"
 EVERYBODY = [
+    "_admit",
     "_advance",
     "_affected",
     "_authentic",
     "_below",
+    "_bucket",
     "_chains",
     "_enter_stored",
     "_gaps",
@@ -345,7 +349,7 @@ EVERYBODY = [
     "unsubscribe",
     "verify",
 ]
-DEFINER = {"_lock_writers", "_licensed", "_revoked", "_affected", "_heads_of", "_below", "_gaps", "_feed_held", "_forget_held",
+DEFINER = {"_lock_writers", "_licensed", "_admit", "_revoked", "_affected", "_heads_of", "_below", "_gaps", "_feed_held", "_forget_held",
            "_advance", "_install", "_forget", "_on_ddl", "_on_drop", "_pgsodium_verify", "_quarantine", "_refresh", "prune_feed"}
 
 
@@ -354,7 +358,8 @@ def test_every_function_has_a_fixed_search_path(admin: Scratch) -> None:
     without = admin.all("""SELECT DISTINCT regexp_replace(proname, '[0-9]+$', '*') FROM pg_proc
         WHERE pronamespace = 'rowseal'::regnamespace
         AND NOT coalesce(array_to_string(proconfig, ' ') ~ 'search_path=pg_catalog, pg_temp', false)""")
-    assert set(without) <= {"_seal_*", "_payload_*", "_signed_*", "_guard_*", "_guard_versions_*"}
+    assert set(without) <= {"_seal_*", "_payload_*", "_signed_*", "_guard_*", "_guard_versions_*", "_feed_*", "_feed_versions_*",
+                            "_ledger_*", "_ledger_versions_*", "_admit", "_bucket"}
     assert "A SET of the search path costs a call" in (ROOT / "plpython/rowseal/enforcement.py").read_text()
 
 

@@ -418,3 +418,18 @@ def test_declaring_again_finds_what_is_there(db: Db) -> None:
     assert db.all("SELECT rows, last, missing FROM rowseal.writers") == [(2, 2, 0)]
     c.write(c.owner, "grants", **revocation(c.device, [link_of(last)]))
     assert db.one("SELECT count(*) FROM t_versions") == 1
+
+
+def test_a_table_that_is_declared_after_a_revocation_follows_it(db: Db) -> None:
+    db.run(tables())
+    c = Cast(db)
+    c.allow(c.device)
+    c.write(c.owner, "t", key="k", owner_timestamp=1)
+    for at in (2, 3):
+        c.write(c.device, "t", key="k", owner_timestamp=at)
+    db.run("SELECT rowseal.undeclare('t')")
+    c.write(c.owner, "grants", **revocation(c.device, []))
+    assert db.one("SELECT owner_timestamp FROM t") == 3
+    db.run(next(s for s in tables().split("; ") if "declare('t'" in s))
+    assert (db.all("SELECT owner_timestamp FROM t"), db.one("SELECT count(*) FROM t_versions")) == ([1], 0)
+    assert db.all("SELECT rows, held FROM rowseal.writers") == [(2, 2)]

@@ -27,7 +27,7 @@ PINNED = {  # what the text form of a value depends on
     "extra_float_digits": "1",
     "bytea_output": "hex",
 }
-EQ, NE, LE, GT = (f"OPERATOR(pg_catalog.{o})" for o in ("=", "<>", "<=", ">"))
+EQ, NE, LE, GT, GE, CAT, GET, GET_TEXT = (f"OPERATOR(pg_catalog.{o})" for o in ("=", "<>", "<=", ">", ">=", "||", "->", "->>"))
 BUILT_IN = {"text", "character varying", "bytea", "uuid", "smallint", "integer", "bigint", "numeric", "boolean", "date"}
 READY = "rowseal._load(true) IS NOT NULL"  # once in each process of a parallel plan, before its first row
 PACKAGE = __name__.partition(".")[0]
@@ -303,8 +303,12 @@ class Sql:
             out.append(self._function(f"_{name}_{self.id}", args, "text", attributes, body, path=False))
         return out
 
-    def _lock(self, versions: bool = False) -> str:
-        return f"\n    PERFORM {self.writers.lock(versions)};" if self.writers else ""
+    def _lock(self) -> str:
+        return f"\n    PERFORM {self.writers.lock()};" if self.writers else ""
+
+    @property
+    def _news(self) -> str:
+        return "\n  news pg_catalog.bool;" if self.writers else ""
 
     def _refuse(self, verdict: str, versions: bool = False) -> str:
         m = self._map(versions)
@@ -468,13 +472,13 @@ class Sql:
 DECLARE
   tip pg_catalog.record;
   public_key pg_catalog.bytea;
-  verdict pg_catalog.text;
+  verdict pg_catalog.text;{self._news}
   whole {self.main};
 BEGIN{self._named()}{self._one_of_both()}
   IF TG_OP {EQ} 'INSERT' THEN
-    {find}{self.writers.lock_and(find, self.same("tip", "NEW")) if self.writers else ""}
+    {find}{self.writers.lock_tip(find, self.same("tip", "NEW")) if self.writers else ""}
     IF NOT FOUND THEN{verify}
-      RETURN NEW;
+      {self.writers.accept(find) if self.writers else "RETURN NEW;"}
     END IF;
     IF {self.same("tip", "NEW")} THEN{self._healed(self.main, "tip", self.same_key("t", "NEW"))}
       {self._report("'duplicate'")}
@@ -492,7 +496,7 @@ BEGIN{self._named()}{self._one_of_both()}
     {self._report("'superseded'")}
     RETURN NEW;
 END"""
-        return self._function(f"_guard_{self.id}", "", "trigger", "LANGUAGE plpgsql", body, path=self.writers is not None)
+        return self._function(f"_guard_{self.id}", "", "trigger", "LANGUAGE plpgsql", body, path=False)
 
     def guard_one_table(self) -> str:
         pinned, pk = "", self.d["public_key"]
@@ -507,7 +511,7 @@ DECLARE
   stored {self.main};
   known pg_catalog.bool;
   public_key pg_catalog.bytea;
-  verdict pg_catalog.text;
+  verdict pg_catalog.text;{self._news}
 BEGIN{self._named()}{self._one_of_both()}
   IF TG_OP {EQ} 'UPDATE' THEN{self._unsigned_update()}
     {self._refuse("'RS009 history is append-only'")}
@@ -518,7 +522,7 @@ BEGIN{self._named()}{self._one_of_both()}
   IF known AND {self.same("stored", "NEW")} THEN{heal}
     {self._report("'duplicate'")}
     RETURN NULL;
-  END IF;{self._lock()}{pinned}
+  END IF;{self._lock() if self.d["grants"] else ""}{pinned}
   {self.judge()}
   IF verdict IS NOT NULL THEN
     {self._refuse("verdict")}
@@ -535,10 +539,11 @@ BEGIN{self._named()}{self._one_of_both()}
   END IF;
   RETURN NEW;
 END"""
-        return self._function(f"_guard_{self.id}", "", "trigger", "LANGUAGE plpgsql", body, path=self.writers is not None)
+        return self._function(f"_guard_{self.id}", "", "trigger", "LANGUAGE plpgsql", body, path=False)
 
     def guard_versions(self) -> str:
         sign, pk = ident(self._map(True)[self.sign]), self.d["public_key"]
+        find = f"SELECT * INTO tip FROM {self.main} t WHERE {self.same_key('t', 'NEW', right_versions=True)};"
         body = f"""
 DECLARE
   stored pg_catalog.record;
@@ -546,12 +551,12 @@ DECLARE
   current pg_catalog.bool;
   known pg_catalog.bool;
   public_key pg_catalog.bytea;
-  verdict pg_catalog.text;
+  verdict pg_catalog.text;{self._news}
 BEGIN{self._named(True)}{self._one_of_both(True)}
   IF TG_OP {EQ} 'UPDATE' THEN{self._unsigned_update(True)}
     {self._refuse("'RS009 history is append-only'", True)}
-  END IF;{self._complete(True)}{self._lock(True)}
-  SELECT * INTO tip FROM {self.main} t WHERE {self.same_key("t", "NEW", right_versions=True)};
+  END IF;{self._complete(True)}
+  {find}
   current := FOUND;
   IF current AND pg_catalog.pg_trigger_depth() {GT} 1 AND {self.same("tip", "NEW", False, True)} THEN
     RETURN NEW;  -- its table's guard, about to replace it, archives it (it was verified when it came)
@@ -563,7 +568,7 @@ BEGIN{self._named(True)}{self._one_of_both(True)}
       {self._report("'duplicate'")}
       RETURN NULL;
     END IF;
-  ELSE
+  ELSE{self.writers.lock_tip_of_version(find) if self.writers else ""}
     IF NOT current OR {self.order("NEW", True)} {GT} {self.order("tip")} THEN
       -- not superseded by anything yet: it belongs into the main table
       {self._merge(f"VALUES ({self.refs('NEW', self.stored, True)})")}
@@ -586,7 +591,7 @@ BEGIN{self._named(True)}{self._one_of_both(True)}
   {self._report("'archived'")}
   RETURN NEW;
 END"""
-        return self._function(f"_guard_versions_{self.id}", "", "trigger", "LANGUAGE plpgsql", body, path=self.writers is not None)
+        return self._function(f"_guard_versions_{self.id}", "", "trigger", "LANGUAGE plpgsql", body, path=False)
 
     def _decoded(self, columns: list[str], format_: str, element: str = "$1", store: bool = False) -> tuple[str, dict[str, str]]:
         """How to read columns from a JSON object: the columns of jsonb_to_record(element) x, and an expression for each.
@@ -817,16 +822,16 @@ END"""
 
     def only_after(self, versions: bool) -> str:
         """The statement by which a definer function refuses to be anything but an AFTER ROW trigger of this very table."""
-        return f"""IF TG_WHEN <> 'AFTER' OR TG_RELID <> {literal((versions and self.versions) or self.main)}::regclass
-     AND NOT EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(TG_RELID) a WHERE a.relid = {literal(self.main)}::regclass) THEN
+        return f"""IF TG_WHEN {NE} 'AFTER' OR TG_RELID {NE} {literal((versions and self.versions) or self.main)}::pg_catalog.regclass
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(TG_RELID) a WHERE a.relid {EQ} {literal(self.main)}::pg_catalog.regclass) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS009', MESSAGE = 'the feed takes what its tables have accepted, and nothing else';
   END IF;"""
 
     def _sealed(self, payload: str, signature: str, content: str) -> str:
         """rowseal._envelope(payload, signature, content), in line."""
         base64 = f"pg_catalog.translate(pg_catalog.encode({signature}, 'base64'), E'\\n', '')"
-        envelope = f"({payload})::jsonb || pg_catalog.jsonb_build_object('sign_b64', {base64})"
-        return f"{envelope} || pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('content', {content}))" if content else envelope
+        envelope = f"({payload})::pg_catalog.jsonb {CAT} pg_catalog.jsonb_build_object('sign_b64', {base64})"
+        return f"{envelope} {CAT} pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('content', {content}))" if content else envelope
 
     def feed(self) -> list[str]:
         """What appends accepted versions to the feed: an AFTER trigger sees the row as it is stored.
@@ -839,11 +844,11 @@ END"""
             m = self._map(versions)
             body = f"""
 DECLARE
-  envelope jsonb;
+  envelope pg_catalog.jsonb;
 BEGIN
   {self.only_after(versions)}
-  IF TG_OP = 'UPDATE' THEN
-    IF NEW.{ident(m[self.sign])} = OLD.{ident(m[self.sign])} THEN
+  IF TG_OP {EQ} 'UPDATE' THEN
+    IF NEW.{ident(m[self.sign])} {EQ} OLD.{ident(m[self.sign])} THEN
       RETURN NULL;
     END IF;
   END IF;
@@ -853,7 +858,7 @@ BEGIN
   RETURN NULL;
 END"""
             name = f"_feed_versions_{self.id}" if versions else f"_feed_{self.id}"
-            out.append(self._function(name, "", "trigger", "LANGUAGE plpgsql SECURITY DEFINER", body))
+            out.append(self._function(name, "", "trigger", "LANGUAGE plpgsql SECURITY DEFINER", body, path=False))
             out.append(f"ALTER FUNCTION rowseal.{name}() OWNER TO rowseal_internal")
         return out
 
@@ -874,8 +879,10 @@ END"""
     def _owner_text(self, envelope: str) -> str:
         """rowseal._owner_text(fields, envelope), in line."""
         first, *more = fields = [literal(f) for f in self.d["spec"]["owner"]]
-        row = f"({envelope}) -> 'row'"
-        return f"pg_catalog.jsonb_build_array({', '.join(f'{row} -> {f}' for f in fields)})::text" if more else f"{row} ->> {first}"
+        row = f"({envelope}) {GET} 'row'"
+        if more:
+            return f"pg_catalog.jsonb_build_array({', '.join(f'({row} {GET} {f})' for f in fields)})::pg_catalog.text"
+        return f"({row} {GET_TEXT} {first})"
 
     def cure(self) -> str:
         """On an identity table: rows that waited for this owner are tried again, with the rights of who brought the owner."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .canonical import JSON_DEPTH, jcs
 from .declaration import COLUMNS, GRANT_COLUMNS
-from .enforcement import ident, literal
+from .enforcement import CAT, EQ, GE, GET, ident, literal
 from .signature import Verify
 from .verdict import unbase64
 
@@ -100,7 +100,7 @@ def authentic(envelope: Any, verify: Verify) -> bool:
 
 
 # -- the SQL of a table with writers
-SIMPLE = {"uuid": "{}::text", "integer": "{}::text", "numeric": "{}::text",
+SIMPLE = {"uuid": "{}::pg_catalog.text", "integer": "{}::pg_catalog.text", "numeric": "{}::pg_catalog.text",
           "bytea": "pg_catalog.translate(pg_catalog.encode({}, 'base64'), E'\\n', '')"}  # fmt: skip
 
 
@@ -120,14 +120,14 @@ class Writers:
         c = self.sql.column[column]
         value = self.sql._base(f"{alias}.{ident(self.sql._map(versions)[column])}", column)
         if c["base"] in ("text", "character varying"):
-            return f"{value}::text"
+            return f"{value}::pg_catalog.text"
         return SIMPLE[c["kind"]].format(value) if isinstance(c["kind"], str) and c["kind"] in SIMPLE else None
 
     def owner(self, alias: str, versions: bool = False) -> str:
         columns = self.sql.d["owner"]
         if len(columns) == 1 and (text := self._canonical(alias, columns[0], versions)):
             return text
-        return f"({self.sql._owner_text(f'{self.sql.payload(alias, versions)}::pg_catalog.jsonb')})"
+        return self.sql._owner_text(f"{self.sql.payload(alias, versions)}::pg_catalog.jsonb")
 
     def key(self, alias: str, versions: bool) -> str:
         """The primary key by field, canonical; NULL for a row of the grants table: it has no scope of keys."""
@@ -138,15 +138,17 @@ class Writers:
         if all(texts.values()):
             return f"pg_catalog.jsonb_build_object({', '.join(f'{literal(f)}, {t}' for f, t in texts.items())})"
         names = ", ".join(map(literal, fields.values()))
-        return f"rowseal._only({self.sql.payload(alias, versions)}::pg_catalog.jsonb -> 'row', ARRAY[{names}])"
+        return f"rowseal._only({self.sql.payload(alias, versions)}::pg_catalog.jsonb {GET} 'row', ARRAY[{names}])"
 
     def link(self, alias: str, versions: bool) -> str:
-        sign = self.sql.bytes(f"{alias}.{ident(self.sql._map(versions)[self.sql.sign])}", self.sql.sign)
         # rowseal.link, written out: PostgreSQL inlines no function with a search_path
         number, previous = self.ref(alias, "writer_seq", versions), self.ref(alias, "writer_prev", versions)
-        return f"pg_catalog.sha256(pg_catalog.int8send({number}) || coalesce({previous}, '') || {sign})"
+        return f"pg_catalog.sha256(pg_catalog.int8send({number}) {CAT} coalesce({previous}, '') {CAT} {self._sign(alias, versions)})"
 
-    def licensed(self, alias: str, versions: bool = False) -> str:
+    def _sign(self, alias: str, versions: bool) -> str:
+        return self.sql.bytes(f"{alias}.{ident(self.sql._map(versions)[self.sql.sign])}", self.sql.sign)
+
+    def licensed(self, alias: str, versions: bool = False, function: str = "_licensed") -> str:
         """NULL when the writer's row stands under a chain of grants, else why not."""
         m = self.sql._map(versions)
         values = [
@@ -154,14 +156,14 @@ class Writers:
             self.link(alias, versions), literal(self.sql.d["tag"]), *(f"{alias}.{ident(m[c])}" for c in (self.sql.ts, self.sql.deleted)),
             self.key(alias, versions),
         ]  # fmt: skip
-        return f"rowseal._licensed({', '.join(values)})"
+        return f"rowseal.{function}({', '.join(values)})"
 
     def malformed(self, alias: str, versions: bool = False) -> str:
         """A verdict on what the columns say about each other; NULL when it is well formed."""
         writer, number, previous = (self.ref(alias, f, versions) for f in COLUMNS)
         cases = (
             f"WHEN CASE WHEN {writer} IS NULL THEN {number} IS NULL AND {previous} IS NULL\n"
-            f"                  ELSE {number} >= 1 AND ({previous} IS NULL) = ({number} = 1) END IS NOT TRUE\n"
+            f"                  ELSE {number} {GE} 1 AND ({previous} IS NULL) {EQ} ({number} {EQ} 1) END IS NOT TRUE\n"
             f"      THEN 'RS013 writer, number and previous link do not fit each other'"
         )
         if self.is_grants:
@@ -179,11 +181,19 @@ class Writers:
         assert holder is not None  # no identity table has writers
         table, where, key = holder
         writer = self.ref("NEW", "writer_pkey", versions)
+        if self.is_grants:  # its lock is held
+            judged = f"verdict := coalesce({self.seal('NEW', versions, writer)}, {self.licensed('NEW', versions)});"
+        else:
+            judged = f"""verdict := coalesce({self.seal("NEW", versions, writer)}, {self.licensed("NEW", versions, "_admit")});
+      news := verdict {EQ} 'news';
+      IF news THEN
+        verdict := NULL;
+      END IF;"""
         return f"""IF {writer} IS NULL THEN
       SELECT {key} INTO public_key FROM {table} k WHERE {where} LIMIT 1;
       verdict := {self.seal("NEW", versions, "public_key")};
     ELSE
-      verdict := coalesce({self.seal("NEW", versions, writer)}, {self.licensed("NEW", versions)});
+      {judged}
     END IF;"""
 
     def problem(self, alias: str, key: str, versions: bool) -> str:
@@ -198,12 +208,29 @@ class Writers:
         """An expression: true when the lock was not held before, so that others may just have changed what was read."""
         return f"rowseal._lock_writers({self.grants}, {self.owner('NEW', versions)}, {str(self.is_grants).lower()})"
 
-    def lock_and(self, find: str, same: str) -> str:
-        """The lock, once the row is known to be news; and a second look at the tip."""
+    def lock_tip(self, find: str, same: str) -> str:
+        """Where there is a tip, the lock before anything is done about it, and a second look: it may just have been retracted."""
         return f"""
-    IF (NOT FOUND OR NOT {same}) AND {self.lock()} THEN
+    IF FOUND AND NOT {same} AND {self.lock()} THEN
       {find}
     END IF;"""
+
+    def lock_tip_of_version(self, find: str) -> str:
+        return f"""
+    IF {self.lock(True)} THEN
+      {find}
+      current := FOUND;
+    END IF;"""
+
+    def accept(self, find: str) -> str:
+        """A writer's row took the lock when it was judged: if that was new, what was read before is looked up again."""
+        return f"""IF news IS NOT TRUE THEN
+        RETURN NEW;
+      END IF;
+      {find}
+      IF NOT FOUND THEN
+        RETURN NEW;
+      END IF;"""
 
     def keep(self, versions: bool) -> str:
         """Refuses DELETE, but of what counts no longer (and of what has moved into the main table): whoever deletes that does no harm."""
@@ -240,7 +267,15 @@ END"""
         writer, number, previous = (self.ref("NEW", f, versions) for f in COLUMNS)
         owner, old_owner, link = self.owner("NEW", versions), self.owner("OLD", versions), self.link("NEW", versions)
         old = self.ref("OLD", "writer_pkey", versions)
-        enter = f"PERFORM rowseal._enter({self.grants}, {owner}, {writer}, {number}, {previous}, {link}, NULL);"
+        # most often this does; _enter knows new owners, rows that are there, and walks that wait for this one
+        enter = f"""SELECT x.id, x.revocations INTO authority, wanted FROM rowseal._authority x WHERE x.grants {EQ} {self.grants} AND x.owner {EQ} {owner};
+  IF wanted {EQ} false THEN
+    INSERT INTO rowseal._writer_rows (authority, writer, seq, link, prev) VALUES (authority, {writer}, {number}, {link}, {previous}) ON CONFLICT DO NOTHING;
+    wanted := NOT FOUND;
+  END IF;
+  IF wanted IS NOT FALSE THEN
+    PERFORM rowseal._enter({self.grants}, {owner}, {writer}, {number}, {previous}, {link}, NULL);
+  END IF;"""
         ungrant = ""
         if self.is_grants:
             g = {f: self.ref("NEW", f) for f in GRANT_COLUMNS}
@@ -253,10 +288,12 @@ END"""
             ungrant = f"PERFORM rowseal._ungrant({self.grants}, {old_owner}, {sign['OLD']});"
         body = f"""
 DECLARE
-  verdict text;
+  verdict pg_catalog.text;
+  authority pg_catalog.int4;
+  wanted pg_catalog.bool;
 BEGIN
   {sql.only_after(versions)}
-  IF TG_OP = 'DELETE' THEN
+  IF TG_OP {EQ} 'DELETE' THEN
     verdict := {self.licensed("OLD", versions)};
     IF verdict IS NOT NULL THEN
       {ungrant}
@@ -272,7 +309,7 @@ BEGIN
 END"""
         name = f"_ledger_versions_{sql.id}" if versions else f"_ledger_{sql.id}"
         return [
-            sql._function(name, "", "trigger", "LANGUAGE plpgsql SECURITY DEFINER", body),
+            sql._function(name, "", "trigger", "LANGUAGE plpgsql SECURITY DEFINER", body, path=False),
             f"ALTER FUNCTION rowseal.{name}() OWNER TO rowseal_internal",
         ]
 
@@ -283,7 +320,7 @@ END"""
         retracts = f"{self.ref('NEW', 'upto')} IS NOT NULL OR {self._revoked(versions)}" if self.is_grants else "true"
         # what is let in by _settle itself arrived before: no walk moves by it
         inner = "pg_catalog.current_setting('rowseal.settling', true) = 'on'"
-        only_news = "" if self.is_grants else f"IF {inner} THEN\n    RETURN NULL;\n  END IF;\n  "
+        only_news = "" if self.is_grants else f"IF {inner} OR NOT {self._revoked(versions)} THEN\n    RETURN NULL;\n  END IF;\n  "
         body = f"""
 BEGIN
   {only_news}PERFORM rowseal._settle({self.grants}, {self.owner("NEW", versions)}, {writer}, CASE WHEN {inner} THEN NULL ELSE {number} END,
@@ -355,7 +392,7 @@ END""",
         for versions, table in [(False, self.sql.main), *([(True, self.sql.versions)] if self.sql.versions else [])]:
             which = f"versions_{self.sql.id}" if versions else str(self.sql.id)
             writes = f"NEW.{ident(self.sql._map(versions)[self.column['writer_pkey']])} IS NOT NULL"
-            revoked = f"{writes} AND {self._revoked(versions)}"
+            revoked = f"{writes} AND pg_catalog.current_setting('rowseal.revoked', true) {EQ} 'on'"  # as _admit has seen it
             row = "FOR EACH ROW"
             out.append((LEDGER, "AFTER INSERT OR UPDATE", table, f"_ledger_{which}()", row if self.is_grants else f"{row} WHEN ({writes})"))
             out.append((RETRACT, "AFTER DELETE", table, f"_ledger_{which}()", f"{row} WHEN ({writes.replace('NEW.', 'OLD.', 1)})"))

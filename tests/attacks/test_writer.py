@@ -49,6 +49,34 @@ def stage(db: Db, admin: Db, server: Server, database: str) -> Iterator[Stage]:
         yield Stage(db, Db(c), admin)
 
 
+def test_nothing_of_mallorys_runs_when_he_writes(stage: Stage) -> None:
+    """What is called for every row has no search path of its own; some of it runs with the rights of rowseal_internal."""
+    stage.admin.run("CREATE SCHEMA trap AUTHORIZATION mallory")
+    made = 0
+    for operator in ("=", "<>", "<", "<=", ">", ">=", "||", "&", "#", "->", "->>", "~", "+", "-"):
+        for left, right in stage.mallory.all(
+            "SELECT DISTINCT oprleft::regtype::text, oprright::regtype::text FROM pg_operator WHERE oprname = %s AND oprleft <> 0 AND oprnamespace = 'pg_catalog'::regnamespace", operator
+        ):
+            made += 1
+            try:
+                stage.mallory.run(f"CREATE FUNCTION trap.f{made}({left}, {right}) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'sprung by {operator} as %', current_user; END $$")
+                stage.mallory.run(f"CREATE OPERATOR trap.{operator} (LEFTARG = {left}, RIGHTARG = {right}, FUNCTION = trap.f{made})")
+            except psycopg.Error:
+                made -= 1  # pseudo-types
+    for name in ("hashtext(text)", "pg_backend_pid()", "sha256(bytea)", "int8send(bigint)", "encode(bytea, text)", "translate(text, text, text)", "current_setting(text, bool)"):
+        stage.mallory.run(f"CREATE FUNCTION trap.{name} RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'sprung: {name}'; END $$")
+    stage.mallory.run("SET search_path = trap, pg_catalog, public")
+    assert made > 100
+    with pytest.raises(psycopg.Error, match="sprung by ="):
+        stage.mallory.run("SELECT 1 = 1")
+    for n, (who, row) in enumerate(((stage.device, {"key": "d2"}), (stage.device, {"key": "d2"}), (stage.ann, {"key": "d2"}), (stage.ann, {"key": "a"})), 2):
+        stage.write(who, "t", by=stage.mallory, owner_timestamp=n, **row)
+    stage.write(stage.ann, "grants", by=stage.mallory, **grant(stage.device, until=99))
+    stage.write(stage.ann, "grants", by=stage.mallory, **revocation(stage.device, []))
+    assert stage.db.all("SELECT key, owner_timestamp FROM t ORDER BY 1") == [("a", 5), ("d1", 1), ("d2", 4)]
+    assert stage.admin.one("SELECT count(*) FROM rowseal._writer_rows WHERE held IS NOT NULL") == 2
+
+
 def test_a_writer_beyond_its_grant(stage: Stage) -> None:
     d, before = stage.device, stage.state()
     for table, row in (
