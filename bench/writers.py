@@ -3,15 +3,17 @@
     python bench/writers.py [--rows 2000] [--rounds 5] [--retract 10000] [--output bench/results]
 
 CPU times of the backend (getrusage), one session that has seen the grant, alternating; medians.  Unit of the first lines: an
-owner's row in a table without writers.
+owner's row in a table without writers.  Memory is the backend's own (RssAnon), without what it shares with the others.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import statistics
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +26,31 @@ from rowseal.client import SigningKey
 from writing import SIGNED, WRITER, Writer, card, grant, revocation, tables
 
 PREPARE = f"""
-    CREATE FUNCTION usage(OUT cpu float8, OUT peak bigint) LANGUAGE plpython3u AS $$
+    CREATE FUNCTION usage() RETURNS float8 LANGUAGE plpython3u AS $$
     import resource
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+    return usage.ru_utime + usage.ru_stime
     $$;
     CREATE TABLE plain (user_hash bytea, key text, value integer, parent_sign_b64 bytea, {WRITER}, {SIGNED}, PRIMARY KEY (user_hash, key));
     SELECT rowseal.declare('plain', owner => 'user_hash', identity => 'cards', versions => 'plain_versions');
 """
+
+
+class Memory(threading.Thread):
+    """Peak of a process's own memory in MB while the thread runs, looked at 20 times a second."""
+
+    def __init__(self, pid: int):
+        super().__init__()
+        self.path, self.over = Path(f"/proc/{pid}/status"), threading.Event()
+        self.first = self.peak = self.now()
+
+    def now(self) -> float:
+        found = re.search(r"RssAnon:\s+(\d+) kB", self.path.read_text())
+        return int(found[1]) / 1024 if found else float("nan")
+
+    def run(self) -> None:
+        while not self.over.wait(0.05):
+            self.peak = max(self.peak, self.now())
 
 
 class Bench:
@@ -53,20 +72,18 @@ class Bench:
         """Signed rows of a writer for a table, in a table without checks."""
         form = self.db.form(table)
         self.db.run(f"CREATE TABLE {into} (LIKE {table})")
-        sealed = []
-        for _ in range(rows):
-            self.made += 1
-            sealed.append(writer.sealed(form, {"key": f"key {self.made}", "value": self.made, "parent_sign_b64": None, "owner_timestamp": self.made}))
-        columns = list(sealed[0])
-        with self.db.connection.cursor().copy(f"COPY {into} ({', '.join(columns)}) FROM STDIN") as copy:
-            for row in sealed:
+        columns = [d.name for d in self.db.connection.execute(f"TABLE {into}").description or ()]
+        with self.db.connection.cursor().copy(f"COPY {into} FROM STDIN") as copy:
+            for _ in range(rows):
+                self.made += 1
+                row = writer.sealed(form, {"key": f"key {self.made}", "value": self.made, "parent_sign_b64": None, "owner_timestamp": self.made})
                 copy.write_row([row[c] for c in columns])
 
     def time(self, sql: str, rows: int = 1) -> float:
         """Microseconds of CPU per row."""
-        before = self.db.one("SELECT cpu FROM usage()")
+        before = self.db.one("SELECT usage()")
         self.db.all(sql) if sql.startswith("SELECT") else self.db.run(sql)
-        return float(self.db.one("SELECT cpu FROM usage()") - before) / rows * 1e6
+        return float(self.db.one("SELECT usage()") - before) / rows * 1e6
 
     def rows(self, n: int, rounds: int) -> list[str]:
         works: dict[str, list[float]] = {"an owner's row, table without writers": [], "an owner's row, table with writers": [], "a writer's row, chain of one": []}
@@ -90,13 +107,16 @@ class Bench:
         self.db.run("DROP TABLE given")
         columns = self.first.sealed(self.db.form("grants"), revocation(lost, []))
         names = ", ".join(columns)
-        before = self.db.one("SELECT * FROM usage()")
+        before, memory = self.db.one("SELECT usage()"), Memory(self.db.one("SELECT pg_backend_pid()"))
+        memory.start()
         self.db.run(f"INSERT INTO grants ({names}) VALUES ({', '.join(['%s'] * len(columns))})", *columns.values())
-        after = self.db.one("SELECT * FROM usage()")
+        memory.over.set()
+        memory.join()
+        cpu = self.db.one("SELECT usage()") - before
         assert self.db.one("SELECT count(*) FROM t WHERE writer_pkey = %s", lost.public_key) == 0
         return (
-            f"Taking back the {n:,} rows of a revoked writer: one statement, {after[0] - before[0]:.1f} s of CPU"
-            f" ({(after[0] - before[0]) / n * 1e6:.0f} µs per row), peak memory of the backend {after[1] / 1024:.0f} MB, {before[1] / 1024:.0f} MB before."
+            f"Taking back the {n:,} rows of a revoked writer: one statement, {cpu:.1f} s of CPU"
+            f" ({cpu / n * 1e6:.0f} µs per row), the backend's memory at most {memory.peak:.0f} MB, {memory.first:.0f} MB before."
         )
 
 

@@ -5,17 +5,19 @@ SET search_path = pg_catalog, pg_temp AS $_load$
 # Modules are compiled when first imported; GD keeps them for the session, for one version of the extension.
 PACKAGE = "_rowseal_" + "@VERSION@".replace(".", "_")
 if GD.get("rowseal_package") != PACKAGE:
-    import importlib.abc, importlib.util, sys
+    import importlib.machinery, sys
 @PYTHON@
-    class Inlined(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+    class Inlined:  # its base class importlib.abc.InspectLoader would cost every session 30 ms, for all that it imports
         def find_spec(self, name, path=None, target=None):
             package, _, module = name.partition(".")
             if package == PACKAGE and (not module or module in SOURCES):
-                return importlib.util.spec_from_loader(name, self, is_package=not module)
+                return importlib.machinery.ModuleSpec(name, self, is_package=not module)
+        def create_module(self, spec):
+            return None
+        def exec_module(self, module):
+            exec(compile(self.get_source(module.__name__), f"<{module.__name__}>", "exec"), module.__dict__)
         def get_source(self, name):
             return SOURCES.get(name.partition(".")[2], "")
-        def is_package(self, name):
-            return name == PACKAGE
     sys.meta_path.append(Inlined())
     GD["rowseal"] = lambda name: importlib.import_module(PACKAGE + "." + name)
     GD["rowseal_package"] = PACKAGE

@@ -174,25 +174,26 @@ CREATE FUNCTION rowseal._licensed(grants integer, owner text, writer bytea, seq 
 RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-  a integer;
-  verdict text;
+  verdict text := 'RS010 no grant for this writer';
+  l rowseal._licences;
 BEGIN
-  SELECT x.id INTO a FROM rowseal._authority x WHERE x.grants = grants AND x.owner = owner;
-  SELECT CASE WHEN bool_or(x.scope AND x.past) THEN NULL
-              WHEN count(*) = 0 THEN 'RS010 no grant for this writer'
-              WHEN bool_or(x.past) THEN 'RS011 outside the scope of the writer''s grants'
-              ELSE 'RS012 beyond the frontier of a revocation' END
-    INTO verdict
-    FROM (SELECT at <= l.until AND CASE WHEN key IS NULL THEN l.may_grant >= 0
-                   ELSE (l.tables IS NULL OR tag = ANY (l.tables)) AND (l.tombstones OR NOT deleted)
-                        AND (l.keys IS NULL OR rowseal._matches(l.keys, key)) END AS scope,
-                 -- what a walk waits for stands as soon as it is here
-                 NOT EXISTS (
-                   SELECT FROM pg_catalog.unnest(l.frontiers) f
-                    WHERE NOT EXISTS (SELECT FROM rowseal._stands s WHERE s.revocation = f AND s.link = link)
-                      AND NOT EXISTS (SELECT FROM rowseal._wanted w WHERE w.authority = a AND w.writer = writer AND w.link = link
-                                         AND w.revocation = f AND (w.seq IS NULL OR w.seq = seq))) AS past
-            FROM rowseal._licences l WHERE l.authority = a AND l.writer = writer) x;
+  FOR l IN
+    SELECT x.* FROM rowseal._authority a JOIN rowseal._licences x ON x.authority = a.id WHERE a.grants = grants AND a.owner = owner AND x.writer = writer
+  LOOP
+    IF l.frontiers <> '{}' AND EXISTS (  -- what a walk waits for stands as soon as it is here
+         SELECT FROM pg_catalog.unnest(l.frontiers) f
+          WHERE NOT EXISTS (SELECT FROM rowseal._stands s WHERE s.revocation = f AND s.link = link)
+            AND NOT EXISTS (SELECT FROM rowseal._wanted w WHERE w.authority = l.authority AND w.writer = writer AND w.link = link
+                               AND w.revocation = f AND (w.seq IS NULL OR w.seq = seq))) THEN
+      verdict := CASE WHEN verdict LIKE 'RS011%' THEN verdict ELSE 'RS012 beyond the frontier of a revocation' END;
+    ELSIF at <= l.until AND ((key IS NULL AND l.may_grant >= 0)
+          OR (key IS NOT NULL AND (l.tables IS NULL OR tag = ANY (l.tables)) AND (l.tombstones OR NOT deleted)
+              AND (l.keys IS NULL OR rowseal._matches(l.keys, key)))) THEN
+      RETURN NULL;
+    ELSE
+      verdict := 'RS011 outside the scope of the writer''s grants';
+    END IF;
+  END LOOP;
   RETURN verdict;
 END
 $$;

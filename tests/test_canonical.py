@@ -11,6 +11,7 @@ import datetime as dt
 import ipaddress
 import json
 import os
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
@@ -353,6 +354,10 @@ HOUSEKEEPING = "h bytea, n integer, deleted_flag boolean, owner_timestamp bigint
 OWNER = Owner(key=client.SigningKey(bytes(range(32))))
 
 
+# of these the canonical text is written by SQL, too
+IN_SQL = ("boolean", "smallint", "integer", "bigint", "numeric", "scaled", "text", "varchar", "bytea", "uuid_", "dint", "dbytea")
+
+
 def name(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'
 
@@ -376,6 +381,13 @@ class Lab:
         id_ = db.one("SELECT id FROM rowseal.declarations WHERE tag = 'inserted'")
         arguments = ", ".join("NULL::pg_catalog.bytea" if c == "parent_sign_b64" else f"t.{name(c)}" for c in self.forms["inserted"].names)
         self.payloads = f"SELECT rowseal._payload_{id_}(true, {arguments}) FROM public.twin t ORDER BY t.n"
+        columns = ", ".join(f"{name(c)} {COLUMNS[c][0]}" for c in IN_SQL)
+        db.run(f"CREATE TABLE written ({HOUSEKEEPING}, {columns}, PRIMARY KEY (h, n))")
+        db.run("SELECT rowseal.declare('written', owner => 'h', identity => 'cards')")
+        query = db.one("SELECT queries ->> 'envelopes' FROM rowseal.declarations WHERE tag = 'written'")
+        (written,) = re.findall(r"^SELECT \((.*)\)::pg_catalog.jsonb ", query)
+        assert "rowseal." not in written
+        self.written = f"SELECT {written} FROM public.twin t ORDER BY t.n"
 
     def fill(self, column: str, values: Sequence[Value | None]) -> None:
         with self.db.connection.cursor().copy(f"COPY public.twin (n, {name(column)}) FROM STDIN") as copy:
@@ -450,6 +462,8 @@ def test_server_client_and_oracle_agree_whatever_the_settings(lab: Lab, column: 
                                        WHERE record_image_eq(ROW(a.{name(column)}), ROW(b.{name(column)}))"""))
             lab.hostile(local=True)
             assert lab.db.all(lab.payloads) == expected
+            if column in IN_SQL:
+                assert lab.db.all(lab.written) == [e.replace('"table":"inserted"}', '"table":"written"}') for e in expected]
             for text in expected[:5]:
                 row = json.loads(text)["row"]
                 if column not in row or not json_null(column, row[column]):

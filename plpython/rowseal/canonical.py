@@ -58,6 +58,11 @@ def _string(value: str) -> bytes:
         raise CanonicalError("a lone surrogate is not Unicode text (RFC 7493)") from None
 
 
+def json_string(value: str) -> str:
+    """A JSON string as RFC 8785 writes it."""
+    return _string(value).decode()
+
+
 def _number(value: float) -> bytes:
     """A finite double as ECMAScript writes it (RFC 8785, 3.2.2.3)."""
     if value == 0:

@@ -100,10 +100,6 @@ def authentic(envelope: Any, verify: Verify) -> bool:
 
 
 # -- the SQL of a table with writers
-SIMPLE = {"uuid": "{}::pg_catalog.text", "integer": "{}::pg_catalog.text", "numeric": "{}::pg_catalog.text",
-          "bytea": "pg_catalog.translate(pg_catalog.encode({}, 'base64'), E'\\n', '')"}  # fmt: skip
-
-
 class Writers:
     """What the statements of a table with writers, or of a grants table, have besides."""
 
@@ -115,17 +111,9 @@ class Writers:
     def ref(self, alias: str, field: str, versions: bool = False) -> str:
         return f"{alias}.{ident(self.sql._map(versions)[self.column[field]])}"
 
-    def _canonical(self, alias: str, column: str, versions: bool) -> str | None:
-        """The canonical text of a column, where SQL can say it without its table's payload function."""
-        c = self.sql.column[column]
-        value = self.sql._base(f"{alias}.{ident(self.sql._map(versions)[column])}", column)
-        if c["base"] in ("text", "character varying"):
-            return f"{value}::pg_catalog.text"
-        return SIMPLE[c["kind"]].format(value) if isinstance(c["kind"], str) and c["kind"] in SIMPLE else None
-
     def owner(self, alias: str, versions: bool = False) -> str:
         columns = self.sql.d["owner"]
-        if len(columns) == 1 and (text := self._canonical(alias, columns[0], versions)):
+        if len(columns) == 1 and (text := self.sql.canonical(alias, columns[0], versions)):
             return text
         return self.sql._owner_text(f"{self.sql.payload(alias, versions)}::pg_catalog.jsonb")
 
@@ -134,7 +122,7 @@ class Writers:
         if self.is_grants:
             return "NULL"
         fields = {k: self.sql.field_of[k] for k in self.sql.d["key"]}
-        texts = {f: self._canonical(alias, k, versions) for k, f in fields.items()}
+        texts = {f: self.sql.canonical(alias, k, versions) for k, f in fields.items()}
         if all(texts.values()):
             return f"pg_catalog.jsonb_build_object({', '.join(f'{literal(f)}, {t}' for f, t in texts.items())})"
         names = ", ".join(map(literal, fields.values()))
@@ -267,15 +255,7 @@ END"""
         writer, number, previous = (self.ref("NEW", f, versions) for f in COLUMNS)
         owner, old_owner, link = self.owner("NEW", versions), self.owner("OLD", versions), self.link("NEW", versions)
         old = self.ref("OLD", "writer_pkey", versions)
-        # most often this does; _enter knows new owners, rows that are there, and walks that wait for this one
-        enter = f"""SELECT x.id, x.revocations INTO authority, wanted FROM rowseal._authority x WHERE x.grants {EQ} {self.grants} AND x.owner {EQ} {owner};
-  IF wanted {EQ} false THEN
-    INSERT INTO rowseal._writer_rows (authority, writer, seq, link, prev) VALUES (authority, {writer}, {number}, {link}, {previous}) ON CONFLICT DO NOTHING;
-    wanted := NOT FOUND;
-  END IF;
-  IF wanted IS NOT FALSE THEN
-    PERFORM rowseal._enter({self.grants}, {owner}, {writer}, {number}, {previous}, {link}, NULL);
-  END IF;"""
+        enter = f"PERFORM rowseal._enter({self.grants}, {owner}, {writer}, {number}, {previous}, {link}, NULL);"
         ungrant = ""
         if self.is_grants:
             g = {f: self.ref("NEW", f) for f in GRANT_COLUMNS}
@@ -286,11 +266,22 @@ END"""
   PERFORM rowseal._grant(ROW(NULL, NULL, {sign["NEW"]}, NEW.{ident(sql.ts)}, {writer},
     CASE WHEN {writer} IS NOT NULL THEN {link} END, {", ".join(g.values())})::rowseal._grants, {self.grants}, {owner});"""
             ungrant = f"PERFORM rowseal._ungrant({self.grants}, {old_owner}, {sign['OLD']});"
+        else:  # most often this does; _enter knows new owners, rows that are there, and walks that wait for this one
+            enter = f"""SELECT x.id, x.revocations INTO authority, revocations FROM rowseal._authority x
+   WHERE x.grants {EQ} {self.grants} AND x.owner {EQ} {owner};
+  IF NOT revocations THEN
+    INSERT INTO rowseal._writer_rows (authority, writer, seq, link, prev) VALUES (authority, {writer}, {number}, {link}, {previous})
+      ON CONFLICT DO NOTHING;
+    IF FOUND THEN
+      RETURN NULL;
+    END IF;
+  END IF;
+  {enter}"""
         body = f"""
 DECLARE
   verdict pg_catalog.text;
   authority pg_catalog.int4;
-  wanted pg_catalog.bool;
+  revocations pg_catalog.bool;
 BEGIN
   {sql.only_after(versions)}
   IF TG_OP {EQ} 'DELETE' THEN
