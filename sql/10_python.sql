@@ -57,29 +57,51 @@ SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION rowseal._one_based(anyarray) IS 'Whether all lower bounds of an array are 1';
 
-CREATE FUNCTION rowseal._pgsodium() RETURNS text LANGUAGE sql STABLE
+CREATE FUNCTION rowseal._pgsodium(OUT version text, OUT library text, OUT symbol text) LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   -- only a function that belongs to the extension: anybody can create a schema called pgsodium
-  SELECT x.extversion
+  SELECT x.extversion, p.probin, p.prosrc
     FROM pg_catalog.pg_extension x
     JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
-                               AND d.refobjid = x.oid AND d.deptype = 'e'
-   WHERE x.extname = 'pgsodium' AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
-     AND d.objid = pg_catalog.to_regprocedure('pgsodium.crypto_sign_verify_detached(bytea,bytea,bytea)')
+                               AND d.refobjid = x.oid AND d.deptype = 'e' AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+    JOIN pg_catalog.pg_proc p ON p.oid = d.objid AND p.oid = pg_catalog.to_regprocedure('pgsodium.crypto_sign_verify_detached(bytea,bytea,bytea)')
+    JOIN pg_catalog.pg_language l ON l.oid = p.prolang AND l.lanname = 'c'
+   WHERE x.extname = 'pgsodium' AND p.prorettype = 'boolean'::pg_catalog.regtype
 $$;
-COMMENT ON FUNCTION rowseal._pgsodium() IS 'Version of pgsodium when it can verify signatures in this database, else NULL';
+COMMENT ON FUNCTION rowseal._pgsodium() IS 'Version of the extension pgsodium and its C function that verifies, when it is in this database, else NULL';
 
--- SECURITY DEFINER: some versions of pgsodium revoke their functions from PUBLIC; a verification gives nothing away.
-CREATE FUNCTION rowseal._pgsodium_verify(signature bytea, message bytea, public_key bytea) RETURNS boolean
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+-- What guards call for every row: pgsodium's C function under a name of ours, so that neither another schema of that name nor
+-- the privileges on the real one matter.  Without pgsodium NULL, and in line nothing: Python decides.
+CREATE FUNCTION rowseal._verified(signature bytea, message bytea, public_key bytea) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS 'SELECT NULL::pg_catalog.bool';
+COMMENT ON FUNCTION rowseal._verified(bytea, bytea, bytea) IS
+  'Ed25519 (64 bytes of signature, 32 of key) by the C function of the extension pgsodium; NULL where that is not in the database';
+
+CREATE FUNCTION rowseal._bound() RETURNS boolean LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (SELECT FROM pg_catalog.pg_proc p, rowseal._pgsodium() s
+                  WHERE p.oid = 'rowseal._verified(bytea,bytea,bytea)'::pg_catalog.regprocedure
+                    AND p.probin IS NOT DISTINCT FROM s.library AND p.prosrc = coalesce(s.symbol, 'SELECT NULL::pg_catalog.bool'))
+$$;
+COMMENT ON FUNCTION rowseal._bound() IS 'Whether rowseal._verified is what _bind would make it';
+
+-- SECURITY DEFINER: it makes a function in C, out of one that the extension pgsodium has.
+CREATE FUNCTION rowseal._bind() RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  theirs record;
 BEGIN
-  IF rowseal._pgsodium() IS NULL THEN
-    RETURN NULL;  -- a schema of that name may be anybody's
+  IF rowseal._bound() THEN
+    RETURN;
   END IF;
-  RETURN pgsodium.crypto_sign_verify_detached(signature, message, public_key);
+  SELECT * INTO theirs FROM rowseal._pgsodium();
+  EXECUTE 'CREATE OR REPLACE FUNCTION rowseal._verified(signature bytea, message bytea, public_key bytea) RETURNS boolean IMMUTABLE PARALLEL SAFE '
+      || CASE WHEN theirs.library IS NULL THEN $f$LANGUAGE sql AS 'SELECT NULL::pg_catalog.bool'$f$
+              ELSE pg_catalog.format('LANGUAGE c STRICT COST 6000 AS %L, %L', theirs.library, theirs.symbol) END;
 END
 $$;
-COMMENT ON FUNCTION rowseal._pgsodium_verify(bytea, bytea, bytea) IS 'Ed25519 verification by the extension pgsodium; NULL when it is not there';
+COMMENT ON FUNCTION rowseal._bind() IS 'Makes rowseal._verified what it should be; called whenever an extension comes or goes';
+SELECT rowseal._bind();
 
 CREATE FUNCTION rowseal._provider(algorithm text DEFAULT 'ed25519') RETURNS text LANGUAGE plpython3u
 SET search_path = pg_catalog, pg_temp AS $$

@@ -42,12 +42,13 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._subscription() IS 'The subscription whose worker this backend is, else NULL';
 
-CREATE FUNCTION rowseal._owner_text(fields text[], envelope jsonb) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+CREATE FUNCTION rowseal._owner_text(spec jsonb, envelope jsonb) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT CASE WHEN pg_catalog.cardinality(fields) = 1 THEN envelope -> 'row' ->> fields[1]
-              ELSE (SELECT pg_catalog.jsonb_agg(envelope -> 'row' -> f ORDER BY n)::text FROM pg_catalog.unnest(fields) WITH ORDINALITY x(f, n)) END
+  SELECT CASE WHEN pg_catalog.jsonb_array_length(spec -> 'owner') = 1 THEN envelope -> 'row' ->> (spec #>> '{owner,0}')
+              ELSE (SELECT pg_catalog.jsonb_agg(envelope -> 'row' -> f ORDER BY n)::text
+                      FROM pg_catalog.jsonb_array_elements_text(spec -> 'owner') WITH ORDINALITY x(f, n)) END
 $$;
-COMMENT ON FUNCTION rowseal._owner_text(text[], jsonb) IS 'The owner of an envelope: its canonical value, or a JSON array of several';
+COMMENT ON FUNCTION rowseal._owner_text(jsonb, jsonb) IS 'The owner of an envelope of a declaration with this spec: its canonical value, or a JSON array of several';
 
 -- SECURITY DEFINER, owner rowseal_internal: rows are refused with the rights of whoever brought them, and nobody else
 -- may write the quarantine, or see of it what is not his.
@@ -118,11 +119,11 @@ BEGIN
     element := rowseal.payload(d.relation, element);
   END IF;
   IF pg_catalog.left(verdict, 5) <> 'RS002' THEN
-    RETURN (SELECT rowseal._writer_text(g.id, rowseal._owner_text(ARRAY(SELECT pg_catalog.jsonb_array_elements_text(d.spec -> 'owner')), element),
+    RETURN (SELECT rowseal._writer_text(g.id, rowseal._owner_text(d.spec, element),
                                         pg_catalog.decode(element #>> '{row,writer_pkey}', 'base64'))
               FROM rowseal.declarations g WHERE g.relation = CASE WHEN d.grants THEN d.relation ELSE d.writers END);
   END IF;
-  RETURN (SELECT i.tag || ' ' || rowseal._owner_text(ARRAY(SELECT pg_catalog.jsonb_array_elements_text(d.spec -> 'owner')), element)
+  RETURN (SELECT i.tag || ' ' || rowseal._owner_text(d.spec, element)
             FROM rowseal.declarations i WHERE i.relation = d.identity);
 EXCEPTION WHEN OTHERS THEN
   RETURN NULL;  -- a row without canonical form

@@ -1,5 +1,11 @@
 -- apply: many rows, from whoever carries them, never an error for a bad one.
 
+CREATE FUNCTION rowseal._settled(outcome text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT pg_catalog.strpos(outcome, ' ') OPERATOR(pg_catalog.=) 0
+$$;
+COMMENT ON FUNCTION rowseal._settled(text) IS
+  'Whether an outcome is one word (inserted, superseded, archived, stale, duplicate), or a refusal: a SQLSTATE, a blank and the reason. Without a search path, so that it is inlined';
+
 CREATE FUNCTION rowseal._merged(id integer, rows jsonb, format text) RETURNS text[] LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -59,12 +65,12 @@ SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   RETURN QUERY
   SELECT v.n::integer,
-         CASE WHEN v.verdict ~ '^[a-z]+$' THEN v.verdict WHEN rowseal._curable(v.verdict) THEN 'deferred' ELSE 'rejected' END,
-         CASE WHEN v.verdict !~ '^[a-z]+$' THEN pg_catalog.left(v.verdict, 5) || ':' || pg_catalog.substr(v.verdict, 6) END
+         CASE WHEN rowseal._settled(v.verdict) THEN v.verdict WHEN rowseal._curable(v.verdict) THEN 'deferred' ELSE 'rejected' END,
+         CASE WHEN NOT rowseal._settled(v.verdict) THEN pg_catalog.left(v.verdict, 5) || ':' || pg_catalog.substr(v.verdict, 6) END
     FROM pg_catalog.unnest(verdicts) WITH ORDINALITY v(verdict, n);
 END
 $$;
-COMMENT ON FUNCTION rowseal._results(text[]) IS 'What apply returns for outcomes (in small letters) and refusals (a SQLSTATE, a blank, the reason)';
+COMMENT ON FUNCTION rowseal._results(text[]) IS 'What apply returns for outcomes and refusals, as rowseal._settled tells them apart';
 
 CREATE FUNCTION rowseal.apply(relation regclass, rows jsonb, format text DEFAULT 'canonical')
 RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql
@@ -77,7 +83,6 @@ DECLARE
   verdict text;
   waits_for text;
   i integer;
-  settled CONSTANT text[] := '{inserted,superseded,archived,stale,duplicate}';
 BEGIN
   IF format NOT IN ('canonical', 'pgtext') OR format IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = pg_catalog.format('format %L is not known', format),
@@ -96,7 +101,7 @@ BEGIN
   outcomes := rowseal._merged(d.id, rows, format);
   -- every session enters what it refuses in the same order
   FOR i, verdict IN
-    SELECT o.n, o.outcome FROM pg_catalog.unnest(outcomes) WITH ORDINALITY o(outcome, n) WHERE o.outcome <> ALL (settled)
+    SELECT o.n, o.outcome FROM pg_catalog.unnest(outcomes) WITH ORDINALITY o(outcome, n) WHERE NOT rowseal._settled(o.outcome)
      ORDER BY pg_catalog.md5((rows -> (o.n::integer - 1))::text)
   LOOP
     element := rows -> (i - 1);
@@ -107,7 +112,7 @@ BEGIN
       -- we wait for him and see the owner.
       PERFORM rowseal._lock_owner(waits_for, false);
       outcomes[i] := (rowseal._merged(d.id, pg_catalog.jsonb_build_array(element), format))[1];
-      CONTINUE WHEN outcomes[i] = ANY (settled);
+      CONTINUE WHEN rowseal._settled(outcomes[i]);
       verdict := rowseal._explained(d, outcomes[i], element, format);
     END IF;
     outcomes[i] := verdict;

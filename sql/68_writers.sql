@@ -429,7 +429,7 @@ BEGIN
   IF grants IS NULL OR rowseal._authentic(envelope) IS NOT TRUE OR envelope ->> 'table' <> tag THEN
     RETURN;
   END IF;
-  owner := rowseal._owner_text(ARRAY(SELECT pg_catalog.jsonb_array_elements_text(d.spec -> 'owner')), envelope);
+  owner := rowseal._owner_text(d.spec, envelope);
   writer := pg_catalog.decode(r ->> 'writer_pkey', 'base64');
   seq := r ->> 'writer_seq';
   link := rowseal.link(seq, pg_catalog.decode(r ->> 'writer_prev', 'base64'), pg_catalog.decode(envelope ->> 'sign_b64', 'base64'));
@@ -462,7 +462,7 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'RS009', MESSAGE = 'the feed takes what its tables have accepted, and nothing else';
   END IF;
   INSERT INTO rowseal.feed (tag, owner, envelope, role, subscription)
-    SELECT NEW.tag, rowseal._owner_text(ARRAY(SELECT pg_catalog.jsonb_array_elements_text(d.spec -> 'owner')), NEW.row), NEW.row,
+    SELECT NEW.tag, rowseal._owner_text(d.spec, NEW.row), NEW.row,
            session_user, rowseal._subscription()
       FROM rowseal.declarations d WHERE d.tag = NEW.tag AND d.feed;
   RETURN NULL;
@@ -569,7 +569,7 @@ CREATE FUNCTION rowseal._hold(d rowseal.declarations, verdict text, envelope jso
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   grants integer := CASE WHEN d.grants THEN d.id ELSE (SELECT x.id FROM rowseal.declarations x WHERE x.relation = d.writers) END;
-  owner text := rowseal._owner_text(ARRAY(SELECT pg_catalog.jsonb_array_elements_text(d.spec -> 'owner')), envelope);
+  owner text := rowseal._owner_text(d.spec, envelope);
   writer bytea := pg_catalog.decode(envelope #>> '{row,writer_pkey}', 'base64');
   seq bigint := envelope #>> '{row,writer_seq}';
 BEGIN
@@ -637,15 +637,23 @@ END
 $$;
 
 -- -------------------------------------------------------------------------------------------------- for those who sign
+CREATE FUNCTION rowseal._readable(grants integer, owner text) RETURNS integer LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+  RETURN (SELECT x.id FROM rowseal._authority x JOIN rowseal.declarations d ON d.id = x.grants
+           WHERE x.grants = grants AND x.owner = owner AND pg_catalog.has_table_privilege(session_user, d.relation, 'SELECT'));
+END
+$$;
+COMMENT ON FUNCTION rowseal._readable(integer, text) IS 'The number of an owner, where the session''s user may read the grants table';
+
 -- SECURITY DEFINER, owner rowseal_internal: numbers and links of a writer are for whoever may read the grants table.
 CREATE FUNCTION rowseal._heads_of(grants integer, owner text, writer bytea) RETURNS TABLE (seq bigint, link bytea, whole boolean)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-  a integer;
+  a integer := rowseal._readable(grants, owner);
 BEGIN
-  SELECT x.id INTO a FROM rowseal._authority x JOIN rowseal.declarations d ON d.id = x.grants
-   WHERE x.grants = grants AND x.owner = owner AND pg_catalog.has_table_privilege(session_user, d.relation, 'SELECT');
   RETURN QUERY
     WITH RECURSIVE heads AS (
       SELECT r.seq, r.link, r.prev FROM rowseal._writer_rows r
@@ -670,7 +678,7 @@ BEGIN
   IF writer IS NULL THEN
     RETURN '{}';
   END IF;
-  SELECT * INTO last FROM rowseal._heads_of(d.id, rowseal._owner_text(ARRAY(SELECT pg_catalog.jsonb_array_elements_text(d.spec -> 'owner')),
+  SELECT * INTO last FROM rowseal._heads_of(d.id, rowseal._owner_text(d.spec,
     rowseal.payload(d.relation, owner)::jsonb), writer) h ORDER BY h.seq DESC, h.link LIMIT 1;
   RETURN pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('writer_pkey', writer, 'writer_seq', coalesce(last.seq, 0) + 1, 'writer_prev', last.link));
 END
@@ -715,7 +723,7 @@ CREATE FUNCTION rowseal.revoke(relation regclass, owner jsonb, grantee bytea, at
 #variable_conflict use_variable
 DECLARE
   d rowseal.declarations := rowseal._grants_table(relation);
-  owner_ text := rowseal._owner_text(ARRAY(SELECT pg_catalog.jsonb_array_elements_text(d.spec -> 'owner')), rowseal.payload(relation, owner)::jsonb);
+  owner_ text := rowseal._owner_text(d.spec, rowseal.payload(relation, owner)::jsonb);
   frontier record;
 BEGIN
   upto := coalesce(upto, ARRAY(SELECT h.link FROM rowseal._heads_of(d.id, owner_, grantee) h WHERE h.whole));
@@ -739,10 +747,8 @@ CREATE FUNCTION rowseal._below(grants integer, owner text, writer bytea, upto by
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-  a integer;
+  a integer := rowseal._readable(grants, owner);
 BEGIN
-  SELECT x.id INTO a FROM rowseal._authority x JOIN rowseal.declarations d ON d.id = x.grants
-   WHERE x.grants = grants AND x.owner = owner AND pg_catalog.has_table_privilege(session_user, d.relation, 'SELECT');
   WITH RECURSIVE down(named, seq, link, prev) AS (
     SELECT r.link, r.seq, r.link, r.prev FROM rowseal._writer_rows r WHERE r.authority = a AND r.writer = writer AND r.link = ANY (upto)
     UNION ALL

@@ -4,7 +4,7 @@ CREATE FUNCTION rowseal._fingerprint() RETURNS bytea LANGUAGE sql STABLE SET sea
                                 CASE WHEN r.rolsuper THEN 'superuser' ELSE r.rolname END, p.prosrc)
       FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang JOIN pg_catalog.pg_roles r ON r.oid = p.proowner
      -- all but the generated ones: an overload that somebody adds can stand in for one of ours
-     WHERE p.pronamespace = 'rowseal'::pg_catalog.regnamespace AND p.proname !~ '_[0-9]+$'
+     WHERE p.pronamespace = 'rowseal'::pg_catalog.regnamespace AND p.proname !~ '_[0-9]+$' AND p.proname <> '_verified'  -- which _bound knows
     UNION ALL
     SELECT pg_catalog.concat_ws(' ', g.tgrelid::pg_catalog.regclass, g.tgname, g.tgenabled, g.tgtype, g.tgqual, f.proname)
       FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc f ON f.oid = g.tgfoid
@@ -78,8 +78,8 @@ BEGIN
   RETURN NEXT;
   -- pgsodium outside shared_preload_libraries has an event trigger that reads a setting which nobody defined
   "check" := 'pgsodium';
-  ok := rowseal._pgsodium() IS NULL OR pg_catalog.current_setting('pgsodium.enable_event_trigger', true) IS NOT NULL;
-  detail := CASE WHEN ok THEN 'not in the way' ELSE pg_catalog.format(
+  ok := rowseal._bound() AND ((rowseal._pgsodium()).version IS NULL OR pg_catalog.current_setting('pgsodium.enable_event_trigger', true) IS NOT NULL);
+  detail := CASE WHEN ok THEN 'not in the way' WHEN NOT rowseal._bound() THEN 'guards call another function than its: SELECT rowseal._bind()' ELSE pg_catalog.format(
     'not preloaded, so every ALTER TABLE fails here: ALTER DATABASE %I SET pgsodium.enable_event_trigger = ''on''', pg_catalog.current_database()) END;
   RETURN NEXT;
   "check" := 'event triggers';

@@ -78,6 +78,9 @@ DECLARE
   d rowseal.declarations;
   off text;
 BEGIN
+  IF TG_TAG IN ('CREATE EXTENSION', 'ALTER EXTENSION') AND EXISTS (SELECT FROM pg_catalog.pg_event_trigger_ddl_commands() x WHERE NOT x.in_extension) THEN
+    PERFORM rowseal._bind();
+  END IF;
   FOR c IN
     SELECT DISTINCT x.classid, x.object_type, CASE x.classid
              WHEN 'pg_catalog.pg_trigger'::pg_catalog.regclass THEN (SELECT g.tgrelid FROM pg_catalog.pg_trigger g WHERE g.oid = x.objid)
@@ -129,6 +132,9 @@ DECLARE
   needs regclass;
   d rowseal.declarations;
 BEGIN
+  IF EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() x WHERE x.object_type = 'extension' AND x.object_identity = 'pgsodium') THEN
+    PERFORM rowseal._bind();
+  END IF;
   FOR gone IN SELECT x.objid, x.object_identity FROM pg_catalog.pg_event_trigger_dropped_objects() x WHERE x.object_type = 'table' LOOP
     DELETE FROM rowseal.declarations x WHERE x.relation = gone.objid;
   END LOOP;

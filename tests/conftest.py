@@ -171,6 +171,10 @@ class Server:
             c.execute("CREATE ROLE mallory LOGIN")
             c.execute("CREATE DATABASE rowseal_template")
         with self.connect("rowseal_template") as c:
+            if os.environ.get("ROWSEAL_PGSODIUM"):  # the whole suite with its C function under the guards
+                for role in ("postgres", "app", "mallory"):
+                    c.execute(f"ALTER ROLE {role} SET pgsodium.enable_event_trigger = 'on'")
+                c.execute("SET pgsodium.enable_event_trigger = 'on'; CREATE EXTENSION pgsodium")
             c.execute("CREATE EXTENSION rowseal CASCADE")
             c.execute("GRANT CREATE, USAGE ON SCHEMA public TO app, mallory")
             c.execute("GRANT rowseal_trusted TO app")

@@ -273,6 +273,7 @@ EVERYBODY = [
     "_base_type",
     "_buckets",
     "_results",
+    "_settled",
     "_take_*",
     "_cure_*",
     "_content",
@@ -289,7 +290,7 @@ EVERYBODY = [
     "_tree",
     "_trigger_problems",
     "_trusted",
-    "receive",
+    "_receive_one",
     "_declaration",
     "_envelope",
     "_explained",
@@ -306,7 +307,8 @@ EVERYBODY = [
     "_owns",
     "_payload_*",
     "_pgsodium",
-    "_pgsodium_verify",
+    "_verified",
+    "_bound",
     "_plan",
     "_planned",
     "_provider",
@@ -350,7 +352,7 @@ EVERYBODY = [
     "verify",
 ]
 DEFINER = {"_lock_writers", "_licensed", "_admit", "_revoked", "_affected", "_heads_of", "_below", "_gaps", "_feed_held", "_forget_held",
-           "_advance", "_install", "_forget", "_on_ddl", "_on_drop", "_pgsodium_verify", "_quarantine", "_refresh", "prune_feed"}
+           "_advance", "_install", "_forget", "_on_ddl", "_on_drop", "_bind", "_quarantine", "_refresh", "prune_feed"}
 
 
 def test_every_function_has_a_fixed_search_path(admin: Scratch) -> None:
@@ -359,7 +361,7 @@ def test_every_function_has_a_fixed_search_path(admin: Scratch) -> None:
         WHERE pronamespace = 'rowseal'::regnamespace
         AND NOT coalesce(array_to_string(proconfig, ' ') ~ 'search_path=pg_catalog, pg_temp', false)""")
     assert set(without) <= {"_seal_*", "_payload_*", "_signed_*", "_guard_*", "_guard_versions_*", "_feed_*", "_feed_versions_*",
-                            "_ledger_*", "_ledger_versions_*", "_admit", "_bucket"}
+                            "_ledger_*", "_ledger_versions_*", "_admit", "_bucket", "_arrive", "_settled", "_verified"}
     assert "A SET of the search path costs a call" in (ROOT / "plpython/rowseal/enforcement.py").read_text()
 
 

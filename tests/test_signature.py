@@ -241,6 +241,41 @@ def test_all_providers_agree_on_components_of_small_order(provider: tuple[str, D
     assert verdicts(provider[1], provider[0], vectors) == [str(verify(v.signature, v.message, v.key)) for v in vectors]
 
 
+def test_what_guards_call_gives_the_same_verdicts(sodium: str, server: Server) -> None:
+    vectors = [v for v in VECTORS + torsion() if (len(v.signature), len(v.key)) == (64, 32)]
+    verify = verifier(pynacl())
+    with server.connect(sodium, "mallory") as c:
+        answers = [Db(c).one("SELECT rowseal._verified(%s, %s, %s)", v.signature, v.message, v.key) for v in vectors]
+    assert len(vectors) > 100 and answers == [verify(v.signature, v.message, v.key) for v in vectors]
+
+
+def test_guards_take_pgsodium_when_it_comes_and_leave_it_when_it_goes(sodium: str, server: Server, database: str) -> None:
+    """``sodium`` for its check that the extension is there."""
+    with server.connect("postgres") as c:
+        c.execute(f"ALTER DATABASE {database} SET pgsodium.enable_event_trigger = 'on'")
+    with server.connect(database) as c:
+        db, ann = Db(c), Owner("Ann")
+        db.run("DROP EXTENSION IF EXISTS pgsodium")
+        db.run(EXAMPLE)
+        form = db.form("user_storage")
+        db.insert("user_cards", ann.sealed(db.form("user_cards"), ann.card()))
+        bound = "SELECT probin IS NOT NULL FROM pg_proc WHERE oid = 'rowseal._verified'::regproc"
+        for change, now in (("", False), ("CREATE EXTENSION pgsodium", True), ("DROP EXTENSION pgsodium", False), ("CREATE EXTENSION pgsodium", True)):
+            if change:
+                db.run(change)
+            assert (db.one(bound), db.all("SELECT \"check\" FROM rowseal.health() WHERE NOT ok")) == (now, [])
+            row = ann.sealed(form, ann.value(b"genuine"))
+            assert db.insert("user_storage", row) == 1
+            forged = {**row, "value_b64": b"forged", "owner_timestamp": row["owner_timestamp"] + 1}
+            db.refused("RS001", f"INSERT INTO user_storage ({', '.join(forged)}) VALUES ({', '.join(['%s'] * len(forged))})", *forged.values())
+            assert db.all("SELECT * FROM rowseal.verify('user_storage')") == []
+        # somebody with the rights of a superuser replaces it: evident, and put right
+        db.run("CREATE OR REPLACE FUNCTION rowseal._verified(signature bytea, message bytea, public_key bytea) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true'")
+        assert db.all("SELECT \"check\" FROM rowseal.health() WHERE NOT ok") == ["pgsodium"]
+        db.run("SELECT rowseal._bind()")
+        assert (db.one(bound), db.all("SELECT FROM rowseal.health() WHERE NOT ok")) == (True, [])
+
+
 BAD = [v for v in VECTORS if not v.valid and len(v.key) == 32][::40] + [v for v in VECTORS if len(v.key) != 32 or len(v.signature) != 64]
 
 
@@ -303,7 +338,7 @@ def test_functions_beside_the_extensions_own_are_not_used(sodium: str, server: S
         db = Db(c)
         db.refused("42501", "CREATE FUNCTION pgsodium.crypto_sign_verify_detached(bytea, bytea, text) RETURNS boolean LANGUAGE sql AS 'SELECT true'")
         db.run("CREATE FUNCTION pg_temp.crypto_sign_verify_detached(bytea, bytea, bytea) RETURNS boolean LANGUAGE sql AS 'SELECT true'")
-        assert not db.one("SELECT rowseal._pgsodium_verify(%s, 'm', %s)", bytes(64), Owner().public_key)
+        assert not db.one("SELECT rowseal._verified(%s, 'm', %s)", bytes(64), Owner().public_key)
 
 
 def test_the_verifying_function_is_open_to_everybody_and_only_verifies(sodium: str, server: Server) -> None:
@@ -311,5 +346,5 @@ def test_the_verifying_function_is_open_to_everybody_and_only_verifies(sodium: s
         db = Db(c)
         key = SigningKey(bytes(32))
         signature: Any = key.sign(b"m").signature
-        assert db.one("SELECT rowseal._pgsodium_verify(%s, 'm', %s)", signature, bytes(key.verify_key))
-        assert not db.one("SELECT rowseal._pgsodium_verify(%s, 'other', %s)", signature, bytes(key.verify_key))
+        assert db.one("SELECT rowseal._verified(%s, 'm', %s)", signature, bytes(key.verify_key))
+        assert not db.one("SELECT rowseal._verified(%s, 'other', %s)", signature, bytes(key.verify_key))

@@ -17,9 +17,9 @@ _verify: signature.Verify | None = None
 def _pgsodium(plpy: Any) -> signature.Verify | None:
     """Ed25519 over the extension pgsodium; None when the database does not have it."""
     try:
-        if not plpy.execute("SELECT rowseal._pgsodium() AS version")[0]["version"]:
+        if not plpy.execute("SELECT version FROM rowseal._pgsodium()")[0]["version"]:
             return None
-        plan = plpy.prepare("SELECT rowseal._pgsodium_verify($1, $2, $3) AS ok", ["bytea", "bytea", "bytea"])
+        plan = plpy.prepare("SELECT rowseal._verified($1, $2, $3) AS ok", ["bytea", "bytea", "bytea"])
     except plpy.SPIError:
         return None
 
@@ -62,7 +62,7 @@ def provider_name(plpy: Any, algorithm: str) -> str | None:
         import cryptography
 
         return f"cryptography {cryptography.__version__}"
-    version = plpy.execute("SELECT rowseal._pgsodium() AS version")[0]["version"]
+    version = plpy.execute("SELECT version FROM rowseal._pgsodium()")[0]["version"]
     if version:
         return f"pgsodium {version}"
     try:
