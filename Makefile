@@ -44,7 +44,7 @@ extension/rowseal.control: extension/rowseal.control.in META.json
 
 # ---------------------------------------------------------------------------------------------------------------------
 # tests/setup.sh runs its arguments when packages, .venv and the installed extension are in place.
-PYTEST = .venv/bin/python -m pytest --rootdir . -ra -n 2 --dist loadfile
+PYTEST = .venv/bin/python -m pytest --rootdir . -ra -n 2 --dist worksteal
 
 demo:
 	@tests/setup.sh .venv/bin/python examples/demo.py $(ARGS)

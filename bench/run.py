@@ -122,8 +122,8 @@ class Work:
 
 
 class Bench:
-    def __init__(self, server: str, rows: int, size: int, largest: int = 1_000_000):
-        self.server, self.n = server, rows
+    def __init__(self, server: str, rows: int, size: int, largest: int = 1_000_000, provider: str = "pgsodium"):
+        self.server, self.n, self.provider = server, rows, provider
         self.connections: dict[str, psycopg.Connection[Any]] = {}
         self.c = self.database("bench")
         self.backend = self.c.info.backend_pid
@@ -143,6 +143,8 @@ class Bench:
         with psycopg.connect(f"{self.server} dbname=postgres", autocommit=True) as c:
             c.execute(f"CREATE DATABASE {name}")
         c = self.connections[name] = psycopg.connect(f"{self.server} dbname={name}", autocommit=True)
+        if self.provider == "pgsodium" and c.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'pgsodium'").fetchone():
+            c.execute("SET pgsodium.enable_event_trigger = 'on'; CREATE EXTENSION pgsodium")
         c.execute(PREPARE)
         # they look at every ALTER TABLE, and Shape.state has many; writing rows does not meet them
         for (trigger,) in c.execute("SELECT evtname FROM pg_event_trigger").fetchall():
@@ -317,10 +319,12 @@ class Bench:
         yield Work("fresh rows, into the feed, too", fed, {
             "plain": self.insert("_plain", "fresh"), "plain feed": self.plain_feed, "rowseal": self.insert("", "fresh")},
             limit=("verify", "plain", "plain feed"))  # fmt: skip
-        yield Work("superseding a versioned row", storage, {
-            "plain": self.by_update("_plain", "newer"), "plain archive": self.insert("_plain_versions", "fresh"), "rowseal": self.insert("", "newer"),
-            "hand": self.by_update("_hand", "newer_by_hand"), "application": self.application("write", "newer")},
-            1.20, ("verify", "plain", "plain archive"), "fresh")  # fmt: skip
+        least = {"plain": self.by_update("_plain", "newer"), "plain archive": self.insert("_plain_versions", "fresh")}
+        for how, ours, hand in (("UPDATE", self.by_update("", "newer"), self.by_update("_hand", "newer_by_hand")),
+                                ("INSERT", self.insert("", "newer"), self.upsert("_hand", "newer_by_hand"))):  # fmt: skip
+            yield Work(f"superseding a versioned row, by {how}", storage, {
+                **least, "rowseal": ours, "hand": hand, "application": self.application("write", "newer")},
+                1.20, ("verify", "plain", "plain archive"), "fresh")  # fmt: skip
         known = {"rowseal": self.insert("", "fresh"), "hand": self.upsert("_hand", "by_hand"), "application": self.application("write")}
         yield Work("duplicate of the current version", storage, known, 0.10, ("fresh",), "fresh")
         yield Work("duplicate of an archived version", storage, known, None, ("fresh",), "newer")
@@ -574,7 +578,8 @@ class Bench:
         notes = Shape("first", {"value_b64": 300})
         self.run(notes.create())
         rows = notes.rows([self.owner], 2 * times, 8)
-        for preload, goal in ("", 60), ("plpython3", 5):
+        in_c = self.one("SELECT probin IS NOT NULL FROM pg_proc WHERE oid = 'rowseal._verified'::regproc")
+        for preload, goal in ("", 60), ("plpgsql,pgsodium" if in_c else "plpgsql,plpython3", 5):
             values, spent = [], []
             for row in itertools.islice(rows, times):
                 with psycopg.connect(f"{server} dbname=bench", autocommit=True, options=f"-c session_preload_libraries={preload}") as c:
@@ -591,7 +596,7 @@ def about(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
     cpu_model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), platform.machine())
     return {
         "machine": f"{cpu_model}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end", "server": f"PostgreSQL {version}", "provider": provider,
-        "python": platform.python_version(), "hand": bench.hand, "rows": args.rows, "rounds": args.rounds, "size": args.size, "form": "full" if args.full else "short",
+        "python": platform.python_version(), "hand": bench.hand, "rows": args.rows, "rounds": args.rounds, "size": args.size, "form": ("full" if args.full else "short") + ("-pynacl" if args.provider == "pynacl" else ""),
     }  # fmt: skip
 
 
@@ -602,6 +607,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--size", type=int, default=300, help="bytes of value_b64")
     parser.add_argument("--largest", type=int, default=1_000_000, help="bytes of the largest values")
+    parser.add_argument("--provider", choices=["pgsodium", "pynacl"], default="pgsodium", help="of Ed25519; pgsodium only where it is there")
     parser.add_argument("--growth", type=int, nargs="*", help="rows in the tables that one row is written into")
     parser.add_argument("--depth", type=int, nargs="*", help="versions of a key that one is added to")
     parser.add_argument("--tables", type=int, help="declared tables")
@@ -624,7 +630,7 @@ def main(argv: list[str] | None = None) -> None:
     with suppress(ValueError):  # not the main thread
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the server is stopped
     with server() as dsn:
-        bench = Bench(dsn, args.rows, args.size, args.largest)
+        bench = Bench(dsn, args.rows, args.size, args.largest, args.provider)
         count, rounds = min(200, args.rows), args.rounds
         steps: dict[str, Callable[[], None]] = {
             "works": lambda: bench.measure(list(bench.works()), rounds),

@@ -70,18 +70,35 @@ SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION rowseal._pgsodium() IS 'Version of the extension pgsodium and its C function that verifies, when it is in this database, else NULL';
 
+CREATE FUNCTION rowseal._pynacl(signature bytea, message bytea, public_key bytea) RETURNS boolean LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 8000 AS $$
+try:
+    verify = SD["verify"]
+except KeyError:
+    if "rowseal" not in GD:  # in a parallel worker, its query has loaded it
+        plpy.execute("SELECT rowseal._load()")
+    try:
+        verify = SD["verify"] = GD["rowseal"]("signature").pynacl()
+    except ImportError:
+        return None
+if None in args or len(signature) != 64 or len(public_key) != 32:
+    return False
+return verify(signature, message, public_key)
+$$;
+COMMENT ON FUNCTION rowseal._pynacl(bytea, bytea, bytea) IS
+  'Whether PyNaCl finds that an Ed25519 signature and key fit a message; NULL without PyNaCl. No search path, which costs more than the call: it names nothing';
+
 -- What guards call for every row: pgsodium's C function under a name of ours, so that neither another schema of that name nor
--- the privileges on the real one matter.  Without pgsodium NULL, and in line nothing: Python decides.
+-- the privileges on the real one matter; without pgsodium, in line, _pynacl.
 CREATE FUNCTION rowseal._verified(signature bytea, message bytea, public_key bytea) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS 'SELECT NULL::pg_catalog.bool';
+AS 'SELECT rowseal._pynacl($1, $2, $3)';
 COMMENT ON FUNCTION rowseal._verified(bytea, bytea, bytea) IS
-  'Ed25519 (64 bytes of signature, 32 of key) by the C function of the extension pgsodium; NULL where that is not in the database';
+  'Whether an Ed25519 signature (64 bytes) and key (32) fit a message: by the C function of the extension pgsodium, else by PyNaCl; see _bind';
 
 CREATE FUNCTION rowseal._bound() RETURNS boolean LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT EXISTS (SELECT FROM pg_catalog.pg_proc p, rowseal._pgsodium() s
                   WHERE p.oid = 'rowseal._verified(bytea,bytea,bytea)'::pg_catalog.regprocedure
-                    AND p.probin IS NOT DISTINCT FROM s.library AND p.prosrc = coalesce(s.symbol, 'SELECT NULL::pg_catalog.bool'))
+                    AND p.probin IS NOT DISTINCT FROM s.library AND p.prosrc = coalesce(s.symbol, 'SELECT rowseal._pynacl($1, $2, $3)'))
 $$;
 COMMENT ON FUNCTION rowseal._bound() IS 'Whether rowseal._verified is what _bind would make it';
 
@@ -96,7 +113,7 @@ BEGIN
   END IF;
   SELECT * INTO theirs FROM rowseal._pgsodium();
   EXECUTE 'CREATE OR REPLACE FUNCTION rowseal._verified(signature bytea, message bytea, public_key bytea) RETURNS boolean IMMUTABLE PARALLEL SAFE '
-      || CASE WHEN theirs.library IS NULL THEN $f$LANGUAGE sql AS 'SELECT NULL::pg_catalog.bool'$f$
+      || CASE WHEN theirs.library IS NULL THEN $f$LANGUAGE sql AS 'SELECT rowseal._pynacl($1, $2, $3)'$f$
               ELSE pg_catalog.format('LANGUAGE c STRICT COST 6000 AS %L, %L', theirs.library, theirs.symbol) END;
 END
 $$;

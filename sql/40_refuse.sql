@@ -142,14 +142,14 @@ COMMENT ON FUNCTION rowseal._curable(text) IS 'Whether something other than the 
 
 CREATE FUNCTION rowseal._content(fields text[], contents bytea[]) RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT pg_catalog.jsonb_object_agg(f, pg_catalog.translate(pg_catalog.encode(c, 'base64'), E'\n', ''))
+  SELECT pg_catalog.jsonb_object_agg(f, pg_catalog.replace(pg_catalog.encode(c, 'base64'), E'\n', ''))
     FROM ROWS FROM (pg_catalog.unnest(fields), pg_catalog.unnest(contents)) x(f, c) WHERE c IS NOT NULL
 $$;
 COMMENT ON FUNCTION rowseal._content(text[], bytea[]) IS 'The contents of columns signed by digest, in base64; NULL when there are none';
 
 CREATE FUNCTION rowseal._envelope(payload text, signature bytea, content jsonb DEFAULT NULL) RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT payload::jsonb || pg_catalog.jsonb_build_object('sign_b64', pg_catalog.translate(pg_catalog.encode(signature, 'base64'), E'\n', ''))
+  SELECT payload::jsonb || pg_catalog.jsonb_build_object('sign_b64', pg_catalog.replace(pg_catalog.encode(signature, 'base64'), E'\n', ''))
       || CASE WHEN content IS NULL THEN '{}' ELSE pg_catalog.jsonb_build_object('content', content) END
 $$;
 COMMENT ON FUNCTION rowseal._envelope(text, bytea, jsonb) IS

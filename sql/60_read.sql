@@ -94,8 +94,8 @@ SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits =
 DECLARE
   result bytea;
 BEGIN
-  EXECUTE pg_catalog.format($q$SELECT pg_catalog.sha256(coalesce(pg_catalog.string_agg(hash, '' ORDER BY hash), '')) FROM (%s) y$q$,
-    rowseal._hashes(relation, owner)) INTO result USING owner;
+  EXECUTE pg_catalog.format($q$SELECT pg_catalog.sha256(coalesce(pg_catalog.string_agg(DISTINCT hash, '' ORDER BY hash), '')) FROM (%s) y$q$,
+    (rowseal._declaration(relation)).queries ->> CASE WHEN owner IS NULL THEN 'digest' ELSE 'digest_owner' END) INTO result USING owner;
   RETURN result;
 END
 $$;

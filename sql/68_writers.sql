@@ -403,7 +403,7 @@ SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
   RETURN (SELECT d.tag FROM rowseal.declarations d WHERE d.id = grants) || ' ' || owner || ' '
-      || pg_catalog.translate(pg_catalog.encode(writer, 'base64'), E'\n', '');
+      || pg_catalog.replace(pg_catalog.encode(writer, 'base64'), E'\n', '');
 END
 $$;
 COMMENT ON FUNCTION rowseal._writer_text(integer, text, bytea) IS 'What a held row waits for: grants of this writer';

@@ -65,7 +65,7 @@ def test_contenders_store_the_same_rows(server: Server) -> None:
     try:
         works = {w.name: w for w in bench.works() if w.shape.name in ("storage", "notes")}
         for name, archived in (("fresh rows, INSERT … SELECT", 0), ("fresh rows, COPY", 0), ("fresh rows, apply in batches of 20", 0),
-                               ("fresh rows, import of a file", 0), ("superseding a versioned row", 20), ("duplicate of an archived version", 60)):  # fmt: skip
+                               ("fresh rows, import of a file", 0), ("superseding a versioned row, by UPDATE", 20), ("superseding a versioned row, by INSERT", 20), ("duplicate of an archived version", 60)):  # fmt: skip
             work = works[name]
             bench.run(work.shape.state(work.state))
             for contender in work.contenders.values():

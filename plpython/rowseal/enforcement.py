@@ -32,7 +32,7 @@ BUILT_IN = {"text", "character varying", "bytea", "uuid", "smallint", "integer",
 READY = "rowseal._load(true) IS NOT NULL"  # once in each process of a parallel plan, before its first row
 PACKAGE = __name__.partition(".")[0]
 RECORD = "(e.v -> 'row')"
-BASE64 = "pg_catalog.translate(pg_catalog.encode({}, 'base64'), E'\\n', '')"
+BASE64 = "pg_catalog.replace(pg_catalog.encode({}, 'base64'), E'\\n', '')"
 IN_SQL = {"uuid": "{}::pg_catalog.text", "integer": "{}::pg_catalog.text", "numeric": "{}::pg_catalog.text", "bytea": BASE64}
 SELF_CONTAINED = {"boolean", "integer", "numeric", "float", "text", "bytea", "uuid", "json"}
 
@@ -223,9 +223,8 @@ class Sql:
     def _authentic(self, alias: str, public_key: str, signature: str, versions: bool) -> str:
         """Where that says all, a condition for what most rows are: complete, and signed by Ed25519, as C finds without Python."""
         spec, payload = self.d["spec"], self.payload(alias, versions)
-        if payload.startswith("rowseal.") or self.d["form"] != "rowseal/1" or any(spec.get(k) for k in ("name", "fingerprint", "certificates")):
-            return ""
-        if "ed25519" not in (spec.get("algorithms") or ["ed25519"]):
+        more = any(spec.get(k) for k in ("name", "fingerprint", "certificates")) or "ed25519" not in (spec.get("algorithms") or ["ed25519"])
+        if more or payload.startswith("rowseal.") or self.d["form"] != "rowseal/1":
             return ""
         column_of = {f: c for c, f in self.field_of.items()}
         complete = [f"{self.refs(alias, [column_of[f]], versions)} IS NOT NULL" for f in spec["required"]]
