@@ -60,17 +60,13 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._lock_owner(text, boolean) IS 'Orders those who defer rows of an unknown owner and the one who brings him';
 
-CREATE FUNCTION rowseal._results(verdicts text[]) RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-  RETURN QUERY
-  SELECT v.n::integer,
+CREATE FUNCTION rowseal._results(verdicts text[]) RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE sql STABLE AS $$
+  SELECT v.n::pg_catalog.int4,
          CASE WHEN rowseal._settled(v.verdict) THEN v.verdict WHEN rowseal._curable(v.verdict) THEN 'deferred' ELSE 'rejected' END,
-         CASE WHEN NOT rowseal._settled(v.verdict) THEN pg_catalog.left(v.verdict, 5) || ':' || pg_catalog.substr(v.verdict, 6) END
-    FROM pg_catalog.unnest(verdicts) WITH ORDINALITY v(verdict, n);
-END
+         CASE WHEN NOT rowseal._settled(v.verdict) THEN pg_catalog.concat(pg_catalog.left(v.verdict, 5), ':', pg_catalog.substr(v.verdict, 6)) END
+    FROM pg_catalog.unnest(verdicts) WITH ORDINALITY v(verdict, n)
 $$;
-COMMENT ON FUNCTION rowseal._results(text[]) IS 'What apply returns for outcomes and refusals, as rowseal._settled tells them apart';
+COMMENT ON FUNCTION rowseal._results(text[]) IS 'What apply returns for outcomes and refusals, as rowseal._settled tells them apart. Without a search path, so that it is inlined';
 
 CREATE FUNCTION rowseal.apply(relation regclass, rows jsonb, format text DEFAULT 'canonical')
 RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql
@@ -99,6 +95,10 @@ BEGIN
       HINT = 'SELECT rowseal.declare(…) first.';
   END IF;
   outcomes := rowseal._merged(d.id, rows, format);
+  IF rowseal._settled(pg_catalog.array_to_string(outcomes, '')) THEN  -- all of them
+    RETURN QUERY SELECT * FROM rowseal._results(outcomes);
+    RETURN;
+  END IF;
   -- every session enters what it refuses in the same order
   FOR i, verdict IN
     SELECT o.n, o.outcome FROM pg_catalog.unnest(outcomes) WITH ORDINALITY o(outcome, n) WHERE NOT rowseal._settled(o.outcome)
@@ -164,15 +164,20 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._explained(rowseal.declarations, text, jsonb, text) IS 'A more telling refusal where the envelope shows why';
 
+CREATE FUNCTION rowseal._trusted_owner(owner oid) RETURNS boolean LANGUAGE sql STABLE AS $$
+  SELECT pg_catalog.pg_has_role(owner, pg_catalog.to_regrole(pg_catalog.quote_ident(current_user)), 'USAGE')
+      OR pg_catalog.pg_has_role(owner, 'rowseal_trusted', 'USAGE')
+$$;
+COMMENT ON FUNCTION rowseal._trusted_owner(oid) IS
+  'Whether triggers of a table''s owner may run as the current user without his naming the table. Without a search path, so that it is inlined';
+
 CREATE FUNCTION rowseal._trusted(relation regclass) RETURNS boolean LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  RETURN (SELECT pg_catalog.pg_has_role(c.relowner, pg_catalog.to_regrole(pg_catalog.quote_ident(current_user)), 'USAGE')
-              OR pg_catalog.pg_has_role(c.relowner, 'rowseal_trusted', 'USAGE')
-            FROM pg_catalog.pg_class c WHERE c.oid = relation);
+  RETURN (SELECT rowseal._trusted_owner(c.relowner) FROM pg_catalog.pg_class c WHERE c.oid = relation);
 END
 $$;
-COMMENT ON FUNCTION rowseal._trusted(regclass) IS 'Whether triggers of this table''s owner may run as the current user without his naming the table';
+COMMENT ON FUNCTION rowseal._trusted(regclass) IS 'rowseal._trusted_owner, of a table';
 
 CREATE FUNCTION rowseal.receive(envelopes jsonb) RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$

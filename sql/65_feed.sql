@@ -13,13 +13,14 @@ BEGIN
   IF current_user OPERATOR(pg_catalog.=) 'rowseal_internal' AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.>) 1 THEN
     RETURN NEW;
   END IF;
-  PERFORM rowseal._receive_one(NEW.envelope);
-  RETURN NULL;
+  IF rowseal._receive_one(NEW.envelope) THEN  -- as a condition it needs no executor
+    RETURN NULL;
+  END IF;
 END
 $$;
 COMMENT ON FUNCTION rowseal._arrive() IS 'Hands an envelope that arrives in the feed to its table; without a search path of its own, as the guards';
 
-CREATE FUNCTION rowseal._receive_one(envelope jsonb) RETURNS void LANGUAGE plpgsql
+CREATE FUNCTION rowseal._receive_one(envelope jsonb) RETURNS boolean LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   careful text;
@@ -33,11 +34,12 @@ BEGIN
     END IF;
     IF careful <> pg_catalog.pg_current_xact_id()::text
        AND pg_catalog.date_part('epoch', pg_catalog.now()) > coalesce(nullif(pg_catalog.current_setting('rowseal.careful_until', true), ''), '0')::float8 THEN
-      SELECT d.id INTO declared FROM rowseal.declarations d WHERE d.tag = envelope ->> 'table' AND rowseal._trusted(d.relation);
+      SELECT d.id INTO declared FROM rowseal.declarations d JOIN pg_catalog.pg_class c ON c.oid = d.relation
+       WHERE d.tag = envelope ->> 'table' AND rowseal._trusted_owner(c.relowner);
       IF FOUND THEN
         EXECUTE pg_catalog.format('SELECT rowseal._take_%s($1)', declared) INTO outcome USING envelope;
         IF rowseal._settled(outcome) THEN
-          RETURN;
+          RETURN true;
         END IF;
       END IF;
     END IF;
@@ -45,9 +47,10 @@ BEGIN
   FOR outcome IN SELECT r.reason FROM rowseal.receive(pg_catalog.jsonb_build_array(envelope)) r WHERE r.reason !~ '^RS' LOOP
     PERFORM pg_catalog.set_config('rowseal.careful_until', (pg_catalog.date_part('epoch', pg_catalog.now()) + 600)::text, false);
   END LOOP;
+  RETURN true;
 END
 $$;
-COMMENT ON FUNCTION rowseal._receive_one(jsonb) IS 'receive of one envelope; in a worker without its subtransaction, as far as that may be';
+COMMENT ON FUNCTION rowseal._receive_one(jsonb) IS 'receive of one envelope, true; in a worker without its subtransaction, as far as that may be';
 CREATE TRIGGER arrive BEFORE INSERT ON rowseal.feed FOR EACH ROW EXECUTE FUNCTION rowseal._arrive();
 ALTER TABLE rowseal.feed ENABLE ALWAYS TRIGGER arrive;
 

@@ -29,7 +29,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_work_is_measured_against_its_limit(results: Path) -> None:
     result = json.loads((results / "short.json").read_text())
-    assert {"fresh rows, COPY", "superseding a versioned row", "stale unversioned row"} < {w["work"] for w in result["works"]}
+    assert {"fresh rows, COPY", "superseding a versioned row, by UPDATE", "stale unversioned row"} < {w["work"] for w in result["works"]}
     for work in result["works"]:
         assert len(work["limit"]) == 2 and min(work["limit"]) > 0
         assert {"rowseal"} <= set(work["times"]) and all(min(times) > 0 for times in work["times"].values()), work

@@ -229,7 +229,12 @@ class Sql:
         column_of = {f: c for c, f in self.field_of.items()}
         complete = [f"{self.refs(alias, [column_of[f]], versions)} IS NOT NULL" for f in spec["required"]]
         sizes = [f"pg_catalog.octet_length({x}) {EQ} {n}" for x, n in ((signature, 64), (public_key, 32))]
-        return " AND ".join([*complete, *sizes, f"rowseal._verified({signature}, pg_catalog.convert_to({payload}, 'UTF8'), {public_key})"])
+        # of large values, Python writes base64 and JSON five times as fast
+        small = [
+            f"coalesce(pg_catalog.octet_length({self.refs(alias, [c], versions)}), 0) {LE} 4000" for c in self.signed
+            if self.kinds[c] in ("bytea", "text") and self.field_of[c] not in spec["required"] and c not in self.digests
+        ]  # fmt: skip
+        return " AND ".join([*complete, *sizes, *small, f"rowseal._verified({signature}, pg_catalog.convert_to({payload}, 'UTF8'), {public_key})"])
 
     def _own_key(self, alias: str) -> str:
         return self.bytes(f"{alias}.{ident(self.d['public_key'])}", self.d["public_key"])
