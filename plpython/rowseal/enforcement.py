@@ -234,7 +234,8 @@ class Sql:
             f"coalesce(pg_catalog.octet_length({self.refs(alias, [c], versions)}), 0) {LE} 4000" for c in self.signed
             if self.kinds[c] in ("bytea", "text") and self.field_of[c] not in spec["required"] and c not in self.digests
         ]  # fmt: skip
-        return " AND ".join([*complete, *sizes, *small, f"rowseal._verified({signature}, pg_catalog.convert_to({payload}, 'UTF8'), {public_key})"])
+        verified = f"rowseal._verified({signature}, pg_catalog.convert_to({payload}, 'UTF8'), {public_key})"
+        return " AND ".join([*complete, *sizes, *small, verified])
 
     def _own_key(self, alias: str) -> str:
         return self.bytes(f"{alias}.{ident(self.d['public_key'])}", self.d["public_key"])
