@@ -518,15 +518,17 @@ class Bench:
         self.figure(f"digest() of {rows:,} rows, of a sequential scan that hashes the same bytes", digest, "×", 2.0)
 
     def catch_up(self, rows: int) -> None:
-        """Logical replication of rows that are there already, to another database: CPU of its apply worker."""
+        """Logical replication of rows to another database, of the table itself and over a link: CPU of its apply worker."""
         up, down, shape = self.database("upstream"), self.database("downstream"), Shape("link", {"value_b64": 300}, versioned=True, feed=True)
-        up.execute(shape.create())
+        direct = Shape("direct", {"value_b64": 300}, versioned=True)
+        up.execute(f"{shape.create()}; {direct.create()}")
+        load(up, "direct_fresh", direct.rows([self.owner], rows, 9))
         shape.feed = False  # a leaf
-        down.execute(shape.create())
+        down.execute(f"{shape.create()}; {direct.create()}")
         down.execute("ALTER TABLE link_hand ENABLE ALWAYS TRIGGER hand")
         batch = shape.batch(up, [self.owner], rows, 7)
         per_row = {}
-        for name, source in ("link_plain", "link_fresh"), ("link_hand", "link_by_hand"), ("link", "link_fresh"):
+        for name, source in ("link_plain", "link_fresh"), ("link_hand", "link_by_hand"), ("direct", "direct_fresh"), ("link", "link_fresh"):
             up.execute("SELECT rowseal.publish('link')" if name == "link" else f"CREATE PUBLICATION {name} FOR TABLE {name}")
             up.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [name])
             down.execute(f"CREATE SUBSCRIPTION {name} CONNECTION '{self.server} dbname=upstream' PUBLICATION {name}"
@@ -548,8 +550,9 @@ class Bench:
         self.load_bare(shape, batch.fresh[:2000])
         verify = self.bare("link") * 1e6
         limit = verify + per_row["link_plain"]
-        self.figure(f"catch-up of {rows:,} rows over logical replication (apply worker)", [per_row["link"] / limit], "× limit", 1.30,
-                    note=f"{per_row['link']:.0f} µs per row; verify {verify:.0f} + plain replication {per_row['link_plain']:.0f}; by hand {per_row['link_hand'] / limit:.2f} ×")  # fmt: skip
+        for what, name in ("of the table itself", "direct"), ("over a link", "link"):
+            note = f"{per_row[name]:.0f} µs per row; verify {verify:.0f} + plain replication {per_row['link_plain']:.0f}; by hand {per_row['link_hand'] / limit:.2f} ×"
+            self.figure(f"catch-up of {rows:,} rows by logical replication {what} (apply worker)", [per_row[name] / limit], "× limit", 1.30, note=note)
 
     def transactions(self) -> None:
         """Transaction ids and WAL per row of one statement; the transaction's own id is not counted."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -45,6 +47,16 @@ def test_the_other_benchmarks_run(name: str, arguments: str, tmp_path: Path, mon
     monkeypatch.setattr(sys, "argv", [name, *arguments.split(), "--output", str(tmp_path)])
     importlib.import_module(name).main()
     assert (tmp_path / f"{name}.md").read_text().count("|") > 20
+
+
+def test_the_profile_says_where_the_time_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not shutil.which("perf") or subprocess.run(["perf", "record", "-q", "-e", "cpu-clock", "-o", tmp_path / "try", "true"], capture_output=True).returncode:
+        pytest.skip("perf is not there, or not ours to use")
+    monkeypatch.setattr(sys, "argv", ["profile", "--rows", "200", "--rounds", "1", "--provider", "pynacl", "--output", str(tmp_path)])
+    importlib.import_module("profile_rows").main()
+    lines = [line.split("|")[1:-1] for line in (tmp_path / "profile-pynacl.md").read_text().splitlines() if line.startswith("| fresh")]
+    verification = [float(cells[2]) for cells in lines]
+    assert len(lines) == 2 and min(verification) > 10
 
 
 def test_the_readme_section_is_written_between_its_markers(results: Path, tmp_path: Path) -> None:

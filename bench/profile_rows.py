@@ -1,6 +1,6 @@
 """Where the time of a row goes: samples of the backend's stacks, each counted for the innermost part that it is in.
 
-    python bench/profile.py [--rows 3000] [--provider pynacl] [--output bench/results]
+    python bench/profile_rows.py [--rows 3000] [--provider pynacl] [--output bench/results]
 
 Needs perf (Debian: linux-perf) and the right to use it.  The stacks come from the unwind tables that every binary has, so no debug
 symbols are needed; what a library does not export counts for its caller.
