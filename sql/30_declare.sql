@@ -287,10 +287,12 @@ BEGIN
       HINT = rowseal._hint('RS014');
   END IF;
 
-  IF d.grants OR d.writers IS NOT NULL THEN
+  -- before anything is derived from the rows; licences are looked at afterwards
+  SELECT * INTO bad FROM rowseal.verify(relation) v WHERE v.sqlstate NOT IN ('RS010', 'RS011', 'RS012') LIMIT 1;
+  IF NOT FOUND AND (d.grants OR d.writers IS NOT NULL) THEN
     PERFORM rowseal._enter_stored(d);
+    SELECT * INTO bad FROM rowseal.verify(relation) LIMIT 1;
   END IF;
-  SELECT * INTO bad FROM rowseal.verify(relation) LIMIT 1;
   IF FOUND THEN
     RAISE EXCEPTION USING ERRCODE = bad.sqlstate,
       MESSAGE = pg_catalog.format('table %s holds a row that cannot stay: %s', label, bad.problem),

@@ -151,13 +151,13 @@ COMMENT ON FUNCTION rowseal._bucket(integer, text) IS 'Which lock an owner has, 
 CREATE FUNCTION rowseal._lock_writers(grants integer, owner text, exclusive boolean) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  b integer := rowseal._bucket(grants, owner);
+  b integer := rowseal._bucket(grants, owner);  -- NULL: all
 BEGIN
   -- An UPDATE, not a share lock: a REPEATABLE READ transaction on either side meets it, too, and fails with 40001
   -- instead of deciding on a state that is gone.
   IF exclusive THEN
-    PERFORM FROM rowseal._writer_locks l WHERE l.bucket = b ORDER BY l.stripe FOR NO KEY UPDATE;
-    UPDATE rowseal._writer_locks l SET xid = pg_catalog.pg_current_xact_id() WHERE l.bucket = b AND l.xid <> pg_catalog.pg_current_xact_id();
+    PERFORM FROM rowseal._writer_locks l WHERE b IS NULL OR l.bucket = b ORDER BY l.bucket, l.stripe FOR NO KEY UPDATE;
+    UPDATE rowseal._writer_locks l SET xid = pg_catalog.pg_current_xact_id() WHERE (b IS NULL OR l.bucket = b) AND l.xid <> pg_catalog.pg_current_xact_id();
   ELSE
     UPDATE rowseal._writer_locks l SET xid = pg_catalog.pg_current_xact_id()
      WHERE l.bucket = b AND l.stripe = pg_catalog.pg_backend_pid() & 15 AND l.xid <> pg_catalog.pg_current_xact_id();
@@ -166,7 +166,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._lock_writers(integer, text, boolean) IS
-  'Until the transaction ends: rows of this owner are being written (shared between sessions), or his grants change (exclusive). True when it was not held before';
+  'Until the transaction ends: rows of this owner are being written (shared between sessions), or his grants change (exclusive); owner NULL: of all owners. True when it was not held before';
 
 -- ---------------------------------------------------------------------------------------------------------- verdicts
 -- SECURITY DEFINER, owner rowseal_internal: guards run with the rights of who writes, and ask this.  It answers and changes nothing.
@@ -302,7 +302,7 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._authority_of(integer, text) IS 'The number of an owner, made when he has none yet';
 
-CREATE FUNCTION rowseal._enter(grants integer, owner text, writer bytea, seq bigint, prev bytea, link bytea, held bigint) RETURNS void LANGUAGE plpgsql
+CREATE FUNCTION rowseal._enter(grants integer, owner text, writer bytea, seq bigint, prev bytea, link bytea, held bigint) RETURNS boolean LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -316,14 +316,19 @@ BEGIN
     ON CONFLICT ON CONSTRAINT _writer_rows_pkey DO UPDATE SET held = EXCLUDED.held WHERE r.held IS DISTINCT FROM EXCLUDED.held;
   IF EXISTS (SELECT FROM rowseal._wanted)  -- most often it is empty
      AND EXISTS (SELECT FROM rowseal._wanted w WHERE w.authority = a AND w.writer = writer AND w.link = link AND (w.seq IS NULL OR w.seq = seq)) THEN
+    IF pg_catalog.current_setting('rowseal.settling', true) = 'on' THEN  -- what _settle lets in has been walked before: somebody pretends
+      RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'rowseal.settling is not yours to set';
+    END IF;
     PERFORM rowseal._walk(a, writer, seq, link);
     IF EXISTS (SELECT FROM rowseal._grants g WHERE g.authority = a AND g.writer = writer) THEN
       PERFORM rowseal._derive(a);
     END IF;
+    RETURN true;
   END IF;
+  RETURN false;
 END
 $$;
-COMMENT ON FUNCTION rowseal._enter(integer, text, bytea, bigint, bytea, bytea, bigint) IS 'Enters an authentic row into the ledger';
+COMMENT ON FUNCTION rowseal._enter(integer, text, bytea, bigint, bytea, bytea, bigint) IS 'Enters an authentic row into the ledger; whether a walk has moved by it';
 
 CREATE FUNCTION rowseal._grant(g rowseal._grants, grants integer, owner text) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -590,13 +595,26 @@ $$;
 COMMENT ON FUNCTION rowseal._owner_object(text[], text) IS 'The inverse of _owner_text: {"field": value}';
 
 -- ------------------------------------------------------------------------------------------------ declare, undeclare
+CREATE FUNCTION rowseal._enter_rows(d rowseal.declarations, relation regclass, archived boolean) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET rowseal.revoked = 'on' AS $$
+DECLARE
+  writer text := (SELECT CASE WHEN archived THEN d.version_columns ->> w.key ELSE w.key END
+                    FROM pg_catalog.jsonb_each_text(d.fields) w WHERE w.value = 'writer_pkey');
+BEGIN
+  -- an UPDATE that changes nothing: its trigger enters the row
+  EXECUTE pg_catalog.format('UPDATE %s SET %I = %2$I%s', relation, writer, CASE WHEN NOT d.grants THEN pg_catalog.format(' WHERE %I IS NOT NULL', writer) END);
+END
+$$;
+COMMENT ON FUNCTION rowseal._enter_rows(rowseal.declarations, regclass, boolean) IS 'Enters the stored rows of a table, its versions table or a partition into the ledger';
+
 CREATE FUNCTION rowseal._enter_stored(d rowseal.declarations) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   part record;
 BEGIN
+  PERFORM rowseal._lock_writers(NULL, NULL, true);  -- a revocation either sees these rows, or is seen here
   FOR part IN
-    SELECT t.relation, pg_catalog.format('%I', CASE WHEN t.archived THEN d.version_columns ->> w.key ELSE w.key END) AS writer, (
+    SELECT t.relation, t.archived, pg_catalog.format('%I', CASE WHEN t.archived THEN d.version_columns ->> w.key ELSE w.key END) AS writer, (
              SELECT pg_catalog.string_agg(pg_catalog.quote_ident(CASE WHEN t.archived THEN d.version_columns ->> o ELSE o END), ', ')
                FROM pg_catalog.unnest(d.owner) o) AS owner
       FROM (VALUES (d.relation, false), (d.versions, true)) t(relation, archived), pg_catalog.jsonb_each_text(d.fields) w
@@ -604,9 +622,7 @@ BEGIN
   LOOP
     -- for whoever has to take a writer's rows back
     EXECUTE pg_catalog.format('CREATE INDEX ON %s (%s, %s) WHERE %2$s IS NOT NULL', part.relation, part.writer, part.owner);
-    -- an UPDATE that changes nothing: its trigger enters the row
-    EXECUTE pg_catalog.format('UPDATE %s SET %s = %2$s%s', part.relation, part.writer,
-                              CASE WHEN NOT d.grants THEN ' WHERE ' || part.writer || ' IS NOT NULL' END);
+    PERFORM rowseal._enter_rows(d, part.relation, part.archived);
   END LOOP;
   -- who was revoked in the meantime
   PERFORM rowseal._settle(g.id, w.owner, NULL, NULL, NULL, w.writer, true)

@@ -1,4 +1,5 @@
-CREATE FUNCTION rowseal._fingerprint() RETURNS bytea LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION rowseal._fingerprint() RETURNS bytea LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
   SELECT pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.string_agg(line, E'\n' ORDER BY line COLLATE "C"), 'UTF8')) FROM (
     SELECT pg_catalog.concat_ws(' ', p.proname, p.pronargs, p.prosecdef, p.proisstrict, p.provolatile, p.proleakproof, p.proconfig, l.lanname,
                                 CASE WHEN r.rolsuper THEN 'superuser' ELSE r.rolname END, p.prosrc)
@@ -16,7 +17,8 @@ $$;
 COMMENT ON FUNCTION rowseal._fingerprint() IS 'sha256 over the extension''s own functions and triggers as they are';
 
 CREATE FUNCTION rowseal._trigger_problems(d rowseal.declarations)
-RETURNS TABLE (relation regclass, name text, problem text) LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+RETURNS TABLE (relation regclass, name text, problem text) LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
   -- the main table, each of its partitions, and the versions table need their triggers, unconditional and ALWAYS
   SELECT n.rel, n.name, CASE WHEN g.tgname IS NULL THEN 'missing'
            WHEN g.tgtype <> n.type OR NOT c.expected OR g.tgattr::text <> ''
@@ -49,7 +51,10 @@ RETURNS TABLE (relation regclass, name text, problem text) LANGUAGE sql STABLE S
       CROSS JOIN LATERAL (SELECT pg_catalog.format('(new.%I IS NOT NULL)', CASE WHEN n.function ~ '_versions_' THEN w.versions ELSE w.main END)) r(writes)
       CROSS JOIN LATERAL (SELECT coalesce(pg_catalog.substring(pg_catalog.pg_get_triggerdef(g.oid), 'WHEN [(](.*)[)] EXECUTE '), '')) q(condition)
       CROSS JOIN LATERAL (SELECT CASE
-        WHEN n.function ~ '^_feed_versions_' THEN q.condition LIKE '(NOT rowseal.\_is\_tip\_%(%))'
+        WHEN n.function ~ '^_feed_versions_'  -- of columns with a domain, a cast is shown
+          THEN pg_catalog.regexp_replace(q.condition, '[(](new[.][^()]+)[)]::[^,()]+([(][0-9,]+[)])?', '\1', 'g') = pg_catalog.format('(NOT rowseal._is_tip_%s(%s))', d.id, (
+            SELECT pg_catalog.string_agg(pg_catalog.format('new.%I', d.version_columns ->> k), ', ' ORDER BY o)
+              FROM pg_catalog.unnest(d.key || d.signature_column) WITH ORDINALITY u(k, o)))
         WHEN n.name = 'zzz_rowseal_retract' THEN q.condition = pg_catalog.replace(r.writes, '(new.', '(old.')
         WHEN NOT d.grants AND n.name = 'zzz_rowseal_ledger' THEN q.condition = r.writes
         WHEN NOT d.grants AND n.name = 'zzz_rowseal_settle'

@@ -108,6 +108,12 @@ BEGIN
             MESSAGE = pg_catalog.format('%s on declared table %s could change or divert a row after rowseal has checked it', off, c.objid::pg_catalog.regclass),
             HINT = 'A trigger may change rows before the check: give it a name that sorts before zzz_rowseal_guard. Rules are not possible.';
         END IF;
+        IF tg_tag = 'CREATE TRIGGER' THEN  -- OR REPLACE, by whoever may create triggers, makes an ordinary one of ours: links would not fire it
+          FOR off IN SELECT pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', t.relation, t.name)
+                       FROM rowseal._trigger_problems(d) t WHERE t.problem = 'not ENABLE ALWAYS' LOOP
+            EXECUTE off;
+          END LOOP;
+        END IF;
       END IF;
       PERFORM rowseal._refresh(d, c.object_type = 'table column');
       IF c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass THEN
@@ -173,6 +179,9 @@ BEGIN
           pg_catalog.split_part(fresh, ' ', 1)::oid::pg_catalog.regclass, pg_catalog.substr(bad.problem, 7)),
         DETAIL = pg_catalog.format('Key %s.', bad.key), HINT = 'Remove or repair it first.';
     END IF;
+    PERFORM rowseal._enter_rows(x, p::regclass, false)
+       FROM rowseal.declarations x, pg_catalog.unnest(pg_catalog.split_part(fresh, ' ', 2)::oid[]) p
+      WHERE x.relation = pg_catalog.split_part(fresh, ' ', 1)::oid AND (x.grants OR x.writers IS NOT NULL);
   END IF;
   FOR waiting IN
     SELECT DISTINCT d.tag FROM pg_catalog.pg_event_trigger_ddl_commands() x

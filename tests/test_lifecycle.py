@@ -251,6 +251,7 @@ EVERYBODY = [
     "_bucket",
     "_chains",
     "_enter_stored",
+    "_enter_rows",
     "_gaps",
     "_grants_table",
     "_heads_of",

@@ -234,6 +234,10 @@ class Sql:
             f"coalesce(pg_catalog.octet_length({self.refs(alias, [c], versions)}), 0) {LE} 4000" for c in self.signed
             if self.kinds[c] in ("bytea", "text") and self.field_of[c] not in spec["required"] and c not in self.digests
         ]  # fmt: skip
+        # an erased content is as canonical as its digest is long
+        for content, digest in self.digests.items():
+            there, kept = self.refs(alias, [content], versions), self.refs(alias, [digest], versions)
+            small.append(f"({there} IS NOT NULL OR coalesce(pg_catalog.octet_length({kept}), 32) {EQ} 32)")
         verified = f"rowseal._verified({signature}, pg_catalog.convert_to({payload}, 'UTF8'), {public_key})"
         return " AND ".join([*complete, *sizes, *small, verified])
 
@@ -599,6 +603,8 @@ END"""
     def guard_versions(self) -> str:
         sign, pk = ident(self._map(True)[self.sign]), self.d["public_key"]
         find = f"SELECT * INTO tip FROM {self.main} t WHERE {self.same_key('t', 'NEW', right_versions=True)};"
+        # that guard holds the lock of writers; somebody else's trigger would archive what is just being revoked
+        locked = self.writers.lock_or_refuse() if self.writers else ""
         body = f"""
 DECLARE
   stored pg_catalog.record;
@@ -613,7 +619,7 @@ BEGIN{self._named(True)}{self._one_of_both(True)}
   END IF;{self._complete(True)}
   {find}
   current := FOUND;
-  IF current AND pg_catalog.pg_trigger_depth() {GT} 1 AND {self.same("tip", "NEW", False, True)} THEN
+  IF current AND pg_catalog.pg_trigger_depth() {GT} 1 AND {self.same("tip", "NEW", False, True)} THEN{locked}
     RETURN NEW;  -- its table's guard, about to replace it, archives it (it was verified when it came)
   END IF;
   SELECT * INTO stored FROM {self.versions} v WHERE {self.same_version("v", "NEW", True)};

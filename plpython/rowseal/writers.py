@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .canonical import JSON_DEPTH, jcs
 from .declaration import COLUMNS, GRANT_COLUMNS
-from .enforcement import CAT, EQ, GE, GET, ident, literal
+from .enforcement import CAT, EQ, GE, GET, NE, ident, literal
 from .signature import Verify
 from .verdict import unbase64
 
@@ -203,6 +203,12 @@ class Writers:
       {find}
     END IF;"""
 
+    def lock_or_refuse(self) -> str:
+        return f"""
+    IF {self.lock(True)} THEN
+      RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'a current version is archived by its table alone';
+    END IF;"""
+
     def lock_tip_of_version(self, find: str) -> str:
         return f"""
     IF {self.lock(True)} THEN
@@ -276,7 +282,11 @@ END"""
       RETURN NULL;
     END IF;
   END IF;
-  {enter}"""
+  IF rowseal._enter({self.grants}, {owner}, {writer}, {number}, {previous}, {link}, NULL)
+     AND coalesce(pg_catalog.current_setting('rowseal.revoked', true), '') {NE} 'on' THEN
+    RAISE EXCEPTION USING ERRCODE = '40001',
+      MESSAGE = 'a revocation that waits for this row came in the same statement, or a trigger has interfered';
+  END IF;"""
         body = f"""
 DECLARE
   verdict pg_catalog.text;
@@ -352,6 +362,7 @@ END"""
     INSERT INTO {sql.main} ({", ".join(map(ident, sql.stored))})
       SELECT DISTINCT ON ({key}) {sql.refs("v", sql.stored, True)}
         FROM gone JOIN {sql.versions} v ON {sql.same_key("gone", "v", right_versions=True)}
+       WHERE {self.ref("v", "writer_pkey", True)} IS NULL OR {self.licensed("v", True)} IS NULL
        ORDER BY {key}, {newest} DESC
       RETURNING {ident(sql.sign)} AS sign
   ) DELETE FROM {sql.versions} v USING tips WHERE v.{ident(sql._map(True)[sql.sign])} = tips.sign;"""
@@ -364,6 +375,10 @@ END"""
 DECLARE
   owner_object jsonb := rowseal._owner_object(ARRAY[{", ".join(map(literal, sql.d["spec"]["owner"]))}], $1);
 BEGIN
+  IF {" OR ".join(f"pg_catalog.row_security_active({literal(t)}::regclass)" for t in (sql.main, sql.versions) if t)} THEN
+    RAISE insufficient_privilege USING MESSAGE = 'row security hides rows of ' || {literal(sql.main)} || ' that a revocation may take back',
+      HINT = 'Whoever stores revocations needs BYPASSRLS, or to own the table.';
+  END IF;
   {body}
 END""",
         )

@@ -470,7 +470,7 @@ HARMLESS = {
     # writers: what is to be signed, with the caller's rights; pure functions; answers about grants; _settle and _retract_N make the tables
     # what the rules say, with the caller's rights; a lock until the end of the transaction
     "allow", "revoke", "conflicts", "link", "_only", "_matches", "_chains", "_authentic", "_owner_object", "_writer_text", "_place", "_grants_table",
-    "_licensed", "_admit", "_bucket", "_revoked", "_affected", "_heads_of", "_below", "_gaps", "_settle", "_hold", "_retract_*", "_enter_stored", "_lock_writers",
+    "_licensed", "_admit", "_bucket", "_revoked", "_affected", "_heads_of", "_below", "_gaps", "_settle", "_hold", "_retract_*", "_enter_stored", "_enter_rows", "_lock_writers",
     "_refuse_delete",
     # row triggers: attached elsewhere, guards merge authentic rows only, and _feed_N refuses
     "_guard_*", "_guard_versions_*", "_cure_*", "_keep", "_feed_*", "_feed_versions_*",
