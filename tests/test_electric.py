@@ -223,6 +223,8 @@ def test_truncate_ends_the_log_and_deletes_nothing(electric: ShapeServer, source
         ann.put(b"2")
         until(lambda: here.all("SELECT value_b64 FROM user_storage ORDER BY owner_timestamp") == [b"1", b"2"])
         assert any("reads from the beginning" in said for said in pull.said)
+        # asked from the beginning, and once more after that
+        until(lambda: "-1" in [p["offset"] for p in electric.requests if p["table"] == "user_storage"][1:-1])
     storage = [p for p in electric.requests if p["table"] == "user_storage"]
     again = next(n for n, p in enumerate(storage) if n and p["offset"] == "-1")
     assert storage[again]["expired_handle"] == storage[0 + 1]["handle"] and storage[again + 1]["handle"] != storage[1]["handle"]

@@ -221,7 +221,7 @@ class Sql:
         return f"CASE WHEN {authentic} THEN NULL ELSE {verdict} END" if authentic else verdict
 
     def _authentic(self, alias: str, public_key: str, signature: str, versions: bool) -> str:
-        """Where that says all, a condition for what most rows are: complete, and signed by Ed25519, as C finds without Python."""
+        """Where that says all, a condition for what most rows are: complete, and signed by Ed25519; what does not meet it is judged."""
         spec, payload = self.d["spec"], self.payload(alias, versions)
         more = any(spec.get(k) for k in ("name", "fingerprint", "certificates")) or "ed25519" not in (spec.get("algorithms") or ["ed25519"])
         if more or payload.startswith("rowseal.") or self.d["form"] != "rowseal/1":
