@@ -200,9 +200,9 @@ $$;
 COMMENT ON FUNCTION rowseal._licensed(integer, text, bytea, bigint, bytea, text, bigint, boolean, jsonb) IS
   'NULL when the row stands under some chain of grants, else why not. key: canonical primary key; NULL for a row of the grants table';
 
--- SECURITY DEFINER, owner rowseal_internal: as _lock_writers and _licensed, in one.  Without a search path of its own, as the guards.
+-- SECURITY DEFINER, owner rowseal_internal: as _lock_writers and _licensed, in one.
 CREATE FUNCTION rowseal._admit(grants integer, owner text, writer bytea, seq bigint, link bytea, tag text, at bigint, deleted boolean, key jsonb)
-RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS $$
+RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
   bucket pg_catalog.int4 := rowseal._bucket(grants, owner);

@@ -365,7 +365,7 @@ def test_every_function_has_a_fixed_search_path(admin: Scratch) -> None:
         WHERE pronamespace = 'rowseal'::regnamespace
         AND NOT coalesce(array_to_string(proconfig, ' ') ~ 'search_path=pg_catalog, pg_temp', false)""")
     assert set(without) <= {"_seal_*", "_payload_*", "_signed_*", "_guard_*", "_guard_versions_*", "_feed_*", "_feed_versions_*",
-                            "_ledger_*", "_ledger_versions_*", "_admit", "_bucket", "_arrive", "_settled", "_results", "_trusted_owner", "_verified", "_pynacl"}
+                            "_ledger_*", "_ledger_versions_*", "_bucket", "_arrive", "_settled", "_results", "_trusted_owner", "_verified", "_pynacl"}
     assert "A SET of the search path costs a call" in (ROOT / "plpython/rowseal/enforcement.py").read_text()
 
 

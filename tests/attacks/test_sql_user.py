@@ -173,7 +173,7 @@ def test_functions_without_a_search_path_name_every_schema(example: Db) -> None:
     bodies = dict(example.all("""SELECT proname, prosrc FROM pg_proc p JOIN pg_language l ON l.oid = prolang AND lanname IN ('plpgsql', 'sql')
                                   WHERE pronamespace = 'rowseal'::regnamespace AND proconfig::text !~ 'search_path' IS NOT FALSE"""))  # fmt: skip
     hot = {"_guard", "_feed", "_ledger"}
-    expected = {*hot, *(h + "_versions" for h in hot), "_admit", "_bucket", "_arrive", "_settled", "_results", "_trusted_owner", "_verified"}
+    expected = {*hot, *(h + "_versions" for h in hot), "_bucket", "_arrive", "_settled", "_results", "_trusted_owner", "_verified"}
     assert {re.sub(r"_\d+$", "", name) for name in bodies} | {"_verified"} == expected  # which may be in C
     for name, body in bodies.items():
         body = re.sub(r"--.*|#variable_conflict.*|'(?:[^']|'')*'|RAISE EXCEPTION USING [^;]*;|WITH ORDINALITY \w+\([^)]*\)", " ", body)
@@ -488,7 +488,7 @@ def test_every_function_that_an_ordinary_user_may_call_is_known(mallory: Db, exa
     assert {name for name, _, definer, _ in generic if definer} <= DEFINERS
     # but for those whose every name is qualified (see above)
     assert {name for name, _, definer, config in generic if definer and "search_path=pg_catalog, pg_temp" not in config.replace('"', "")} <= {
-        "_admit", "_feed_*", "_feed_versions_*", "_ledger_*", "_ledger_versions_*"}  # fmt: skip
+        "_feed_*", "_feed_versions_*", "_ledger_*", "_ledger_versions_*"}  # fmt: skip
 
 
 def test_the_functions_of_rowseal_called_with_nonsense_do_no_harm(mallory: Db, example: Db, ann: Owner) -> None:
