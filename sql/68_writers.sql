@@ -205,22 +205,19 @@ CREATE FUNCTION rowseal._admit(grants integer, owner text, writer bytea, seq big
 RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-  bucket pg_catalog.int4 := rowseal._bucket(grants, owner);
-  stripe pg_catalog.int4 := pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.&) 15;
-  l pg_catalog.record;
-  news pg_catalog.bool;
-  verdict pg_catalog.text;
+  bucket integer := rowseal._bucket(grants, owner);
+  stripe integer := pg_catalog.pg_backend_pid() & 15;
+  l record;
+  news boolean;
+  verdict text;
 BEGIN
   -- Most often the lock is held, and the first licence covers the row.  Conditions stand outside of the query: to prepare
   -- them there, for every row, costs more than its look-ups.
   SELECT k.xid, a.revocations, x.until, x.tables, x.keys, x.tombstones INTO l
     FROM rowseal._writer_locks k, rowseal._authority a, rowseal._licences x
-   WHERE k.bucket OPERATOR(pg_catalog.=) bucket AND k.stripe OPERATOR(pg_catalog.=) stripe
-     AND a.grants OPERATOR(pg_catalog.=) grants AND a.owner OPERATOR(pg_catalog.=) owner
-     AND x.authority OPERATOR(pg_catalog.=) a.id AND x.writer OPERATOR(pg_catalog.=) writer LIMIT 1;
-  IF l.xid OPERATOR(pg_catalog.=) pg_catalog.pg_current_xact_id_if_assigned() AND NOT l.revocations AND at OPERATOR(pg_catalog.<=) l.until
-     AND (l.tables IS NULL OR tag OPERATOR(pg_catalog.=) ANY (l.tables)) AND (l.tombstones OR NOT deleted)
-     AND (l.keys IS NULL OR rowseal._matches(l.keys, key)) THEN
+   WHERE k.bucket = bucket AND k.stripe = stripe AND a.grants = grants AND a.owner = owner AND x.authority = a.id AND x.writer = writer LIMIT 1;
+  IF l.xid = pg_catalog.pg_current_xact_id_if_assigned() AND NOT l.revocations AND at <= l.until
+     AND (l.tables IS NULL OR tag = ANY (l.tables)) AND (l.tombstones OR NOT deleted) AND (l.keys IS NULL OR rowseal._matches(l.keys, key)) THEN
     RETURN NULL;
   END IF;
   news := rowseal._lock_writers(grants, owner, false);
@@ -314,8 +311,7 @@ BEGIN
   END IF;
   INSERT INTO rowseal._writer_rows AS r VALUES (a, writer, seq, link, prev, held)
     ON CONFLICT ON CONSTRAINT _writer_rows_pkey DO UPDATE SET held = EXCLUDED.held WHERE r.held IS DISTINCT FROM EXCLUDED.held;
-  IF EXISTS (SELECT FROM rowseal._wanted)  -- most often it is empty
-     AND EXISTS (SELECT FROM rowseal._wanted w WHERE w.authority = a AND w.writer = writer AND w.link = link AND (w.seq IS NULL OR w.seq = seq)) THEN
+  IF EXISTS (SELECT FROM rowseal._wanted w WHERE w.authority = a AND w.writer = writer AND w.link = link AND (w.seq IS NULL OR w.seq = seq)) THEN
     IF pg_catalog.current_setting('rowseal.settling', true) = 'on' THEN  -- what _settle lets in has been walked before: somebody pretends
       RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'rowseal.settling is not yours to set';
     END IF;

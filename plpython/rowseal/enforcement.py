@@ -108,8 +108,8 @@ class Sql:
         self.versions = versions["qualified"] if versions else None
         self.column = {c["name"]: c for c in facts["columns"]}
         self.field_of = d["fields"]
-        column_of = {f: c for c, f in self.field_of.items()}
-        self.signed = [column_of[f] for f in Form(d["tag"], d["spec"]["fields"]).names]  # in payload order
+        self.column_of = {f: c for c, f in self.field_of.items()}
+        self.signed = [self.column_of[f] for f in Form(d["tag"], d["spec"]["fields"]).names]  # in payload order
         self.digests = {c: d["digests"][c] for c in self.signed if c in d["digests"]}  # content column -> where its digest stays
         self.name = d["name_column"]
         self.stored = [*self.signed, *self.digests.values(), *([self.name] if self.name else []), d["signature_column"]]
@@ -226,8 +226,7 @@ class Sql:
         more = any(spec.get(k) for k in ("name", "fingerprint", "certificates")) or "ed25519" not in (spec.get("algorithms") or ["ed25519"])
         if more or payload.startswith("rowseal.") or self.d["form"] != "rowseal/1":
             return ""
-        column_of = {f: c for c, f in self.field_of.items()}
-        complete = [f"{self.refs(alias, [column_of[f]], versions)} IS NOT NULL" for f in spec["required"]]
+        complete = [f"{self.refs(alias, [self.column_of[f]], versions)} IS NOT NULL" for f in spec["required"]]
         sizes = [f"pg_catalog.octet_length({x}) {EQ} {n}" for x, n in ((signature, 64), (public_key, 32))]
         # of large values, Python writes base64 and JSON five times as fast
         small = [

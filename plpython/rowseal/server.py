@@ -24,11 +24,9 @@ def _pgsodium(plpy: Any) -> signature.Verify | None:
         return None
 
     def verify(sign: bytes, message: bytes, public_key: bytes) -> bool:
-        global _verify
         ok = plan.execute([sign, message, public_key])[0]["ok"]
-        if ok is None:  # the extension has been dropped in the meantime
-            _verify = signature.verifier(signature.pynacl())
-            return _verify(sign, message, public_key)
+        if ok is None:  # the extension has been dropped in the meantime, and there is no PyNaCl
+            raise signature.NoProvider(NO_PROVIDER.removeprefix("RS014 "))
         return bool(ok)
 
     return verify

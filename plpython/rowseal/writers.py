@@ -106,10 +106,9 @@ class Writers:
     def __init__(self, sql: Sql, grants: int):
         self.sql, self.grants = sql, grants
         self.is_grants = bool(sql.d["grants"])
-        self.column = {field: column for column, field in sql.field_of.items()}
 
     def ref(self, alias: str, field: str, versions: bool = False) -> str:
-        return f"{alias}.{ident(self.sql._map(versions)[self.column[field]])}"
+        return f"{alias}.{ident(self.sql._map(versions)[self.sql.column_of[field]])}"
 
     def owner(self, alias: str, versions: bool = False) -> str:
         columns = self.sql.d["owner"]
@@ -129,12 +128,10 @@ class Writers:
         return f"rowseal._only({self.sql.payload(alias, versions)}::pg_catalog.jsonb {GET} 'row', ARRAY[{names}])"
 
     def link(self, alias: str, versions: bool) -> str:
+        sign = self.sql.bytes(f"{alias}.{ident(self.sql._map(versions)[self.sql.sign])}", self.sql.sign)
         # rowseal.link, written out: PostgreSQL inlines no function with a search_path
         number, previous = self.ref(alias, "writer_seq", versions), self.ref(alias, "writer_prev", versions)
-        return f"pg_catalog.sha256(pg_catalog.int8send({number}) {CAT} coalesce({previous}, '') {CAT} {self._sign(alias, versions)})"
-
-    def _sign(self, alias: str, versions: bool) -> str:
-        return self.sql.bytes(f"{alias}.{ident(self.sql._map(versions)[self.sql.sign])}", self.sql.sign)
+        return f"pg_catalog.sha256(pg_catalog.int8send({number}) {CAT} coalesce({previous}, '') {CAT} {sign})"
 
     def licensed(self, alias: str, versions: bool = False, function: str = "_licensed") -> str:
         """NULL when the writer's row stands under a chain of grants, else why not."""
@@ -204,6 +201,7 @@ class Writers:
     END IF;"""
 
     def lock_or_refuse(self) -> str:
+        """For what only happens with the lock held: whoever comes without it is somebody else."""
         return f"""
     IF {self.lock(True)} THEN
       RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'a current version is archived by its table alone';
@@ -397,7 +395,7 @@ END""",
         out = []
         for versions, table in [(False, self.sql.main), *([(True, self.sql.versions)] if self.sql.versions else [])]:
             which = f"versions_{self.sql.id}" if versions else str(self.sql.id)
-            writes = f"NEW.{ident(self.sql._map(versions)[self.column['writer_pkey']])} IS NOT NULL"
+            writes = f"NEW.{ident(self.sql._map(versions)[self.sql.column_of['writer_pkey']])} IS NOT NULL"
             revoked = f"{writes} AND pg_catalog.current_setting('rowseal.revoked', true) {EQ} 'on'"  # as _admit has seen it
             row = "FOR EACH ROW"
             out.append((LEDGER, "AFTER INSERT OR UPDATE", table, f"_ledger_{which}()", row if self.is_grants else f"{row} WHEN ({writes})"))
