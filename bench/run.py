@@ -42,7 +42,7 @@ from rows import Application, Batch, Owner, Row, Shape, copy_text, load, payload
 
 from conftest import PG_CTL  # noqa: E402
 from rowseal.client import Form, sign  # noqa: E402
-from rowseal.files import import_rows  # noqa: E402
+from rowseal.client.files import import_rows  # noqa: E402
 
 SETTINGS = {
     "fsync": "off", "listen_addresses": "", "max_wal_size": "16GB", "checkpoint_timeout": "1h", "autovacuum": "off",

@@ -6,12 +6,13 @@ SET search_path = pg_catalog, pg_temp AS $_load$
 PACKAGE = "_rowseal_" + "@VERSION@".replace(".", "_")
 if GD.get("rowseal_package") != PACKAGE:
     import importlib.machinery, sys
-@PYTHON@
+@SERVER@
     class Inlined:  # its base class importlib.abc.InspectLoader would cost every session 30 ms, for all that it imports
         def find_spec(self, name, path=None, target=None):
             package, _, module = name.partition(".")
             if package == PACKAGE and (not module or module in SOURCES):
-                return importlib.machinery.ModuleSpec(name, self, is_package=not module)
+                is_package = not module or any(other.startswith(module + ".") for other in SOURCES)
+                return importlib.machinery.ModuleSpec(name, self, is_package=is_package)
         def create_module(self, spec):
             return None
         def exec_module(self, module):
@@ -20,6 +21,7 @@ if GD.get("rowseal_package") != PACKAGE:
             return SOURCES.get(name.partition(".")[2], "")
     sys.meta_path.append(Inlined())
     GD["rowseal"] = lambda name: importlib.import_module(PACKAGE + "." + name)
+    GD["rowseal_sources"] = SOURCES
     GD["rowseal_package"] = PACKAGE
 return not parallel or GD["rowseal"]("server").without_sql()
 $_load$;
@@ -31,7 +33,7 @@ SET search_path = pg_catalog, pg_temp AS $$
 if "unbase64" not in SD:
     if "rowseal" not in GD:  # in a parallel worker, its query has loaded it
         plpy.execute("SELECT rowseal._load()")
-    SD["unbase64"] = GD["rowseal"]("verdict").unbase64
+    SD["unbase64"] = GD["rowseal"]("form.verdict").unbase64
 return SD["unbase64"](args[0])
 $$;
 COMMENT ON FUNCTION rowseal._unbase64(text) IS 'Bytes of standard base64 with padding; NULL for any other spelling';
@@ -39,7 +41,7 @@ COMMENT ON FUNCTION rowseal._unbase64(text) IS 'Bytes of standard base64 with pa
 CREATE FUNCTION rowseal._hash(algorithm text, value bytea) RETURNS bytea LANGUAGE plpython3u IMMUTABLE STRICT
 SET search_path = pg_catalog, pg_temp AS $$
 plpy.execute("SELECT rowseal._load()")
-return GD["rowseal"]("signature").FINGERPRINTS[algorithm](value)
+return GD["rowseal"]("form.signature").FINGERPRINTS[algorithm](value)
 $$;
 COMMENT ON FUNCTION rowseal._hash(text, bytea) IS 'One of the hashes that a declaration can name: sha256, sha512, sha3-512, blake2b-256';
 
@@ -77,7 +79,7 @@ except KeyError:
     if "rowseal" not in GD:  # in a parallel worker, its query has loaded it
         plpy.execute("SELECT rowseal._load()")
     try:
-        verify = SD["verify"] = GD["rowseal"]("signature").pynacl()
+        verify = SD["verify"] = GD["rowseal"]("form.signature").pynacl()
     except ImportError:
         return None
 if None in args or len(signature) != 64 or len(public_key) != 32:
@@ -128,8 +130,11 @@ $$;
 COMMENT ON FUNCTION rowseal._provider(text) IS 'The library that verifies signatures of an algorithm, with version; NULL when there is none';
 
 CREATE FUNCTION rowseal._plan(wish jsonb, facts jsonb, versions jsonb, identity jsonb) RETURNS jsonb LANGUAGE plpython3u
-SET search_path = pg_catalog, pg_temp AS $$
+SET search_path = pg_catalog, pg_temp AS $_load$
+# What only declaring needs is not part of _load: a session that stores rows does without its 100 kB.
 plpy.execute("SELECT rowseal._load()")
+@DECLARING@
+GD["rowseal_sources"].update(SOURCES)
 return GD["rowseal"]("server").plan(wish, facts, versions, identity)
-$$;
+$_load$;
 COMMENT ON FUNCTION rowseal._plan(jsonb, jsonb, jsonb, jsonb) IS 'Checks a declaration against catalog facts; returns it completed, with the statements that enforce it, or {"refused": …}';

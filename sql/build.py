@@ -1,21 +1,37 @@
 """Assemble the extension script: sql/*.sql in the order of their names, the Python package inlined.
 
 usage: build.py VERSION
+
+Of plpython/rowseal everything runs in the server but the rooms of CLIENT.  What only declaring a table needs (the rooms of
+DECLARING) goes into the function that does it, the rest into the one that every session loads.
 """
 
 import sys
 from pathlib import Path
 
-MODULES = ("canonical", "signature", "batch", "concatenated", "verdict", "declaration", "enforcement", "writers", "server")
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "plpython/rowseal"
+CLIENT = {"client", "electric", "cli", "__main__.py", "__init__.py"}
+DECLARING = {"declare", "generate"}
+
+
+def inlined(rooms: set[str], indent: str) -> str:
+    """A Python literal of the modules in these rooms: dotted name to source."""
+    paths = sorted(p for p in PACKAGE.rglob("*.py") if p.relative_to(PACKAGE).parts[0] in rooms)
+    names = {p: ".".join(p.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__") for p in paths}
+    lines = "".join(f"{indent}    {names[p]!r}: {p.read_text()!r},\n" for p in paths)
+    literal = f"{indent}SOURCES = {{\n{lines}{indent}}}"
+    assert "$_load$" not in literal
+    return literal
 
 
 def main(version: str) -> None:
-    root = Path(__file__).parent.parent
-    sources = {name: (root / f"plpython/rowseal/{name}.py").read_text() for name in MODULES}
-    inlined = "    SOURCES = {\n" + "".join(f"        {n!r}: {s!r},\n" for n, s in sources.items()) + "    }"
-    assert "$_load$" not in inlined
-    script = "\n".join(p.read_text() for p in sorted((root / "sql").glob("*.sql")))
-    print(script.replace("@PYTHON@", inlined).replace("@VERSION@", version), end="")
+    rooms = {p.name for p in PACKAGE.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()} - CLIENT
+    script = "\n".join(p.read_text() for p in sorted((ROOT / "sql").glob("*.sql")))
+    holes = {"@SERVER@": inlined(rooms - DECLARING, "    "), "@DECLARING@": inlined(DECLARING, ""), "@VERSION@": version}
+    for hole, text in holes.items():
+        script = script.replace(hole, text)
+    print(script, end="")
 
 
 main(*sys.argv[1:])

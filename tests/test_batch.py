@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import ROOT, Db, Owner, Server
-from rowseal import batch
 from rowseal.client import SigningKey, envelopes, sign_many, verify
-from rowseal.signature import pynacl, verifier
+from rowseal.form import batch
+from rowseal.form.signature import pynacl, verifier
 
 KEY = SigningKey(bytes(range(32)))
 PUBLIC_KEY = bytes(KEY.verify_key)

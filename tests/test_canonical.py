@@ -28,7 +28,7 @@ from psycopg.types.json import Jsonb
 
 from conftest import Db, Owner, Server
 from rowseal import client
-from rowseal.canonical import JSON_DEPTH, CanonicalError, Form, encoder
+from rowseal.form.canonical import JSON_DEPTH, CanonicalError, Form, encoder
 
 
 class Value(NamedTuple):

@@ -20,10 +20,9 @@ import pytest
 from typer.testing import CliRunner
 
 from conftest import ROOT, Db, Owner, Server
-from rowseal import history, keys
-from rowseal.cli import app
-from rowseal.client import verify
-from rowseal.history import Version
+from rowseal.cli import app, history
+from rowseal.cli.history import Version
+from rowseal.client import keys, verify
 
 
 def environment(db: Db | None, **more: str) -> dict[str, str]:

@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import ROOT
-from rowseal import client, keys
-from rowseal.client import CanonicalError, Form, SigningKey, decode, envelope, next_timestamp, sign, verify
+from rowseal import client
+from rowseal.client import CanonicalError, Form, SigningKey, decode, envelope, keys, next_timestamp, sign, verify
 from test_canonical import COLUMNS, KINDS, oracle, quick
 
 KEY = SigningKey(bytes(range(32)))
@@ -197,7 +197,7 @@ def test_the_package_signs_and_is_typed_in_an_environment_of_its_own(tmp_path: P
     assert done.returncode == 0, done.stderr
     code = f"""
 import importlib.util, rowseal, pathlib
-from rowseal import keys
+from rowseal.client import keys
 from rowseal.client import Form, envelope, verify
 assert {str(tmp_path)!r} in rowseal.__file__ and (pathlib.Path(rowseal.__file__).parent / "py.typed").exists()
 assert importlib.util.find_spec("psycopg") is None

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
 from conftest import SERVER_PACKAGES, Db, Owner, Server
-from rowseal.canonical import CanonicalError
 from rowseal.client import envelope, public_key, verify
-from rowseal.concatenated import Concatenated, ambiguities, supported
+from rowseal.form.canonical import CanonicalError
+from rowseal.form.concatenated import Concatenated, ambiguities, supported
 from test_specification import PAGE
 
 KEY = uuid.UUID(int=7)

@@ -18,8 +18,8 @@ from rich.console import Console
 from conftest import ROOT, Db, Server
 from electric_tools import TABLES, Pull, Writer, administrator, ann, dsn, electric, elsewhere, here, kept, same, source, template
 from network import until
+from rowseal.cli.pull import status
 from rowseal.electric import Shape, shape
-from rowseal.pull import status
 from shape_server import ShapeServer
 
 ROWSEAL = [sys.executable, "-c", "from rowseal.cli import app; app()"]

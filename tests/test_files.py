@@ -7,7 +7,7 @@ import json
 import pytest
 
 from conftest import Db, Owner
-from rowseal.files import DamagedFile, export_rows, import_rows
+from rowseal.client.files import DamagedFile, export_rows, import_rows
 
 
 @pytest.fixture

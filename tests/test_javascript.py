@@ -12,9 +12,8 @@ from psycopg.types.json import Jsonb
 
 from conftest import Db, Owner
 from node import node, packages
-from rowseal import keys
-from rowseal.client import SigningKey, verify
-from rowseal.signature import pynacl, verifier
+from rowseal.client import SigningKey, keys, verify
+from rowseal.form.signature import pynacl, verifier
 from test_signature import VECTORS, torsion
 
 SEED = bytes(range(32))

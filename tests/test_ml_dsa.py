@@ -16,7 +16,7 @@ import pytest
 
 from conftest import EXAMPLE, ROOT, SERVER_PACKAGES, Db, Owner, Server
 from rowseal.client import envelope, envelopes, public_key, sign_many, verify
-from rowseal.signature import ALGORITHMS, ED25519, Algorithm, ml_dsa, pynacl, verifier
+from rowseal.form.signature import ALGORITHMS, ED25519, Algorithm, ml_dsa, pynacl, verifier
 from test_specification import EXAMPLES, PAGE, SEED
 
 mldsa = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.mldsa", reason="ML-DSA needs cryptography 47 or later: tests/setup.sh installs it")

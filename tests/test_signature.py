@@ -15,7 +15,7 @@ import pytest
 
 from conftest import EXAMPLE, Db, Owner, Server
 from rowseal.client import SigningKey
-from rowseal.signature import pynacl, verifier
+from rowseal.form.signature import pynacl, verifier
 
 P = 2**255 - 19
 L = 2**252 + 27742317777372353535851937790883648493

@@ -19,9 +19,9 @@ from psycopg.types.json import Jsonb
 
 from conftest import Db, Server
 from rowseal import client
-from rowseal.canonical import JSON_DEPTH, jcs
-from rowseal.enforcement import PINNED
-from rowseal.signature import FINGERPRINTS
+from rowseal.form.canonical import JSON_DEPTH, jcs
+from rowseal.form.signature import FINGERPRINTS
+from rowseal.generate.enforcement import PINNED
 
 PAGE = (Path(__file__).parent.parent / "docs" / "specification.md").read_text(encoding="utf-8")
 SEED, PUBLIC_KEY = (bytes.fromhex(x) for x in re.findall(r"^    ([0-9a-f]{64})$", PAGE, re.MULTILINE))

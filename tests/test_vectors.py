@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 from conftest import EXAMPLE, Db, Server
 from node import node
 from rowseal.client import Form, decode, envelope, verify
-from rowseal.vectors import vectors
+from rowseal.client.vectors import vectors
 from scratch import CARD, scratch_role
 from test_canonical import COLUMNS, TYPES, name
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from . import batch, signature, verdict
-from .canonical import CanonicalError
+from .form import batch, signature, verdict
+from .form.canonical import CanonicalError
 
 NO_PROVIDER = "RS014 no provider of signatures: neither the extension pgsodium nor the Python package PyNaCl is there"
 
@@ -120,9 +120,9 @@ def hexed(kind: Any, value: Any) -> Any:
 
 def licences(grants: str, stands: str) -> str:
     """rowseal._chains: rows of rowseal._grants (keys in hex) and [revocation, row] pairs in, rows of rowseal._licences out."""
-    from . import writers
+    from . import licences as rules
 
-    found = writers.licences(json.loads(grants), {(f, row) for f, row in json.loads(stands)})
+    found = rules.licences(json.loads(grants), {(f, row) for f, row in json.loads(stands)})
     out = []
     for writer, licences_ in found.items():
         for x in licences_:
@@ -133,14 +133,15 @@ def licences(grants: str, stands: str) -> str:
 
 def authentic(plpy: Any, envelope: str) -> bool:
     """rowseal._authentic: whether the writer that an envelope names has signed it."""
-    from . import writers
+    from .licences import authentic as authentic_
 
-    return writers.authentic(json.loads(envelope), batch.accepting(provider(plpy)))
+    return authentic_(json.loads(envelope), batch.accepting(provider(plpy)))
 
 
 def plan(wish: str, facts: str, versions: str | None, identity: str | None) -> str:
     """rowseal._plan: JSON in, JSON out: {"declaration", "statements", "triggers"} or {"refused"}."""
-    from . import declaration, enforcement  # compiled when first imported: a session that only stores rows does without
+    from .declare import declaration
+    from .generate import enforcement  # compiled when first imported: a session that only stores rows does without
 
     main = json.loads(facts)
     history, card = (json.loads(x) if x else None for x in (versions, identity))

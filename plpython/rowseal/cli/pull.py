@@ -17,7 +17,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from .electric import MESSAGE_LIMIT, Follower, Shape, Trouble, declared, shape
+from ..electric import MESSAGE_LIMIT, Follower, Shape, Trouble, declared, shape
 
 stderr = Console(stderr=True)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import concatenated
-from .canonical import Kind
-from .signature import ALGORITHMS, ED25519, FINGERPRINTS
+from ..form import concatenated
+from ..form.canonical import Kind
+from ..form.signature import ALGORITHMS, ED25519, FINGERPRINTS
 
 Json = dict[str, Any]
 

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Union
 
 from nacl.signing import SigningKey
 
-from . import batch
-from .canonical import JSON_DEPTH, CanonicalError, Form, Kind, digest, jcs
-from .signature import NoProvider, pynacl, verifier
-from .verdict import unbase64
+from ..form import batch
+from ..form.canonical import JSON_DEPTH, CanonicalError, Form, Kind, digest, jcs
+from ..form.signature import NoProvider, pynacl, verifier
+from ..form.verdict import unbase64
 
 __all__ = [
     "CanonicalError", "Form", "NoProvider", "SigningKey", "decode", "envelope", "envelopes", "next_timestamp", "public_key", "sign",

@@ -23,14 +23,14 @@ from rich.table import Column, Table
 from rich.text import Text
 from typer.core import TyperGroup
 
-from . import client, keys
+from .. import client
+from ..client import Form, decode, envelope, keys, next_timestamp, verify
+from ..client.files import DamagedFile, export_rows, import_rows, read_objects
+from ..client.vectors import vectors
+from ..form.signature import FINGERPRINTS, NoProvider
 from . import history as drawing
-from .client import Form, decode, envelope, next_timestamp, verify
-from .files import DamagedFile, export_rows, import_rows, read_objects
 from .history import printable
 from .pull import pull
-from .signature import FINGERPRINTS, NoProvider
-from .vectors import vectors
 
 EXIT_CODES = (
     "Exit codes: 0 all is well; 1 the answer is no (refused rows, a wrong signature, a problem found); 2 wrong usage; "

@@ -1,102 +1,16 @@
-"""Writers other than the owner: which licences follow from grants, and the SQL that asks for them (docs/writers.md)."""
+"""Writers other than the owner: the SQL that asks for their licences (docs/writers.md)."""
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
-from .canonical import JSON_DEPTH, jcs
-from .declaration import COLUMNS, GRANT_COLUMNS
+from ..declare.declaration import COLUMNS, GRANT_COLUMNS
 from .enforcement import CAT, EQ, GE, GET, NE, ident, literal
-from .signature import Verify
-from .verdict import unbase64
 
 if TYPE_CHECKING:
     from .enforcement import Sql
 
-LONGEST_CHAIN = 4
 LEDGER, RETRACT, SETTLE = "zzz_rowseal_ledger", "zzz_rowseal_retract", "zzz_rowseal_settle"
-
-
-# -- which licences follow from grants: pure
-class Licence(NamedTuple):
-    """One chain of grants, folded: what it covers is the conjunction of its scopes."""
-
-    until: int
-    tables: frozenset[str] | None  # None: all
-    keys: tuple[str, ...]  # JSON texts, all must match
-    tombstones: bool
-    may_grant: int  # how many further links may follow; -1: no rows of the grants table
-    frontiers: frozenset[int]  # revocations that bind the writer in this chain
-
-
-def _extended(by: Licence | None, grant: Mapping[str, Any], frontiers: frozenset[int]) -> Licence:
-    tables = None if grant["tables"] is None else frozenset(grant["tables"])
-    keys = () if grant["keys"] is None else (json.dumps(grant["keys"], sort_keys=True),)
-    own = Licence(grant["until"], tables, keys, grant["tombstones"], grant["may_grant"] - 1, frontiers)
-    if by is None:
-        return own
-    return Licence(
-        min(by.until, own.until),
-        by.tables if own.tables is None else own.tables if by.tables is None else own.tables & by.tables,
-        tuple(sorted({*by.keys, *own.keys})),
-        by.tombstones and own.tombstones,
-        min(by.may_grant - 1, own.may_grant),
-        frontiers,
-    )
-
-
-def licences(rows: list[dict[str, Any]], stands: set[tuple[int, int]]) -> dict[str, set[Licence]]:
-    """The licences of each writer, from the stored grants and revocations of one owner (columns of ``rowseal._grants``).
-
-    ``stands`` has (revocation, row) for rows of the grants table that lie in a revocation's past.  Top down: what stands
-    at a level decides the level below, so who is lower in a chain never has a say about who is higher.
-    """
-    signed: dict[str | None, list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:
-        signed[row["writer"]].append(row)
-    out: dict[str, set[Licence]] = defaultdict(set)
-    todo: list[tuple[str | None, Licence | None, frozenset[int], frozenset[str]]] = [(None, None, frozenset(), frozenset())]
-    seen = set(todo)
-    grantee_of = {row["id"]: row["grantee"] for row in rows}
-    while todo:
-        who, licence, above, path = todo.pop()
-        standing = signed[who]
-        if who is not None and licence is not None:
-            out[who].add(licence)
-            standing = [
-                row for row in standing
-                if row["at"] <= licence.until and licence.may_grant >= 0 and all((f, row["id"]) in stands for f in licence.frontiers)
-            ]  # fmt: skip
-        if len(path) >= LONGEST_CHAIN:
-            continue
-        above |= {row["id"] for row in standing if row["upto"] is not None}
-        for grant in standing:
-            if grant["upto"] is None and grant["grantee"] not in path:  # a loop never adds a right
-                to = grant["grantee"]
-                frontiers = frozenset(r for r in above if grantee_of[r] == to)
-                step = (to, _extended(licence, grant, frontiers), above, path | {to})
-                if step not in seen:
-                    seen.add(step)
-                    todo.append(step)
-    return out
-
-
-def authentic(envelope: Any, verify: Verify) -> bool:
-    """Whether an envelope names a writer and a number and link that fit each other, and that writer signed it."""
-    try:
-        row, sign = envelope["row"], unbase64(envelope["sign_b64"])
-        writer, number = unbase64(row["writer_pkey"]), int(row["writer_seq"])
-        previous = unbase64(row["writer_prev"]) if number != 1 else None
-        if sign is None or writer is None or envelope["rowseal"] != 1 or set(envelope) != {"row", "rowseal", "table", "sign_b64"}:
-            return False
-        if not 1 <= number < 2**63 or str(number) != row["writer_seq"] or (previous is None) != ("writer_prev" not in row):
-            return False
-        return verify(sign, jcs({k: v for k, v in envelope.items() if k != "sign_b64"}, JSON_DEPTH + 2), writer)
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
-        return False
 
 
 # -- the SQL of a table with writers

@@ -30,7 +30,7 @@ import httpx
 import psycopg
 from psycopg.types.json import Jsonb
 
-from .history import printable
+from ..cli.history import printable
 
 MESSAGE_LIMIT = 16 * 1024 * 1024  # characters of one message, that is: of one row and what stands around it
 BATCH_ROWS, BATCH_SIZE = 1000, 4 * 1024 * 1024  # rows, characters

@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from nacl.signing import SigningKey
 
-from .signature import ALGORITHMS, BY_KEY, ED25519, NoProvider, ml_dsa_keys
+from ..form.signature import ALGORITHMS, BY_KEY, ED25519, NoProvider, ml_dsa_keys
 
 if TYPE_CHECKING:
-    from .client import Key
+    from . import Key
 
 __all__ = ["KeyFileError", "PassphraseNeeded", "generate", "load", "load_public", "public_pem", "save"]
 

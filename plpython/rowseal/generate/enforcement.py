@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from .canonical import Form, Kind, json_string
-from .declaration import GUARD, Json
-from .verdict import UNSIGNED
+from ..declare.declaration import GUARD, Json
+from ..form.canonical import Form, Kind, json_string
+from ..form.verdict import UNSIGNED
 
 if TYPE_CHECKING:
     from .writers import Writers

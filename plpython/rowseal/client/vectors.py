@@ -17,8 +17,8 @@ import psycopg
 from nacl.signing import SigningKey
 from psycopg.types.json import Jsonb
 
-from .canonical import Kind, jcs
-from .signature import FINGERPRINTS
+from ..form.canonical import Kind, jcs
+from ..form.signature import FINGERPRINTS
 
 Json = dict[str, Any]
 

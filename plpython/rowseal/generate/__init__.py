@@ -1,0 +1,1 @@
+"""From a declaration to the SQL that enforces it.  Pure; runs in the server."""
