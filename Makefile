@@ -19,7 +19,7 @@ ARGS        ?=
 SCRIPT      := extension/rowseal--$(RELEASE).sql
 DATA_built   = $(SCRIPT)
 EXTRA_CLEAN  = extension/rowseal--*.sql extension/rowseal--*.sql.tmp extension/rowseal.control
-SOURCES      = $(wildcard sql/*.sql) $(shell find plpython/rowseal -name '*.py') sql/build.py META.json
+SOURCES      = $(shell find sql -type f) $(shell find plpython/rowseal -name '*.py') META.json
 
 all: $(SCRIPT) extension/rowseal.control
 

@@ -402,9 +402,9 @@ def test_only_listed_functions_are_for_everybody(admin: Scratch) -> None:
 def test_security_definer_functions_are_few_and_say_why(admin: Scratch) -> None:
     definer = admin.all("SELECT proname FROM pg_proc WHERE pronamespace = 'rowseal'::regnamespace AND prosecdef")
     assert {re.sub(r"_[0-9]+$", "_*", name) for name in definer} <= DEFINER | {"_feed_*", "_append_*", "_ledger_*"}
-    source = "\n".join(p.read_text() for p in sorted((ROOT / "sql").glob("*.sql")))
+    source = "\n".join(p.read_text() for p in sorted((ROOT / "sql").rglob("*.sql")))
     for name in DEFINER:
-        match = re.search(rf"((?:^--.*\n)+)CREATE FUNCTION rowseal\.{name}\(", source, re.M)
+        match = re.search(rf"((?:^--.*\n)+)CREATE OR REPLACE FUNCTION rowseal\.{name}\(", source, re.M)
         assert match and "SECURITY DEFINER" in match[1], name
     # superuser's rights only where nothing of a table's owner runs; the rest belongs to a role that cannot log in
     assert admin.one("SELECT rolcanlogin OR rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = 'rowseal_internal'") is False
