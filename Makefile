@@ -78,7 +78,7 @@ bench-readme:
 	@tests/setup.sh .venv/bin/python bench/run.py --readme $(ARGS)
 
 soak:
-	@tests/setup.sh .venv/bin/python tests/soak.py $(ARGS)
+	@tests/setup.sh .venv/bin/python tests/kit/soak.py $(ARGS)
 
 # What PGXN wants: one zip of what is committed.
 dist:
