@@ -1,0 +1,136 @@
+-- What the catalogs say about a table, as JSON for rowseal._plan.
+
+CREATE OR REPLACE FUNCTION rowseal._kind(type oid) RETURNS jsonb LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  t pg_catalog.pg_type;
+BEGIN
+  SELECT * INTO STRICT t FROM pg_catalog.pg_type WHERE oid = type;
+  IF t.typtype = 'd' THEN
+    RETURN rowseal._kind(t.typbasetype);
+  ELSIF t.typtype = 'e' THEN
+    RETURN '"text"';
+  ELSIF t.typtype = 'c' THEN
+    IF EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+                  AND rowseal._kind(a.atttypid) = '{"array": "json"}') THEN  -- jsonb_populate_record takes elements for dimensions
+      RETURN pg_catalog.jsonb_build_object('refused', pg_catalog.format_type(t.oid, NULL));
+    END IF;
+    RETURN pg_catalog.jsonb_build_object('composite', coalesce((
+      SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(a.attname, rowseal._kind(a.atttypid)) ORDER BY a.attnum)
+        FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped), '[]'));
+  ELSIF t.typelem <> 0 AND EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.typarray = t.oid) THEN
+    IF rowseal._kind(t.typelem) ? 'array' THEN  -- its element is a domain over an array
+      RETURN pg_catalog.jsonb_build_object('refused', pg_catalog.format_type(t.oid, NULL));
+    END IF;
+    RETURN pg_catalog.jsonb_build_object('array', rowseal._kind(t.typelem));
+  ELSIF t.typtype IN ('r', 'm') AND EXISTS (
+      SELECT FROM pg_catalog.pg_range r
+       WHERE type IN (r.rngtypid, r.rngmultitypid) AND pg_catalog.jsonb_path_exists(rowseal._kind(r.rngsubtype), '$.**.refused')) THEN
+    RETURN pg_catalog.jsonb_build_object('refused', pg_catalog.format_type(t.oid, NULL));
+  ELSIF t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace THEN
+    -- money depends on lc_monetary; oid and reg* name objects of one server; int2vector counts from 0;
+    -- of xml, the text leaves out a declaration that is stored
+    IF t.typname ~ '^reg' OR t.typname IN ('money', 'oid', 'oidvector', 'int2vector', 'xid', 'xid8', 'cid', 'tid', 'aclitem', 'xml')
+       OR t.typtype = 'p' THEN
+      RETURN pg_catalog.jsonb_build_object('refused', t.typname);
+    END IF;
+    RETURN pg_catalog.to_jsonb(CASE
+      WHEN t.typname IN ('int2', 'int4', 'int8') THEN 'integer'
+      WHEN t.typname IN ('float4', 'float8') THEN 'float'
+      WHEN t.typname = 'bool' THEN 'boolean'
+      WHEN t.typname IN ('text', 'varchar', 'bpchar', 'name') THEN 'text'
+      WHEN t.typname IN ('numeric', 'bytea', 'uuid', 'timestamptz', 'timestamp', 'date', 'time') THEN t.typname
+      WHEN t.typname IN ('json', 'jsonb') THEN 'json'
+      ELSE 'other' END);
+  END IF;
+  RETURN CASE WHEN t.typname = 'citext' THEN '"text"' ELSE '"other"' END;
+END
+$$;
+COMMENT ON FUNCTION rowseal._kind(oid) IS 'The kind of a type: which row of the type table in docs/specification.md it follows';
+
+CREATE OR REPLACE FUNCTION rowseal._base_type(type oid) RETURNS oid LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  WITH RECURSIVE r(oid, base, typtype) AS (
+    SELECT t.oid, t.typbasetype, t.typtype FROM pg_catalog.pg_type t WHERE t.oid = type
+    UNION ALL
+    SELECT t.oid, t.typbasetype, t.typtype FROM r JOIN pg_catalog.pg_type t ON t.oid = r.base WHERE r.typtype = 'd'
+  ) SELECT r.oid FROM r WHERE r.typtype <> 'd'
+$$;
+COMMENT ON FUNCTION rowseal._base_type(oid) IS 'The type below all domains';
+
+-- pg_partition_tree would lock every partition, and deadlock with a parallel restore
+CREATE OR REPLACE FUNCTION rowseal._tree(relation oid) RETURNS SETOF oid LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  WITH RECURSIVE t(oid) AS (
+    SELECT relation
+    UNION ALL
+    SELECT i.inhrelid FROM t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+     WHERE c.relispartition
+  ) SELECT t.oid FROM t
+$$;
+COMMENT ON FUNCTION rowseal._tree(oid) IS 'A table and its partitions of all levels';
+
+CREATE OR REPLACE FUNCTION rowseal._facts(relation regclass) RETURNS jsonb LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
+  SELECT pg_catalog.jsonb_build_object(
+    'qualified', pg_catalog.format('%I.%I', n.nspname, c.relname),
+    'label', pg_catalog.format('%I.%I', n.nspname, c.relname),
+    'relkind', c.relkind, 'persistence', c.relpersistence, 'partition', c.relispartition,
+    'inherits', NOT c.relispartition AND c.relkind = 'r' AND EXISTS (
+      SELECT FROM pg_catalog.pg_inherits i WHERE c.oid IN (i.inhrelid, i.inhparent)),
+    'columns', (
+      SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+               'name', a.attname, 'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
+               'base', pg_catalog.format_type(rowseal._base_type(a.atttypid), NULL),
+               'base_qualified', (SELECT pg_catalog.format('%I.%I', bn.nspname, b.typname)
+                                    FROM pg_catalog.pg_type b JOIN pg_catalog.pg_namespace bn ON bn.oid = b.typnamespace
+                                   WHERE b.oid = rowseal._base_type(a.atttypid)),
+               'kind', rowseal._kind(a.atttypid), 'generated', a.attgenerated <> '',
+               'hash_of', (  -- of a generated column: whose sha256 it is
+                 SELECT b.attname FROM pg_catalog.pg_attrdef x JOIN pg_catalog.pg_attribute b ON b.attrelid = x.adrelid
+                  WHERE a.attgenerated <> '' AND x.adrelid = a.attrelid AND x.adnum = a.attnum AND b.attnum > 0
+                    AND pg_catalog.pg_get_expr(x.adbin, x.adrelid) IN (pg_catalog.format('sha256(%I)', b.attname),
+                                                                       pg_catalog.format('sha256(decode(%I, ''base64''::text))', b.attname))),
+                'identity', a.attidentity,
+               'notnull', a.attnotnull, 'toastable', t.typlen = -1, 'domain', t.typtype = 'd',
+               'required', a.attnotnull AND NOT a.atthasdef AND a.attidentity = '') ORDER BY a.attnum)
+        FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+       WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+    'key', (
+      SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('name', a.attname,
+               -- the index's own equality: that of citext, say, is in no fixed schema
+               'equal', pg_catalog.format('OPERATOR(%I.%s)', opn.nspname, op.oprname)) ORDER BY k.ord)
+        FROM ROWS FROM (pg_catalog.unnest(x.indkey::pg_catalog.int2[]), pg_catalog.unnest(x.indclass::pg_catalog.oid[])) WITH ORDINALITY k(attnum, class, ord)
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
+        JOIN pg_catalog.pg_opclass oc ON oc.oid = k.class
+        JOIN pg_catalog.pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amopstrategy = 3
+                                  AND ao.amoplefttype = oc.opcintype AND ao.amoprighttype = oc.opcintype
+        JOIN pg_catalog.pg_operator op ON op.oid = ao.amopopr
+        JOIN pg_catalog.pg_namespace opn ON opn.oid = op.oprnamespace),
+    'key_deferrable', NOT coalesce(x.indimmediate, true),
+    'unique', (
+      SELECT coalesce(pg_catalog.jsonb_agg(u.names ORDER BY u.names), '[]')
+        FROM pg_catalog.pg_index ui,
+             LATERAL (SELECT pg_catalog.jsonb_agg(a.attname ORDER BY a.attnum) AS names
+                        FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY (ui.indkey::pg_catalog.int2[])) u
+       WHERE ui.indrelid = c.oid AND ui.indisunique AND ui.indimmediate AND ui.indpred IS NULL AND ui.indexprs IS NULL),
+    'rules', (
+      SELECT coalesce(pg_catalog.jsonb_agg(r.rulename ORDER BY r.rulename), '[]')
+        FROM pg_catalog.pg_rewrite r WHERE r.ev_class IN (SELECT rowseal._tree(c.oid)) AND r.ev_type <> '1'),
+    'late_triggers', (
+      SELECT coalesce(pg_catalog.jsonb_agg(g.tgname ORDER BY g.tgname), '[]')
+        FROM pg_catalog.pg_trigger g
+       WHERE g.tgrelid IN (SELECT rowseal._tree(c.oid)) AND NOT g.tgisinternal AND g.tgparentid = 0
+         AND g.tgtype & 3 = 3 AND g.tgtype & 20 <> 0  -- ROW, BEFORE; INSERT or UPDATE
+         AND g.tgname > 'zzz_rowseal_guard'::pg_catalog.name),
+    'partitions', (
+      SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.format('%I.%I', pn.nspname, p.relname) ORDER BY pn.nspname, p.relname), '[]')
+        FROM rowseal._tree(c.oid) pt
+        JOIN pg_catalog.pg_class p ON p.oid = pt JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace
+       WHERE pt <> c.oid))
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_catalog.pg_index x ON x.indrelid = c.oid AND x.indisprimary
+   WHERE c.oid = relation
+$$;
+COMMENT ON FUNCTION rowseal._facts(regclass) IS 'Catalog facts of a table: columns with their kinds, primary key, partitions, whatever stands against declaring it';
