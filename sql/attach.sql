@@ -34,7 +34,7 @@ CREATE POLICY administer ON rowseal.shapes TO rowseal_admin USING (true);
 -- ---------------------------------------------------------------------------------------------------------- triggers
 CREATE TRIGGER complete BEFORE INSERT OR UPDATE ON rowseal.declarations
   FOR EACH ROW EXECUTE FUNCTION rowseal._complete_declaration();
-CREATE TRIGGER install AFTER INSERT OR UPDATE OR DELETE ON rowseal.declarations
+CREATE TRIGGER install AFTER INSERT OR DELETE OR UPDATE OF queries ON rowseal.declarations
   FOR EACH ROW EXECUTE FUNCTION rowseal._install();
 
 -- ENABLE ALWAYS: what a subscription brings meets them, too

@@ -18,13 +18,20 @@ PARTS = ("begin.sql", "schema/*.sql", "functions/*.sql", "attach.sql", "privileg
 PACKAGE = ROOT / "plpython/rowseal"
 CLIENT = {"client", "electric", "cli", "__main__.py", "__init__.py"}
 DECLARING = {"declare", "generate"}
+TEMPLATES = "generate.templates"
+
+
+def templates() -> str:
+    """What stands in for the module that reads sql/guards: its constant."""
+    return f"TEMPLATES = { {p.stem: p.read_text() for p in sorted((ROOT / 'sql/guards').glob('*.sql'))}!r}\n"
 
 
 def inlined(rooms: set[str], indent: str) -> str:
     """A Python literal of the modules in these rooms: dotted name to source."""
     paths = sorted(p for p in PACKAGE.rglob("*.py") if p.relative_to(PACKAGE).parts[0] in rooms)
     names = {p: ".".join(p.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__") for p in paths}
-    lines = "".join(f"{indent}    {names[p]!r}: {p.read_text()!r},\n" for p in paths)
+    sources = {names[p]: templates() if names[p] == TEMPLATES else p.read_text() for p in paths}
+    lines = "".join(f"{indent}    {name!r}: {source!r},\n" for name, source in sources.items())
     literal = f"{indent}SOURCES = {{\n{lines}{indent}}}"
     assert "$_load$" not in literal
     return literal

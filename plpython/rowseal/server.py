@@ -139,23 +139,36 @@ def authentic(plpy: Any, envelope: str) -> bool:
 
 
 def plan(wish: str, facts: str, versions: str | None, identity: str | None) -> str:
-    """rowseal._plan: JSON in, JSON out: {"declaration", "statements", "triggers"} or {"refused"}."""
-    from .declare import declaration
-    from .generate import enforcement  # compiled when first imported: a session that only stores rows does without
+    """rowseal._plan: JSON in, JSON out: {"declaration", "functions", "triggers", …} or {"refused"}."""
+    # compiled when first imported: a session that only stores rows does without
+    from .declare.decide import Refused, decide
+    from .declare.model import Identity, Table, Wish
+    from .generate.assemble import assemble
 
-    main = json.loads(facts)
-    history, card = (json.loads(x) if x else None for x in (versions, identity))
+    table = Table.of(json.loads(facts))
+    history = Table.of(json.loads(versions)) if versions else None
+    card = Identity.of(json.loads(identity)) if identity else None
     try:
-        d = declaration.plan(json.loads(wish), main, history, card)
-    except declaration.Refused as e:
-        return json.dumps({"refused": {"sqlstate": e.sqlstate, "message": e.message, "hint": e.hint}})
-    if d["public_key"] is not None:
-        card = {"facts": main, "public_key": d["public_key"], "owner": d["owner"], "algorithms": d["algorithms"]}
-    sql = enforcement.Sql(d, main, history, card)
-    d["queries"] = sql.queries()
-    out = {"declaration": d, "functions": sql.install(), "bodies": sql.bodies, "triggers": sql.triggers()}
-    if declaration.large(d, card):
-        out["version_hash"] = enforcement.generated_hash(d["signature_column"], main)
-    if d["layout"] == "one table":
-        out["tips"] = sql.tips()
-    return json.dumps(out)
+        declaration = decide(Wish.of(json.loads(wish)), table, history, card)
+    except Refused as e:
+        return json.dumps({"refused": e.json()})
+    made = assemble(declaration, table, history, card)
+    return json.dumps(
+        {
+            "declaration": {**declaration.json(), "queries": made.queries, "manifest": made.manifest},
+            "functions": [s for f in made.functions for s in f.statements()],
+            "triggers": [s for t in made.triggers for s in t.statements()],
+            "tips": made.tips,
+            "version_hash": made.version_hash,
+        }
+    )
+
+
+def options(argument: str, given: str) -> str:
+    """rowseal._options: what ``columns`` or ``legacy`` of declare say, or {"refused"}."""
+    from .declare.decide import Refused, options as named
+
+    try:
+        return json.dumps(named(argument, json.loads(given)))
+    except Refused as e:
+        return json.dumps({"refused": e.json()})

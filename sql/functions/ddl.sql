@@ -35,6 +35,7 @@ BEGIN
     d.parent_column := main ->> d.parent_column;
     d.name_column := main ->> d.name_column;
     d.digests := coalesce((SELECT pg_catalog.jsonb_object_agg(main ->> key, main ->> value) FROM pg_catalog.jsonb_each_text(d.digests)), '{}');
+    d.healed := ARRAY(SELECT main ->> c FROM pg_catalog.unnest(d.healed) c);
     d.certificates := coalesce((SELECT pg_catalog.jsonb_object_agg(main ->> key, main ->> value) FROM pg_catalog.jsonb_each_text(d.certificates)), '{}');
     d.fields := (SELECT pg_catalog.jsonb_object_agg(main ->> key, value) FROM pg_catalog.jsonb_each_text(d.fields));
     d.version_columns := (SELECT pg_catalog.jsonb_object_agg(main ->> key, versions ->> value) FROM pg_catalog.jsonb_each_text(d.version_columns));
@@ -42,7 +43,7 @@ BEGIN
   BEGIN
     UPDATE rowseal.declarations x SET queries = NULL, owner = d.owner, public_key = d.public_key, unsigned = d.unsigned,
         timestamp_column = d.timestamp_column, deleted_column = d.deleted_column, signature_column = d.signature_column,
-        parent_column = d.parent_column, name_column = d.name_column, digests = d.digests, certificates = d.certificates, fields = d.fields, version_columns = d.version_columns
+        parent_column = d.parent_column, name_column = d.name_column, digests = d.digests, healed = d.healed, certificates = d.certificates, fields = d.fields, version_columns = d.version_columns
      WHERE x.relation = d.relation;
   EXCEPTION WHEN SQLSTATE 'RS007' THEN
     -- a column that cannot be signed would let unsigned content in, and a late trigger change what was checked: refuse them.

@@ -21,7 +21,7 @@ BEGIN
       HINT = 'rowseal.undeclare the table and declare it anew.';
   END IF;
   planned := rowseal._plan(
-    pg_catalog.to_jsonb(d) - 'facts' - 'queries' - 'spec' || pg_catalog.jsonb_build_object('identity_label', d.identity::text,
+    pg_catalog.to_jsonb(d) - ARRAY['facts', 'queries', 'spec', 'manifest'] || pg_catalog.jsonb_build_object('identity_label', d.identity::text,
       'grants_table', (SELECT pg_catalog.jsonb_build_object('id', g.id, 'grants', g.grants, 'identity', g.identity, 'label', g.relation::text)
                          FROM rowseal.declarations g WHERE g.relation = d.writers)),
     rowseal._facts(d.relation), CASE WHEN d.versions IS NOT NULL THEN rowseal._facts(d.versions) END, card);
@@ -70,6 +70,30 @@ BEGIN
 END
 $$;
 
+-- Called by _install alone, with its rights.
+CREATE OR REPLACE FUNCTION rowseal._uninstall(d rowseal.declarations) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  trigger_ record;
+  function_ text;
+BEGIN
+  FOR trigger_ IN
+    SELECT g.tgname, g.tgrelid::pg_catalog.regclass AS relation
+      FROM rowseal._wanted_triggers(d) w JOIN pg_catalog.pg_trigger g ON g.tgrelid = w.relation AND g.tgname = w.name
+     WHERE g.tgparentid = 0
+  LOOP
+    EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', trigger_.tgname, trigger_.relation);
+  END LOOP;
+  FOR function_ IN SELECT f ->> 'name' FROM pg_catalog.jsonb_array_elements(d.manifest -> 'functions') f LOOP
+    EXECUTE pg_catalog.format('DROP FUNCTION IF EXISTS rowseal.%I', function_);
+  END LOOP;
+  IF d.grants THEN
+    PERFORM rowseal._forget_writers(d.id);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._uninstall(rowseal.declarations) IS 'Drops what the manifest of a declaration lists';
+
 -- AFTER ROW, so after row security has decided.  SECURITY DEFINER: functions in plpython3u and in the schema rowseal
 -- are the superuser's to create.  It runs nothing of the table's owner: CREATE FUNCTION and CREATE TRIGGER only.
 CREATE OR REPLACE FUNCTION rowseal._install() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
@@ -77,25 +101,9 @@ SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
 DECLARE
   planned jsonb;
   statement text;
-  trigger_ record;
 BEGIN
   IF TG_OP = 'DELETE' THEN
-    FOR trigger_ IN
-      SELECT g.tgname, g.tgrelid::pg_catalog.regclass AS relation
-        FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc p ON p.oid = g.tgfoid
-       WHERE g.tgparentid = 0 AND p.pronamespace = 'rowseal'::pg_catalog.regnamespace
-         AND (g.tgrelid IN (OLD.relation, OLD.versions)
-              OR g.tgrelid IN (SELECT rowseal._tree(OLD.relation)))
-    LOOP
-      EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', trigger_.tgname, trigger_.relation);
-    END LOOP;
-    FOREACH statement IN ARRAY ARRAY['seal', 'payload', 'signed', 'guard', 'apply', 'take', 'guard_versions', 'cure', 'feed', 'feed_versions', 'is_tip',
-                                    'keep', 'keep_versions', 'ledger', 'ledger_versions', 'settle', 'settle_versions', 'retract'] LOOP
-      EXECUTE pg_catalog.format('DROP FUNCTION IF EXISTS rowseal.%I', pg_catalog.format('_%s_%s', statement, OLD.id));
-    END LOOP;
-    IF OLD.grants THEN
-      PERFORM rowseal._forget_writers(OLD.id);
-    END IF;
+    PERFORM rowseal._uninstall(OLD);
     RETURN NULL;
   END IF;
   IF TG_OP = 'INSERT' AND pg_catalog.to_regprocedure(pg_catalog.format('rowseal._guard_%s()', NEW.id)) IS NOT NULL THEN
@@ -108,6 +116,12 @@ BEGIN
   FOR statement IN SELECT * FROM pg_catalog.jsonb_array_elements_text(planned -> 'functions' || (planned -> 'triggers')) LOOP
     EXECUTE statement;
   END LOOP;
+  -- what has been made, as the catalogs show it: health() compares
+  UPDATE rowseal.declarations d SET manifest = d.manifest || pg_catalog.jsonb_build_object('triggers', (
+      SELECT pg_catalog.jsonb_agg(t || pg_catalog.jsonb_build_object('definition', pg_catalog.pg_get_triggerdef(g.oid)) ORDER BY n)
+        FROM pg_catalog.jsonb_array_elements(d.manifest -> 'triggers') WITH ORDINALITY x(t, n)
+        JOIN pg_catalog.pg_trigger g ON g.tgrelid = (t ->> 'table')::pg_catalog.regclass AND g.tgname = t ->> 'name'))
+   WHERE d.id = NEW.id;
   RETURN NULL;
 END
 $$;
@@ -212,7 +226,7 @@ BEGIN
       HINT = 'owner => ''column'' or owner => ''{one,another}''.';
   END;
   d.public_key := public_key; d.fingerprint := fingerprint; d.fingerprint_prefix := coalesce(fingerprint_prefix, '');
-  d.algorithms := algorithms; d.digests := coalesce((SELECT pg_catalog.jsonb_object_agg(c, c || '_sha256') FROM pg_catalog.unnest(digests) c), '{}'); d.heal := coalesce(heal, false);
+  d.algorithms := algorithms; d.digests := coalesce((SELECT pg_catalog.jsonb_object_agg(c, c || '_sha256') FROM pg_catalog.unnest(digests) c), '{}'); d.healed := CASE WHEN heal THEN digests ELSE '{}' END;
   d.form := form; d.accept_ambiguity := coalesce(accept_ambiguity, false);
   d.name_column := name_column; d.name_hash := coalesce(name_hash, 'sha3-512'); d.name_prefix := coalesce(name_prefix, '');
   d.certificates := coalesce(certificates, '{}'); d.unsigned := coalesce(unsigned, '{}');
@@ -258,9 +272,9 @@ BEGIN
   END IF;
 
   INSERT INTO rowseal.declarations (relation, tag, versions, owner, public_key, identity, fingerprint, fingerprint_prefix, algorithms,
-      certificates, unsigned, form, accept_ambiguity, name_column, name_hash, name_prefix, digests, heal, feed, timestamp_column, deleted_column, signature_column, parent_column, version_columns, grants, writers)
+      certificates, unsigned, form, accept_ambiguity, name_column, name_hash, name_prefix, digests, healed, feed, timestamp_column, deleted_column, signature_column, parent_column, version_columns, grants, writers)
     SELECT d.relation, d.tag, d.versions, d.owner, d.public_key, d.identity, d.fingerprint, d.fingerprint_prefix, d.algorithms,
-      d.certificates, d.unsigned, d.form, d.accept_ambiguity, d.name_column, d.name_hash, d.name_prefix, d.digests, d.heal, feed, d.timestamp_column, d.deleted_column, d.signature_column, d.parent_column, d.version_columns, d.grants, writers;
+      d.certificates, d.unsigned, d.form, d.accept_ambiguity, d.name_column, d.name_hash, d.name_prefix, d.digests, d.healed, feed, d.timestamp_column, d.deleted_column, d.signature_column, d.parent_column, d.version_columns, d.grants, writers;
   SELECT * INTO STRICT d FROM rowseal.declarations x WHERE x.relation = declare.relation;
   SELECT a AS algorithm INTO bad FROM pg_catalog.unnest(d.algorithms) a WHERE rowseal._provider(a) IS NULL;
   IF FOUND THEN

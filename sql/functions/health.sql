@@ -18,54 +18,60 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
 $$;
 COMMENT ON FUNCTION rowseal._fingerprint() IS 'sha256 over the extension''s own functions and triggers as they are';
 
+CREATE OR REPLACE FUNCTION rowseal._wanted_triggers(d rowseal.declarations)
+RETURNS TABLE (relation regclass, name text, definition text, parent regclass) LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  -- those of the manifest …
+  SELECT CASE t ->> 'on' WHEN 'main' THEN d.relation WHEN 'versions' THEN d.versions END,
+         t ->> 'name', t ->> 'definition', NULL::pg_catalog.regclass
+    FROM pg_catalog.jsonb_array_elements(d.manifest -> 'triggers') t WHERE t ->> 'on' <> 'partitions'
+  UNION ALL
+  -- … and on each partition a clone of every row trigger, and a TRUNCATE trigger of its own
+  SELECT p.oid, t ->> 'name', CASE WHEN m.own THEN (
+             SELECT o ->> 'definition' FROM pg_catalog.jsonb_array_elements(d.manifest -> 'triggers') o
+              WHERE o ->> 'on' = 'partitions' AND o ->> 'name' = t ->> 'name'
+                AND (o ->> 'table')::pg_catalog.regclass = p.oid) END,
+         CASE WHEN NOT m.own THEN i.inhparent END
+    FROM rowseal._tree(d.relation) p JOIN pg_catalog.pg_inherits i ON i.inhrelid = p.oid,
+         pg_catalog.jsonb_array_elements(d.manifest -> 'triggers') t,
+         LATERAL (SELECT t ->> 'definition' NOT LIKE '%FOR EACH ROW%' AS own) m
+   WHERE p.oid <> d.relation AND t ->> 'on' = 'main'
+$$;
+COMMENT ON FUNCTION rowseal._wanted_triggers(rowseal.declarations) IS
+  'The triggers that a declared table, its partitions and its versions table should have: definition as installed; parent: where it is a clone of the trigger of that table';
+
 CREATE OR REPLACE FUNCTION rowseal._trigger_problems(d rowseal.declarations)
 RETURNS TABLE (relation regclass, name text, problem text) LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
-  -- the main table, each of its partitions, and the versions table need their triggers, unconditional and ALWAYS
-  SELECT n.rel, n.name, CASE WHEN g.tgname IS NULL THEN 'missing'
-           WHEN g.tgtype <> n.type OR NOT c.expected OR g.tgattr::text <> ''
-             OR f.pronamespace <> 'rowseal'::pg_catalog.regnamespace OR f.proname <> n.function THEN 'not the one installed'
-           ELSE 'not ENABLE ALWAYS' END
-      FROM (SELECT t.relid AS rel, x.name, x.type, x.function
-              FROM (SELECT p FROM rowseal._tree(d.relation) p) t(relid),
-                   (VALUES ('zzz_rowseal_guard', 23, '_guard_' || d.id, true),
-                           ('zzz_rowseal_keep', 11, CASE WHEN d.grants OR d.writers IS NOT NULL THEN '_keep_' || d.id ELSE '_keep' END, true),
-                           ('zzz_rowseal_keep_all', 34, '_keep', true), ('zzz_rowseal_feed', 21, '_feed_' || d.id, d.feed),
-                           ('zzz_rowseal_then_cure', 5, '_cure_' || d.id, d.public_key IS NOT NULL),
-                           ('zzz_rowseal_ledger', 21, '_ledger_' || d.id, d.grants OR d.writers IS NOT NULL),
-                           ('zzz_rowseal_retract', 9, '_ledger_' || d.id, d.grants OR d.writers IS NOT NULL),
-                           ('zzz_rowseal_settle', CASE WHEN d.grants THEN 5 ELSE 21 END, '_settle_' || d.id, d.grants OR d.writers IS NOT NULL)) x(name, type, function, wanted)
-             WHERE x.wanted
-            UNION ALL
-            SELECT d.versions, x.name, x.type, x.function
-              FROM (VALUES ('zzz_rowseal_guard', 23, '_guard_versions_' || d.id, true),
-                           ('zzz_rowseal_keep', 11, CASE WHEN d.writers IS NOT NULL THEN '_keep_versions_' || d.id ELSE '_keep' END, true),
-                           ('zzz_rowseal_keep_all', 34, '_keep', true),
-                           ('zzz_rowseal_feed', 5, '_feed_versions_' || d.id, d.feed),
-                           ('zzz_rowseal_ledger', 21, '_ledger_versions_' || d.id, d.writers IS NOT NULL),
-                           ('zzz_rowseal_retract', 9, '_ledger_versions_' || d.id, d.writers IS NOT NULL),
-                           ('zzz_rowseal_settle', 5, '_settle_versions_' || d.id, d.writers IS NOT NULL)) x(name, type, function, wanted)
-             WHERE d.versions IS NOT NULL AND x.wanted) n
-      LEFT JOIN (pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc f ON f.oid = g.tgfoid)
-             ON g.tgrelid = n.rel AND g.tgname = n.name
-      LEFT JOIN LATERAL (SELECT w.key AS main, d.version_columns ->> w.key AS versions FROM pg_catalog.jsonb_each_text(d.fields) w
-                          WHERE w.value = 'writer_pkey') w ON true
-      CROSS JOIN LATERAL (SELECT pg_catalog.format('(new.%I IS NOT NULL)', CASE WHEN n.function ~ '_versions_' THEN w.versions ELSE w.main END)) r(writes)
-      CROSS JOIN LATERAL (SELECT coalesce(pg_catalog.substring(pg_catalog.pg_get_triggerdef(g.oid), 'WHEN [(](.*)[)] EXECUTE '), '')) q(condition)
-      CROSS JOIN LATERAL (SELECT CASE
-        WHEN n.function ~ '^_feed_versions_'  -- of columns with a domain, a cast is shown
-          THEN pg_catalog.regexp_replace(q.condition, '[(](new[.][^()]+)[)]::[^,()]+([(][0-9,]+[)])?', '\1', 'g') = pg_catalog.format('(NOT rowseal._is_tip_%s(%s))', d.id, (
-            SELECT pg_catalog.string_agg(pg_catalog.format('new.%I', d.version_columns ->> k), ', ' ORDER BY o)
-              FROM pg_catalog.unnest(d.key || d.signature_column) WITH ORDINALITY u(k, o)))
-        WHEN n.name = 'zzz_rowseal_retract' THEN q.condition = pg_catalog.replace(r.writes, '(new.', '(old.')
-        WHEN NOT d.grants AND n.name = 'zzz_rowseal_ledger' THEN q.condition = r.writes
-        WHEN NOT d.grants AND n.name = 'zzz_rowseal_settle'
-          THEN q.condition = pg_catalog.format('(%s AND (current_setting(''rowseal.revoked''::text, true) = ''on''::text))', r.writes)
-        ELSE q.condition = '' END) c(expected)
-     WHERE g.tgname IS NULL OR g.tgenabled <> 'A' OR g.tgtype <> n.type OR g.tgattr::text <> '' OR NOT c.expected
-        OR f.pronamespace <> 'rowseal'::pg_catalog.regnamespace OR f.proname <> n.function
+  SELECT w.relation, w.name,
+         CASE WHEN g.oid IS NULL THEN 'missing' WHEN NOT i.installed THEN 'not the one installed' ELSE 'not ENABLE ALWAYS' END
+    FROM rowseal._wanted_triggers(d) w
+    LEFT JOIN pg_catalog.pg_trigger g ON g.tgrelid = w.relation AND g.tgname = w.name
+    LEFT JOIN pg_catalog.pg_trigger p ON p.oid = g.tgparentid
+    CROSS JOIN LATERAL (SELECT coalesce(CASE WHEN w.parent IS NULL THEN pg_catalog.pg_get_triggerdef(g.oid) = w.definition
+                                             ELSE p.tgrelid = w.parent AND p.tgname = w.name END, false)) i(installed)
+   WHERE NOT i.installed OR g.tgenabled <> 'A'
 $$;
 COMMENT ON FUNCTION rowseal._trigger_problems(rowseal.declarations) IS 'Triggers of a declaration that are missing, replaced or not ENABLE ALWAYS';
+
+CREATE OR REPLACE FUNCTION rowseal._altered_functions(d rowseal.declarations) RETURNS text LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_catalog.string_agg(f ->> 'name', ', ')
+    FROM pg_catalog.jsonb_array_elements(d.manifest -> 'functions') f
+   WHERE (SELECT count(*) FROM pg_catalog.pg_proc p  -- an overload could stand in for it
+           WHERE p.pronamespace = 'rowseal'::pg_catalog.regnamespace AND p.proname = f ->> 'name') <> 1
+      OR NOT EXISTS (
+        SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+         WHERE p.pronamespace = 'rowseal'::pg_catalog.regnamespace AND p.proname = f ->> 'name'
+           AND p.prosrc = f ->> 'source' AND l.lanname = f ->> 'language' AND p.provolatile = f ->> 'volatility'
+           AND p.prosecdef = (f ->> 'definer')::boolean AND NOT p.proisstrict
+           -- settings by their names and values, a name in whatever case PostgreSQL keeps it
+           AND pg_catalog.lower(coalesce(pg_catalog.array_to_string(p.proconfig, E'\n'), '')) = pg_catalog.lower(coalesce((
+                 SELECT pg_catalog.string_agg(s, E'\n' ORDER BY n)
+                   FROM pg_catalog.jsonb_array_elements_text(f -> 'settings') WITH ORDINALITY x(s, n)), '')))
+$$;
+COMMENT ON FUNCTION rowseal._altered_functions(rowseal.declarations) IS
+  'Generated functions that are missing or not as the manifest has them; NULL when all are';
 
 CREATE OR REPLACE FUNCTION rowseal.health() RETURNS TABLE ("check" text, relation regclass, ok boolean, detail text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -137,19 +143,11 @@ BEGIN
 
     CONTINUE WHEN planned IS NULL;
     "check" := 'functions';
-    SELECT pg_catalog.string_agg(f.name, ', ') INTO detail
-      FROM pg_catalog.jsonb_each_text(planned -> 'bodies') f(name, body)
-     WHERE (SELECT count(*) FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'rowseal'::pg_catalog.regnamespace AND p.proname = f.name) <> 1
-        OR NOT EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-                        WHERE p.pronamespace = 'rowseal'::pg_catalog.regnamespace AND p.proname = f.name AND p.prosrc = f.body
-                          AND p.prosecdef = (f.name ~ '^_(feed|ledger)_') AND NOT p.proisstrict
-                          AND p.provolatile = CASE WHEN f.name ~ '^_(seal|payload|signed|is_tip)_' THEN 's' ELSE 'v' END
-                          AND CASE l.lanname WHEN 'plpgsql' THEN p.proconfig IS NOT DISTINCT FROM
-                                                    CASE WHEN f.name LIKE E'\\_take%' THEN ARRAY['rowseal.mode=apply', 'search_path=pg_catalog, pg_temp']
-                                                         WHEN f.name !~ '^_(guard|feed|ledger)_' THEN ARRAY['search_path=pg_catalog, pg_temp'] END
-                                             ELSE l.lanname = 'plpython3u' AND NOT p.proconfig::text ~ 'search_path' IS TRUE END);
+    detail := rowseal._altered_functions(d);
     IF detail IS NULL AND (d.queries <> planned #> '{declaration,queries}' OR d.spec <> planned #> '{declaration,spec}') THEN
       detail := 'the stored queries';
+    ELSIF detail IS NULL AND d.manifest -> 'functions' <> planned #> '{declaration,manifest,functions}' THEN
+      detail := 'the manifest';
     END IF;
     ok := detail IS NULL; detail := coalesce('missing or altered: ' || detail, 'as generated');
     RETURN NEXT;

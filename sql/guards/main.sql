@@ -25,7 +25,6 @@
 --   @verdict@           sets verdict: NULL, or why NEW is not the owner's
 --   @look_again@        features: what was read may have changed since
 --   @toastable@         whether a value may be stored out of line
---   @unsent@            an out-of-line value of NEW is that of the tip
 --   @whole@             NEW as a value of its own
 --   @copies@            such values, fetched from whole
 --   @refused@           key, payload, signature and row, for the refusal
@@ -54,15 +53,13 @@ BEGIN
     -- 2. What is NEW to it?  No signature is looked at.
     IF known THEN
       IF @same_as_tip@ THEN
-        IF TG_OP = 'INSERT' THEN
-          @arrived_again@
-        ELSE
+        outcome := 'duplicate';
+        @arrived_again@
+        IF TG_OP = 'UPDATE' THEN
           @updated_in_place@
-          EXIT judged WHEN verdict IS NOT NULL;
           -- only unsigned columns changed; what did not change at all ends its journey between servers here
           kept := NOT (current_setting('session_replication_role') = 'replica' AND record_image_eq(NEW, OLD));
         END IF;
-        outcome := 'duplicate';
         EXIT judged;
       END IF;
       IF @incomplete@ THEN
@@ -116,10 +113,8 @@ BEGIN
         --: if toastable
         -- Send out-of-line values whole: an unchanged one would be missing in what a subscriber gets.  A composite
         -- value holds no pointers into the TOAST table, so a detour through one fetches them.
-        IF @unsent@ THEN
-          whole := @whole@;
-          @copies@
-        END IF;
+        whole := @whole@;
+        @copies@
         --: end
         outcome := 'superseded';
       END IF;

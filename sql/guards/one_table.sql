@@ -36,7 +36,6 @@ BEGIN
         EXIT judged;
       END IF;
       @updated_in_place@
-      EXIT judged WHEN verdict IS NOT NULL;
       -- only unsigned columns changed; what did not change at all ends its journey between servers here
       kept := NOT (current_setting('session_replication_role') = 'replica' AND record_image_eq(NEW, OLD));
       outcome := 'duplicate';

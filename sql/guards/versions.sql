@@ -1,7 +1,6 @@
 -- The guard of a versions table (layout "two tables"): superseded versions, each once, and nothing else.
 -- BEFORE INSERT OR UPDATE, for each row.
 --
---   @main@              the main table
 --   @relation@          the same as a value
 --   @versions@          this table
 --   @variables@         variables of features
@@ -44,7 +43,6 @@ BEGIN
         EXIT judged;
       END IF;
       @updated_in_place@
-      EXIT judged WHEN verdict IS NOT NULL;
       -- only unsigned columns changed; what did not change at all ends its journey between servers here
       kept := NOT (current_setting('session_replication_role') = 'replica' AND record_image_eq(NEW, OLD));
       outcome := 'duplicate';

@@ -27,6 +27,9 @@ class Refused(Exception):
         super().__init__(message)
         self.sqlstate, self.message, self.hint = sqlstate, message, hint
 
+    def json(self) -> dict[str, str]:
+        return {"sqlstate": self.sqlstate, "message": self.message, "hint": self.hint}
+
 
 class Case(NamedTuple):
     """What a declaration is decided from; ``versions`` and ``identity`` as far as the wish names them."""

@@ -106,7 +106,6 @@ def main_holes(subject: Subject) -> Holes:
         "archive_new": archive(new),
         "archive_tip": archive(tip),
         "set_new": set_from(subject, "NEW"),
-        "unsent": _unsent(new, tip),
         "whole": _whole(subject),
         "copies": _copies(new),
         "toastable": bool(_toastable(subject)),
@@ -140,13 +139,6 @@ def merge(subject: Subject, rows: str) -> str:
 
 def _toastable(subject: Subject) -> list[str]:
     return [s.name for s in subject.signed if s.column.toastable]
-
-
-def _unsent(new: Row, tip: Row) -> str:
-    """Whether an out-of-line value stays as it is: a subscriber would not get it."""
-    sizes = [(f"pg_column_size({new.ref(c)})", f"pg_column_size({tip.ref(c)})") for c in _toastable(new.subject)]
-    same = [f"record_image_eq(ROW({new.ref(c)}), ROW({tip.ref(c)}))" for c in _toastable(new.subject)]
-    return " OR ".join(f"{a} > 100 AND {a} = {b} AND {eq}" for (a, b), eq in zip(sizes, same))
 
 
 def _whole(subject: Subject) -> str:
@@ -183,7 +175,7 @@ def versions_holes(subject: Subject, versions: Place) -> Holes:
     tip, public_key = subject.row("tip"), subject.public_key
     find = f"SELECT * INTO tip FROM {subject.main.table} t WHERE {subject.row('t').same_key(new)};"
     return {
-        **_common(subject, versions),
+        **{k: v for k, v in _common(subject, versions).items() if k != "main"},
         "find_tip": find,
         "same_as_old": new.same_as(new.called("OLD")),
         "same_as_tip": tip.same_as(new),

@@ -95,7 +95,7 @@ class Trigger(NamedTuple):
         ]
 
     def json(self) -> dict[str, object]:
-        return {"name": self.name, "on": self.on, "function": self.function}
+        return {"name": self.name, "on": self.on, "table": self.table}
 
 
 class Plan(NamedTuple):

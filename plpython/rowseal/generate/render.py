@@ -21,7 +21,7 @@ from .words import RESERVED
 
 Holes = Mapping[str, Union[str, bool]]
 
-WIDTH = 110
+WIDTH = 118
 FUNCTIONS = frozenset(
     """
     array_append array_fill bool_or cardinality concat concat_ws convert_from convert_to count current_setting
@@ -255,7 +255,7 @@ def _breaks(line: str) -> Iterator[tuple[int, int]]:
 def broken(line: str, indent: str) -> Iterator[str]:
     """A line in pieces of at most WIDTH characters, broken where the nesting is lowest."""
     while len(line) > WIDTH:
-        fitting = [(depth, -at) for depth, at in _breaks(line) if WIDTH * 0.4 < at <= WIDTH]
+        fitting = [(depth, -at) for depth, at in _breaks(line) if WIDTH * 0.2 < at <= WIDTH]
         if not fitting:
             break
         at = -min(fitting)[1]

@@ -122,7 +122,8 @@ class Row:
             return None
         tag = json_string(self.subject.tag)
         head, tail = literal('{"row":{'), literal(f'}},"rowseal":1,"table":{tag}}}')
-        return f"concat({head}, concat_ws(',', {', '.join(map(str, members))}), {tail})"
+        lines = ",\n       ".join(map(str, members))
+        return f"concat({head}, concat_ws(',',\n       {lines}), {tail})"
 
     @property
     def payload(self) -> str:
@@ -168,7 +169,7 @@ class Row:
         arguments = ", ".join([public_key, self.signature, *self.arguments, *name])
         verdict = f"rowseal._seal_{subject.id}({arguments})"
         if authentic := self._authentic(public_key):
-            verdict = f"CASE WHEN {authentic} THEN NULL ELSE {verdict} END"
+            verdict = f"CASE\n  WHEN {authentic}\n  THEN NULL ELSE {verdict}\nEND"
         return subject.wrapped("judged", self, verdict)
 
     def _authentic(self, public_key: str) -> str:
@@ -179,10 +180,10 @@ class Row:
         subject, payload = self.subject, self.plain_payload
         if payload is None or not subject.signature_says_all:
             return ""
-        required = {subject.column_of[f] for f in subject.spec.required}
-        complete = [f"{self.ref(c)} IS NOT NULL" for c in subject.required]
-        sizes = [f"octet_length({self.signature}) = 64", f"octet_length({public_key}) = 32"]
-        small = [x for s in subject.signed if s.name not in required for x in s.small(self)]
+        complete = " AND ".join(f"{self.ref(c)} IS NOT NULL" for c in subject.required)
+        sizes = f"octet_length({self.signature}) = 64 AND octet_length({public_key}) = 32"
+        others = (s for s in subject.signed if s.name not in subject.required)
+        small = [x for s in others for x in s.small(self)]
         message = f"convert_to({payload}, 'UTF8')"
-        verified = f"rowseal._verified({self.signature}, {message}, {public_key})"
-        return " AND ".join([*complete, *sizes, *small, verified])
+        verified = f"rowseal._verified({self.signature},\n     {message},\n     {public_key})"
+        return "\n   AND ".join([complete, sizes, *small, verified])

@@ -22,7 +22,7 @@ SMALL = 4000  # bytes; of larger values Python writes base64 and JSON five times
 
 
 def base64(value: str) -> str:
-    return rf"replace(encode({value}, 'base64'), E'\n', '')"
+    return f"rowseal._base64({value})"
 
 
 def unbase64(text: str) -> str:
@@ -89,15 +89,11 @@ class Signed:
 
     def member(self, row: Row) -> Optional[str]:
         """Name and value in the canonical text, NULL where it is NULL; None where Python has to write it."""
-        name = json_string(self.field) + ":"
+        name = literal(json_string(self.field) + ":")
         if self.kind == "boolean":
-            value = self.base(row)
-            true, false = literal(name + "true"), literal(name + "false")
-            return f"CASE WHEN {value} THEN {true} WHEN NOT {value} THEN {false} END"
+            return f"rowseal._flag({name}, {self.base(row)})"
         text = self.text(row)
-        if text and self.kind == "text":
-            return f"({literal(name)} || to_json({text})::text)"
-        return text and f"({literal(name + chr(34))} || {text} || {literal(chr(34))})"
+        return text and f"rowseal.{'_text' if self.kind == 'text' else '_string'}({name}, {text})"
 
     def bounds(self, row: Row) -> list[str]:
         return one_based(row.ref(self.name), self.kind)

@@ -31,8 +31,8 @@ class ByDigest(Signed):
         return f"CASE WHEN {row.ref(self.name)} IS NULL THEN {row.ref(self.kept)} ELSE {digest} END"
 
     def member(self, row: Row) -> str:
-        before, after = literal(json_string(self.field) + ':{"sha256":"'), literal('"}')
-        return f"({before} || {base64(f'({self.value(row)})')} || {after})"
+        name = literal(json_string(self.field) + ':{"sha256":')
+        return f"(rowseal._string({name}, {base64(f'({self.value(row)})')}) || '}}')"
 
     def bounds(self, row: Row) -> list[str]:
         return []
@@ -91,7 +91,7 @@ class Digests(Feature):
         where = [] if t.place is self.subject.versions else [t.same_key(new)]
         where += [t.same_version(new)] if t.place.version_key else []
         return (
-            f"IF {' OR '.join(missing)} THEN\n"
+            f"IF TG_OP = 'INSERT' AND ({' OR '.join(missing)}) THEN\n"
             f"  UPDATE {t.place.table} t SET {', '.join(sets)}\n   WHERE {' AND '.join(where)};\nEND IF;"
         )
 
