@@ -9,7 +9,9 @@ DECLARE
   -- those call these, nobody else does
   internal CONSTANT text[] := '{_derive,_walk,_authority_of,_enter,_grant,_ungrant,_dead,_held,_retracted,_readable}';
   -- triggers of a superuser call these, nobody else does
-  superusers CONSTANT text[] := '{_bind,_refresh,_forget_writers}';
+  superusers CONSTANT text[] := '{_bind,_refresh,_uninstall,_forget_writers}';
+  -- triggers that whoever restores his table creates
+  restored CONSTANT text[] := '{_keep,_keep_writers,_cure,_settle_row}';
   f record;
 BEGIN
   FOR f IN
@@ -25,8 +27,8 @@ BEGIN
     ELSIF f.name = 'prune_feed' THEN
       EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO rowseal_admin', f.signature);
     -- The guards run with the rights of who writes, so everybody may call what they call.  Triggers need EXECUTE only when
-    -- they are created: those with _keep by whoever restores his table.
-    ELSIF f.name <> ALL (superusers) AND (NOT f.fires OR f.name = '_keep') THEN
+    -- they are created.
+    ELSIF f.name <> ALL (superusers) AND (NOT f.fires OR f.name = ANY (restored)) THEN
       EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', f.signature);
     END IF;
   END LOOP;

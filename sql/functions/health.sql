@@ -48,8 +48,10 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
     FROM rowseal._wanted_triggers(d) w
     LEFT JOIN pg_catalog.pg_trigger g ON g.tgrelid = w.relation AND g.tgname = w.name
     LEFT JOIN pg_catalog.pg_trigger p ON p.oid = g.tgparentid
-    CROSS JOIN LATERAL (SELECT coalesce(CASE WHEN w.parent IS NULL THEN pg_catalog.pg_get_triggerdef(g.oid) = w.definition
-                                             ELSE p.tgrelid = w.parent AND p.tgname = w.name END, false)) i(installed)
+    CROSS JOIN LATERAL (SELECT coalesce(CASE WHEN w.parent IS NOT NULL THEN p.tgrelid = w.parent AND p.tgname = w.name
+                                             -- without a definition: it is being installed
+                                             ELSE pg_catalog.pg_get_triggerdef(g.oid) = coalesce(w.definition, pg_catalog.pg_get_triggerdef(g.oid))
+                                        END, false)) i(installed)
    WHERE NOT i.installed OR g.tgenabled <> 'A'
 $$;
 COMMENT ON FUNCTION rowseal._trigger_problems(rowseal.declarations) IS 'Triggers of a declaration that are missing, replaced or not ENABLE ALWAYS';

@@ -21,7 +21,7 @@ from kit.specification import EXAMPLES, PAGE, PUBLIC_KEY, SEED, Example, every
 from rowseal import client
 from rowseal.form.canonical import JSON_DEPTH, jcs
 from rowseal.form.signature import FINGERPRINTS
-from rowseal.generate.enforcement import PINNED
+from rowseal.generate.plan import PINNED
 
 
 def test_there_are_examples_with_one_key() -> None:

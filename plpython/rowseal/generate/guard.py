@@ -39,12 +39,9 @@ def _common(subject: Subject, place: Place) -> dict[str, str]:
     new = subject.row("NEW", place)
     content = f", {new.content}" if new.content else ""
     return {
-        "main": subject.main.table,
         "relation": f"{literal(subject.main.table)}::regclass",
-        "unsigned": refusal(UNSIGNED),
         "variables": subject.slot("variables"),
         "prepare": subject.slot("prepare", new),
-        "incomplete": new.incomplete,
         "updated_in_place": subject.slot("updated_in_place", new, new.called("OLD")),
         "verdict": subject.wrapped("verdict", new, _by_the_owners_key(new)),
         "refused": f"{new.key_json}, {new.judged_payload}, {new.signature}, NEW{content}",
@@ -91,6 +88,9 @@ def main_holes(subject: Subject) -> Holes:
     key, public_key = subject.row("t").same_key(new), subject.public_key
     return {
         **_common(subject, subject.main),
+        "main": subject.main.table,
+        "incomplete": new.incomplete,
+        "unsigned": refusal(UNSIGNED),
         "key_of_new": key,
         "same_as_tip": tip.same_as(new),
         "arrived_again": subject.slot("arrived_again", new, tip),
@@ -154,7 +154,8 @@ def one_table_holes(subject: Subject) -> Holes:
     new, stored, t, public_key = (*map(subject.row, ("NEW", "stored", "t")), subject.public_key)
     other = f"({t.ref(public_key)} = {new.ref(public_key)}) IS NOT TRUE" if public_key else ""
     return {
-        **{k: v for k, v in _common(subject, subject.main).items() if k != "incomplete"},
+        **_common(subject, subject.main),
+        "main": subject.main.table,
         "version_of_new": f"{t.same_key(new)} AND {t.same_version(new)}",
         "key_of_new": t.same_key(new),
         "same_as_old": new.same_as(new.called("OLD")),
@@ -175,7 +176,9 @@ def versions_holes(subject: Subject, versions: Place) -> Holes:
     tip, public_key = subject.row("tip"), subject.public_key
     find = f"SELECT * INTO tip FROM {subject.main.table} t WHERE {subject.row('t').same_key(new)};"
     return {
-        **{k: v for k, v in _common(subject, versions).items() if k != "main"},
+        **_common(subject, versions),
+        "incomplete": new.incomplete,
+        "unsigned": refusal(UNSIGNED),
         "find_tip": find,
         "same_as_old": new.same_as(new.called("OLD")),
         "same_as_tip": tip.same_as(new),
