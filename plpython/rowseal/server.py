@@ -8,8 +8,9 @@ from typing import Any
 
 from .form import batch, signature, verdict
 from .form.canonical import CanonicalError
+from .form.verdict import Verdict
 
-NO_PROVIDER = "RS014 no provider of signatures: neither the extension pgsodium nor the Python package PyNaCl is there"
+NO_PROVIDER = Verdict("RS014", "no provider of signatures: neither the extension pgsodium nor the Python package PyNaCl is there")
 
 _verify: signature.Verify | None = None
 
@@ -26,7 +27,7 @@ def _pgsodium(plpy: Any) -> signature.Verify | None:
     def verify(sign: bytes, message: bytes, public_key: bytes) -> bool:
         ok = plan.execute([sign, message, public_key])[0]["ok"]
         if ok is None:  # the extension has been dropped in the meantime, and there is no PyNaCl
-            raise signature.NoProvider(NO_PROVIDER.removeprefix("RS014 "))
+            raise signature.NoProvider(NO_PROVIDER.reason)
         return bool(ok)
 
     return verify
@@ -79,27 +80,27 @@ def seal(plpy: Any, spec: str) -> verdict.Seal:
 
 
 def payload(plpy: Any, spec: str) -> Callable[[Any], str]:
-    """Values to canonical text, or to a refusal (which begins with RS, a payload with a brace)."""
+    """Values to canonical text, which begins with a brace, or to the text form of a verdict, which begins with a parenthesis."""
     form = verdict.form(json.loads(spec))
 
     def call(values: Any) -> str:
         try:
             return form.payload(values).decode()
         except CanonicalError as e:
-            return f"RS006 {e}"
+            return Verdict("RS006", str(e)).text()
 
     return call
 
 
 def signed(plpy: Any, spec: str) -> Callable[[Any], str]:
-    """Values to the text that is signed, after "=", or to a refusal; for forms whose text may begin with anything."""
+    """Values to the text that is signed, after "=", or to the text form of a verdict; for forms whose text may begin with anything."""
     form = verdict.signed_form(json.loads(spec))
 
     def call(values: Any) -> str:
         try:
             return "=" + form.payload(values).decode()
         except CanonicalError as e:
-            return f"RS006 {e}"
+            return Verdict("RS006", str(e)).text()
 
     return call
 

@@ -1,18 +1,20 @@
 -- apply and receive: many rows, from whoever carries them, never an error for a bad one.
 
 CREATE OR REPLACE FUNCTION rowseal._settled(outcome text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT pg_catalog.strpos(outcome, ' ') OPERATOR(pg_catalog.=) 0
+  SELECT pg_catalog.strpos(outcome, '(') OPERATOR(pg_catalog.=) 0
 $$;
 COMMENT ON FUNCTION rowseal._settled(text) IS
-  'Whether an outcome is one word (inserted, superseded, archived, stale, duplicate), or a refusal: a SQLSTATE, a blank and the reason. Without a search path, so that it is inlined';
+  'Whether an outcome is one word (inserted, superseded, archived, stale, duplicate), or else a verdict as text. Without a search path, so that it is inlined';
 
-CREATE OR REPLACE FUNCTION rowseal._results(verdicts text[]) RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION rowseal._results(outcomes text[]) RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE sql STABLE AS $$
   SELECT v.n::pg_catalog.int4,
-         CASE WHEN rowseal._settled(v.verdict) THEN v.verdict WHEN rowseal._curable(v.verdict) THEN 'deferred' ELSE 'rejected' END,
-         CASE WHEN NOT rowseal._settled(v.verdict) THEN pg_catalog.concat(pg_catalog.left(v.verdict, 5), ':', pg_catalog.substr(v.verdict, 6)) END
-    FROM pg_catalog.unnest(verdicts) WITH ORDINALITY v(verdict, n)
+         CASE WHEN rowseal._settled(v.outcome) THEN v.outcome
+              WHEN rowseal._curable(v.outcome::rowseal.verdict) THEN 'deferred' ELSE 'rejected' END,
+         CASE WHEN NOT rowseal._settled(v.outcome)
+              THEN pg_catalog.concat((v.outcome::rowseal.verdict).sqlstate, ': ', (v.outcome::rowseal.verdict).reason) END
+    FROM pg_catalog.unnest(outcomes) WITH ORDINALITY v(outcome, n)
 $$;
-COMMENT ON FUNCTION rowseal._results(text[]) IS 'What apply returns for outcomes and refusals, as rowseal._settled tells them apart. Without a search path, so that it is inlined';
+COMMENT ON FUNCTION rowseal._results(text[]) IS 'What apply returns for outcomes, words and verdicts. Without a search path, so that it is inlined';
 
 CREATE OR REPLACE FUNCTION rowseal._merged(id integer, rows jsonb, format text) RETURNS text[] LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -43,7 +45,7 @@ BEGIN
           RAISE;
         END IF;
         IF n = 1 THEN
-          RETURN ARRAY[SQLSTATE || ' ' || SQLERRM];
+          RETURN ARRAY[ROW(SQLSTATE, SQLERRM)::rowseal.verdict::text];
         END IF;
         EXIT;
     END;
@@ -53,7 +55,7 @@ BEGIN
       || rowseal._merged(id, pg_catalog.jsonb_path_query_array(rows, '$[$first to last]', pg_catalog.jsonb_build_object('first', half)), format);
 END
 $$;
-COMMENT ON FUNCTION rowseal._merged(integer, jsonb, text) IS 'Outcome or refusal of each row; bisects a batch that raises';
+COMMENT ON FUNCTION rowseal._merged(integer, jsonb, text) IS 'The outcome of each row, a word or a verdict as text; bisects a batch that raises';
 
 CREATE OR REPLACE FUNCTION rowseal.apply(relation regclass, rows jsonb, format text DEFAULT 'canonical')
 RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql
@@ -63,7 +65,7 @@ DECLARE
   d rowseal.declarations;
   outcomes text[];
   element jsonb;
-  verdict text;
+  verdict rowseal.verdict;
   waits_for text;
   i integer;
 BEGIN
@@ -87,12 +89,12 @@ BEGIN
     RETURN;
   END IF;
   -- every session enters what it refuses in the same order
-  FOR i, verdict IN
-    SELECT o.n, o.outcome FROM pg_catalog.unnest(outcomes) WITH ORDINALITY o(outcome, n) WHERE NOT rowseal._settled(o.outcome)
+  FOR i IN
+    SELECT o.n FROM pg_catalog.unnest(outcomes) WITH ORDINALITY o(outcome, n) WHERE NOT rowseal._settled(o.outcome)
      ORDER BY pg_catalog.md5((rows -> (o.n::integer - 1))::text)
   LOOP
     element := rows -> (i - 1);
-    verdict := rowseal._explained(d, verdict, element, format);
+    verdict := rowseal._explained(d, outcomes[i]::rowseal.verdict, element, format);
     waits_for := rowseal._waits_for(d, verdict, format, element);
     IF waits_for IS NOT NULL THEN
       -- Somebody may be bringing the owner just now.  Either he waits for this lock and then sees what is entered here, or
@@ -100,10 +102,10 @@ BEGIN
       PERFORM rowseal._lock_owner(waits_for, false);
       outcomes[i] := (rowseal._merged(d.id, pg_catalog.jsonb_build_array(element), format))[1];
       CONTINUE WHEN rowseal._settled(outcomes[i]);
-      verdict := rowseal._explained(d, outcomes[i], element, format);
+      verdict := rowseal._explained(d, outcomes[i]::rowseal.verdict, element, format);
     END IF;
-    outcomes[i] := verdict;
-    IF pg_catalog.left(verdict, 5) IN ('RS010', 'RS011', 'RS012') THEN
+    outcomes[i] := verdict::text;
+    IF verdict.sqlstate IN ('RS010', 'RS011', 'RS012') THEN
       IF format <> 'canonical' THEN  -- it is kept as what was signed
         element := rowseal._envelope(rowseal.payload(d.relation, element), CASE WHEN pg_catalog.starts_with(element ->> d.signature_column, E'\\x')
           THEN (element ->> d.signature_column)::bytea ELSE pg_catalog.decode(element ->> d.signature_column, 'base64') END);
@@ -141,7 +143,7 @@ CREATE OR REPLACE FUNCTION rowseal.receive(envelopes jsonb) RETURNS TABLE (ordin
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   part record;
-  verdict text;
+  verdict rowseal.verdict;
 BEGIN
   IF pg_catalog.jsonb_typeof(envelopes) = 'object' THEN
     envelopes := pg_catalog.jsonb_build_array(envelopes);
@@ -155,9 +157,11 @@ BEGIN
      GROUP BY d.relation, d.identity IS NULL, d.id, 2
      ORDER BY d.identity IS NULL DESC, d.id  -- owners before what they own; everywhere in the same order
   LOOP
-    verdict := CASE WHEN part.tag IS NULL THEN 'RS001 not an envelope: it names no table'
-                    WHEN part.relation IS NULL THEN 'RS007 no table is declared with this tag'
-                    WHEN NOT rowseal._trusted(part.relation) THEN 'RS017 the owner of the table is not trusted by the current user' END;
+    verdict := CASE
+      WHEN part.tag IS NULL THEN ROW('RS001', 'not an envelope: it names no table')::rowseal.verdict
+      WHEN part.relation IS NULL THEN ROW('RS007', 'no table is declared with this tag')::rowseal.verdict
+      WHEN NOT rowseal._trusted(part.relation)
+        THEN ROW('RS017', 'the owner of the table is not trusted by the current user')::rowseal.verdict END;
     IF verdict IS NULL THEN
       BEGIN
         RETURN QUERY SELECT part.ordinals[a.ordinal], a.outcome, a.reason FROM rowseal.apply(part.relation, part.rows) a;
@@ -167,12 +171,12 @@ BEGIN
         WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error OR internal_error THEN
           RAISE;
         WHEN OTHERS THEN  -- the table is broken or not ours to write; the rows of other tables must not wait for it
-          verdict := SQLSTATE || ' ' || SQLERRM;
+          verdict := ROW(SQLSTATE, SQLERRM)::rowseal.verdict;
       END;
     END IF;
     FOR i IN 1 .. pg_catalog.cardinality(part.ordinals) LOOP
       PERFORM rowseal._quarantine(part.tag, verdict, 'canonical', part.rows -> (i - 1));
-      RETURN QUERY SELECT part.ordinals[i], r.outcome, r.reason FROM rowseal._results(ARRAY[verdict]) r;
+      RETURN QUERY SELECT part.ordinals[i], r.outcome, r.reason FROM rowseal._results(ARRAY[verdict::text]) r;
     END LOOP;
   END LOOP;
 END

@@ -174,9 +174,9 @@ BEGIN
         (SELECT x.queries ->> 'verify' FROM rowseal.declarations x WHERE x.relation = pg_catalog.split_part(fresh, ' ', 1)::oid))
       INTO bad USING pg_catalog.split_part(fresh, ' ', 2)::oid[];
     IF bad.problem IS NOT NULL THEN
-      RAISE EXCEPTION USING ERRCODE = pg_catalog.left(bad.problem, 5),
+      RAISE EXCEPTION USING ERRCODE = (bad.problem).sqlstate,
         MESSAGE = pg_catalog.format('the new partition of %s holds a row that cannot stay: %s',
-          pg_catalog.split_part(fresh, ' ', 1)::oid::pg_catalog.regclass, pg_catalog.substr(bad.problem, 7)),
+          pg_catalog.split_part(fresh, ' ', 1)::oid::pg_catalog.regclass, (bad.problem).reason),
         DETAIL = pg_catalog.format('Key %s.', bad.key), HINT = 'Remove or repair it first.';
     END IF;
     PERFORM rowseal._enter_rows(x, p::regclass, false)

@@ -34,7 +34,7 @@ DECLARE
   outcomes jsonb := '{}';
 BEGIN
   -- Whoever carries rows cannot delete: only the owner can, by a signed row.  That the source did is evidence, no more.
-  PERFORM rowseal._quarantine(d.tag, 'RS004 deleted at the source, and kept here', 'raw', e.v)
+  PERFORM rowseal._quarantine(d.tag, ROW('RS004', 'deleted at the source, and kept here')::rowseal.verdict, 'raw', e.v)
      FROM rowseal.declarations d, pg_catalog.jsonb_array_elements(deletions) e(v) WHERE d.relation = relation;
   FOR outcome, reason, rows_ IN
     SELECT a.outcome, a.reason, count(*) FROM rowseal.apply(relation, rows, 'pgtext') a GROUP BY 1, 2

@@ -18,25 +18,25 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._subscription() IS 'The subscription whose worker this backend is, else NULL';
 
-CREATE OR REPLACE FUNCTION rowseal._curable(verdict text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+CREATE OR REPLACE FUNCTION rowseal._curable(verdict rowseal.verdict) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  RETURN pg_catalog.left(verdict, 5) IN ('RS002', 'RS007', 'RS010', 'RS011', 'RS012', 'RS014', 'RS015', 'RS017')
-      OR (verdict LIKE '42%' AND verdict NOT LIKE '42601%');  -- a syntax error is one of a value: tsvector, jsonpath
+  RETURN verdict.sqlstate IN ('RS002', 'RS007', 'RS010', 'RS011', 'RS012', 'RS014', 'RS015', 'RS017')
+      OR (verdict.sqlstate LIKE '42%' AND verdict.sqlstate <> '42601');  -- a syntax error is one of a value: tsvector, jsonpath
 END
 $$;
-COMMENT ON FUNCTION rowseal._curable(text) IS 'Whether something other than the row stood in its way: an owner, a grant, a table, a column, a library, a right';
+COMMENT ON FUNCTION rowseal._curable(rowseal.verdict) IS 'Whether something other than the row stood in its way: an owner, a grant, a table, a column, a library, a right';
 
-CREATE OR REPLACE FUNCTION rowseal._waits_for(d rowseal.declarations, verdict text, format text, element jsonb) RETURNS text LANGUAGE plpgsql STABLE
+CREATE OR REPLACE FUNCTION rowseal._waits_for(d rowseal.declarations, verdict rowseal.verdict, format text, element jsonb) RETURNS text LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF pg_catalog.left(verdict, 5) NOT IN ('RS002', 'RS010', 'RS011', 'RS012') THEN
+  IF verdict.sqlstate NOT IN ('RS002', 'RS010', 'RS011', 'RS012') THEN
     RETURN NULL;
   END IF;
   IF format <> 'canonical' THEN
     element := rowseal.payload(d.relation, element);
   END IF;
-  IF pg_catalog.left(verdict, 5) <> 'RS002' THEN
+  IF verdict.sqlstate <> 'RS002' THEN
     RETURN (SELECT rowseal._writer_text(g.id, rowseal._owner_text(d.spec, element),
                                         pg_catalog.decode(element #>> '{row,writer_pkey}', 'base64'))
               FROM rowseal.declarations g WHERE g.relation = CASE WHEN d.grants THEN d.relation ELSE d.writers END);
@@ -47,36 +47,38 @@ EXCEPTION WHEN OTHERS THEN
   RETURN NULL;  -- a row without canonical form
 END
 $$;
-COMMENT ON FUNCTION rowseal._waits_for(rowseal.declarations, text, text, jsonb) IS 'Which owner a row waits for, or grants of which writer';
+COMMENT ON FUNCTION rowseal._waits_for(rowseal.declarations, rowseal.verdict, text, jsonb) IS 'Which owner a row waits for, or grants of which writer';
 
-CREATE OR REPLACE FUNCTION rowseal._explained(d rowseal.declarations, verdict text, element jsonb, format text) RETURNS text LANGUAGE plpgsql STABLE
+CREATE OR REPLACE FUNCTION rowseal._explained(d rowseal.declarations, verdict rowseal.verdict, element jsonb, format text)
+RETURNS rowseal.verdict LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   unknown text;
 BEGIN
   -- why a signature does not fit: the row belongs elsewhere, or has columns that are not there yet
   IF pg_catalog.jsonb_typeof(element) IS DISTINCT FROM 'object' THEN
-    RETURN '22023 not a JSON object';
-  ELSIF pg_catalog.left(verdict, 5) NOT IN ('RS001', 'RS006') THEN
+    RETURN ROW('22023', 'not a JSON object')::rowseal.verdict;
+  ELSIF verdict.sqlstate NOT IN ('RS001', 'RS006') THEN
     RETURN verdict;
   ELSIF format <> 'canonical' THEN
     SELECT pg_catalog.min(e.key) INTO unknown FROM pg_catalog.jsonb_each(element) e
      WHERE e.value <> 'null' AND NOT EXISTS (
        SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = d.relation AND a.attname = e.key AND NOT a.attisdropped);
-    RETURN CASE WHEN unknown IS NULL THEN verdict ELSE pg_catalog.format('RS015 no column for field %L yet', unknown) END;
   ELSIF pg_catalog.jsonb_typeof(element -> 'row') IS DISTINCT FROM 'object' THEN
-    RETURN 'RS001 not an envelope: it has no object "row"';
+    RETURN ROW('RS001', 'not an envelope: it has no object "row"')::rowseal.verdict;
   ELSIF element ->> 'rowseal' IS DISTINCT FROM '1' THEN
-    RETURN 'RS001 not an envelope of form rowseal/1';
+    RETURN ROW('RS001', 'not an envelope of form rowseal/1')::rowseal.verdict;
   ELSIF element ->> 'table' IS DISTINCT FROM d.tag THEN
-    RETURN pg_catalog.format('RS001 the envelope is for table %L, not %L', element ->> 'table', d.tag);
+    RETURN ROW('RS001', pg_catalog.format('the envelope is for table %L, not %L', element ->> 'table', d.tag))::rowseal.verdict;
+  ELSE
+    SELECT pg_catalog.min(k) INTO unknown FROM pg_catalog.jsonb_object_keys(element -> 'row') k
+     WHERE NOT (d.spec -> 'fields') ? k;
   END IF;
-  SELECT pg_catalog.min(k) INTO unknown FROM pg_catalog.jsonb_object_keys(element -> 'row') k
-   WHERE NOT (d.spec -> 'fields') ? k;
-  RETURN CASE WHEN unknown IS NULL THEN verdict ELSE pg_catalog.format('RS015 no column for field %L yet', unknown) END;
+  RETURN CASE WHEN unknown IS NULL THEN verdict
+              ELSE ROW('RS015', pg_catalog.format('no column for field %L yet', unknown))::rowseal.verdict END;
 END
 $$;
-COMMENT ON FUNCTION rowseal._explained(rowseal.declarations, text, jsonb, text) IS 'A more telling refusal where the envelope shows why';
+COMMENT ON FUNCTION rowseal._explained(rowseal.declarations, rowseal.verdict, jsonb, text) IS 'A more telling refusal where the envelope shows why';
 
 CREATE OR REPLACE FUNCTION rowseal._lock_owner(waits_for text, exclusive boolean) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -93,7 +95,7 @@ COMMENT ON FUNCTION rowseal._lock_owner(text, boolean) IS 'Orders those who defe
 
 -- SECURITY DEFINER, owner rowseal_internal: rows are refused with the rights of whoever brought them, and nobody else
 -- may write the quarantine, or see of it what is not his.
-CREATE OR REPLACE FUNCTION rowseal._quarantine(tag text, verdict text, format text, row_ jsonb, waits_for text DEFAULT NULL) RETURNS void
+CREATE OR REPLACE FUNCTION rowseal._quarantine(tag text, verdict rowseal.verdict, format text, row_ jsonb, waits_for text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -110,8 +112,7 @@ BEGIN
     RAISE program_limit_exceeded;
   END IF;
   INSERT INTO rowseal.quarantine AS q (tag, sqlstate, reason, curable, waits_for, role, subscription, application_name, format, row, bytes, hash)
-    VALUES (tag, pg_catalog.left(verdict, 5), pg_catalog.substr(verdict, 7),
-            rowseal._curable(verdict), waits_for,
+    VALUES (tag, verdict.sqlstate, verdict.reason, rowseal._curable(verdict), waits_for,
             session_user, source, pg_catalog.current_setting('application_name'), format, row_,
             pg_catalog.octet_length(row_::text),
             pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.jsonb_build_array(tag, format, row_)::text, 'UTF8')))
@@ -122,7 +123,7 @@ BEGIN
       curable = CASE WHEN q.role = session_user OR admin THEN EXCLUDED.curable ELSE q.curable END,
       waits_for = CASE WHEN q.role = session_user OR admin THEN EXCLUDED.waits_for ELSE q.waits_for END
     RETURNING q.id, q.bytes, q.attempts INTO entry;
-  IF pg_catalog.left(verdict, 5) IN ('RS010', 'RS011', 'RS012') AND format = 'canonical' THEN
+  IF verdict.sqlstate IN ('RS010', 'RS011', 'RS012') AND format = 'canonical' THEN
     PERFORM rowseal._held(entry.id, tag, row_);
   END IF;
   -- counting costs, so only now and then; at random, so that nobody can wait for it to be over
@@ -147,7 +148,7 @@ EXCEPTION WHEN program_limit_exceeded THEN  -- too large to keep, or even to pri
     ON CONFLICT (role, subscription) DO UPDATE SET rows = x.rows + 1, bytes = x.bytes + size, last = EXCLUDED.last;
 END
 $$;
-COMMENT ON FUNCTION rowseal._quarantine(text, text, text, jsonb, text) IS
+COMMENT ON FUNCTION rowseal._quarantine(text, rowseal.verdict, text, jsonb, text) IS
   'Keeps a refused row with reason and source; when its source has too many, the oldest incurable ones go first, and are counted';
 
 -- Tries quarantined rows again, as far as the caller sees them (row security), with the caller's rights.

@@ -28,6 +28,7 @@ DECLARE
   d rowseal.declarations := rowseal._declaration(relation);
   unknown text;
   result text;
+  verdict rowseal.verdict;
 BEGIN
   SELECT pg_catalog.min(k) INTO unknown FROM pg_catalog.jsonb_object_keys("row") k
    WHERE NOT (d.spec -> 'fields') ? k AND k <> d.signature_column AND k <> ALL (d.unsigned);
@@ -36,13 +37,12 @@ BEGIN
       HINT = 'Its fields are ' || (SELECT pg_catalog.string_agg(k, ', ') FROM pg_catalog.jsonb_object_keys(d.spec -> 'fields') k) || '.';
   END IF;
   EXECUTE d.queries ->> 'payload' INTO result USING "row";
-  IF d.form = 'concatenated' AND pg_catalog.left(result, 1) = '=' THEN
-    RETURN pg_catalog.substr(result, 2);
-  ELSIF pg_catalog.left(result, 1) <> '{' OR d.form = 'concatenated' THEN
-    RAISE EXCEPTION USING ERRCODE = pg_catalog.left(result, 5), HINT = rowseal._hint(pg_catalog.left(result, 5)),
-      MESSAGE = pg_catalog.format('%s, in table %s', pg_catalog.substr(result, 7), relation);
+  IF pg_catalog.starts_with(result, '(') THEN
+    verdict := result::rowseal.verdict;
+    RAISE EXCEPTION USING ERRCODE = verdict.sqlstate, HINT = rowseal._hint(verdict.sqlstate),
+      MESSAGE = pg_catalog.format('%s, in table %s', verdict.reason, relation);
   END IF;
-  RETURN result;
+  RETURN CASE WHEN d.form = 'concatenated' THEN pg_catalog.substr(result, 2) ELSE result END;  -- after "="
 END
 $$;
 COMMENT ON FUNCTION rowseal.payload(regclass, jsonb) IS
@@ -64,7 +64,7 @@ BEGIN
     PERFORM pg_catalog.set_config('max_parallel_workers_per_gather', '0', true);
   END IF;
   RETURN QUERY EXECUTE pg_catalog.format($q$
-    SELECT key, sign, pg_catalog.left(problem, 5), pg_catalog.substr(problem, 7) FROM (%s) x
+    SELECT key, sign, (problem).sqlstate, (problem).reason FROM (%s) x
      WHERE problem IS NOT NULL $q$, d.queries ->> 'verify') USING NULL::pg_catalog.oid[];
   PERFORM pg_catalog.set_config('max_parallel_workers_per_gather', workers, true);
 END

@@ -25,7 +25,7 @@ $$;
 COMMENT ON FUNCTION rowseal._hint(text) IS 'What to do about a refusal';
 
 -- Called by the guards.  In apply the outcome goes to the caller; in a replication worker the row into quarantine.
-CREATE OR REPLACE FUNCTION rowseal._refuse(relation regclass, main regclass, verdict text, key jsonb, payload text, signature bytea, raw record,
+CREATE OR REPLACE FUNCTION rowseal._refuse(relation regclass, main regclass, verdict rowseal.verdict, key jsonb, payload text, signature bytea, raw record,
   content jsonb DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
 SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 AS $$
@@ -34,7 +34,7 @@ DECLARE
   envelope jsonb;
 BEGIN
   IF pg_catalog.current_setting('rowseal.mode', true) = 'apply' THEN
-    PERFORM pg_catalog.set_config('rowseal.outcome', verdict, true);
+    PERFORM pg_catalog.set_config('rowseal.outcome', verdict::text, true);
     RETURN;
   END IF;
   IF pg_catalog.current_setting('session_replication_role') = 'replica' THEN
@@ -43,10 +43,10 @@ BEGIN
       PERFORM rowseal._quarantine(d.tag, verdict, 'raw', pg_catalog.to_jsonb(raw));
     ELSE
       envelope := rowseal._envelope(payload, signature, content);
-      IF pg_catalog.left(verdict, 5) = 'RS002' THEN  -- who brings the owner now, waits and finds it
+      IF verdict.sqlstate = 'RS002' THEN  -- who brings the owner now, waits and finds it
         PERFORM rowseal._lock_owner(rowseal._waits_for(d, verdict, 'canonical', envelope), false);
       END IF;
-      IF pg_catalog.left(verdict, 5) IN ('RS010', 'RS011', 'RS012') THEN
+      IF verdict.sqlstate IN ('RS010', 'RS011', 'RS012') THEN
         PERFORM rowseal._hold(d, verdict, envelope, rowseal._waits_for(d, verdict, 'canonical', envelope));
         RETURN;
       END IF;
@@ -54,14 +54,13 @@ BEGIN
     END IF;
     RETURN;
   END IF;
-  RAISE EXCEPTION USING ERRCODE = pg_catalog.left(verdict, 5),
-    MESSAGE = pg_catalog.format('%s, in table %s, key %s', pg_catalog.substr(verdict, 7), relation, key),
-    HINT = rowseal._hint(pg_catalog.left(verdict, 5)),
+  RAISE EXCEPTION USING ERRCODE = verdict.sqlstate, HINT = rowseal._hint(verdict.sqlstate),
+    MESSAGE = pg_catalog.format('%s, in table %s, key %s', verdict.reason, relation, key),
     SCHEMA = (SELECT c.relnamespace::pg_catalog.regnamespace::text FROM pg_catalog.pg_class c WHERE c.oid = relation),
     TABLE = (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid = relation);
 END
 $$;
-COMMENT ON FUNCTION rowseal._refuse(regclass, regclass, text, jsonb, text, bytea, record, jsonb) IS 'Refuses a row: raises, reports to apply, or quarantines it';
+COMMENT ON FUNCTION rowseal._refuse(regclass, regclass, rowseal.verdict, jsonb, text, bytea, record, jsonb) IS 'Refuses a row: raises, reports to apply, or quarantines it';
 
 CREATE OR REPLACE FUNCTION rowseal._refuse_delete(relation oid, operation text, row_ jsonb) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -77,7 +76,7 @@ BEGIN
       OR x.relation IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(relation) a);
   IF row_ IS NOT NULL THEN
     IF pg_catalog.current_setting('session_replication_role') = 'replica' THEN
-      PERFORM rowseal._quarantine(d.tag, 'RS004 DELETE is refused', 'raw', row_);
+      PERFORM rowseal._quarantine(d.tag, ROW('RS004', 'DELETE is refused')::rowseal.verdict, 'raw', row_);
       RETURN;
     END IF;
     SELECT pg_catalog.jsonb_object_agg(k, row_ -> CASE WHEN relation = d.versions THEN d.version_columns ->> k ELSE k END) INTO key

@@ -123,7 +123,7 @@ DECLARE
   seq bigint;
   link bytea;
   r jsonb := envelope -> 'row';
-  verdict text;
+  verdict rowseal.verdict;
   a integer;
   dead boolean;
 BEGIN
@@ -147,7 +147,7 @@ BEGIN
   a := rowseal._authority_of(grants, owner);
   dead := rowseal._dead(a, writer, link);
   UPDATE rowseal.quarantine q
-     SET sqlstate = pg_catalog.left(verdict, 5), reason = pg_catalog.substr(verdict, 7), curable = NOT dead,
+     SET sqlstate = verdict.sqlstate, reason = verdict.reason, curable = NOT dead,
          waits_for = rowseal._writer_text(grants, owner, writer),
          kept = NOT dead AND EXISTS (SELECT FROM rowseal._licences l WHERE l.authority = a AND l.writer = writer)
    WHERE q.id = entry;

@@ -48,11 +48,12 @@ COMMENT ON FUNCTION rowseal._lock_writers(integer, text, boolean) IS
 
 -- SECURITY DEFINER, owner rowseal_internal: guards run with the rights of who writes, and ask this.  It answers and changes nothing.
 CREATE OR REPLACE FUNCTION rowseal._licensed(grants integer, owner text, writer bytea, seq bigint, link bytea, tag text, at bigint, deleted boolean, key jsonb)
-RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+RETURNS rowseal.verdict LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-  verdict text := 'RS010 no grant for this writer';
   l rowseal._licences;
+  beyond boolean := false;
+  outside boolean := false;
 BEGIN
   FOR l IN
     SELECT x.* FROM rowseal._authority a JOIN rowseal._licences x ON x.authority = a.id WHERE a.grants = grants AND a.owner = owner AND x.writer = writer
@@ -62,16 +63,18 @@ BEGIN
           WHERE NOT EXISTS (SELECT FROM rowseal._stands s WHERE s.revocation = f AND s.link = link)
             AND NOT EXISTS (SELECT FROM rowseal._wanted w WHERE w.authority = l.authority AND w.writer = writer AND w.link = link
                                AND w.revocation = f AND (w.seq IS NULL OR w.seq = seq))) THEN
-      verdict := CASE WHEN verdict LIKE 'RS011%' THEN verdict ELSE 'RS012 beyond the frontier of a revocation' END;
+      beyond := true;
     ELSIF at <= l.until AND ((key IS NULL AND l.may_grant >= 0)
           OR (key IS NOT NULL AND (l.tables IS NULL OR tag = ANY (l.tables)) AND (l.tombstones OR NOT deleted)
               AND (l.keys IS NULL OR rowseal._matches(l.keys, key)))) THEN
       RETURN NULL;
     ELSE
-      verdict := 'RS011 outside the scope of the writer''s grants';
+      outside := true;
     END IF;
   END LOOP;
-  RETURN verdict;
+  RETURN CASE WHEN outside THEN ROW('RS011', 'outside the scope of the writer''s grants')::rowseal.verdict
+              WHEN beyond THEN ROW('RS012', 'beyond the frontier of a revocation')::rowseal.verdict
+              ELSE ROW('RS010', 'no grant for this writer')::rowseal.verdict END;
 END
 $$;
 COMMENT ON FUNCTION rowseal._licensed(integer, text, bytea, bigint, bytea, text, bigint, boolean, jsonb) IS
@@ -79,14 +82,14 @@ COMMENT ON FUNCTION rowseal._licensed(integer, text, bytea, bigint, bytea, text,
 
 -- SECURITY DEFINER, owner rowseal_internal: as _lock_writers and _licensed, in one.
 CREATE OR REPLACE FUNCTION rowseal._admit(grants integer, owner text, writer bytea, seq bigint, link bytea, tag text, at bigint, deleted boolean, key jsonb)
-RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+RETURNS rowseal.verdict LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
   bucket integer := rowseal._bucket(grants, owner);
   stripe integer := pg_catalog.pg_backend_pid() & 15;
   l record;
   news boolean;
-  verdict text;
+  verdict rowseal.verdict;
 BEGIN
   -- Most often the lock is held, and the first licence covers the row.  Conditions stand outside of the query: to prepare
   -- them there, for every row, costs more than its look-ups.
@@ -102,11 +105,11 @@ BEGIN
   IF rowseal._revoked(grants, owner, writer) THEN
     PERFORM pg_catalog.set_config('rowseal.revoked', 'on', true);  -- for the trigger that settles
   END IF;
-  RETURN CASE WHEN verdict IS NULL AND news THEN 'news' ELSE verdict END;
+  RETURN CASE WHEN verdict IS NULL AND news THEN ROW('00000', 'news')::rowseal.verdict ELSE verdict END;
 END
 $$;
 COMMENT ON FUNCTION rowseal._admit(integer, text, bytea, bigint, bytea, text, bigint, boolean, jsonb) IS
-  'Takes the shared lock of the owner; then as _licensed, for a row of a data table. news: it stands, but the lock was not held before';
+  'Takes the shared lock of the owner; then as _licensed, for a row of a data table. 00000 news: it stands, but look again, the lock was not held before';
 
 -- SECURITY DEFINER, owner rowseal_internal: answers about the state, for _settle, which runs with the rights of who writes.
 CREATE OR REPLACE FUNCTION rowseal._revoked(grants integer, owner text, writer bytea) RETURNS boolean LANGUAGE plpgsql STABLE SECURITY DEFINER

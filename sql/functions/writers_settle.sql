@@ -59,7 +59,7 @@ $$;
 COMMENT ON FUNCTION rowseal._settle(integer, text, bytea, bigint, bytea, bytea, boolean) IS
   'Makes the tables what the rules say after a row of the grants table, or one below a frontier, has been stored; with the rights of who brought it';
 
-CREATE OR REPLACE FUNCTION rowseal._hold(d rowseal.declarations, verdict text, envelope jsonb, waits_for text) RETURNS void LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal._hold(d rowseal.declarations, verdict rowseal.verdict, envelope jsonb, waits_for text) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   grants integer := CASE WHEN d.grants THEN d.id ELSE (SELECT x.id FROM rowseal.declarations x WHERE x.relation = d.writers) END;
@@ -74,9 +74,9 @@ BEGIN
   END IF;
 END
 $$;
-COMMENT ON FUNCTION rowseal._hold(rowseal.declarations, text, jsonb, text) IS 'Holds an authentic row that does not count';
+COMMENT ON FUNCTION rowseal._hold(rowseal.declarations, rowseal.verdict, jsonb, text) IS 'Holds an authentic row that does not count';
 
-CREATE OR REPLACE FUNCTION rowseal._retracted(grants integer, owner text, writer bytea, seq bigint, link bytea, tag text, waits_for text, verdict text, envelope jsonb)
+CREATE OR REPLACE FUNCTION rowseal._retracted(grants integer, owner text, writer bytea, seq bigint, link bytea, tag text, waits_for text, verdict rowseal.verdict, envelope jsonb)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -87,7 +87,7 @@ BEGIN
   SELECT x.id INTO a FROM rowseal._authority x WHERE x.grants = grants AND x.owner = owner;
   dead := rowseal._dead(a, writer, link);
   INSERT INTO rowseal.quarantine AS q (tag, sqlstate, reason, curable, kept, waits_for, role, subscription, application_name, format, row, bytes, hash)
-    VALUES (tag, pg_catalog.left(verdict, 5), pg_catalog.substr(verdict, 7), NOT dead, NOT dead, waits_for,
+    VALUES (tag, verdict.sqlstate, verdict.reason, NOT dead, NOT dead, waits_for,
             session_user, CASE WHEN pg_catalog.current_setting('session_replication_role') = 'replica' THEN rowseal._subscription() END, pg_catalog.current_setting('application_name'), 'canonical', envelope,
             pg_catalog.octet_length(envelope::text),
             pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.jsonb_build_array(tag, 'canonical', envelope)::text, 'UTF8')))
@@ -97,7 +97,7 @@ BEGIN
   UPDATE rowseal._writer_rows r SET held = entry WHERE r.authority = a AND r.writer = writer AND r.seq = seq AND r.link = link;
 END
 $$;
-COMMENT ON FUNCTION rowseal._retracted(integer, text, bytea, bigint, bytea, text, text, text, jsonb) IS 'A stored row counts no longer: it is held in the quarantine';
+COMMENT ON FUNCTION rowseal._retracted(integer, text, bytea, bigint, bytea, text, text, rowseal.verdict, jsonb) IS 'A stored row counts no longer: it is held in the quarantine';
 
 CREATE OR REPLACE FUNCTION rowseal._enter_rows(d rowseal.declarations, relation regclass, archived boolean) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET rowseal.revoked = 'on' AS $$

@@ -1,4 +1,8 @@
--- Rows that were refused.
+-- Rows that were refused, and why.
+
+CREATE TYPE rowseal.verdict AS (sqlstate text, reason text);
+COMMENT ON TYPE rowseal.verdict IS
+  'Why a row is refused; NULL: it is not. As text it begins with "(", which neither a settled outcome nor a canonical text does';
 
 CREATE TABLE rowseal.quarantine (
   id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

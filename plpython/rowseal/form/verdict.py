@@ -5,16 +5,29 @@ from __future__ import annotations
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import batch
 from .canonical import CanonicalError, Form
 from .signature import ALGORITHMS, FINGERPRINTS, NoProvider, Verify
 
-UNKNOWN_OWNER = "RS002 unknown owner"
-UNSIGNED = "RS001 the row is not signed: key, timestamp, deletion flag or signature is missing"
 
-Seal = Callable[[Any, bytes, Sequence[Any]], "str | None"]
+class Verdict(NamedTuple):
+    """Why a row is refused: the SQL type rowseal.verdict."""
+
+    sqlstate: str
+    reason: str
+
+    def text(self) -> str:
+        """PostgreSQL's text form of the composite value."""
+        reason = self.reason.replace("\\", "\\\\").replace('"', '""')
+        return f'({self.sqlstate},"{reason}")'
+
+
+UNKNOWN_OWNER = Verdict("RS002", "unknown owner")
+UNSIGNED = Verdict("RS001", "the row is not signed: key, timestamp, deletion flag or signature is missing")
+
+Seal = Callable[[Any, bytes, Sequence[Any]], "Verdict | None"]
 
 
 def unbase64(text: str) -> bytes | None:
@@ -48,9 +61,9 @@ def signed_form(spec: dict[str, Any]) -> Form:
 def seal(spec: dict[str, Any], verify: Verify) -> Seal:
     """``judge(public_key, signature, values)`` for one declared table.
 
-    It returns None for an authentic row, else its refusal: a SQLSTATE, a blank and the reason.  Values come in the
-    order of the form's names, the version's name (spec: "name") last.  Everybody may call it, so it remembers nothing of a
-    row from one call to the next (of a batch: see batch.accepting).
+    It returns None for an authentic row.  Values come in the order of the form's names, the version's name (spec: "name")
+    last.  Everybody may call it, so it remembers nothing of a row from one call to the next (of a batch: see
+    batch.accepting).
     """
     table = signed_form(spec)
     index = {name: i for i, name in enumerate(table.names)}
@@ -65,34 +78,34 @@ def seal(spec: dict[str, Any], verify: Verify) -> Seal:
     allowed = spec.get("algorithms")
     lengths = {ALGORITHMS[name].public_key for name in allowed or ALGORITHMS}
 
-    def judge(public_key: Any, signature: bytes, values: Sequence[Any]) -> str | None:
+    def judge(public_key: Any, signature: bytes, values: Sequence[Any]) -> Verdict | None:
         if signature is None or None in required(values):
             return UNSIGNED
         if public_key is None:
             return UNKNOWN_OWNER
         if allowed and len(public_key) not in lengths:
-            return f"RS001 the public key is none of {', '.join(allowed)}"
+            return Verdict("RS001", f"the public key is none of {', '.join(allowed)}")
         try:
             if not signed(signature, payload(values), public_key):
-                return "RS001 invalid signature"
+                return Verdict("RS001", "invalid signature")
         except CanonicalError as e:
-            return f"RS006 {e}"
+            return Verdict("RS006", str(e))
         except NoProvider as e:
-            return f"RS014 {e}"
+            return Verdict("RS014", str(e))
         if naming is not None:
             named = FINGERPRINTS[naming["hash"]](signature)
             if values[-1] != (named if isinstance(values[-1], bytes) else naming["prefix"] + named.hex()):
-                return f"RS005 {naming['column']} is not the {naming['hash']} of the signature"
+                return Verdict("RS005", f"{naming['column']} is not the {naming['hash']} of the signature")
         if fingerprint is not None:
             digest = fingerprint(public_key)
             if values[owner] != (digest if isinstance(values[owner], bytes) else prefix + digest.hex()):
-                return f"RS005 the owner is not the {spec['fingerprint']} of the public key"
+                return Verdict("RS005", f"the owner is not the {spec['fingerprint']} of the public key")
         for cert, c, of, o in certificates:
             if values[c] is None and values[o] is None:
                 continue
             certificate, certified = _bytes(values[c]), _bytes(values[o])
             if certificate is None or certified is None or not verify(certificate, certified, public_key):
-                return f"RS005 {cert} is not the owner's signature over {of}"
+                return Verdict("RS005", f"{cert} is not the owner's signature over {of}")
         return None
 
     return judge

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..declare.declaration import GUARD, Json
 from ..form.canonical import Form, Kind, json_string
-from ..form.verdict import UNSIGNED
+from ..form.verdict import UNSIGNED, Verdict
 
 if TYPE_CHECKING:
     from .writers import Writers
@@ -51,6 +51,11 @@ def generated_hash(column: str, facts: Json) -> str:
 def literal(text: str) -> str:
     quoted = "'" + text.replace("'", "''") + "'"
     return "E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted
+
+
+def refusal(sqlstate: str, reason: str) -> str:
+    """A verdict as an SQL expression."""
+    return f"ROW({literal(sqlstate)}, {literal(reason)})::rowseal.verdict"
 
 
 def dollar(body: str) -> str:
@@ -336,18 +341,20 @@ class Sql:
         pins = "" if all(_simple(k) for k in self.kinds.values()) else "".join(f" SET {n} = {literal(v)}" for n, v in PINNED.items())
         values = [f"v{i} {'bytea' if c in self.digests else self.column[c]['base']}" for i, c in enumerate(self.signed)]
         bounds = ["one_based boolean"] if any(_has(k, "array") for k in self.kinds.values()) else []
-        check = 'if not one_based: return "RS006 an array has a lower bound other than 1"\n' if bounds else ""
+        unbound = Verdict("RS006", "an array has a lower bound other than 1")
         tuple_ = "(" + "".join(f"v{i}, " for i in range(len(values))) + "{})"
         spec = json.dumps(self.d["spec"], sort_keys=True)
         out = []
         naming = [f"name {self.column[self.name]['base']}"] if self.name else []
         functions = [  # a unit of cost is some 10 ns
-            ("seal", 8000, ["public_key bytea", "signature bytea"], "public_key, signature, ", naming),
-            ("payload", 1000, [], "", []),
+            ("seal", 8000, ["public_key bytea", "signature bytea"], "public_key, signature, ", naming, "rowseal.verdict"),
+            ("payload", 1000, [], "", [], "text"),
         ]
         if self.d["form"] != "rowseal/1":
-            functions.append(("signed", 1000, [], "", []))
-        for name, cost, extra, call, more in functions:
+            functions.append(("signed", 1000, [], "", [], "text"))
+        for name, cost, extra, call, more, returns in functions:
+            refused = unbound.text() if returns == "text" else tuple(unbound)
+            check = f"if not one_based: return {refused!r}\n" if bounds else ""
             body = (
                 f"try:\n    call = SD['call']\n"
                 f"except KeyError:\n"
@@ -358,7 +365,7 @@ class Sql:
             out.append(f"DROP FUNCTION IF EXISTS rowseal._{name}_{self.id} CASCADE")
             attributes = f"LANGUAGE plpython3u STABLE PARALLEL SAFE COST {cost}{pins}"
             args = ", ".join([*extra, *bounds, *values, *more])
-            out.append(self._function(f"_{name}_{self.id}", args, "text", attributes, body, path=False))
+            out.append(self._function(f"_{name}_{self.id}", args, returns, attributes, body, path=False))
         return out
 
     def _lock(self) -> str:
@@ -384,7 +391,7 @@ class Sql:
         tests = [f"NEW.{ident(m[c])} IS NULL" for c in (self.ts, self.deleted)] + [f"{signature} IS NULL"]
         return f"""
     IF {' OR '.join(tests)} THEN
-      {self._refuse(literal(UNSIGNED), versions)}
+      {self._refuse(refusal(*UNSIGNED), versions)}
     END IF;"""
 
     def _unsigned_update(self, versions: bool = False) -> str:
@@ -406,7 +413,7 @@ class Sql:
             changes = f"{new} IS NULL AND {old} IS NOT NULL" if self.d["heal"] else f"({new} IS NULL) {NE} ({old} IS NULL)"
             out.append(f"""
       IF {changes} THEN
-        {self._refuse(literal(f"RS004 column {c} is erased by rowseal.erase alone, and stays so"), versions)}
+        {self._refuse(refusal("RS004", f"column {c} is erased by rowseal.erase alone, and stays so"), versions)}
       END IF;""")
         return "".join(out)
 
@@ -448,7 +455,7 @@ class Sql:
     def _report(self, outcome: str) -> str:
         return (
             f"IF pg_catalog.current_setting('rowseal.mode', true) {EQ} 'apply' THEN\n"
-            f"      verdict := pg_catalog.set_config('rowseal.outcome', {outcome}, true);\n    END IF;"
+            f"      outcome := pg_catalog.set_config('rowseal.outcome', {outcome}, true);\n    END IF;"
         )
 
     def _pinned(self, rekeyed: str) -> str:
@@ -456,7 +463,7 @@ class Sql:
             return ""
         return f"""
     IF {rekeyed} THEN
-      {self._refuse("'RS003 the public key of an owner never changes'")}
+      {self._refuse(refusal("RS003", "the public key of an owner never changes"))}
     END IF;"""
 
     def _merge(self, rows: str) -> str:
@@ -530,7 +537,8 @@ class Sql:
 DECLARE
   tip pg_catalog.record;
   public_key pg_catalog.bytea;
-  verdict pg_catalog.text;{self._news}
+  verdict rowseal.verdict;
+  outcome pg_catalog.text;{self._news}
   whole {self.main};
 BEGIN{self._named()}{self._one_of_both()}
   IF TG_OP {EQ} 'INSERT' THEN
@@ -548,7 +556,7 @@ BEGIN{self._named()}{self._one_of_both()}
   END IF;
   tip := OLD;{self._unsigned_update()}{self._complete()}{self._lock()}
     IF ({self.same_key("NEW", "tip")}) IS NOT TRUE THEN
-      {self._refuse("'RS003 primary key and owner never change'")}
+      {self._refuse(refusal("RS003", "primary key and owner never change"))}
     END IF;{pinned}{not_newer}{verify}
     {self._archive("tip")}{self._whole()}
     {self._report("'superseded'")}
@@ -569,10 +577,11 @@ DECLARE
   stored {self.main};
   known pg_catalog.bool;
   public_key pg_catalog.bytea;
-  verdict pg_catalog.text;{self._news}
+  verdict rowseal.verdict;
+  outcome pg_catalog.text;{self._news}
 BEGIN{self._named()}{self._one_of_both()}
   IF TG_OP {EQ} 'UPDATE' THEN{self._unsigned_update()}
-    {self._refuse("'RS009 history is append-only'")}
+    {self._refuse(refusal("RS009", "history is append-only"))}
   END IF;
   SELECT * INTO stored FROM {self.main} t
    WHERE {self.same_key("t", "NEW")} AND {self.same_version("t", "NEW")};
@@ -592,8 +601,8 @@ BEGIN{self._named()}{self._one_of_both()}
   IF pg_catalog.current_setting('rowseal.mode', true) {EQ} 'apply' THEN
     SELECT CASE WHEN pg_catalog.bool_or({self.order("t")} {GT} {self.order("NEW")}) THEN 'archived'
                 WHEN pg_catalog.count(*) {GT} 0 THEN 'superseded' ELSE 'inserted' END
-      INTO verdict FROM {self.main} t WHERE {self.same_key("t", "NEW")};
-    verdict := pg_catalog.set_config('rowseal.outcome', verdict, true);
+      INTO outcome FROM {self.main} t WHERE {self.same_key("t", "NEW")};
+    outcome := pg_catalog.set_config('rowseal.outcome', outcome, true);
   END IF;
   RETURN NEW;
 END"""
@@ -611,10 +620,11 @@ DECLARE
   current pg_catalog.bool;
   known pg_catalog.bool;
   public_key pg_catalog.bytea;
-  verdict pg_catalog.text;{self._news}
+  verdict rowseal.verdict;
+  outcome pg_catalog.text;{self._news}
 BEGIN{self._named(True)}{self._one_of_both(True)}
   IF TG_OP {EQ} 'UPDATE' THEN{self._unsigned_update(True)}
-    {self._refuse("'RS009 history is append-only'", True)}
+    {self._refuse(refusal("RS009", "history is append-only"), True)}
   END IF;{self._complete(True)}
   {find}
   current := FOUND;
@@ -839,9 +849,9 @@ END"""
         if self.versions:
             verify.append(
                 f"SELECT {self.key_json('v', True)}, {self.bytes('v.' + ident(self._map(True)[self.sign]), self.sign)},\n"
-                f"       CASE WHEN t.{ident(self.sign)} IS NULL THEN 'RS009 an archived version without a current one'\n"
-                f"            WHEN {self.order('v', True)} = {self.order('t')} THEN 'RS009 the current version is archived, too'\n"
-                f"            ELSE 'RS009 an archived version is newer than the current one' END\n"
+                f"       CASE WHEN t.{ident(self.sign)} IS NULL THEN {refusal('RS009', 'an archived version without a current one')}\n"
+                f"            WHEN {self.order('v', True)} = {self.order('t')} THEN {refusal('RS009', 'the current version is archived, too')}\n"
+                f"            ELSE {refusal('RS009', 'an archived version is newer than the current one')} END\n"
                 f"  FROM {self.versions} v LEFT JOIN {self.main} t ON {self.same_key('t', 'v', right_versions=True)}\n"
                 f" WHERE ({self.order('v', True)} < {self.order('t')}) IS NOT TRUE"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..declare.declaration import COLUMNS, GRANT_COLUMNS
-from .enforcement import CAT, EQ, GE, GET, NE, ident, literal
+from .enforcement import CAT, EQ, GE, GET, NE, ident, literal, refusal
 
 if TYPE_CHECKING:
     from .enforcement import Sql
@@ -63,12 +63,12 @@ class Writers:
         cases = (
             f"WHEN CASE WHEN {writer} IS NULL THEN {number} IS NULL AND {previous} IS NULL\n"
             f"                  ELSE {number} {GE} 1 AND ({previous} IS NULL) {EQ} ({number} {EQ} 1) END IS NOT TRUE\n"
-            f"      THEN 'RS013 writer, number and previous link do not fit each other'"
+            f"      THEN {refusal('RS013', 'writer, number and previous link do not fit each other')}"
         )
         if self.is_grants:
             upto, until, deleted = self.ref(alias, "upto"), self.ref(alias, "until"), f"{alias}.{ident(self.sql.deleted)}"
-            cases += f"\n      WHEN {deleted} THEN 'RS013 a grant is ended by a revocation, not deleted'"
-            cases += f"\n      WHEN {upto} IS NULL AND {until} IS NULL THEN 'RS013 a grant needs a last timestamp (until)'"
+            cases += f"\n      WHEN {deleted} THEN {refusal('RS013', 'a grant is ended by a revocation, not deleted')}"
+            cases += f"\n      WHEN {upto} IS NULL AND {until} IS NULL THEN {refusal('RS013', 'a grant needs a last timestamp (until)')}"
         return f"CASE {cases} END"
 
     def seal(self, alias: str, versions: bool, public_key: str) -> str:
@@ -84,7 +84,7 @@ class Writers:
             judged = f"verdict := coalesce({self.seal('NEW', versions, writer)}, {self.licensed('NEW', versions)});"
         else:
             judged = f"""verdict := coalesce({self.seal("NEW", versions, writer)}, {self.licensed("NEW", versions, "_admit")});
-      news := verdict {EQ} 'news';
+      news := verdict IS NOT NULL AND verdict.sqlstate {EQ} '00000';  -- successful, but look again
       IF news THEN
         verdict := NULL;
       END IF;"""
@@ -201,7 +201,7 @@ END"""
   END IF;"""
         body = f"""
 DECLARE
-  verdict pg_catalog.text;
+  verdict rowseal.verdict;
   authority pg_catalog.int4;
   revocations pg_catalog.bool;
 BEGIN
