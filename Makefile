@@ -2,7 +2,7 @@
 #
 #   make demo        a short session on a server of its own; installs what is missing
 #   make test        all tests on a server of their own; installs what is missing.  ARGS="-k merge" passes on
-#   make lint        ruff, mypy, pgspot
+#   make lint        ruff, mypy, pgspot, the house rules (.ci/house.py)
 #   make all install the extension alone, for the PostgreSQL of PG_CONFIG
 #   make installcheck  tests against what is installed, changing nothing
 #   make bench       measure, in less than a minute; bench-full: all, in less than twenty; bench-readme: write the README's section from it
@@ -66,6 +66,7 @@ lint:
 	  --proc-without-search-path 'rowseal._settled(outcome text)' --proc-without-search-path 'rowseal._trusted_owner(owner oid)' \
 	  --proc-without-search-path 'rowseal._results(outcomes text[],ordinal integer,outcome text,reason text)' \
 	  --proc-without-search-path 'rowseal._arrive()' --proc-without-search-path 'rowseal._bucket(grants integer,owner text)'
+	@.venv/bin/python .ci/house.py
 
 # The plot needs matplotlib.
 bench bench-full:
@@ -78,7 +79,7 @@ bench-readme:
 	@tests/setup.sh .venv/bin/python bench/run.py --readme $(ARGS)
 
 soak:
-	@tests/setup.sh .venv/bin/python tests/soak.py $(ARGS)
+	@tests/setup.sh .venv/bin/python tests/kit/soak.py $(ARGS)
 
 # What PGXN wants: one zip of what is committed.
 dist:

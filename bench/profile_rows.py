@@ -18,7 +18,6 @@ import time
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
 from run import ROOT, Bench, server
 
 PARTS = {  # from a function on, if no inner one is named

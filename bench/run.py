@@ -35,14 +35,13 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "plpython"), str(ROOT / "tests")]
-import report  # noqa: E402
-from rows import Application, Batch, Owner, Row, Shape, copy_text, load, payload, unsigned  # noqa: E402
-
-from conftest import PG_CTL  # noqa: E402
-from rowseal.client import Form, sign  # noqa: E402
-from rowseal.client.files import import_rows  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import report
+from kit import ROOT
+from kit.server import PG_CTL
+from rows import Application, Batch, Owner, Row, Shape, copy_text, load, payload, unsigned
+from rowseal.client import Form, sign
+from rowseal.client.files import import_rows
 
 SETTINGS = {
     "fsync": "off", "listen_addresses": "", "max_wal_size": "16GB", "checkpoint_timeout": "1h", "autovacuum": "off",

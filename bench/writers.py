@@ -17,13 +17,14 @@ import threading
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import psycopg
-from run import ROOT, server  # puts the tests on the path
 
-from conftest import Db, Owner
+from kit.db import Db
+from kit.example import Owner
+from kit.writers import SIGNED, WRITER, Writer, card, grant, revocation, tables
 from rowseal.client import SigningKey
-from writing import SIGNED, WRITER, Writer, card, grant, revocation, tables
+from run import ROOT, server
 
 PREPARE = f"""
     CREATE FUNCTION usage() RETURNS float8 LANGUAGE plpython3u AS $$

@@ -18,10 +18,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from demo import Db, Server, say, table, temporary_folder, title
-from devices import FORMS, Device, Envelope, bring
 from psycopg.types.json import Jsonb
 
+from demo import Db, Server, say, table, temporary_folder, title
+from devices import FORMS, Device, Envelope, bring
 from rowseal.client import Form, SigningKey
 
 TABLES = """

@@ -16,9 +16,9 @@ import time
 from base64 import b64decode
 from typing import Any
 
-from demo import Db, Server, say, table, temporary_folder, title
 from psycopg.types.json import Jsonb
 
+from demo import Db, Server, say, table, temporary_folder, title
 from rowseal.client import Form, SigningKey, envelope
 
 TABLES = """

@@ -16,10 +16,10 @@ from contextlib import ExitStack
 from typing import Any
 
 import psycopg
-from demo import Db, Server, say, table, temporary_folder, title
-from devices import FORMS, Device, bring
 from psycopg.types.json import Jsonb
 
+from demo import Db, Server, say, table, temporary_folder, title
+from devices import FORMS, Device, bring
 from rowseal.client import Form, SigningKey
 
 TABLES = """

@@ -9,11 +9,12 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from conftest import Db, Owner, Server, SigningKey
-from rowseal.client import envelope
-from scratch import unwell
-from tools import attempt, insert
-from writing import Writer, card, grant, link_of, revocation, tables
+from kit.attacks import attempt, insert
+from kit.db import Db, Server
+from kit.example import Owner
+from kit.scratch import unwell
+from kit.writers import Writer, card, grant, link_of, revocation, tables
+from rowseal.client import SigningKey, envelope
 
 DECLARE_U = "SELECT rowseal.declare('u', owner => 'user_hash', identity => 'cards', writers => 'grants', versions => 'u_versions')"
 DATA = """(user_hash bytea, key text, value integer, parent_sign_b64 bytea, writer_pkey bytea, writer_seq bigint, writer_prev bytea,

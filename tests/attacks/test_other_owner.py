@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from conftest import Db, Owner
-from tools import KEY, SEALED, STORAGE, VERSIONS, apply, attempt, insert, intact, row, state, table, unhealthy
+from kit.attacks import KEY, SEALED, STORAGE, VERSIONS, apply, attempt, insert, intact, row, state, table, unhealthy
+from kit.db import Db
+from kit.example import Owner
 
 
 def test_another_owner_writes_nothing_under_my_keys(example: Db, ann: Owner, bob: Owner) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from psycopg.types.json import Jsonb
 
-from conftest import Db, Owner
-from scratch import pgtext
-from tools import KEY, STORAGE, VERSIONS, apply, forgeries, insert, intact, row, state, table
+from kit.attacks import KEY, STORAGE, VERSIONS, apply, forgeries, insert, intact, row, state, table
+from kit.db import Db
+from kit.example import Owner
+from kit.scratch import pgtext
 
 SHAPES: list[Any] = [
     None, True, 0, -1, 1e300, 2**70, "", "null", "x", "QQ==", "\\x0", "\\xzz", "NaN", "infinity", "-0", "1e131071", "10000-01-01", "2020-01-01 BC",

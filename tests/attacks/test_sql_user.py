@@ -10,9 +10,26 @@ from typing import Any
 
 import pytest
 
-from conftest import Db, Owner
-from tools import KEY, SEALED, STORAGE, VERSIONS, apply, attempt, forgeries, insert, intact, row, set_trap, sprung, state, table, unhealthy
-from writing import tables
+from kit.attacks import (
+    KEY,
+    SEALED,
+    STORAGE,
+    VERSIONS,
+    apply,
+    attempt,
+    forgeries,
+    insert,
+    intact,
+    row,
+    set_trap,
+    sprung,
+    state,
+    table,
+    unhealthy,
+)
+from kit.db import Db
+from kit.example import Owner
+from kit.writers import tables
 
 VALUES = "SELECT %s::bytea AS user_hash, %s::uuid AS uuid, %s::bytea AS value_b64, %s::boolean AS deleted_flag, %s::bigint AS owner_timestamp, %s::bytea AS parent_sign_b64, %s::bytea AS sign_b64"
 SET = ", ".join(f"{c} = s.{c}" for c in STORAGE)

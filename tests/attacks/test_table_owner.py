@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from psycopg.types.json import Jsonb
 
-from conftest import Db, Owner
-from tools import KEY, SEALED, apply, attempt, insert, intact, row, set_trap, sprung, table, unhealthy
+from kit.attacks import KEY, SEALED, apply, attempt, insert, intact, row, set_trap, sprung, table, unhealthy
+from kit.db import Db
+from kit.example import Owner
 
 ENABLE = "ENABLE ALWAYS TRIGGER"
 

@@ -11,8 +11,10 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from conftest import Db, Owner, Server, SigningKey
-from writing import Writer, card, grant, link_of, revocation, tables
+from kit.db import Db, Server
+from kit.example import Owner
+from kit.writers import Writer, card, grant, link_of, revocation, tables
+from rowseal.client import SigningKey
 
 TABLES = ("cards", "grants", "t", "t_versions", "u", "u_versions")
 DERIVED = ("authority", "writer_rows", "grants", "licences", "stands", "wanted", "writer_locks")

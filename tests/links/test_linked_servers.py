@@ -1,0 +1,572 @@
+"""Links: servers that follow each other's feed end in the same state, whoever writes where, whatever a peer sends."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+import time
+import uuid
+from base64 import b64encode
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.types.json import Json, Jsonb
+
+from kit import ROOT
+from kit.db import Db
+from kit.example import EXAMPLE, Owner
+from kit.network import Net, SecondServer, Site, link, network, second_server, sign_of, until
+from kit.scratch import CARD, card, write
+
+net = pytest.fixture(network)
+
+
+@pytest.fixture(scope="module")
+def second() -> Iterator[tuple[SecondServer, Net]]:
+    with second_server() as both:
+        yield both
+
+
+def state(site: Site, name: str) -> Any:
+    return site.one("SELECT state FROM rowseal.links WHERE name = %s", name)
+
+
+def same(*sites: Site) -> None:
+    """All sites hold the same rows, in the end."""
+    until(lambda: len({site.digests() for site in sites}) == 1, "equal digests")
+
+
+# ---------------------------------------------------------------------------------------- up and down
+def test_a_new_server_takes_the_present_state_then_follows(net: Net) -> None:
+    a, b = net.site(), net.site()
+    ann, key = Owner(), uuid.uuid4()
+    a.join(ann)
+    for value in (b"1", b"2", b"3"):
+        a.put(ann, value, key)
+    a.run("SELECT rowseal.prune_feed('0')")  # the state comes from the tables, not from the feed
+    a.run("SELECT rowseal.publish()")
+    outcomes = b.subscribe(a)
+    assert {tag: sum(n for t, _, n in outcomes if t == tag) for tag, _, _ in outcomes} == {"user_cards": 1, "user_storage": 3}
+    assert {outcome for _, outcome, _ in outcomes} <= {"inserted", "superseded", "archived"}
+    assert b.digests() == a.digests()
+    a.put(ann, b"4", key)
+    same(a, b)
+    assert b.one("SELECT subscription, role FROM rowseal.feed WHERE envelope -> 'row' ->> 'value_b64' = %s", b64encode(b"4").decode()) == (link(b, a), "postgres")
+    (there,) = a.all("SELECT direction, name, active, state, quarantined FROM rowseal.links")
+    assert there == ("from here", link(b, a), True, "following", None)
+    (here,) = b.all("SELECT direction, name, active, state, errors, quarantined FROM rowseal.links")
+    assert here == ("to here", link(b, a), True, "following", 0, 0)
+    b.run("SELECT rowseal.unsubscribe(%s)", link(b, a))
+    assert a.all("SELECT * FROM rowseal.links") == b.all("SELECT * FROM rowseal.links") == []
+    assert a.all("SELECT 1 FROM pg_replication_slots WHERE slot_name = %s", link(b, a)) == []
+    a.put(ann, b"5", key)
+    b.subscribe(a)  # again, with what happened meanwhile
+    same(a, b)
+
+
+def test_no_gap_while_writers_keep_writing_during_subscribe(net: Net) -> None:
+    a, b = net.site(), net.site()
+    ann = Owner()
+    a.join(ann)
+    a.run("SELECT rowseal.publish()")
+    stop = threading.Event()
+
+    def keep_writing() -> None:
+        with a.session("app").connection as connection:
+            session, form = Db(connection), a_form
+            keys = [uuid.uuid4() for _ in range(3)]
+            n = 0
+            while not stop.is_set():
+                session.run("BEGIN")
+                for _ in range(2):
+                    session.insert("user_storage", ann.sealed(form, ann.value(b"%d" % n, keys[n % 3])))
+                    n += 1
+                session.run("COMMIT")
+
+    a_form = a.form("user_storage")
+    writers = [threading.Thread(target=keep_writing) for _ in range(3)]
+    for writer in writers:
+        writer.start()
+    try:
+        time.sleep(0.3)
+        b.subscribe(a)
+        time.sleep(0.3)
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
+    same(a, b)
+    assert b.one("SELECT count(*) FROM user_storage_versions") > 20
+
+
+def test_no_gap_when_commits_wait_for_a_standby_during_subscribe(second: tuple[SecondServer, Net], net: Net) -> None:
+    """A commit that waits for a standby is in the WAL, but no snapshot shows it yet."""
+    server, there = second
+    a, b = there.site(), net.site()
+    ann, form = Owner(), a.form("user_storage")
+    a.join(ann)
+    a.run("SELECT rowseal.publish()")
+    server.set(synchronous_commit="local", synchronous_standby_names="nobody")
+    first, between, waiting = a.session(), a.session(), a.session()
+    waiting.run("SET synchronous_commit = on")
+
+    def slot_waits_for(session: Db) -> bool:
+        xid = session.one("SELECT pg_current_xact_id()::xid::text")
+        return bool(a.all("SELECT 1 FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted AND transactionid::text = %s", xid))
+
+    try:
+        for session in (first, between):
+            session.run("BEGIN")
+        first.run("SELECT pg_current_xact_id()")
+        subscriber = threading.Thread(target=b.subscribe, args=(a,))
+        subscriber.start()
+        until(lambda: slot_waits_for(first))
+        between.run("SELECT pg_current_xact_id()")
+        first.run("COMMIT")
+        until(lambda: slot_waits_for(between))
+        commit = threading.Thread(target=waiting.insert, args=("user_storage", ann.sealed(form, ann.value(b"late"))))
+        commit.start()
+        until(lambda: a.all("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"))
+        between.run("COMMIT")
+        subscriber.join(2)  # until the slot is there; whoever takes the state must wait for the commit
+        server.set(synchronous_standby_names="")
+        commit.join()
+        subscriber.join()
+    finally:
+        server.set(synchronous_standby_names="", synchronous_commit="on")
+        for session in (first, between, waiting):
+            session.connection.close()
+    a.put(ann, b"later")
+    until(lambda: b"later" in b.values())
+    assert b.values() == a.values() == [b"late", b"later"]
+
+
+def test_publish_filters_by_tag_and_owner_and_sends_three_columns(net: Net) -> None:
+    a, cards, anns = net.site(), net.site(), net.site()
+    ann, bob = Owner("Ann"), Owner("Bob")
+    a.join(ann, bob)
+    a.put(ann, b"a1")
+    a.put(bob, b"b1")
+    a.run("SELECT rowseal.publish('cards', tags => '{user_cards}')")
+    a.run("SELECT rowseal.publish('edge', tags => '{user_cards,user_storage}', owners => %s)", [b64encode(ann.hash).decode()])
+    cards.subscribe(a, publication="cards")
+    anns.subscribe(a, publication="edge")
+    assert anns.values() == [b"a1"]  # the first state is filtered, too
+    carol = Owner("Carol")
+    a.join(carol)
+    a.put(bob, b"b2")
+    a.put(ann, b"a2")
+    until(lambda: len(cards.all("SELECT 1 FROM user_cards")) == 3 and len(anns.values()) == 2)
+    assert (cards.values(), anns.values()) == ([], [b"a1", b"a2"])
+    assert anns.all("SELECT name FROM user_cards") == ["Ann"]
+    digests = {site.one("SELECT rowseal.digest('user_storage', %s)", Jsonb({"user_hash": b64encode(ann.hash).decode()})) for site in (a, anns)}
+    assert len(digests) == 1
+    assert a.all("SELECT attnames::text[] FROM pg_publication_tables") == [["tag", "owner", "envelope"]] * 2
+    assert a.all("SELECT DISTINCT (pubinsert, pubupdate, pubdelete, pubtruncate)::text FROM pg_publication") == ["(t,f,f,f)"]
+
+
+def test_a_chain_carries_rows_to_its_end_and_back(net: Net) -> None:
+    a, b, c = (net.site() for _ in "abc")
+    for site in (a, b, c):
+        site.run("SELECT rowseal.publish()")
+    for here, there in ((b, a), (c, b), (b, c), (a, b)):
+        here.subscribe(there)
+    ann, key = Owner(), uuid.uuid4()
+    a.join(ann)
+    until(lambda: c.all("SELECT 1 FROM user_cards"))
+    for n, site in enumerate((a, b, c, c, b, a)):
+        site.put(ann, b"%d" % n * 5000, key if n % 2 else None)
+    c.put(ann, None, key, deleted_flag=True)
+    until(lambda: len({s.digests() for s in (a, b, c)}) == 1 and len(a.values()) == 4)
+    assert all(s.all("SELECT * FROM rowseal.verify('user_storage')") == [] for s in (a, b, c))
+    assert len({tuple(s.all("SELECT envelope ->> 'sign_b64' FROM rowseal.feed ORDER BY 1")) for s in (a, b, c)}) == 1
+    still(a)
+
+
+def still(site: Site) -> None:
+    """No WAL is written any more (but for what the server itself writes every 15 s)."""
+
+    def quiet() -> bool:
+        before = site.wal()
+        time.sleep(0.5)
+        return site.wal() - before <= 200
+
+    until(quiet, "WAL still")
+
+
+def test_two_servers_that_follow_each_other_come_to_rest(net: Net) -> None:
+    a, b = net.pair()
+    b.run("SELECT rowseal.publish()")
+    a.subscribe(b)
+    ann, key = Owner(), uuid.uuid4()
+    a.join(ann)
+    a.put(ann, b"0", key)
+    until(lambda: b.values() == [b"0"])
+    for n in range(10):  # both write the same key at once
+        a.put(ann, b"a%d" % n, key)
+        b.put(ann, b"b%d" % n, key)
+    until(lambda: a.one("SELECT count(*) FROM user_storage_versions") == 20)
+    same(a, b)
+    still(a)
+    assert [s.one("SELECT count(*) FROM rowseal.feed") for s in (a, b)] == [22, 22]
+    assert [s.quarantined() for s in (a, b)] == [[], []]
+
+
+# ------------------------------------------------------------------------------------- malicious peers
+def unguarded(site: Site) -> None:
+    """The peer's administrator takes rowseal's checks off."""
+    site.run("ALTER TABLE rowseal.feed DISABLE TRIGGER arrive")
+
+
+def send(site: Site, *envelopes: Any, tag: str = "user_storage") -> None:
+    with site.connection.transaction():
+        for envelope in envelopes:
+            site.run("INSERT INTO rowseal.feed (tag, owner, envelope) VALUES (%s, '', %s)", tag, Json(envelope))
+
+
+def test_forged_rows_of_a_peer_go_to_the_quarantine_and_the_stream_goes_on(net: Net) -> None:
+    a, b = net.pair()
+    ann, mallory, form = Owner("Ann"), Owner("Mallory"), a.form("user_storage")
+    a.join(ann)
+    unguarded(a)
+    good = [ann.envelope(form, ann.value(v)) for v in (b"1", b"2", b"3")]
+    altered = {**good[1], "row": {**good[1]["row"], "value_b64": "eA=="}}
+    redated = {**good[1], "row": {**good[1]["row"], "owner_timestamp": "9999999999"}}
+    foreign = mallory.envelope(form, {**mallory.value(), "user_hash": ann.hash})
+    replayed = {**good[1], "table": "user_cards"}
+    nonsense: list[Any] = ["text", 7, None, [], {}, {"row": 1}, {"row": {}}, {**good[1], "row": {**good[1]["row"], "uuid": "no uuid"}},
+                           {**good[1], "sign_b64": 5}, {**good[1], "sign_b64": "*"}, {**good[1], "rowseal": 2}, [[[]]]]  # fmt: skip
+    send(a, good[0], altered, redated, foreign, replayed, *nonsense, good[1])  # one transaction: nothing of it may be skipped
+    send(a, good[2], tag="user_storage")
+    send(a, replayed, tag="user_cards")
+    send(a, homeless := {**good[0], "table": "no such table"}, tag="no such table")
+    until(lambda: b.values() == [b"1", b"2", b"3"])
+    until(lambda: b.all("SELECT 1 FROM rowseal.quarantine WHERE sqlstate = 'RS007' AND row = %s", Jsonb(homeless)))
+    forged = b.all("SELECT sqlstate FROM rowseal.quarantine WHERE row IN (%s, %s, %s, %s)", *map(Jsonb, (altered, redated, foreign, replayed)))
+    assert len(forged) >= 4 and set(forged) == {"RS001", "RS003"}
+    assert b.one("SELECT count(*) FROM rowseal.quarantine WHERE subscription = %s", link(b, a)) == len(b.quarantined()) >= 14
+    assert b.one("SELECT quarantined FROM rowseal.links") == len(b.quarantined())
+    assert b.one("SELECT errors FROM rowseal.links") <= 1  # see below
+    assert b.one("SELECT count(*) FROM rowseal.feed WHERE tag = 'user_storage'") == 3
+    assert b.all("SELECT * FROM rowseal.verify('user_storage')") == []
+
+
+def test_rows_that_raise_stop_a_link_once_and_a_quiet_one_takes_no_transaction_id_for_a_row(net: Net) -> None:
+    a, b = net.pair()
+    ann, form = Owner("Ann"), a.form("user_storage")
+    a.join(ann)
+    unguarded(a)
+    until(lambda: b.one("SELECT count(*) FROM user_cards") == 1)  # the worker's first transaction is over
+    good = [ann.envelope(form, ann.value(b"%d" % n)) for n in range(303)]
+    next_xid = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+    before = b.one(next_xid)
+    send(a, *good[:300])
+    until(lambda: len(b.values()) == 300)
+    assert b.one(next_xid) - before < 30  # both sites are databases of one server
+    raising = [{**g, "row": {**g["row"], "owner_timestamp": t}} for g in good[:3] for t in ("9" * 40, "soon", {"at": 1})]
+    for n in range(3):  # a transaction each
+        send(a, *raising[3 * n : 3 * n + 3], good[300 + n])
+    until(lambda: len(b.values()) == 303)
+    until(lambda: b.one("SELECT errors FROM rowseal.links") == 1)
+    assert len(b.quarantined()) == 9 and not any(s.startswith("RS") for s in b.quarantined())
+
+
+def test_a_peer_cannot_change_or_empty_our_feed(net: Net) -> None:
+    a, b = net.pair()
+    ann = Owner()
+    a.join(ann)
+    a.put(ann)
+    until(lambda: len(b.all("SELECT 1 FROM rowseal.feed")) == 2)
+    feed = b.all("SELECT position, tag, owner, envelope FROM rowseal.feed ORDER BY position")
+    keys = b.all("SELECT xid::text, position FROM rowseal.feed ORDER BY position")
+    unguarded(a)  # and publishes more than it should
+    a.run("ALTER PUBLICATION rowseal SET TABLE rowseal.feed")
+    a.run("ALTER PUBLICATION rowseal SET (publish = 'insert, update, delete, truncate')")
+    a.run("ALTER TABLE rowseal.feed DISABLE TRIGGER USER")
+    a.run("DELETE FROM rowseal.feed")
+    for xid, position in keys:
+        a.run("INSERT INTO rowseal.feed (xid, position, tag, owner, envelope) OVERRIDING SYSTEM VALUE VALUES (%s::text::xid8, %s, 'user_storage', '', '{}')", xid, position)
+    a.run("UPDATE rowseal.feed SET envelope = '\"forged\"' WHERE position = %s", keys[0][1])
+    a.run("DELETE FROM rowseal.feed WHERE position = %s", keys[1][1])
+    marker = ann.envelope(a.form("user_storage"), ann.value(b"marker"))
+    send(a, marker)
+    with contextlib.suppress(AssertionError):
+        until(lambda: b"marker" in b.values(), patience=3)
+    assert b.all("SELECT position, tag, owner, envelope FROM rowseal.feed WHERE envelope ->> 'sign_b64' <> %s ORDER BY position", sign_of(marker)) == feed
+    a.run("TRUNCATE rowseal.feed")
+    time.sleep(1)
+    assert b.one("SELECT count(*) FROM rowseal.feed") >= 2
+
+
+@pytest.mark.parametrize("listed", ["ADD TABLE accounts", "ADD TABLE rowseal.quarantine_limits", "ADD TABLE user_cards"])
+def test_a_publication_that_lists_more_than_the_feed_is_refused_as_rs018(listed: str, net: Net) -> None:
+    """A subscription takes what the publication lists: ours must take the feed alone."""
+    a, b = net.site(), net.site()
+    for site in (a, b):
+        site.run("CREATE TABLE accounts (id integer PRIMARY KEY, balance integer)")
+    a.run("SELECT rowseal.publish()")
+    a.run(f"ALTER PUBLICATION rowseal {listed}")
+    a.run("INSERT INTO accounts VALUES (1, 1000000)")
+    ann = Owner()
+    a.join(ann)
+    diag = b.refused("RS018", "SELECT * FROM rowseal.subscribe(%s, %s)", link(b, a), a.conninfo)
+    assert re.fullmatch("publication rowseal lists [a-z_.]+ besides the feed", diag.message_primary or "") and diag.message_hint
+    assert b.all("SELECT 1 FROM pg_subscription WHERE subname = %s", link(b, a)) == slots(a) == []
+    assert b.all("SELECT * FROM accounts") == b.all("SELECT * FROM user_cards") == []
+    a.run(f"ALTER PUBLICATION rowseal {listed.replace('ADD', 'DROP')}")  # as the hint says
+    b.subscribe(a)
+    same(a, b)
+    assert b.all("SELECT * FROM accounts") == []
+
+
+# ------------------------------------------------------------------------------- deferred, broken, lost
+def test_what_a_receiver_cannot_store_yet_waits_for_the_event_that_cures_it(net: Net) -> None:
+    a, b = net.pair()
+    ann, bob = Owner("Ann"), Owner("Bob")
+    app = a.session("app")
+    app.run(f"CREATE TABLE news (id bytea PRIMARY KEY, {CARD})")
+    app.run("SELECT rowseal.declare('news', owner => 'id', public_key => 'k', feed => true)")
+    a.join(ann)
+    late = write(app, ann, "news", card(ann))
+    for column in ("ALTER TABLE user_storage_versions ADD COLUMN note text", "ALTER TABLE user_storage ADD COLUMN note text"):
+        app.run(column)
+    noted = a.put(ann, b"noted", note="a word")
+    unguarded(a)
+    orphan = bob.envelope(b.form("user_storage"), bob.value(b"orphan"))
+    send(a, orphan)
+    until(lambda: sorted(b.quarantined()) == ["RS002", "RS007", "RS015"])
+    assert b.one("SELECT bool_and(curable) FROM rowseal.quarantine")
+    # the table is declared, the column added, the owner arrives: by their own ordinary means
+    here = b.session("app")
+    here.run(f"CREATE TABLE news (id bytea PRIMARY KEY, {CARD})")
+    here.run("SELECT rowseal.declare('news', owner => 'id', public_key => 'k', feed => true)")
+    assert here.all("SELECT sign_b64 FROM news") == [late["sign_b64"]]
+    here.run("ALTER TABLE user_storage_versions ADD COLUMN note text")
+    here.run("ALTER TABLE user_storage ADD COLUMN note text")
+    assert here.all("SELECT note, sign_b64 FROM user_storage") == [("a word", noted["sign_b64"])]
+    a.run("ALTER TABLE rowseal.feed ENABLE ALWAYS TRIGGER arrive")
+    a.join(bob)
+    until(lambda: b.values() == [b"noted", b"orphan"] or b.values() == [b"orphan", b"noted"])
+    until(lambda: b.quarantined() == [])
+    for session in (app, here):
+        session.connection.close()
+
+
+@pytest.mark.parametrize("cure", ["trust", "the owner's retry"])
+def test_a_table_whose_owner_is_not_trusted_waits_as_rs017(cure: str, net: Net) -> None:
+    """Its triggers would run as the superuser who owns the subscription."""
+    a, b = net.pair()
+    news = f"CREATE TABLE news (id bytea PRIMARY KEY, {CARD}); SELECT rowseal.declare('news', owner => 'id', public_key => 'k', feed => true)"
+    there, here, ann = a.session("app"), b.session("mallory"), Owner()
+    there.run(news)
+    here.run(news)
+    here.run("""CREATE FUNCTION who() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.ran VALUES (current_user); RETURN NEW; END $$;
+        CREATE TABLE ran (by text); CREATE TRIGGER who BEFORE INSERT ON news FOR EACH ROW EXECUTE FUNCTION who();
+        ALTER TABLE news ENABLE ALWAYS TRIGGER who""")
+    row = write(there, ann, "news", card(ann))
+    a.join(ann)  # what comes behind goes on
+    until(lambda: b.all("SELECT user_hash FROM user_cards") == [ann.hash])
+    assert b.all("SELECT sqlstate, reason, curable, subscription FROM rowseal.quarantine") == [
+        ("RS017", "the owner of the table is not trusted by the current user", True, link(b, a))
+    ]
+    assert b.all("SELECT * FROM rowseal.retry()") == b.all("SELECT * FROM ran") == []
+    if cure == "trust":
+        b.run("GRANT rowseal_trusted TO mallory")
+        try:
+            assert b.all("SELECT outcome FROM rowseal.retry()") == ["inserted"]
+        finally:
+            b.run("REVOKE rowseal_trusted FROM mallory")
+    else:
+        assert here.all("SELECT outcome FROM rowseal.retry()") == ["inserted"]
+    assert b.all("SELECT * FROM ran") == ["postgres" if cure == "trust" else "mallory"]
+    assert (b.all("SELECT sign_b64 FROM news"), b.quarantined()) == ([row["sign_b64"]], [])
+    for session in (there, here):
+        session.connection.close()
+
+
+def test_a_broken_table_at_the_receiver_does_not_stop_the_others(net: Net) -> None:
+    a, b = net.pair()
+    ann, bob, key = Owner("Ann"), Owner("Bob"), uuid.uuid4()
+    a.join(ann)
+    a.put(ann, b"1", key)
+    until(lambda: b.values() == [b"1"])
+    b.run("ALTER TABLE user_storage DISABLE TRIGGER zzz_rowseal_guard")
+    b.run("ALTER EVENT TRIGGER rowseal_drop DISABLE")
+    b.run("DROP TABLE user_storage_versions")
+    b.run("ALTER EVENT TRIGGER rowseal_drop ENABLE ALWAYS")
+    b.run("ALTER TABLE user_storage ENABLE ALWAYS TRIGGER zzz_rowseal_guard")
+    lost = a.put(ann, b"2", key)
+    a.join(bob)
+    until(lambda: len(b.all("SELECT 1 FROM user_cards")) == 2)
+    assert b.values() == [b"1"]
+    (entry,) = b.all("SELECT id, row ->> 'sign_b64' FROM rowseal.quarantine")
+    assert entry[1] == sign_of(lost)
+    assert [ok for ok in b.all("SELECT ok FROM rowseal.health() WHERE relation = 'user_storage'::regclass") if not ok]
+    # mended, and tried again
+    b.run("SELECT rowseal.undeclare('user_storage')")
+    b.run("ALTER TABLE user_storage OWNER TO postgres")
+    b.run("SELECT rowseal.declare('user_storage', owner => 'user_hash', identity => 'user_cards', versions => 'user_storage_versions', feed => true)")
+    b.run("SELECT * FROM rowseal.retry(%s)", [entry[0]])
+    assert (b.values(), b.quarantined()) == ([b"2"], [])
+    same(a, b)
+
+
+def test_a_link_whose_wal_was_lost_says_so_and_can_start_again(second: tuple[SecondServer, Net], net: Net) -> None:
+    server, there = second
+    a, b = there.site(), net.site()
+    ann, name = Owner(), link(b, a)
+    a.join(ann)
+    a.run("SELECT rowseal.publish()")
+    b.subscribe(a)
+    b.run(f"ALTER SUBSCRIPTION {name} DISABLE")
+    until(lambda: state(a, name) == "nobody is connected")
+    assert state(b, name) == "disabled"
+    a.put(ann, b"missed")
+    server.set(max_slot_wal_keep_size="1MB")
+    try:
+        for _ in range(3):
+            a.run("SELECT pg_logical_emit_message(false, 'x', repeat('x', 1000000)) FROM generate_series(1, 20)")
+            a.run("SELECT pg_switch_wal()")
+            a.run("CHECKPOINT")
+        until(lambda: state(a, name).startswith("lost"))
+        assert "rowseal.subscribe" in state(a, name)
+        b.run(f"ALTER SUBSCRIPTION {name} ENABLE")
+        until(lambda: "not connected" in state(b, name))
+    finally:
+        server.set(max_slot_wal_keep_size="-1")
+    b.run("SELECT rowseal.unsubscribe(%s)", name)
+    assert slots(a) == []
+    b.subscribe(a)
+    a.put(ann, b"next")
+    until(lambda: b.values() == [b"missed", b"next"])
+
+
+def test_a_link_whose_slot_was_dropped_is_not_connected_and_can_start_again(net: Net) -> None:
+    a, b = net.pair()
+    ann, name = Owner(), link(b, a)
+    a.join(ann)
+    b.run(f"ALTER SUBSCRIPTION {name} DISABLE")
+    until(lambda: not a.one("SELECT active FROM rowseal.links"))
+    a.run("SELECT pg_drop_replication_slot(%s)", name)
+    a.put(ann, b"missed")
+    b.run(f"ALTER SUBSCRIPTION {name} ENABLE")
+    until(lambda: "not connected" in state(b, name))
+    b.run("SELECT rowseal.unsubscribe(%s)", name)
+    b.subscribe(a)
+    assert b.values() == [b"missed"]
+
+
+# ------------------------------------------------------------------------------------------- failures
+def slots(site: Site) -> list[Any]:
+    return site.all("SELECT slot_name FROM pg_replication_slots WHERE database = current_database()")
+
+
+def test_a_subscribe_that_fails_leaves_nothing_behind(net: Net) -> None:
+    a, b = net.site(), net.site()
+    ann = Owner()
+    a.join(ann)
+    with pytest.raises(psycopg.Error) as error:  # nothing is published there
+        b.subscribe(a)
+    assert error.value.diag.sqlstate == "42704" and "rowseal.publish" in (error.value.diag.message_hint or "")
+    a.run("SELECT rowseal.publish()")
+    b.run("CREATE SUBSCRIPTION taken CONNECTION 'dbname=x' PUBLICATION x WITH (connect = false)")
+    with pytest.raises(psycopg.errors.DuplicateObject):
+        b.subscribe(a, "taken")
+    b.run("ALTER SUBSCRIPTION taken SET (slot_name = NONE)")
+    with pytest.raises(psycopg.Error):  # no valid name of a slot
+        b.subscribe(a, "Not A Slot")
+    assert slots(a) == []
+    assert b.all("SELECT subname FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())") == ["taken"]
+    assert b.all("SELECT unnest(dblink_get_connections())") == []
+    # a slot of that name which somebody else uses stays
+    a.run("SELECT pg_create_logical_replication_slot('used', 'pgoutput')")
+    with pytest.raises(psycopg.errors.DuplicateObject):
+        b.subscribe(a, "used")
+    assert slots(a) == ["used"]
+    b.subscribe(a)
+    same(a, b)
+
+
+def test_a_subscribe_that_is_cancelled_leaves_no_slot_behind(net: Net) -> None:
+    a, b = net.site(), net.site()
+    a.join(Owner())
+    a.run("SELECT rowseal.publish()")
+    blocker, pid = b.session(), b.one("SELECT pg_backend_pid()")
+    blocker.run("BEGIN")
+    blocker.run("LOCK TABLE user_cards IN EXCLUSIVE MODE")  # without transaction id: the slot does not wait for it
+    failures: list[Any] = []
+
+    def subscribe() -> None:
+        try:
+            b.subscribe(a)
+        except psycopg.Error as e:
+            failures.append(e.sqlstate)
+
+    thread = threading.Thread(target=subscribe)
+    thread.start()
+    until(lambda: blocker.all("SELECT 1 FROM pg_locks WHERE pid = %s AND NOT granted", pid))
+    blocker.run("SELECT pg_cancel_backend(%s)", pid)
+    thread.join()
+    blocker.connection.close()
+    assert failures == ["57014"]
+    assert b.all("SELECT unnest(dblink_get_connections())") == []
+    assert slots(a) == []
+
+
+def test_errors_have_a_sqlstate_and_say_what_to_do(net: Net) -> None:
+    a = net.site("rowseal_template")
+    diag = a.refused("0A000", "SELECT * FROM rowseal.subscribe('x', 'dbname=y')")
+    assert "CREATE EXTENSION dblink" in (diag.message_hint or "")
+    a.run("CREATE EXTENSION dblink")
+    a.refused("08001", "SELECT * FROM rowseal.subscribe('x', 'host=/nowhere dbname=y')")
+    assert a.refused("42704", "SELECT rowseal.unsubscribe('x')").message_hint
+    plain = a.session("app")
+    plain.refused("42501", "SELECT rowseal.publish()")
+    with pytest.raises(psycopg.Error):
+        plain.run("SELECT * FROM rowseal.subscribe('x', %s)", a.conninfo)
+    a.run("SELECT rowseal.publish()")
+    a.refused("42710", "SELECT rowseal.publish()")
+    plain.connection.close()
+
+
+# ---------------------------------------------------------------------------------------------- pages
+BLOCK = re.compile(r"^```(sql|python)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def blocks(page: str) -> list[Any]:
+    return BLOCK.findall((ROOT / "docs" / page).read_text())
+
+
+def test_the_examples_of_the_page_on_replication_run(net: Net) -> None:
+    oslo, bergen = (net.site("rowseal_template") for _ in "12")
+    sites = {"oslo": oslo, "bergen": bergen}
+    for site in sites.values():
+        site.run(EXAMPLE[: EXAMPLE.index("SELECT rowseal.declare")])
+    for language, code in blocks("replication.md"):
+        if language == "python":
+            exec(code, names := {})
+            assert names["owner_timestamp"] > names["known"]
+            continue
+        where, code = code.split("\n", 1)
+        for name, site in sites.items():
+            code = code.replace(f"'host={name} dbname=app'", f"'{site.conninfo}'")
+        for name in re.findall("oslo|bergen", where):
+            for statement in filter(str.strip, code.split(";\n")):
+                sites[name].run(statement)
+    ann = Owner()
+    bergen.join(ann)
+    bergen.put(ann, b"1")
+    same(oslo, bergen)
+    until(lambda: oslo.values() == [b"1"])
+
+
+def test_the_examples_of_the_page_on_the_quarantine_run(net: Net) -> None:
+    site = net.site()
+    site.apply("user_storage", [{}])
+    for _, code in blocks("quarantine.md"):
+        for statement in filter(str.strip, code.split(";")):
+            site.run(statement)
+    assert site.quarantined() == []
