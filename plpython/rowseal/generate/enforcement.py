@@ -847,11 +847,14 @@ END"""
                 envelope = self._sealed(self.payload(alias, archived), sign, self.content(alias, archived))
                 envelopes.append(f"SELECT {envelope} AS envelope FROM {table} {alias}{every}{one}")
         if self.versions:
+            alone = refusal("RS009", "an archived version without a current one")
+            twice = refusal("RS009", "the current version is archived, too")
+            newer = refusal("RS009", "an archived version is newer than the current one")
             verify.append(
                 f"SELECT {self.key_json('v', True)}, {self.bytes('v.' + ident(self._map(True)[self.sign]), self.sign)},\n"
-                f"       CASE WHEN t.{ident(self.sign)} IS NULL THEN {refusal('RS009', 'an archived version without a current one')}\n"
-                f"            WHEN {self.order('v', True)} = {self.order('t')} THEN {refusal('RS009', 'the current version is archived, too')}\n"
-                f"            ELSE {refusal('RS009', 'an archived version is newer than the current one')} END\n"
+                f"       CASE WHEN t.{ident(self.sign)} IS NULL THEN {alone}\n"
+                f"            WHEN {self.order('v', True)} = {self.order('t')} THEN {twice}\n"
+                f"            ELSE {newer} END\n"
                 f"  FROM {self.versions} v LEFT JOIN {self.main} t ON {self.same_key('t', 'v', right_versions=True)}\n"
                 f" WHERE ({self.order('v', True)} < {self.order('t')}) IS NOT TRUE"
             )
