@@ -64,7 +64,7 @@ lint:
 	@sed -e 's/"row"/row_/g' -e 's/^\( *d\) rowseal\.declarations;/\1 record;/' $(SCRIPT) | .venv/bin/pgspot --ignore-lang plpython3u \
 	  --proc-without-search-path 'rowseal._verified(signature bytea,message bytea,public_key bytea)' \
 	  --proc-without-search-path 'rowseal._settled(outcome text)' --proc-without-search-path 'rowseal._trusted_owner(owner oid)' \
-	  --proc-without-search-path 'rowseal._results(verdicts text[],ordinal integer,outcome text,reason text)' \
+	  --proc-without-search-path 'rowseal._results(outcomes text[],ordinal integer,outcome text,reason text)' \
 	  --proc-without-search-path 'rowseal._arrive()' --proc-without-search-path 'rowseal._bucket(grants integer,owner text)'
 	@.venv/bin/python .ci/house.py
 

@@ -456,7 +456,7 @@ def test_the_quarantine_is_not_anybodys_to_read_or_write(mallory: Db, example: D
     assert attempt(mallory, secret) == "42501" or mallory.one(secret) == 0
     assert attempt(mallory, "DELETE FROM rowseal.quarantine") == "42501" or admin.one(secret) == 1
     # what is known about a row that waits: nobody else can make it incurable, hide it behind another format, or invent entries
-    for verdict, format in (("RS001 a lie", "canonical"), ("RS001 a lie", "raw")):
+    for verdict, format in (('(RS001,"a lie")', "canonical"), ('(RS001,"a lie")', "raw")):
         attempt(mallory, "SELECT rowseal._quarantine('user_storage', %s, %s, (SELECT %s::jsonb))", verdict, format, json.dumps(waiting))
     assert admin.all("SELECT sqlstate, curable FROM rowseal.quarantine WHERE role = 'app'") == [("RS002", True)]
     # everybody can fill his own part of it, under his own name (rows are refused with the rights of who brings them)
@@ -553,7 +553,7 @@ def test_who_stores_a_card_does_not_run_triggers_of_tables_that_wait_for_it(mall
     owner = Owner()
     envelope = {"row": {"user_hash": base64.b64encode(owner.hash).decode(), "uuid": str(KEY)}, "rowseal": 1, "table": "q", "sign_b64": "QQ=="}
     apply(mallory, "q", [envelope])
-    mallory.run("SELECT rowseal._quarantine('q', 'RS002 unknown owner', 'canonical', %s::jsonb, 'user_cards ' || %s)", json.dumps(envelope), envelope["row"]["user_hash"])
+    mallory.run("SELECT rowseal._quarantine('q', '(RS002,unknown owner)', 'canonical', %s::jsonb, 'user_cards ' || %s)", json.dumps(envelope), envelope["row"]["user_hash"])
     mallory.run("SELECT setval('sprung', 1)")
     assert insert(admin, "user_cards", owner.sealed(example.form("user_cards"), owner.card())) is None
     assert not sprung(mallory)
@@ -580,10 +580,10 @@ def test_a_superuser_who_declares_or_brings_rows_does_not_run_somebodys_triggers
         if sprung(mallory):
             fell_for_it.append(what)
 
-    attempt(mallory, """SELECT rowseal._quarantine('q', 'RS007 x', 'canonical', '{"row": {}}')""")
+    attempt(mallory, """SELECT rowseal._quarantine('q', '(RS007,x)', 'canonical', '{"row": {}}')""")
     fall("declare", "SELECT rowseal.declare('q', owner => 'user_hash', identity => 'user_cards')")
     waiting = {"row": {"user_hash": "QQ==", "uuid": str(KEY), "owner_timestamp": "1", "deleted_flag": False}, "rowseal": 1, "table": "q", "sign_b64": "QQ=="}
-    attempt(mallory, "SELECT rowseal._quarantine('q', 'RS002 unknown owner', 'canonical', %s::jsonb)", json.dumps(waiting))
+    attempt(mallory, "SELECT rowseal._quarantine('q', '(RS002,unknown owner)', 'canonical', %s::jsonb)", json.dumps(waiting))
     fall("retry", "SELECT * FROM rowseal.retry()")
     fall("receive", "SELECT * FROM rowseal.receive(%s::jsonb)", json.dumps(waiting))
     fall("feed", "INSERT INTO rowseal.feed (tag, owner, envelope) VALUES ('q', 'QQ==', %s)", json.dumps(waiting))

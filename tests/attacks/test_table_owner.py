@@ -103,12 +103,12 @@ TAMPERING = {
     "immutable": "ALTER FUNCTION rowseal._seal_2 IMMUTABLE",
     "definer": "ALTER FUNCTION rowseal._guard_2 SECURITY DEFINER",
     "search path": "ALTER FUNCTION rowseal._guard_2 SET search_path = public",
-    "another language": "UPDATE pg_proc SET prolang = (SELECT oid FROM pg_language WHERE lanname = 'sql'), prosrc = 'SELECT NULL::text' WHERE proname = '_seal_2'",
+    "another language": "UPDATE pg_proc SET prolang = (SELECT oid FROM pg_language WHERE lanname = 'sql'), prosrc = 'SELECT NULL::rowseal.verdict' WHERE proname = '_seal_2'",
     "gone": "DROP FUNCTION rowseal._apply_2",
     "keep": "CREATE OR REPLACE FUNCTION rowseal._keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN OLD; END $$",
-    "refuse": "CREATE OR REPLACE FUNCTION rowseal._refuse(relation regclass, main regclass, verdict text, key jsonb, payload text, signature bytea, raw record) RETURNS void LANGUAGE plpgsql AS $$ BEGIN END $$",
-    "refuse overloaded": "CREATE FUNCTION rowseal._refuse(relation regclass, main regclass, verdict text, key jsonb, payload text, signature bytea, raw anyelement, content jsonb) RETURNS void LANGUAGE plpgsql AS $$ BEGIN END $$",
-    "seal overloaded": "CREATE FUNCTION rowseal._seal_2(int) RETURNS text LANGUAGE sql AS 'SELECT NULL::text'",
+    "refuse": "CREATE OR REPLACE FUNCTION rowseal._refuse(relation regclass, main regclass, verdict rowseal.verdict, key jsonb, payload text, signature bytea, raw record) RETURNS void LANGUAGE plpgsql AS $$ BEGIN END $$",
+    "refuse overloaded": "CREATE FUNCTION rowseal._refuse(relation regclass, main regclass, verdict rowseal.verdict, key jsonb, payload text, signature bytea, raw anyelement, content jsonb) RETURNS void LANGUAGE plpgsql AS $$ BEGIN END $$",
+    "seal overloaded": "CREATE FUNCTION rowseal._seal_2(int) RETURNS rowseal.verdict LANGUAGE sql AS 'SELECT NULL::rowseal.verdict'",
     "load": "CREATE OR REPLACE FUNCTION rowseal._load(parallel boolean DEFAULT false) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
     "one_based": "CREATE OR REPLACE FUNCTION rowseal._one_based(value anyarray) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
     "unbase64": "CREATE OR REPLACE FUNCTION rowseal._unbase64(text) RETURNS bytea LANGUAGE sql AS 'SELECT decode($1, ''base64'')'",
@@ -243,7 +243,7 @@ def test_a_detached_partition_is_seen_by_digest_and_checked_when_it_comes_back(e
 
 
 # ------------------------------------------------------------- names that try to break out of their quotes
-WORDS = ["format", "rows", "outcomes", "r", "verdict", "tip", "whole", "known", "settled", "public_key", "new", "old", "tg_op", "t", "e", "k", "row", "id", "key", "sign",
+WORDS = ["format", "rows", "outcome", "outcomes", "r", "verdict", "tip", "whole", "known", "settled", "public_key", "new", "old", "tg_op", "t", "e", "k", "row", "id", "key", "sign",
          "signature", "hash", "problem", "waits_for", "relation", "null"]  # fmt: skip
 SIGNS = ['a"b', "a'b", "a%s", "a%1$s", "a%%b", "a\\b", "\\'; --", "$rowseal$", "$rowseal_$", "$rowseal", "a\nb", "ü" * 31, "𝒳" * 15, "{}", "{0}", "{a,b}", " ", "*/", "--"]  # fmt: skip
 

@@ -135,7 +135,7 @@ def test_what_is_derived_can_be_neither_read_nor_written(stage: Stage) -> None:
             stage.mallory.refused("42501", statement)
             stage.db.refused("42501", statement)
     internal = ("_derive(1)", "_walk(1, 'x', 1, 'x')", "_enter(2, 'x', 'x', 1, NULL, 'x', NULL)", "_ungrant(2, 'x', 'x')", "_held(1, 't', '{}')",
-                "_forget_writers(2)", "_retracted(2, 'x', 'x', 1, 'x', 't', 'x', 'RS010 x', '{}')", "_authority_of(2, 'x')")  # fmt: skip
+                "_forget_writers(2)", "_retracted(2, 'x', 'x', 1, 'x', 't', 'x', '(RS010,x)', '{}')", "_authority_of(2, 'x')")  # fmt: skip
     for call in internal:
         stage.mallory.refused("42501", f"SELECT rowseal.{call}")
 
@@ -155,9 +155,9 @@ def test_forged_entries_of_the_quarantine_enter_no_ledger(stage: Stage) -> None:
         "x",
     ]
     for lie in lies:
-        stage.mallory.run("SELECT rowseal._quarantine('t', 'RS012 beyond', 'canonical', %s)", Jsonb(lie))
+        stage.mallory.run("SELECT rowseal._quarantine('t', '(RS012,beyond)', 'canonical', %s)", Jsonb(lie))
     assert stage.state() == before
-    stage.mallory.run("SELECT rowseal._quarantine('t', 'RS012 beyond', 'canonical', %s)", Jsonb(genuine))
+    stage.mallory.run("SELECT rowseal._quarantine('t', '(RS012,beyond)', 'canonical', %s)", Jsonb(genuine))
     assert stage.admin.all("SELECT sqlstate FROM rowseal.quarantine q JOIN rowseal._writer_rows r ON r.held = q.id") == ["RS010"]
 
 
