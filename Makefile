@@ -2,7 +2,7 @@
 #
 #   make demo        a short session on a server of its own; installs what is missing
 #   make test        all tests on a server of their own; installs what is missing.  ARGS="-k merge" passes on
-#   make lint        ruff, mypy, pgspot
+#   make lint        ruff, mypy, pgspot, the house rules (.ci/house.py)
 #   make all install the extension alone, for the PostgreSQL of PG_CONFIG
 #   make installcheck  tests against what is installed, changing nothing
 #   make bench       measure, in less than a minute; bench-full: all, in less than twenty; bench-readme: write the README's section from it
@@ -19,7 +19,7 @@ ARGS        ?=
 SCRIPT      := extension/rowseal--$(RELEASE).sql
 DATA_built   = $(SCRIPT)
 EXTRA_CLEAN  = extension/rowseal--*.sql extension/rowseal--*.sql.tmp extension/rowseal.control
-SOURCES      = $(wildcard sql/*.sql) $(shell find plpython/rowseal -name '*.py') sql/build.py META.json
+SOURCES      = $(shell find sql -type f) $(shell find plpython/rowseal -name '*.py') META.json
 
 all: $(SCRIPT) extension/rowseal.control
 
@@ -66,6 +66,7 @@ lint:
 	  --proc-without-search-path 'rowseal._settled(outcome text)' --proc-without-search-path 'rowseal._trusted_owner(owner oid)' \
 	  --proc-without-search-path 'rowseal._results(verdicts text[],ordinal integer,outcome text,reason text)' \
 	  --proc-without-search-path 'rowseal._arrive()' --proc-without-search-path 'rowseal._bucket(grants integer,owner text)'
+	@.venv/bin/python .ci/house.py
 
 # The plot needs matplotlib.
 bench bench-full:

@@ -1,6 +1,10 @@
-"""Assemble the extension script: sql/*.sql in the order of their names, the Python package inlined.
+"""Assemble the extension script from the files of this folder, the Python package inlined.
 
 usage: build.py VERSION
+
+The order is that of PARTS, in a folder that of the names.  Files of schema run once per version and are frozen when it is
+released; those of functions can run again and again.  Functions may stand in any order, although those in SQL call others:
+CREATE EXTENSION turns check_function_bodies off.
 
 Of plpython/rowseal everything runs in the server but the rooms of CLIENT.  What only declaring a table needs (the rooms of
 DECLARING) goes into the function that does it, the rest into the one that every session loads.
@@ -10,6 +14,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+PARTS = ("begin.sql", "schema/*.sql", "functions/*.sql", "attach.sql", "privileges.sql")
 PACKAGE = ROOT / "plpython/rowseal"
 CLIENT = {"client", "electric", "cli", "__main__.py", "__init__.py"}
 DECLARING = {"declare", "generate"}
@@ -27,7 +32,7 @@ def inlined(rooms: set[str], indent: str) -> str:
 
 def main(version: str) -> None:
     rooms = {p.name for p in PACKAGE.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()} - CLIENT
-    script = "\n".join(p.read_text() for p in sorted((ROOT / "sql").glob("*.sql")))
+    script = "\n".join(p.read_text() for part in PARTS for p in sorted((ROOT / "sql").glob(part)))
     holes = {"@SERVER@": inlined(rooms - DECLARING, "    "), "@DECLARING@": inlined(DECLARING, ""), "@VERSION@": version}
     for hole, text in holes.items():
         script = script.replace(hole, text)

@@ -208,7 +208,7 @@ def test_the_state_follows_the_model(layout: str, heal: bool, example: Db, ann: 
         else:
             strip = {"value_b64_sha256", "note_sha256", "sign_b64"}
             fields = {c: {"sha256": base64.b64encode(one[c + "_sha256"]).decode()} if c + "_sha256" in one else v for c, v in one.items() if c not in strip}
-            e = client._envelope(form, fields, form.payload_of(fields), one["sign_b64"])
+            e = client.signing.with_signature(form, fields, form.payload_of(fields), one["sign_b64"])
             assert verify(e, ann.public_key)
             assert example.apply("s", [e])[0][0] in ("inserted", "superseded", "archived", "stale", "duplicate")
         at, content = one["owner_timestamp"], [one["value_b64"], one["note"]]

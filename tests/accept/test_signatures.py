@@ -21,7 +21,7 @@ CREATE FUNCTION verdicts(provider text, vectors text) RETURNS text[] LANGUAGE pl
 import json
 from base64 import b64decode
 plpy.execute("SELECT rowseal._load()")
-server, signature = GD["rowseal"]("server"), GD["rowseal"]("signature")
+server, signature = GD["rowseal"]("server"), GD["rowseal"]("form.signature")
 verify = server._pgsodium(plpy) if provider == "pgsodium" else signature.pynacl()
 if verify is None:
     return None

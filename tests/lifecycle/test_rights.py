@@ -186,7 +186,7 @@ def test_security_definer_functions_are_few_and_say_why(admin: Scratch) -> None:
     assert {re.sub(r"_[0-9]+$", "_*", name) for name in definer} <= DEFINER | {"_feed_*", "_append_*", "_ledger_*"}
     source = "\n".join(p.read_text() for p in sorted((ROOT / "sql").rglob("*.sql")))
     for name in DEFINER:
-        match = re.search(rf"((?:^--.*\n)+)CREATE FUNCTION rowseal\.{name}\(", source, re.M)
+        match = re.search(rf"((?:^--.*\n)+)CREATE OR REPLACE FUNCTION rowseal\.{name}\(", source, re.M)
         assert match and "SECURITY DEFINER" in match[1], name
     # superuser's rights only where nothing of a table's owner runs; the rest belongs to a role that cannot log in
     assert admin.one("SELECT rolcanlogin OR rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = 'rowseal_internal'") is False

@@ -36,7 +36,7 @@ def test_the_docs_list_exactly_the_codes_that_the_sources_use() -> None:
 
 
 def test_every_code_with_a_refusal_of_rows_has_a_hint() -> None:
-    hints = re.search(r"CREATE FUNCTION rowseal\._hint.*?END\n\$\$", sources(), re.S)
+    hints = re.search(r"CREATE OR REPLACE FUNCTION rowseal\._hint.*?END\n\$\$", sources(), re.S)
     assert hints
     verdicts = set(re.findall(r"[\"']f?(RS0\d\d) ", sources()))
     assert {"RS001", "RS002", "RS003", "RS006", "RS009"} <= verdicts

@@ -45,7 +45,7 @@ def test_timestamps_are_above_the_last_version_and_never_behind_the_clock(monkey
     assert next_timestamp() < far  # one key dated in the future does not take the others along
     assert next_timestamp(-(2**63)) > 0
     first = next_timestamp()
-    monkeypatch.setattr(client.time, "time_ns", lambda: 0)  # the clock is set back
+    monkeypatch.setattr(client.clock.time, "time_ns", lambda: 0)  # the clock is set back
     assert next_timestamp() == first + 1
     assert next_timestamp(2**63 - 2) == 2**63 - 1
     with pytest.raises(OverflowError):

@@ -26,10 +26,10 @@ from typer.core import TyperGroup
 from .. import client
 from ..client import Form, decode, envelope, keys, next_timestamp, verify
 from ..client.files import DamagedFile, export_rows, import_rows, read_objects
+from ..client.text import printable
 from ..client.vectors import vectors
 from ..form.signature import FINGERPRINTS, NoProvider
 from . import history as drawing
-from .history import printable
 from .pull import pull
 
 EXIT_CODES = (

@@ -6,7 +6,6 @@ What is drawn comes from rows that anybody may have signed, so nothing of it rea
 from __future__ import annotations
 
 import datetime
-import json
 import shutil
 import subprocess
 from base64 import b64encode
@@ -17,6 +16,8 @@ import psycopg
 from psycopg.types.json import Jsonb
 from rich.text import Text
 from rich.tree import Tree
+
+from ..client.text import printable
 
 
 class Version(NamedTuple):
@@ -50,13 +51,6 @@ def as_json(versions: Sequence[Version]) -> list[dict[str, Any]]:
          "owner_timestamp": v.owner_timestamp, "deleted": v.deleted, "current": v.tip, "head": v.sign in ends, "gap": v.gap, "row": v.row}
         for v in versions
     ]  # fmt: skip
-
-
-def printable(value: Any, most: int = 60) -> str:
-    """One line of text that no terminal obeys: control, format and other invisible characters escaped, long ones cut."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    text = text if len(text) <= most else text[: most - 1] + "…"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def short(sign: bytes) -> str:

@@ -11,15 +11,26 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import psycopg
-from psycopg import sql
 from psycopg.types.json import Jsonb
 
-Progress = Callable[[int], None]  # called with the number of rows done so far
-Refused = Callable[[int, str, str], None]  # called with line, outcome (rejected or deferred) and reason
+Progress = Callable[[int], None]
+"""Called with the number of rows done so far."""
+
+Refused = Callable[[int, str, str], None]
+"""Called with line (from 1), outcome (rejected or deferred) and reason."""
+
+NumberedRow = tuple[int, dict[str, Any]]
+"""A line's number, from 1, and its JSON object."""
+
+
+_EXPORT = "SELECT envelope::text FROM rowseal.export(%s::regclass, %s::jsonb) envelope"
 
 
 class DamagedFile(ValueError):
-    """A line that is not what is expected: ``line`` counts from 1.  In an import, ``outcomes`` are those of the lines before it."""
+    """A line that is not what is expected: ``line`` counts from 1.
+
+    In an import, ``outcomes`` are those of the lines before it.
+    """
 
     outcomes: Counter[str]
 
@@ -29,48 +40,95 @@ class DamagedFile(ValueError):
 
 
 def export_rows(
-    connection: psycopg.Connection[Any], relation: str, owner: Mapping[str, str] | None = None, batch: int = 1000
+    connection: psycopg.Connection[Any],
+    relation: str,
+    owner: Mapping[str, str] | None = None,
+    batch: int = 1000,
 ) -> Iterator[str]:
-    """The envelopes of a table, or of one owner (``{"user_hash": BASE64}``), as lines without their newline.
+    """The envelopes of a table, or of one owner, as lines without their newline.
 
-    Versions are included.  The state is that of one snapshot.
+    ``owner``: the fields that name him, as in envelopes, ``{"user_hash": BASE64}``.  Versions are
+    included.  The state is that of one snapshot, read ``batch`` rows at a time.  psycopg.Error.
     """
     with connection.transaction(), connection.cursor(name="rowseal_export") as cursor:
         cursor.itersize = batch
-        query = sql.SQL("SELECT envelope::text FROM rowseal.export(%s::regclass, %s::jsonb) envelope")
-        for (line,) in cursor.execute(query, (relation, Jsonb(owner) if owner else None)):
+        for (line,) in cursor.execute(_EXPORT, (relation, Jsonb(owner) if owner else None)):
             yield line
 
 
-def read_objects(lines: Iterable[str | bytes], envelopes: bool = True) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The JSON objects of a file, one on each line, with the numbers of their lines; DamagedFile.
+def read_objects(lines: Iterable[str | bytes], envelopes: bool = True) -> Iterator[NumberedRow]:
+    """The JSON objects of a file, one on each line, with the numbers of their lines, from 1.
 
-    ``envelopes``: each must look like one.  Blank lines are skipped.
+    DamagedFile.  ``envelopes``: each must look like one.  Blank lines are skipped.
     """
     for number, line in enumerate(lines, 1):
-        if isinstance(line, bytes):
-            try:
-                line = line.decode()
-            except UnicodeDecodeError:
-                raise DamagedFile(number, "not UTF-8") from None
-        if not line.strip():
-            continue
         try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as e:
-            cut = "" if line.endswith("\n") else " (the file ends here: truncated?)"
-            raise DamagedFile(number, f"not JSON, {e}{cut}") from None
-        if not isinstance(value, dict):
-            raise DamagedFile(number, "not a JSON object")
-        if envelopes and (not isinstance(value.get("row"), dict) or "sign_b64" not in value):
-            raise DamagedFile(number, "not an envelope: an object with row, table and sign_b64 is expected")
-        yield number, value
+            text = line.decode() if isinstance(line, bytes) else line
+        except UnicodeDecodeError:
+            raise DamagedFile(number, "not UTF-8") from None
+        if text.strip():
+            yield number, _object(number, text, envelopes)
+
+
+def _object(number: int, text: str, is_envelope: bool) -> dict[str, Any]:
+    """The JSON object of one line."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as e:
+        cut = "" if text.endswith("\n") else " (the file ends here: truncated?)"
+        raise DamagedFile(number, f"not JSON, {e}{cut}") from None
+    if not isinstance(value, dict):
+        raise DamagedFile(number, "not a JSON object")
+    if is_envelope and (not isinstance(value.get("row"), dict) or "sign_b64" not in value):
+        expected = "an object with row, table and sign_b64 is expected"
+        raise DamagedFile(number, f"not an envelope: {expected}")
+    return value
+
+
+class _Import:
+    """Stores rows, one transaction for each batch, and counts what became of them."""
+
+    RECEIVE = "SELECT ordinal, outcome, reason FROM rowseal.receive(%(rows)s) ORDER BY ordinal"
+    APPLY = """SELECT ordinal, outcome, reason
+                 FROM rowseal.apply(%(relation)s::regclass, %(rows)s, %(format)s)
+                ORDER BY ordinal"""
+
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        relation: str | None,
+        format: str,
+        progress: Progress,
+        refused: Refused,
+    ) -> None:
+        self.connection, self.progress, self.refused = connection, progress, refused
+        self.query = self.RECEIVE if relation is None else self.APPLY
+        self.arguments = {"relation": relation, "format": format}
+        self.outcomes: Counter[str] = Counter()
+
+    def store(self, rows: list[NumberedRow]) -> None:
+        arguments = {**self.arguments, "rows": Jsonb([row for _, row in rows])}
+        try:
+            with self.connection.transaction():
+                answers = self.connection.execute(self.query, arguments).fetchall()
+        except psycopg.DataError as e:
+            # JSON that PostgreSQL cannot hold: U+0000, a lone surrogate, NaN
+            if len(rows) > 1:
+                for row in rows:
+                    self.store([row])
+                return
+            answers = [(1, "rejected", f"{e.sqlstate}: {e.diag.message_primary}")]
+        for ordinal, outcome, reason in answers:
+            self.outcomes[outcome] += 1
+            if reason is not None:
+                self.refused(rows[ordinal - 1][0], outcome, reason)
+        self.progress(sum(self.outcomes.values()))
 
 
 def import_rows(
     connection: psycopg.Connection[Any],
     lines: Iterable[str | bytes],
-    progress: Progress = lambda n: None,
+    progress: Progress = lambda rows: None,
     batch: int = 1000,
     relation: str | None = None,
     format: str = "canonical",
@@ -78,44 +136,27 @@ def import_rows(
 ) -> Counter[str]:
     """Store the rows of a file; returns how many had which outcome.
 
-    Each batch is a transaction, merged by ``rowseal.receive``, or into one table, ``relation``, by ``rowseal.apply``: importing
-    a file twice changes nothing, an invalid row goes to the quarantine and is told to ``refused``.  DamagedFile, psycopg.Error.
+    Each ``batch`` of rows is a transaction, merged by ``rowseal.receive``, or into one table,
+    ``relation``, by ``rowseal.apply``, whose ``format`` is canonical or pgtext.  Importing a file
+    twice changes nothing; an invalid row goes to the quarantine and is told to ``refused``.
+    DamagedFile, psycopg.Error.
     """
-    outcomes: Counter[str] = Counter()
-    pending: list[tuple[int, dict[str, Any]]] = []
-    if relation is None:
-        query = "SELECT ordinal, outcome, reason FROM rowseal.receive(%(rows)s) ORDER BY ordinal"
-    else:
-        query = "SELECT ordinal, outcome, reason FROM rowseal.apply(%(relation)s::regclass, %(rows)s, %(format)s) ORDER BY ordinal"
+    into = _Import(connection, relation, format, progress, refused)
+    pending: list[NumberedRow] = []
 
-    def store(rows: list[tuple[int, dict[str, Any]]]) -> None:
-        given = {"rows": Jsonb([row for _, row in rows]), "relation": relation, "format": format}
-        try:
-            with connection.transaction():
-                answers = connection.execute(query, given).fetchall()
-        except psycopg.DataError as e:  # JSON that PostgreSQL cannot hold: U+0000, a lone surrogate, NaN
-            if len(rows) > 1:
-                for row in rows:
-                    store([row])
-                return
-            answers = [(1, "rejected", f"{e.sqlstate}: {e.diag.message_primary}")]
-        for ordinal, outcome, reason in answers:
-            outcomes[outcome] += 1
-            if reason is not None:
-                refused(rows[ordinal - 1][0], outcome, reason)
-        progress(outcomes.total())
+    def store() -> None:
+        if pending:
+            into.store(pending)
+            pending.clear()
 
     try:
         for numbered in read_objects(lines, envelopes=format == "canonical"):
             pending.append(numbered)
             if len(pending) >= batch:
-                store(pending)
-                pending = []
+                store()
     except DamagedFile as e:
-        if pending:
-            store(pending)
-        e.outcomes = outcomes
+        store()
+        e.outcomes = into.outcomes
         raise
-    if pending:
-        store(pending)
-    return outcomes
+    store()
+    return into.outcomes

@@ -5,14 +5,41 @@ from __future__ import annotations
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypedDict
 
 from . import batch
-from .canonical import CanonicalError, Form
+from .canonical import CanonicalError, Form, Kind
 from .signature import ALGORITHMS, FINGERPRINTS, NoProvider, Verify
 
 UNKNOWN_OWNER = "RS002 unknown owner"
 UNSIGNED = "RS001 the row is not signed: key, timestamp, deletion flag or signature is missing"
+
+
+class VersionName(TypedDict):
+    """The field that holds the name of a version: the hash of its signature, in a text column after a prefix."""
+
+    column: str
+    hash: str
+    prefix: str
+
+
+class Spec(TypedDict, total=False):
+    """What must be known of a table to sign and to check its rows: ``rowseal.declarations.spec``.
+
+    ``algorithms`` is there in identity tables only, ``form`` when it is not rowseal/1, ``name`` where versions have one.
+    """
+
+    tag: str
+    fields: dict[str, Kind]
+    owner: list[str]
+    required: list[str]  # the key, the timestamp, the deletion flag: never NULL
+    algorithms: list[str]
+    form: str
+    name: VersionName
+    fingerprint: str | None
+    fingerprint_prefix: str | None
+    certificates: dict[str, str]  # {certificate: the field that it certifies}
+
 
 Seal = Callable[[Any, bytes, Sequence[Any]], "str | None"]
 
@@ -30,13 +57,13 @@ def _bytes(value: Any) -> bytes | None:
     return unbase64(value) if isinstance(value, str) else value
 
 
-def form(spec: dict[str, Any]) -> Form:
+def form(spec: Spec) -> Form:
     """The canonical form of a declaration's spec: ``{"tag": …, "fields": {FIELD: KIND}, …}``; digests are computed in SQL."""
     fields = {f: "sha256" if isinstance(kind, dict) and "digest" in kind else kind for f, kind in spec["fields"].items()}
     return Form(spec["tag"], fields)
 
 
-def signed_form(spec: dict[str, Any]) -> Form:
+def signed_form(spec: Spec) -> Form:
     """The form that is signed; envelopes and digests always go by :func:`form`."""
     if spec.get("form") != "concatenated":
         return form(spec)
@@ -45,7 +72,7 @@ def signed_form(spec: dict[str, Any]) -> Form:
     return Concatenated(spec["tag"], spec["fields"])
 
 
-def seal(spec: dict[str, Any], verify: Verify) -> Seal:
+def seal(spec: Spec, verify: Verify) -> Seal:
     """``judge(public_key, signature, values)`` for one declared table.
 
     It returns None for an authentic row, else its refusal: a SQLSTATE, a blank and the reason.  Values come in the
@@ -54,7 +81,8 @@ def seal(spec: dict[str, Any], verify: Verify) -> Seal:
     """
     table = signed_form(spec)
     index = {name: i for i, name in enumerate(table.names)}
-    fingerprint = FINGERPRINTS[spec["fingerprint"]] if spec.get("fingerprint") else None
+    hashed = spec.get("fingerprint")
+    fingerprint = FINGERPRINTS[hashed] if hashed else None
     owner = index[spec["owner"][0]]
     required = itemgetter(*(index[name] for name in spec["required"]))  # three at least, so a tuple
     prefix = spec.get("fingerprint_prefix") or ""
@@ -86,7 +114,7 @@ def seal(spec: dict[str, Any], verify: Verify) -> Seal:
         if fingerprint is not None:
             digest = fingerprint(public_key)
             if values[owner] != (digest if isinstance(values[owner], bytes) else prefix + digest.hex()):
-                return f"RS005 the owner is not the {spec['fingerprint']} of the public key"
+                return f"RS005 the owner is not the {hashed} of the public key"
         for cert, c, of, o in certificates:
             if values[c] is None and values[o] is None:
                 continue

@@ -1,29 +1,14 @@
 -- declare and undeclare.  They are ordinary functions that write rowseal.declarations with the rights of who calls;
 -- row security there asks for ownership of the table, and triggers there do what needs more.
 
-CREATE FUNCTION rowseal._owns(relation regclass) RETURNS boolean LANGUAGE sql STABLE
+CREATE OR REPLACE FUNCTION rowseal._owns(relation regclass) RETURNS boolean LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT coalesce((SELECT pg_catalog.pg_has_role(current_user, c.relowner, 'USAGE')
                      FROM pg_catalog.pg_class c WHERE c.oid = relation), false)
 $$;
 COMMENT ON FUNCTION rowseal._owns(regclass) IS 'Whether the current user owns the table, directly or through a role';
 
-ALTER TABLE rowseal.declarations ENABLE ROW LEVEL SECURITY;
-CREATE POLICY readable ON rowseal.declarations FOR SELECT USING (true);
-CREATE POLICY declarable ON rowseal.declarations FOR INSERT
-  WITH CHECK (rowseal._owns(relation) AND (versions IS NULL OR rowseal._owns(versions))
-              AND (writers IS NULL OR rowseal._owns(writers)));  -- a row there takes rows away here
-CREATE POLICY removable ON rowseal.declarations FOR DELETE USING (rowseal._owns(relation));
-
--- The owner of a table enters his erasures himself; nobody changes an entry.
-ALTER TABLE rowseal.erasures ENABLE ROW LEVEL SECURITY;
-CREATE POLICY administer ON rowseal.erasures FOR SELECT TO rowseal_admin USING (true);
-CREATE POLICY owned ON rowseal.erasures FOR SELECT USING (rowseal._owns(relation));
-CREATE POLICY erasable ON rowseal.erasures FOR INSERT WITH CHECK (rowseal._owns(relation) AND role = session_user
-  AND EXISTS (SELECT FROM rowseal.declarations d WHERE d.relation = erasures.relation AND d.tag = erasures.tag));
-GRANT SELECT, INSERT ON rowseal.erasures TO PUBLIC;
-
-CREATE FUNCTION rowseal._planned(d rowseal.declarations) RETURNS jsonb LANGUAGE plpgsql STABLE
+CREATE OR REPLACE FUNCTION rowseal._planned(d rowseal.declarations) RETURNS jsonb LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   planned jsonb;
@@ -49,7 +34,7 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._planned(rowseal.declarations) IS 'The completed declaration and its statements; raises RS007 for a wrong one';
 
-CREATE FUNCTION rowseal._known_facts(d rowseal.declarations) RETURNS jsonb LANGUAGE sql STABLE
+CREATE OR REPLACE FUNCTION rowseal._known_facts(d rowseal.declarations) RETURNS jsonb LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT pg_catalog.jsonb_build_object(
     'main', rowseal._facts(d.relation),
@@ -61,7 +46,7 @@ $$;
 COMMENT ON FUNCTION rowseal._known_facts(rowseal.declarations) IS 'The facts that a declaration rests on, as they are now';
 
 -- BEFORE INSERT OR UPDATE.  Whatever the caller wrote there, what is derived is derived here.
-CREATE FUNCTION rowseal._complete_declaration() RETURNS trigger LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal._complete_declaration() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   -- a superuser's complete row is one that pg_restore puts back, before the tables have their keys
@@ -84,12 +69,10 @@ BEGIN
   RETURN NEW;
 END
 $$;
-CREATE TRIGGER complete BEFORE INSERT OR UPDATE ON rowseal.declarations
-  FOR EACH ROW EXECUTE FUNCTION rowseal._complete_declaration();
 
 -- AFTER ROW, so after row security has decided.  SECURITY DEFINER: functions in plpython3u and in the schema rowseal
 -- are the superuser's to create.  It runs nothing of the table's owner: CREATE FUNCTION and CREATE TRIGGER only.
-CREATE FUNCTION rowseal._install() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+CREATE OR REPLACE FUNCTION rowseal._install() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
 DECLARE
   planned jsonb;
@@ -128,10 +111,8 @@ BEGIN
   RETURN NULL;
 END
 $$;
-CREATE TRIGGER install AFTER INSERT OR UPDATE OR DELETE ON rowseal.declarations
-  FOR EACH ROW EXECUTE FUNCTION rowseal._install();
 
-CREATE FUNCTION rowseal._qualified(name_ text, schema_ text) RETURNS text LANGUAGE plpgsql IMMUTABLE STRICT
+CREATE OR REPLACE FUNCTION rowseal._qualified(name_ text, schema_ text) RETURNS text LANGUAGE plpgsql IMMUTABLE STRICT
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   path text[];
@@ -148,7 +129,7 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._qualified(text, text) IS 'A name as SQL would read it, quoted, in the given schema when it names none';
 
-CREATE FUNCTION rowseal.declare(
+CREATE OR REPLACE FUNCTION rowseal.declare(
   INOUT relation regclass,
   owner text,
   public_key text DEFAULT NULL,
@@ -323,7 +304,7 @@ NAME_sha256 bytea beside it); heal: whether an intact row that arrives restores 
 with such grants, for a table that others than the owner may write; *_column: other column names; tips: name of the view of current rows (one
 table layout). Errors: RS007 wrong declaration, RS008 not the owner, RS014 no provider; RS001-RS006 for an existing row.$$;
 
-CREATE FUNCTION rowseal.undeclare(relation regclass) RETURNS boolean LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal.undeclare(relation regclass) RETURNS boolean LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN

@@ -1,12 +1,20 @@
--- apply: many rows, from whoever carries them, never an error for a bad one.
+-- apply and receive: many rows, from whoever carries them, never an error for a bad one.
 
-CREATE FUNCTION rowseal._settled(outcome text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+CREATE OR REPLACE FUNCTION rowseal._settled(outcome text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT pg_catalog.strpos(outcome, ' ') OPERATOR(pg_catalog.=) 0
 $$;
 COMMENT ON FUNCTION rowseal._settled(text) IS
   'Whether an outcome is one word (inserted, superseded, archived, stale, duplicate), or a refusal: a SQLSTATE, a blank and the reason. Without a search path, so that it is inlined';
 
-CREATE FUNCTION rowseal._merged(id integer, rows jsonb, format text) RETURNS text[] LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal._results(verdicts text[]) RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE sql STABLE AS $$
+  SELECT v.n::pg_catalog.int4,
+         CASE WHEN rowseal._settled(v.verdict) THEN v.verdict WHEN rowseal._curable(v.verdict) THEN 'deferred' ELSE 'rejected' END,
+         CASE WHEN NOT rowseal._settled(v.verdict) THEN pg_catalog.concat(pg_catalog.left(v.verdict, 5), ':', pg_catalog.substr(v.verdict, 6)) END
+    FROM pg_catalog.unnest(verdicts) WITH ORDINALITY v(verdict, n)
+$$;
+COMMENT ON FUNCTION rowseal._results(text[]) IS 'What apply returns for outcomes and refusals, as rowseal._settled tells them apart. Without a search path, so that it is inlined';
+
+CREATE OR REPLACE FUNCTION rowseal._merged(id integer, rows jsonb, format text) RETURNS text[] LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -47,28 +55,7 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._merged(integer, jsonb, text) IS 'Outcome or refusal of each row; bisects a batch that raises';
 
-CREATE FUNCTION rowseal._lock_owner(waits_for text, exclusive boolean) RETURNS void LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-  -- 'rows' in ASCII; 1024 locks at most, whatever a batch holds
-  IF exclusive THEN
-    PERFORM pg_catalog.pg_advisory_xact_lock(1919907699, pg_catalog.hashtext(waits_for) & 1023);
-  ELSE
-    PERFORM pg_catalog.pg_advisory_xact_lock_shared(1919907699, pg_catalog.hashtext(waits_for) & 1023);
-  END IF;
-END
-$$;
-COMMENT ON FUNCTION rowseal._lock_owner(text, boolean) IS 'Orders those who defer rows of an unknown owner and the one who brings him';
-
-CREATE FUNCTION rowseal._results(verdicts text[]) RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE sql STABLE AS $$
-  SELECT v.n::pg_catalog.int4,
-         CASE WHEN rowseal._settled(v.verdict) THEN v.verdict WHEN rowseal._curable(v.verdict) THEN 'deferred' ELSE 'rejected' END,
-         CASE WHEN NOT rowseal._settled(v.verdict) THEN pg_catalog.concat(pg_catalog.left(v.verdict, 5), ':', pg_catalog.substr(v.verdict, 6)) END
-    FROM pg_catalog.unnest(verdicts) WITH ORDINALITY v(verdict, n)
-$$;
-COMMENT ON FUNCTION rowseal._results(text[]) IS 'What apply returns for outcomes and refusals, as rowseal._settled tells them apart. Without a search path, so that it is inlined';
-
-CREATE FUNCTION rowseal.apply(relation regclass, rows jsonb, format text DEFAULT 'canonical')
+CREATE OR REPLACE FUNCTION rowseal.apply(relation regclass, rows jsonb, format text DEFAULT 'canonical')
 RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET rowseal.mode = 'apply' AS $$
 #variable_conflict use_variable
@@ -135,43 +122,14 @@ $$Merges rows that others signed; a bad row is quarantined, not raised. rows: a 
 outcome is inserted, superseded, archived, stale, duplicate, deferred (waits for its owner or a column) or rejected; reason: SQLSTATE
 and text. Needs INSERT, UPDATE and SELECT on the table. Errors: RS007 not declared, 22023 no rows or unknown format.$$;
 
-CREATE FUNCTION rowseal._explained(d rowseal.declarations, verdict text, element jsonb, format text) RETURNS text LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  unknown text;
-BEGIN
-  -- why a signature does not fit: the row belongs elsewhere, or has columns that are not there yet
-  IF pg_catalog.jsonb_typeof(element) IS DISTINCT FROM 'object' THEN
-    RETURN '22023 not a JSON object';
-  ELSIF pg_catalog.left(verdict, 5) NOT IN ('RS001', 'RS006') THEN
-    RETURN verdict;
-  ELSIF format <> 'canonical' THEN
-    SELECT pg_catalog.min(e.key) INTO unknown FROM pg_catalog.jsonb_each(element) e
-     WHERE e.value <> 'null' AND NOT EXISTS (
-       SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = d.relation AND a.attname = e.key AND NOT a.attisdropped);
-    RETURN CASE WHEN unknown IS NULL THEN verdict ELSE pg_catalog.format('RS015 no column for field %L yet', unknown) END;
-  ELSIF pg_catalog.jsonb_typeof(element -> 'row') IS DISTINCT FROM 'object' THEN
-    RETURN 'RS001 not an envelope: it has no object "row"';
-  ELSIF element ->> 'rowseal' IS DISTINCT FROM '1' THEN
-    RETURN 'RS001 not an envelope of form rowseal/1';
-  ELSIF element ->> 'table' IS DISTINCT FROM d.tag THEN
-    RETURN pg_catalog.format('RS001 the envelope is for table %L, not %L', element ->> 'table', d.tag);
-  END IF;
-  SELECT pg_catalog.min(k) INTO unknown FROM pg_catalog.jsonb_object_keys(element -> 'row') k
-   WHERE NOT (d.spec -> 'fields') ? k;
-  RETURN CASE WHEN unknown IS NULL THEN verdict ELSE pg_catalog.format('RS015 no column for field %L yet', unknown) END;
-END
-$$;
-COMMENT ON FUNCTION rowseal._explained(rowseal.declarations, text, jsonb, text) IS 'A more telling refusal where the envelope shows why';
-
-CREATE FUNCTION rowseal._trusted_owner(owner oid) RETURNS boolean LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION rowseal._trusted_owner(owner oid) RETURNS boolean LANGUAGE sql STABLE AS $$
   SELECT pg_catalog.pg_has_role(owner, pg_catalog.to_regrole(pg_catalog.quote_ident(current_user)), 'USAGE')
       OR pg_catalog.pg_has_role(owner, 'rowseal_trusted', 'USAGE')
 $$;
 COMMENT ON FUNCTION rowseal._trusted_owner(oid) IS
   'Whether triggers of a table''s owner may run as the current user without his naming the table. Without a search path, so that it is inlined';
 
-CREATE FUNCTION rowseal._trusted(relation regclass) RETURNS boolean LANGUAGE plpgsql STABLE
+CREATE OR REPLACE FUNCTION rowseal._trusted(relation regclass) RETURNS boolean LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   RETURN (SELECT rowseal._trusted_owner(c.relowner) FROM pg_catalog.pg_class c WHERE c.oid = relation);
@@ -179,7 +137,7 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._trusted(regclass) IS 'rowseal._trusted_owner, of a table';
 
-CREATE FUNCTION rowseal.receive(envelopes jsonb) RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal.receive(envelopes jsonb) RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   part record;
@@ -223,63 +181,3 @@ COMMENT ON FUNCTION rowseal.receive(jsonb) IS
 $$Merges envelopes of any tables: each goes to the table declared with its tag, as by rowseal.apply; without such a table it waits in the
 quarantine. What the envelopes say decides here which tables are written, and tables have triggers: only those are whose owner could act as
 the current user anyway, or is a member of rowseal_trusted. envelopes: a JSON array. One result per envelope. Errors: 22023 no array.$$;
-
--- Tries quarantined rows again, as far as the caller sees them (row security), with the caller's rights.
-CREATE FUNCTION rowseal._retry(waits_for text, tag text DEFAULT NULL, ids bigint[] DEFAULT NULL)
-RETURNS TABLE (id bigint, outcome text, reason text) LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_variable
-DECLARE
-  waiting record;
-  outer_outcome text := pg_catalog.current_setting('rowseal.outcome', true);
-BEGIN
-  IF waits_for IS NOT NULL THEN
-    PERFORM rowseal._lock_owner(waits_for, true);
-  END IF;
-  FOR waiting IN
-    SELECT d.relation, q.format, pg_catalog.array_agg(q.id ORDER BY q.id) AS ids, pg_catalog.jsonb_agg(q.row ORDER BY q.id) AS rows
-      FROM rowseal.quarantine q JOIN rowseal.declarations d ON d.tag = q.tag
-     WHERE CASE WHEN ids IS NOT NULL THEN q.id = ANY (ids)
-                ELSE q.curable AND (waits_for IS NULL OR q.waits_for = waits_for) AND (tag IS NULL OR q.tag = tag) END
-       AND q.format <> 'raw' AND rowseal._trusted(d.relation)
-     -- owners before what they own, in batches
-     GROUP BY d.relation, d.identity IS NULL, q.format, q.id / 1000
-     ORDER BY d.identity IS NULL DESC, pg_catalog.min(q.id)
-  LOOP
-    BEGIN
-      FOR id, outcome, reason IN
-        SELECT waiting.ids[a.ordinal], a.outcome, a.reason FROM rowseal.apply(waiting.relation, waiting.rows, waiting.format) a
-      LOOP
-        IF outcome NOT IN ('deferred', 'rejected') THEN
-          DELETE FROM rowseal.quarantine q WHERE q.id = id;
-        END IF;
-        RETURN NEXT;
-      END LOOP;
-    EXCEPTION
-      WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error OR internal_error THEN
-        RAISE;
-      WHEN OTHERS THEN  -- no right on the versions table, say: the rows stay, and who brought the cure is not to blame
-        RETURN QUERY SELECT i, 'deferred', SQLSTATE || ': ' || SQLERRM FROM pg_catalog.unnest(waiting.ids) i;
-    END;
-  END LOOP;
-  PERFORM pg_catalog.set_config('rowseal.outcome', coalesce(outer_outcome, ''), true);
-END
-$$;
-COMMENT ON FUNCTION rowseal._retry(text, text, bigint[]) IS 'Applies quarantined rows again: those that wait for an owner, those of a tag, or those with given ids';
-
-CREATE FUNCTION rowseal.retry(ids bigint[] DEFAULT NULL) RETURNS TABLE (id bigint, outcome text, reason text) LANGUAGE sql
-SET search_path = pg_catalog, pg_temp AS $$ SELECT * FROM rowseal._retry(NULL, NULL, ids) $$;
-COMMENT ON FUNCTION rowseal.retry(bigint[]) IS
-  'Applies quarantined rows again, all curable ones or those with these ids; what is accepted leaves the quarantine. Administrators see all rows, others those of tables that they may write. Tables of owners who are not trusted (see rowseal.receive) are left to their owners';
-
-CREATE FUNCTION rowseal.discard(ids bigint[]) RETURNS bigint LANGUAGE sql
-SET search_path = pg_catalog, pg_temp AS $$
-  WITH gone AS (DELETE FROM rowseal.quarantine q WHERE q.id = ANY (ids) RETURNING 1) SELECT count(*) FROM gone
-$$;
-COMMENT ON FUNCTION rowseal.discard(bigint[]) IS 'Drops quarantined rows for good; for administrators and the table''s owner. Returns how many';
-
-CREATE FUNCTION rowseal.export_quarantine(ids bigint[] DEFAULT NULL) RETURNS TABLE (tag text, format text, "row" jsonb) LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp AS $$
-  SELECT q.tag, q.format, q."row" FROM rowseal.quarantine q WHERE ids IS NULL OR q.id = ANY (ids) ORDER BY q.id
-$$;
-COMMENT ON FUNCTION rowseal.export_quarantine(bigint[]) IS 'Quarantined rows as they came, all or those with these ids; the same rows can be given to rowseal.apply elsewhere';

@@ -1,6 +1,6 @@
 -- Values and the Python package.  Everything here is pure: it reads its arguments and no table.
 
-CREATE FUNCTION rowseal._load(parallel boolean DEFAULT false) RETURNS boolean LANGUAGE plpython3u STABLE PARALLEL SAFE
+CREATE OR REPLACE FUNCTION rowseal._load(parallel boolean DEFAULT false) RETURNS boolean LANGUAGE plpython3u STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $_load$
 # Modules are compiled when first imported; GD keeps them for the session, for one version of the extension.
 PACKAGE = "_rowseal_" + "@VERSION@".replace(".", "_")
@@ -28,7 +28,7 @@ $_load$;
 COMMENT ON FUNCTION rowseal._load(boolean) IS
   'Makes the Python package available to PL/Python as GD["rowseal"](module name). parallel: for a parallel worker, which can run no SQL from Python; false when verifying needs it (pgsodium without PyNaCl)';
 
-CREATE FUNCTION rowseal._unbase64(text) RETURNS bytea LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE
+CREATE OR REPLACE FUNCTION rowseal._unbase64(text) RETURNS bytea LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
 if "unbase64" not in SD:
     if "rowseal" not in GD:  # in a parallel worker, its query has loaded it
@@ -38,14 +38,14 @@ return SD["unbase64"](args[0])
 $$;
 COMMENT ON FUNCTION rowseal._unbase64(text) IS 'Bytes of standard base64 with padding; NULL for any other spelling';
 
-CREATE FUNCTION rowseal._hash(algorithm text, value bytea) RETURNS bytea LANGUAGE plpython3u IMMUTABLE STRICT
+CREATE OR REPLACE FUNCTION rowseal._hash(algorithm text, value bytea) RETURNS bytea LANGUAGE plpython3u IMMUTABLE STRICT
 SET search_path = pg_catalog, pg_temp AS $$
 plpy.execute("SELECT rowseal._load()")
 return GD["rowseal"]("form.signature").FINGERPRINTS[algorithm](value)
 $$;
 COMMENT ON FUNCTION rowseal._hash(text, bytea) IS 'One of the hashes that a declaration can name: sha256, sha512, sha3-512, blake2b-256';
 
-CREATE FUNCTION rowseal._hex(kind jsonb, value jsonb) RETURNS jsonb LANGUAGE plpython3u IMMUTABLE
+CREATE OR REPLACE FUNCTION rowseal._hex(kind jsonb, value jsonb) RETURNS jsonb LANGUAGE plpython3u IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
 import json
 plpy.execute("SELECT rowseal._load()")
@@ -53,13 +53,13 @@ return None if value is None else json.dumps(GD["rowseal"]("server").hexed(json.
 $$;
 COMMENT ON FUNCTION rowseal._hex(jsonb, jsonb) IS 'A nested canonical value with every bytea in PostgreSQL''s hex, for jsonb_populate_record';
 
-CREATE FUNCTION rowseal._one_based(value anyarray) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+CREATE OR REPLACE FUNCTION rowseal._one_based(value anyarray) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT coalesce(pg_catalog.array_dims(value) ~ '^([[]1:[0-9]+[]])+$', true)
 $$;
 COMMENT ON FUNCTION rowseal._one_based(anyarray) IS 'Whether all lower bounds of an array are 1';
 
-CREATE FUNCTION rowseal._pgsodium(OUT version text, OUT library text, OUT symbol text) LANGUAGE sql STABLE
+CREATE OR REPLACE FUNCTION rowseal._pgsodium(OUT version text, OUT library text, OUT symbol text) LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   -- only a function that belongs to the extension: anybody can create a schema called pgsodium
   SELECT x.extversion, p.probin, p.prosrc
@@ -72,7 +72,7 @@ SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION rowseal._pgsodium() IS 'Version of the extension pgsodium and its C function that verifies, when it is in this database, else NULL';
 
-CREATE FUNCTION rowseal._pynacl(signature bytea, message bytea, public_key bytea) RETURNS boolean LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 8000 AS $$
+CREATE OR REPLACE FUNCTION rowseal._pynacl(signature bytea, message bytea, public_key bytea) RETURNS boolean LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 8000 AS $$
 try:
     verify = SD["verify"]
 except KeyError:
@@ -91,12 +91,12 @@ COMMENT ON FUNCTION rowseal._pynacl(bytea, bytea, bytea) IS
 
 -- What guards call for every row: pgsodium's C function under a name of ours, so that neither another schema of that name nor
 -- the privileges on the real one matter; without pgsodium, in line, _pynacl.
-CREATE FUNCTION rowseal._verified(signature bytea, message bytea, public_key bytea) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+CREATE OR REPLACE FUNCTION rowseal._verified(signature bytea, message bytea, public_key bytea) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS 'SELECT rowseal._pynacl($1, $2, $3)';
 COMMENT ON FUNCTION rowseal._verified(bytea, bytea, bytea) IS
   'Whether an Ed25519 signature (64 bytes) and key (32) fit a message: by the C function of the extension pgsodium, else by PyNaCl; see _bind';
 
-CREATE FUNCTION rowseal._bound() RETURNS boolean LANGUAGE sql STABLE
+CREATE OR REPLACE FUNCTION rowseal._bound() RETURNS boolean LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT EXISTS (SELECT FROM pg_catalog.pg_proc p, rowseal._pgsodium() s
                   WHERE p.oid = 'rowseal._verified(bytea,bytea,bytea)'::pg_catalog.regprocedure
@@ -105,7 +105,7 @@ $$;
 COMMENT ON FUNCTION rowseal._bound() IS 'Whether rowseal._verified is what _bind would make it';
 
 -- SECURITY DEFINER: it makes a function in C, out of one that the extension pgsodium has.
-CREATE FUNCTION rowseal._bind() RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+CREATE OR REPLACE FUNCTION rowseal._bind() RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   theirs record;
@@ -122,14 +122,14 @@ $$;
 COMMENT ON FUNCTION rowseal._bind() IS 'Makes rowseal._verified what it should be; called whenever an extension comes or goes';
 SELECT rowseal._bind();
 
-CREATE FUNCTION rowseal._provider(algorithm text DEFAULT 'ed25519') RETURNS text LANGUAGE plpython3u
+CREATE OR REPLACE FUNCTION rowseal._provider(algorithm text DEFAULT 'ed25519') RETURNS text LANGUAGE plpython3u
 SET search_path = pg_catalog, pg_temp AS $$
 plpy.execute("SELECT rowseal._load()")
 return GD["rowseal"]("server").provider_name(plpy, algorithm)
 $$;
 COMMENT ON FUNCTION rowseal._provider(text) IS 'The library that verifies signatures of an algorithm, with version; NULL when there is none';
 
-CREATE FUNCTION rowseal._plan(wish jsonb, facts jsonb, versions jsonb, identity jsonb) RETURNS jsonb LANGUAGE plpython3u
+CREATE OR REPLACE FUNCTION rowseal._plan(wish jsonb, facts jsonb, versions jsonb, identity jsonb) RETURNS jsonb LANGUAGE plpython3u
 SET search_path = pg_catalog, pg_temp AS $_load$
 # What only declaring needs is not part of _load: a session that stores rows does without its 100 kB.
 plpy.execute("SELECT rowseal._load()")

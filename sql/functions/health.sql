@@ -1,4 +1,6 @@
-CREATE FUNCTION rowseal._fingerprint() RETURNS bytea LANGUAGE sql STABLE
+-- Whether everything is as it was installed and declared.
+
+CREATE OR REPLACE FUNCTION rowseal._fingerprint() RETURNS bytea LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
   SELECT pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.string_agg(line, E'\n' ORDER BY line COLLATE "C"), 'UTF8')) FROM (
     SELECT pg_catalog.concat_ws(' ', p.proname, p.pronargs, p.prosecdef, p.proisstrict, p.provolatile, p.proleakproof, p.proconfig, l.lanname,
@@ -16,7 +18,7 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
 $$;
 COMMENT ON FUNCTION rowseal._fingerprint() IS 'sha256 over the extension''s own functions and triggers as they are';
 
-CREATE FUNCTION rowseal._trigger_problems(d rowseal.declarations)
+CREATE OR REPLACE FUNCTION rowseal._trigger_problems(d rowseal.declarations)
 RETURNS TABLE (relation regclass, name text, problem text) LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
   -- the main table, each of its partitions, and the versions table need their triggers, unconditional and ALWAYS
@@ -65,7 +67,7 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
 $$;
 COMMENT ON FUNCTION rowseal._trigger_problems(rowseal.declarations) IS 'Triggers of a declaration that are missing, replaced or not ENABLE ALWAYS';
 
-CREATE FUNCTION rowseal.health() RETURNS TABLE ("check" text, relation regclass, ok boolean, detail text)
+CREATE OR REPLACE FUNCTION rowseal.health() RETURNS TABLE ("check" text, relation regclass, ok boolean, detail text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE

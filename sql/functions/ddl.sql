@@ -2,7 +2,7 @@
 -- and do nothing for the tables of other people.
 
 -- SECURITY DEFINER: it regenerates functions in plpython3u, whoever altered the table.  The caller is an event trigger only.
-CREATE FUNCTION rowseal._refresh(d rowseal.declarations, renamed boolean) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+CREATE OR REPLACE FUNCTION rowseal._refresh(d rowseal.declarations, renamed boolean) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   now_ jsonb := rowseal._known_facts(d);
@@ -71,7 +71,7 @@ $$;
 COMMENT ON FUNCTION rowseal._refresh(rowseal.declarations, boolean) IS 'Regenerates what rests on catalog facts that have changed; renamed: a column was renamed';
 
 -- SECURITY DEFINER: it calls _refresh, which nobody else may.
-CREATE FUNCTION rowseal._on_ddl() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
+CREATE OR REPLACE FUNCTION rowseal._on_ddl() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   c record;
@@ -131,7 +131,7 @@ $$;
 COMMENT ON FUNCTION rowseal._on_ddl() IS 'Keeps generated functions in step with declared tables; refuses what would let unsigned content in';
 
 -- SECURITY DEFINER: the declaration of a dropped table is nobody's any more.
-CREATE FUNCTION rowseal._on_drop() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
+CREATE OR REPLACE FUNCTION rowseal._on_drop() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   gone record;
@@ -161,7 +161,7 @@ $$;
 COMMENT ON FUNCTION rowseal._on_drop() IS 'Forgets the declaration of a dropped table';
 
 -- Not SECURITY DEFINER: reading a table runs code of its owner, and rows are let in with the rights of who added their column.
-CREATE FUNCTION rowseal._on_ddl_retry() RETURNS event_trigger LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal._on_ddl_retry() RETURNS event_trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET max_parallel_workers_per_gather = 0 AS $$
 DECLARE
   fresh text := pg_catalog.current_setting('rowseal.new_partitions', true);
@@ -193,14 +193,3 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._on_ddl_retry() IS 'Verifies the rows of new partitions; tries rows again that waited for a column';
-
-CREATE EVENT TRIGGER rowseal_ddl ON ddl_command_end EXECUTE FUNCTION rowseal._on_ddl();
-ALTER EVENT TRIGGER rowseal_ddl ENABLE ALWAYS;
-CREATE EVENT TRIGGER rowseal_drop ON sql_drop EXECUTE FUNCTION rowseal._on_drop();
-ALTER EVENT TRIGGER rowseal_drop ENABLE ALWAYS;
--- fires after rowseal_ddl: event triggers of one event go by their names
-CREATE EVENT TRIGGER rowseal_ddl_retry ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE') EXECUTE FUNCTION rowseal._on_ddl_retry();
-ALTER EVENT TRIGGER rowseal_ddl_retry ENABLE ALWAYS;
-COMMENT ON EVENT TRIGGER rowseal_ddl_retry IS 'Verifies the rows of new partitions; tries rows again that waited for a column';
-COMMENT ON EVENT TRIGGER rowseal_ddl IS 'Keeps generated functions in step with declared tables';
-COMMENT ON EVENT TRIGGER rowseal_drop IS 'Forgets the declaration of a dropped table';

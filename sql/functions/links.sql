@@ -1,166 +1,6 @@
--- The feed: accepted versions in an append-only table, published insert-only, followed by servers or by a cursor.
+-- Links between servers: publish, subscribe, compare, repair.
 
--- BEFORE INSERT, ENABLE ALWAYS.  What the tables' own triggers append passes; whatever else arrives, by subscription or by
--- hand, is a claim: it goes through receive, whose result, if it was news, enters the feed by those triggers.
---
--- receive guards each table with a subtransaction, which costs a transaction id.  A worker does without: a row that raises
--- an error ends it, and the next worker begins with the same transaction.  So the first transaction of a worker is taken with care,
--- and for ten minutes after a row that raised, all are: rows made to raise delay a link once, not again and again.
-CREATE FUNCTION rowseal._arrive() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-  -- What the tables' own triggers append.  Depth: from 16 on a worker takes on the role of the table's owner, and that is
-  -- rowseal_internal, too.  (As a WHEN condition this would cost three times as much: its text is parsed for each statement.)
-  IF current_user OPERATOR(pg_catalog.=) 'rowseal_internal' AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.>) 1 THEN
-    RETURN NEW;
-  END IF;
-  IF rowseal._receive_one(NEW.envelope) THEN  -- as a condition it needs no executor
-    RETURN NULL;
-  END IF;
-END
-$$;
-COMMENT ON FUNCTION rowseal._arrive() IS 'Hands an envelope that arrives in the feed to its table; without a search path of its own, as the guards';
-
-CREATE FUNCTION rowseal._receive_one(envelope jsonb) RETURNS boolean LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  careful text;
-  declared integer;
-  outcome text;
-BEGIN
-  IF pg_catalog.current_setting('session_replication_role') = 'replica' THEN
-    careful := coalesce(pg_catalog.current_setting('rowseal.careful', true), '');
-    IF careful = '' THEN
-      careful := pg_catalog.set_config('rowseal.careful', pg_catalog.pg_current_xact_id()::text, false);
-    END IF;
-    IF careful <> pg_catalog.pg_current_xact_id()::text
-       AND pg_catalog.date_part('epoch', pg_catalog.now()) > coalesce(nullif(pg_catalog.current_setting('rowseal.careful_until', true), ''), '0')::float8 THEN
-      SELECT d.id INTO declared FROM rowseal.declarations d JOIN pg_catalog.pg_class c ON c.oid = d.relation
-       WHERE d.tag = envelope ->> 'table' AND rowseal._trusted_owner(c.relowner);
-      IF FOUND THEN
-        EXECUTE pg_catalog.format('SELECT rowseal._take_%s($1)', declared) INTO outcome USING envelope;
-        IF rowseal._settled(outcome) THEN
-          RETURN true;
-        END IF;
-      END IF;
-    END IF;
-  END IF;
-  FOR outcome IN SELECT r.reason FROM rowseal.receive(pg_catalog.jsonb_build_array(envelope)) r WHERE r.reason !~ '^RS' LOOP
-    PERFORM pg_catalog.set_config('rowseal.careful_until', (pg_catalog.date_part('epoch', pg_catalog.now()) + 600)::text, false);
-  END LOOP;
-  RETURN true;
-END
-$$;
-COMMENT ON FUNCTION rowseal._receive_one(jsonb) IS 'receive of one envelope, true; in a worker without its subtransaction, as far as that may be';
-CREATE TRIGGER arrive BEFORE INSERT ON rowseal.feed FOR EACH ROW EXECUTE FUNCTION rowseal._arrive();
-ALTER TABLE rowseal.feed ENABLE ALWAYS TRIGGER arrive;
-
-CREATE FUNCTION rowseal._keep_feed() RETURNS trigger LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-  IF TG_LEVEL = 'ROW' AND pg_catalog.current_setting('session_replication_role') = 'replica' THEN
-    RETURN NULL;  -- a publisher that sends UPDATE or DELETE
-  ELSIF TG_OP = 'DELETE' AND current_user = 'rowseal_internal' THEN
-    RETURN OLD;  -- prune_feed
-  ELSIF TG_OP = 'UPDATE' AND current_user = 'rowseal_internal' THEN
-    RETURN NEW;  -- _forget
-  END IF;
-  RAISE EXCEPTION USING ERRCODE = 'RS004', MESSAGE = pg_catalog.format('%s is refused: the feed is append-only', TG_OP),
-    HINT = 'rowseal.prune_feed(interval) drops its oldest part.';
-END
-$$;
-COMMENT ON FUNCTION rowseal._keep_feed() IS 'Keeps the feed append-only, for sessions and for peers';
-CREATE TRIGGER keep BEFORE UPDATE OR DELETE ON rowseal.feed FOR EACH ROW EXECUTE FUNCTION rowseal._keep_feed();
-ALTER TABLE rowseal.feed ENABLE ALWAYS TRIGGER keep;
-CREATE TRIGGER keep_all BEFORE TRUNCATE ON rowseal.feed EXECUTE FUNCTION rowseal._keep_feed();
-ALTER TABLE rowseal.feed ENABLE ALWAYS TRIGGER keep_all;
-
--- AFTER INSERT, so after row security has decided whose table it is.  SECURITY DEFINER, owner rowseal_internal: nobody
--- else changes the feed.  What it takes out, it takes out of entries of that very table and key.
-CREATE FUNCTION rowseal._forget() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-  UPDATE rowseal.feed f SET envelope = CASE WHEN (f.envelope -> 'content') - NEW.fields = '{}' THEN f.envelope - 'content'
-           ELSE pg_catalog.jsonb_set(f.envelope, '{content}', (f.envelope -> 'content') - NEW.fields) END
-   WHERE f.tag = NEW.tag AND (f.envelope -> 'row') @> NEW.key AND (f.envelope -> 'content') ?| NEW.fields;
-  RETURN NULL;
-END
-$$;
-COMMENT ON FUNCTION rowseal._forget() IS 'Takes erased content out of the feed';
-CREATE TRIGGER forget AFTER INSERT ON rowseal.erasures FOR EACH ROW EXECUTE FUNCTION rowseal._forget();
-
-CREATE FUNCTION rowseal.changes(after text DEFAULT NULL, at_most integer DEFAULT 1000)
-RETURNS TABLE (cursor text, tag text, owner text, envelope jsonb, role text, subscription text, accepted timestamptz)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-DECLARE
-  state rowseal.feed_state;
-  from_xid xid8;
-  from_position bigint := 0;
-BEGIN
-  SELECT * INTO state FROM rowseal.feed_state;
-  IF changes.after IS NULL THEN
-    from_xid := state.pruned_xid; from_position := state.pruned_position;
-  ELSE
-    IF changes.after !~ '^[0-9a-f-]{36}:[0-9]{1,19}:[0-9]{1,18}$' THEN
-      RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = pg_catalog.format('%L is no cursor of rowseal.changes', changes.after),
-        HINT = 'Give the cursor of the last row, or NULL to begin.';
-    END IF;
-    from_xid := pg_catalog.split_part(changes.after, ':', 2)::xid8;
-    from_position := pg_catalog.split_part(changes.after, ':', 3)::bigint;
-    IF pg_catalog.split_part(changes.after, ':', 1) <> state.id::text
-       OR (from_xid, from_position) < (state.pruned_xid, state.pruned_position) THEN
-      RAISE EXCEPTION USING ERRCODE = 'RS016', MESSAGE = 'the cursor is older than what the feed keeps, or of another server',
-        HINT = 'Take the tables'' state with rowseal.export, then follow the feed from its present end: rowseal.changes_end().';
-    END IF;
-  END IF;
-  -- Transactions commit in another order than they began.  Only what was written by transactions older than every open
-  -- one is shown: nothing can appear before it any more, so a cursor never skips a row.
-  RETURN QUERY
-    SELECT pg_catalog.format('%s:%s:%s', state.id, f.xid, f.position), f.tag, f.owner, f.envelope, f.role, f.subscription, f.accepted
-      FROM rowseal.feed f
-     WHERE (f.xid, f.position) > (from_xid, from_position)
-       AND f.xid < pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
-     ORDER BY f.xid, f.position LIMIT at_most;
-END
-$$;
-COMMENT ON FUNCTION rowseal.changes(text, integer) IS
-$$What was accepted after a cursor (NULL: from the beginning of what is kept), in an order in which nothing can appear later before it;
-at most so many rows. Give the last row's cursor the next time. A long transaction anywhere in the cluster holds back
-what came after it began. Errors: RS016 the cursor is older than what is kept. Needs SELECT on rowseal.feed (role rowseal_admin).$$;
-
-CREATE FUNCTION rowseal.changes_end() RETURNS text LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp AS $$
-  SELECT pg_catalog.format('%s:%s:0', s.id, pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())) FROM rowseal.feed_state s
-$$;
-COMMENT ON FUNCTION rowseal.changes_end() IS 'A cursor for rowseal.changes at the present end: take it first, then the tables'' state';
-
--- SECURITY DEFINER, owner rowseal_internal: administrators prune the feed, nobody deletes from it by hand.
-CREATE FUNCTION rowseal.prune_feed(keep interval) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  gone bigint;
-  young record;
-  last record;
-BEGIN
-  -- up to the oldest row that is young, or not yet settled, so that what remains has no holes
-  SELECT f.xid, f.position INTO young FROM rowseal.feed f
-   WHERE f.accepted >= pg_catalog.clock_timestamp() - keep OR f.xid >= pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
-   ORDER BY f.xid, f.position LIMIT 1;
-  SELECT f.xid, f.position INTO last FROM rowseal.feed f
-   WHERE young.xid IS NULL OR (f.xid, f.position) < (young.xid, young.position) ORDER BY f.xid DESC, f.position DESC LIMIT 1;
-  IF NOT FOUND THEN
-    RETURN 0;
-  END IF;
-  DELETE FROM rowseal.feed f WHERE (f.xid, f.position) <= (last.xid, last.position);
-  GET DIAGNOSTICS gone = ROW_COUNT;
-  UPDATE rowseal.feed_state SET pruned_xid = last.xid, pruned_position = last.position;
-  RETURN gone;
-END
-$$;
-COMMENT ON FUNCTION rowseal.prune_feed(interval) IS
-  'Drops what entered the feed longer ago than this; the tables keep everything. Local: nothing of it is replicated. Returns how many rows';
-
-CREATE FUNCTION rowseal._dblink() RETURNS text LANGUAGE plpgsql STABLE
+CREATE OR REPLACE FUNCTION rowseal._dblink() RETURNS text LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   schema_ text;
@@ -175,7 +15,7 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._dblink() IS 'Schema of the extension dblink, quoted; 0A000 when it is not there';
 
-CREATE FUNCTION rowseal.publish(publication name DEFAULT 'rowseal', tags text[] DEFAULT NULL, owners text[] DEFAULT NULL)
+CREATE OR REPLACE FUNCTION rowseal.publish(publication name DEFAULT 'rowseal', tags text[] DEFAULT NULL, owners text[] DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   filter text := pg_catalog.concat_ws(' AND ',
@@ -193,7 +33,7 @@ COMMENT ON FUNCTION rowseal.publish(name, text[], text[]) IS
 $$Publishes the feed to other servers: all of it, or the given tags and owners only (owners as in rowseal.feed.owner). For a
 superuser. The other side calls rowseal.subscribe. DROP PUBLICATION takes it back. PostgreSQL 15 or later.$$;
 
-CREATE FUNCTION rowseal.subscribe(subscription name, conninfo text, publication name DEFAULT 'rowseal', batch integer DEFAULT 1000)
+CREATE OR REPLACE FUNCTION rowseal.subscribe(subscription name, conninfo text, publication name DEFAULT 'rowseal', batch integer DEFAULT 1000)
 RETURNS TABLE (tag text, outcome text, rows bigint) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -272,7 +112,7 @@ $$Links this server to another one that has called rowseal.publish: makes a slot
 the feed. Returns outcomes per table. For a superuser; conninfo as for CREATE SUBSCRIPTION, its role there must be superuser or a
 replication role that is member of rowseal_admin and may read the tables. To start again after the slot was lost: rowseal.unsubscribe, then this.$$;
 
-CREATE FUNCTION rowseal._state(publication name, tag text) RETURNS SETOF jsonb LANGUAGE plpgsql STABLE
+CREATE OR REPLACE FUNCTION rowseal._state(publication name, tag text) RETURNS SETOF jsonb LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -293,7 +133,7 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._state(name, text) IS 'The present versions of a table that a publication lets through, as envelopes; for rowseal.subscribe on the other side';
 
-CREATE FUNCTION rowseal.unsubscribe(subscription name) RETURNS void LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal.unsubscribe(subscription name) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   dblink text := rowseal._dblink();
@@ -320,7 +160,7 @@ END
 $$;
 COMMENT ON FUNCTION rowseal.unsubscribe(name) IS 'Takes a link down, with its slot on the other server; for a superuser';
 
-CREATE VIEW rowseal.links AS
+CREATE OR REPLACE VIEW rowseal.links AS
   SELECT 'from here'::text AS direction, s.slot_name::text AS name, s.active,
          pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.confirmed_flush_lsn) AS lag_bytes, r.replay_lag AS lag_time,
          CASE WHEN s.wal_status = 'lost' THEN 'lost: the subscriber was away for longer than WAL is kept; there: rowseal.unsubscribe, rowseal.subscribe'
@@ -341,9 +181,8 @@ CREATE VIEW rowseal.links AS
     LEFT JOIN pg_catalog.pg_stat_subscription_stats e ON e.subid = s.subid
    WHERE s.relid IS NULL AND p.subdbid = (SELECT b.oid FROM pg_catalog.pg_database b WHERE b.datname = pg_catalog.current_database());
 COMMENT ON VIEW rowseal.links IS 'Links between servers as seen from here: state, lag, errors, rows in quarantine';
-GRANT SELECT ON rowseal.links TO rowseal_admin;
 
-CREATE FUNCTION rowseal.compare(relation regclass, conninfo text, owner jsonb DEFAULT NULL)
+CREATE OR REPLACE FUNCTION rowseal.compare(relation regclass, conninfo text, owner jsonb DEFAULT NULL)
 RETURNS TABLE (key jsonb, sign bytea, here boolean, there boolean) LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -378,7 +217,7 @@ $$;
 COMMENT ON FUNCTION rowseal.compare(regclass, text, jsonb) IS
   'The versions that only one of two servers holds, found by digests of the whole, then of buckets, then of the buckets that differ. conninfo: the other server; needs dblink. owner: {"user_hash": …} for one owner''s';
 
-CREATE FUNCTION rowseal.repair(relation regclass, conninfo text, owner jsonb DEFAULT NULL)
+CREATE OR REPLACE FUNCTION rowseal.repair(relation regclass, conninfo text, owner jsonb DEFAULT NULL)
 RETURNS TABLE (outcome text, rows bigint) LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column

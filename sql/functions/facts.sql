@@ -1,6 +1,6 @@
 -- What the catalogs say about a table, as JSON for rowseal._plan.
 
-CREATE FUNCTION rowseal._kind(type oid) RETURNS jsonb LANGUAGE plpgsql STABLE
+CREATE OR REPLACE FUNCTION rowseal._kind(type oid) RETURNS jsonb LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   t pg_catalog.pg_type;
@@ -48,7 +48,7 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._kind(oid) IS 'The kind of a type: which row of the type table in docs/specification.md it follows';
 
-CREATE FUNCTION rowseal._base_type(type oid) RETURNS oid LANGUAGE sql STABLE
+CREATE OR REPLACE FUNCTION rowseal._base_type(type oid) RETURNS oid LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   WITH RECURSIVE r(oid, base, typtype) AS (
     SELECT t.oid, t.typbasetype, t.typtype FROM pg_catalog.pg_type t WHERE t.oid = type
@@ -59,7 +59,7 @@ $$;
 COMMENT ON FUNCTION rowseal._base_type(oid) IS 'The type below all domains';
 
 -- pg_partition_tree would lock every partition, and deadlock with a parallel restore
-CREATE FUNCTION rowseal._tree(relation oid) RETURNS SETOF oid LANGUAGE sql STABLE
+CREATE OR REPLACE FUNCTION rowseal._tree(relation oid) RETURNS SETOF oid LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   WITH RECURSIVE t(oid) AS (
     SELECT relation
@@ -70,7 +70,7 @@ SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION rowseal._tree(oid) IS 'A table and its partitions of all levels';
 
-CREATE FUNCTION rowseal._facts(relation regclass) RETURNS jsonb LANGUAGE sql STABLE
+CREATE OR REPLACE FUNCTION rowseal._facts(relation regclass) RETURNS jsonb LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
   SELECT pg_catalog.jsonb_build_object(
     'qualified', pg_catalog.format('%I.%I', n.nspname, c.relname),

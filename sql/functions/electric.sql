@@ -1,37 +1,8 @@
--- Rows that come through Electric: rowseal pull follows shapes (plpython/rowseal/electric.py), and what it has read is kept here.
-
-CREATE TABLE rowseal.shapes (
-  role       text NOT NULL,
-  relation   regclass NOT NULL REFERENCES rowseal.declarations ON DELETE CASCADE,
-  source     text NOT NULL CHECK (length(source) <= 2000),
-  handle     text CHECK (length(handle) <= 200),
-  log_offset text NOT NULL CHECK (length(log_offset) <= 50),
-  outcomes   jsonb NOT NULL DEFAULT '{}',
-  changed    timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-  up_to_date timestamptz,
-  PRIMARY KEY (role, relation, source)
-);
--- Not dumped: what is restored may be older than an offset.  Reading a shape from its beginning is always right.
-COMMENT ON TABLE rowseal.shapes IS
-  'Electric shapes that rowseal pull follows into declared tables, each written in the transaction that stores its rows; a row shows to its role and to administrators';
-COMMENT ON COLUMN rowseal.shapes.role IS 'session_user that pulls';
-COMMENT ON COLUMN rowseal.shapes.source IS 'URL of the shape, without secrets';
-COMMENT ON COLUMN rowseal.shapes.handle IS 'electric-handle of the log that was read, NULL before the first answer';
-COMMENT ON COLUMN rowseal.shapes.log_offset IS 'electric-offset up to which all rows are in the table or in the quarantine';
-COMMENT ON COLUMN rowseal.shapes.outcomes IS 'How many rows had which outcome, as in rowseal.apply; deleted: deletions noted and not obeyed';
-COMMENT ON COLUMN rowseal.shapes.changed IS 'When a row last came';
-COMMENT ON COLUMN rowseal.shapes.up_to_date IS 'When the source last said that this is all there is';
-
-ALTER TABLE rowseal.shapes OWNER TO rowseal_internal;
-ALTER TABLE rowseal.shapes ENABLE ROW LEVEL SECURITY;
-CREATE POLICY own ON rowseal.shapes FOR SELECT USING (role = session_user);
-CREATE POLICY administer ON rowseal.shapes TO rowseal_admin USING (true);
-GRANT SELECT ON rowseal.shapes TO PUBLIC;
-GRANT DELETE ON rowseal.shapes TO rowseal_admin;
+-- Rows that come through Electric: rowseal pull follows shapes (plpython/rowseal/electric), and what it has read is kept here.
 
 -- SECURITY DEFINER, owner rowseal_internal: every role keeps the offsets of its own shapes, a thousand at most, and touches
 -- nobody else's, who would miss rows.
-CREATE FUNCTION rowseal._advance(relation regclass, source text, handle text, log_offset text, outcomes jsonb, up_to_date boolean)
+CREATE OR REPLACE FUNCTION rowseal._advance(relation regclass, source text, handle text, log_offset text, outcomes jsonb, up_to_date boolean)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -56,7 +27,7 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._advance(regclass, text, text, text, jsonb, boolean) IS 'Keeps how far the session''s user has read a shape';
 
-CREATE FUNCTION rowseal._pull(relation regclass, source text, rows jsonb, deletions jsonb, handle text, log_offset text, up_to_date boolean)
+CREATE OR REPLACE FUNCTION rowseal._pull(relation regclass, source text, rows jsonb, deletions jsonb, handle text, log_offset text, up_to_date boolean)
 RETURNS TABLE (outcome text, reason text, rows_ bigint) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE

@@ -1,0 +1,64 @@
+-- What binds the functions to rowseal's own tables and to the database.  The declared tables get their triggers from _install.
+
+-- ------------------------------------------------------------------------------------------------------ row security
+ALTER TABLE rowseal.declarations ENABLE ROW LEVEL SECURITY;
+CREATE POLICY readable ON rowseal.declarations FOR SELECT USING (true);
+CREATE POLICY declarable ON rowseal.declarations FOR INSERT
+  WITH CHECK (rowseal._owns(relation) AND (versions IS NULL OR rowseal._owns(versions))
+              AND (writers IS NULL OR rowseal._owns(writers)));  -- a row there takes rows away here
+CREATE POLICY removable ON rowseal.declarations FOR DELETE USING (rowseal._owns(relation));
+
+-- Curable rows show to who could have written them: then the session that brings the cure can let them in.  Only
+-- administrators and the table's owner can take them out.
+ALTER TABLE rowseal.quarantine ENABLE ROW LEVEL SECURITY;
+CREATE POLICY administer ON rowseal.quarantine TO rowseal_admin USING (true);
+CREATE POLICY writable ON rowseal.quarantine FOR SELECT USING (curable AND EXISTS (
+  SELECT FROM rowseal.declarations d WHERE d.tag = quarantine.tag
+     AND pg_catalog.has_table_privilege(d.relation, 'SELECT') AND pg_catalog.has_table_privilege(d.relation, 'INSERT')
+     AND pg_catalog.has_table_privilege(d.relation, 'UPDATE')));
+CREATE POLICY owned ON rowseal.quarantine FOR DELETE USING (EXISTS (
+  SELECT FROM rowseal.declarations d JOIN pg_catalog.pg_class c ON c.oid = d.relation
+   WHERE d.tag = quarantine.tag AND pg_catalog.pg_has_role(c.relowner, 'USAGE')));
+
+-- The owner of a table enters his erasures himself; nobody changes an entry.
+ALTER TABLE rowseal.erasures ENABLE ROW LEVEL SECURITY;
+CREATE POLICY administer ON rowseal.erasures FOR SELECT TO rowseal_admin USING (true);
+CREATE POLICY owned ON rowseal.erasures FOR SELECT USING (rowseal._owns(relation));
+CREATE POLICY erasable ON rowseal.erasures FOR INSERT WITH CHECK (rowseal._owns(relation) AND role = session_user
+  AND EXISTS (SELECT FROM rowseal.declarations d WHERE d.relation = erasures.relation AND d.tag = erasures.tag));
+
+ALTER TABLE rowseal.shapes ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON rowseal.shapes FOR SELECT USING (role = session_user);
+CREATE POLICY administer ON rowseal.shapes TO rowseal_admin USING (true);
+
+-- ---------------------------------------------------------------------------------------------------------- triggers
+CREATE TRIGGER complete BEFORE INSERT OR UPDATE ON rowseal.declarations
+  FOR EACH ROW EXECUTE FUNCTION rowseal._complete_declaration();
+CREATE TRIGGER install AFTER INSERT OR UPDATE OR DELETE ON rowseal.declarations
+  FOR EACH ROW EXECUTE FUNCTION rowseal._install();
+
+-- ENABLE ALWAYS: what a subscription brings meets them, too
+CREATE TRIGGER arrive BEFORE INSERT ON rowseal.feed FOR EACH ROW EXECUTE FUNCTION rowseal._arrive();
+CREATE TRIGGER keep BEFORE UPDATE OR DELETE ON rowseal.feed FOR EACH ROW EXECUTE FUNCTION rowseal._keep_feed();
+CREATE TRIGGER keep_all BEFORE TRUNCATE ON rowseal.feed EXECUTE FUNCTION rowseal._keep_feed();
+ALTER TABLE rowseal.feed ENABLE ALWAYS TRIGGER arrive, ENABLE ALWAYS TRIGGER keep, ENABLE ALWAYS TRIGGER keep_all;
+CREATE TRIGGER forget AFTER INSERT ON rowseal.erasures FOR EACH ROW EXECUTE FUNCTION rowseal._forget();
+
+CREATE TRIGGER feed_held AFTER UPDATE ON rowseal.quarantine FOR EACH ROW
+  WHEN (NEW.kept AND NOT OLD.kept) EXECUTE FUNCTION rowseal._feed_held();
+CREATE TRIGGER forget_held AFTER DELETE ON rowseal.quarantine FOR EACH ROW
+  WHEN (OLD.sqlstate IN ('RS010', 'RS011', 'RS012')) EXECUTE FUNCTION rowseal._forget_held();
+ALTER TABLE rowseal.quarantine ENABLE ALWAYS TRIGGER feed_held, ENABLE ALWAYS TRIGGER forget_held;
+
+-- ---------------------------------------------------------------------------------------------------- event triggers
+CREATE EVENT TRIGGER rowseal_ddl ON ddl_command_end EXECUTE FUNCTION rowseal._on_ddl();
+CREATE EVENT TRIGGER rowseal_drop ON sql_drop EXECUTE FUNCTION rowseal._on_drop();
+-- fires after rowseal_ddl: event triggers of one event go by their names
+CREATE EVENT TRIGGER rowseal_ddl_retry ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE')
+  EXECUTE FUNCTION rowseal._on_ddl_retry();
+ALTER EVENT TRIGGER rowseal_ddl ENABLE ALWAYS;
+ALTER EVENT TRIGGER rowseal_drop ENABLE ALWAYS;
+ALTER EVENT TRIGGER rowseal_ddl_retry ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER rowseal_ddl IS 'Keeps generated functions in step with declared tables';
+COMMENT ON EVENT TRIGGER rowseal_drop IS 'Forgets the declaration of a dropped table';
+COMMENT ON EVENT TRIGGER rowseal_ddl_retry IS 'Verifies the rows of new partitions; tries rows again that waited for a column';

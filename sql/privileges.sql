@@ -1,0 +1,43 @@
+-- Who may do what: functions and views.  (Tables: see schema; row security: see attach.sql.)
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA rowseal FROM PUBLIC;
+
+DO $$
+DECLARE
+  -- SECURITY DEFINER: they write the tables of rowseal_internal for everybody, or answer about them
+  definers CONSTANT text[] := '{_quarantine,_forget,prune_feed,_advance,_lock_writers,_licensed,_admit,_revoked,_affected,
+    _feed_held,_forget_held,_gaps,_heads_of,_below}';
+  -- those call these, nobody else does
+  internal CONSTANT text[] := '{_derive,_walk,_authority_of,_enter,_grant,_ungrant,_dead,_held,_retracted,_readable}';
+  -- triggers of a superuser call these, nobody else does
+  superusers CONSTANT text[] := '{_bind,_refresh,_forget_writers}';
+  f record;
+BEGIN
+  FOR f IN
+    SELECT p.proname::text AS name, p.oid::pg_catalog.regprocedure AS signature,
+           p.prorettype IN ('trigger'::pg_catalog.regtype, 'event_trigger'::pg_catalog.regtype) AS fires
+      FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'rowseal'::pg_catalog.regnamespace
+  LOOP
+    IF f.name = ANY (definers) THEN
+      EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO rowseal_internal', f.signature);
+    END IF;
+    IF f.name = ANY (internal) THEN
+      EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO rowseal_internal', f.signature);
+    ELSIF f.name = 'prune_feed' THEN
+      EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO rowseal_admin', f.signature);
+    -- The guards run with the rights of who writes, so everybody may call what they call.  Triggers need EXECUTE only when
+    -- they are created: those with _keep by whoever restores his table.
+    ELSIF f.name <> ALL (superusers) AND (NOT f.fires OR f.name = '_keep') THEN
+      EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', f.signature);
+    END IF;
+  END LOOP;
+  IF rowseal._provider() IS NULL THEN
+    RAISE WARNING USING MESSAGE = 'rowseal: no provider of signatures yet', HINT = rowseal._hint('RS014');
+  END IF;
+END
+$$;
+
+GRANT SELECT ON rowseal.links TO rowseal_admin;
+GRANT SELECT ON rowseal.writers, rowseal.equivocations TO PUBLIC;
+
+-- Last: what health() compares with.
+INSERT INTO rowseal.fingerprint SELECT rowseal._fingerprint();

@@ -1,0 +1,61 @@
+-- Rows that were refused.
+
+CREATE TABLE rowseal.quarantine (
+  id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  tag              text,
+  sqlstate         text NOT NULL,
+  reason           text NOT NULL,
+  curable          boolean NOT NULL,
+  waits_for        text,
+  role             text NOT NULL,
+  subscription     text,
+  application_name text NOT NULL,
+  format           text NOT NULL CHECK (format IN ('canonical', 'pgtext', 'raw')),
+  row              jsonb NOT NULL,
+  bytes            integer NOT NULL,
+  hash             bytea NOT NULL UNIQUE,
+  first_seen       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+  last_seen        timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+  attempts         integer NOT NULL DEFAULT 1,
+  kept             boolean NOT NULL DEFAULT false
+);
+SELECT pg_catalog.pg_extension_config_dump('rowseal.quarantine', '');
+SELECT pg_catalog.pg_extension_config_dump('rowseal.quarantine_id_seq', '');
+
+COMMENT ON TABLE rowseal.quarantine IS 'Rows that were refused where an error would have stopped the rows behind them';
+COMMENT ON COLUMN rowseal.quarantine.tag IS 'Tag of the table the row was meant for';
+COMMENT ON COLUMN rowseal.quarantine.curable IS 'Whether an event can cure it: the owner becomes known, the table is declared, a column is added';
+COMMENT ON COLUMN rowseal.quarantine.role IS 'session_user that brought the row';
+COMMENT ON COLUMN rowseal.quarantine.subscription IS 'Subscription that brought the row, NULL for a session';
+COMMENT ON COLUMN rowseal.quarantine.format IS 'How row is written: canonical (an envelope), pgtext, or raw (to_jsonb of a row without canonical form)';
+COMMENT ON COLUMN rowseal.quarantine.bytes IS 'Size of the row as text, in bytes';
+COMMENT ON COLUMN rowseal.quarantine.hash IS 'sha256 of tag and row: the same row is kept once, attempts counts it';
+COMMENT ON COLUMN rowseal.quarantine.kept IS 'A row of a writer of whom a grant speaks: the bounds leave it alone, as they do what is stored';
+COMMENT ON COLUMN rowseal.quarantine.waits_for IS 'For an unknown owner: tag of the identity table, a blank, the owner. For a writer''s row: tag of the grants table, owner, writer';
+CREATE INDEX ON rowseal.quarantine (waits_for) WHERE curable;
+CREATE INDEX ON rowseal.quarantine (tag) WHERE curable;
+
+CREATE TABLE rowseal.quarantine_limits (
+  one   boolean PRIMARY KEY DEFAULT true CHECK (one),
+  rows  bigint NOT NULL DEFAULT 10000 CHECK (rows > 0),
+  bytes bigint NOT NULL DEFAULT 64 * 1024 * 1024 CHECK (bytes > 0)
+);
+INSERT INTO rowseal.quarantine_limits DEFAULT VALUES;
+COMMENT ON TABLE rowseal.quarantine_limits IS 'How much the quarantine keeps of each source (role and subscription); one row, change it with UPDATE';
+
+CREATE TABLE rowseal.quarantine_dropped (
+  role         text NOT NULL,
+  subscription text NOT NULL,
+  rows         bigint NOT NULL,
+  bytes        numeric NOT NULL,
+  last         timestamptz NOT NULL,
+  PRIMARY KEY (role, subscription)
+);
+COMMENT ON TABLE rowseal.quarantine_dropped IS 'What fell out of the quarantine because its source sent too much; subscription is empty for sessions';
+
+ALTER TABLE rowseal.quarantine OWNER TO rowseal_internal;
+ALTER TABLE rowseal.quarantine_limits OWNER TO rowseal_internal;
+ALTER TABLE rowseal.quarantine_dropped OWNER TO rowseal_internal;
+GRANT SELECT, DELETE ON rowseal.quarantine TO PUBLIC, rowseal_admin;  -- row security says which rows
+GRANT SELECT, UPDATE ON rowseal.quarantine_limits TO rowseal_admin;
+GRANT SELECT ON rowseal.quarantine_dropped TO rowseal_admin;

@@ -1,0 +1,103 @@
+-- Writers other than the owner: grants, revocations, and what stands under them (docs/writers.md).
+--
+-- All tables here are derived from signed rows.  They are written by AFTER ROW triggers of the declared tables, which see
+-- rows that a guard has let in, and by _quarantine, which verifies what it is given; never by a call of an ordinary user.
+
+CREATE TABLE rowseal._authority (
+  id     integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  grants integer NOT NULL,
+  owner  text NOT NULL,
+  revocations boolean NOT NULL DEFAULT false,
+  UNIQUE (grants, owner)
+);
+COMMENT ON TABLE rowseal._authority IS 'Owners with writers: declarations.id of the grants table, and the owner in canonical form';
+COMMENT ON COLUMN rowseal._authority.revocations IS 'Whether there ever was one: without, a row of a writer neither moves nor meets a walk';
+
+CREATE TABLE rowseal._writer_rows (
+  authority integer NOT NULL,
+  writer    bytea NOT NULL,
+  seq       bigint NOT NULL,
+  link      bytea NOT NULL,
+  prev      bytea,
+  held      bigint,
+  PRIMARY KEY (authority, writer, seq, link)
+);
+CREATE INDEX ON rowseal._writer_rows (held) WHERE held IS NOT NULL;
+COMMENT ON TABLE rowseal._writer_rows IS 'The ledger: every authentic row of a writer, of all tables, superseded and held ones too';
+COMMENT ON COLUMN rowseal._writer_rows.held IS 'Its entry in the quarantine while it does not count; NULL: it is in its table';
+
+CREATE TABLE rowseal._grants (
+  id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  authority  integer NOT NULL,
+  sign       bytea NOT NULL,
+  at         bigint NOT NULL,
+  writer     bytea,
+  link       bytea,
+  grantee    bytea NOT NULL,
+  tables     text[],
+  keys       jsonb,
+  tombstones boolean NOT NULL,
+  until      bigint,
+  may_grant  smallint NOT NULL,
+  upto       bytea[],
+  UNIQUE (authority, sign)
+);
+CREATE INDEX ON rowseal._grants (authority, grantee) WHERE upto IS NOT NULL;
+COMMENT ON TABLE rowseal._grants IS 'The stored rows of grants tables, of all owners and tables in one shape; writer and link are NULL for the owner''s';
+
+CREATE TABLE rowseal._licences (
+  authority  integer NOT NULL,
+  writer     bytea NOT NULL,
+  until      bigint NOT NULL,
+  tables     text[],
+  keys       jsonb,
+  tombstones boolean NOT NULL,
+  may_grant  integer NOT NULL,
+  frontiers  bigint[] NOT NULL
+);
+CREATE INDEX ON rowseal._licences (authority, writer);
+COMMENT ON TABLE rowseal._licences IS 'What a writer may write: one row per standing chain of grants, folded into the conjunction of its scopes';
+COMMENT ON COLUMN rowseal._licences.keys IS 'Array of the keys of all grants of the chain, all must match; NULL: any key';
+COMMENT ON COLUMN rowseal._licences.may_grant IS 'How many further links may follow; -1: no rows of the grants table';
+COMMENT ON COLUMN rowseal._licences.frontiers IS 'Revocations (_grants.id) that bind the writer in this chain';
+
+CREATE TABLE rowseal._stands (
+  revocation bigint,
+  link       bytea,
+  PRIMARY KEY (revocation, link)
+);
+COMMENT ON TABLE rowseal._stands IS 'How far each revocation has been walked: links that stand under it';
+
+CREATE TABLE rowseal._wanted (
+  revocation bigint NOT NULL,
+  authority  integer NOT NULL,
+  writer     bytea NOT NULL,
+  seq        bigint,
+  link       bytea NOT NULL
+);
+CREATE INDEX ON rowseal._wanted (authority, writer, link);
+CREATE INDEX ON rowseal._wanted (revocation);
+COMMENT ON TABLE rowseal._wanted IS 'Rows that a walk waits for, by number and link; the number is NULL for those that the revocation itself names';
+
+CREATE TABLE rowseal._writer_locks (
+  bucket integer,
+  stripe integer,
+  xid    xid8 NOT NULL,
+  PRIMARY KEY (bucket, stripe)
+) WITH (fillfactor = 50);
+INSERT INTO rowseal._writer_locks SELECT b, s, '0' FROM pg_catalog.generate_series(0, 63) b, pg_catalog.generate_series(0, 15) s;
+COMMENT ON TABLE rowseal._writer_locks IS 'Locks of owners (buckets by hash): a writing session updates one stripe once per transaction, who changes grants all 16';
+
+DO $$
+DECLARE
+  t text;
+BEGIN
+  FOREACH t IN ARRAY ARRAY['_authority', '_writer_rows', '_grants', '_licences', '_stands', '_wanted', '_writer_locks'] LOOP
+    EXECUTE pg_catalog.format('ALTER TABLE rowseal.%I OWNER TO rowseal_internal', t);
+  END LOOP;
+  -- derived, but in a dump nothing derives it anew: rows are restored before triggers
+  FOREACH t IN ARRAY ARRAY['_authority', '_authority_id_seq', '_writer_rows', '_grants', '_grants_id_seq', '_licences', '_stands', '_wanted'] LOOP
+    PERFORM pg_catalog.pg_extension_config_dump(('rowseal.' || t)::pg_catalog.regclass, '');
+  END LOOP;
+END
+$$;
