@@ -11,8 +11,6 @@ from kit.declaring import LATE, C
 from kit.example import Owner
 from kit.scratch import CARD, Scratch, card, problems, write
 
-
-
 D = "'c', owner => 'id', public_key => 'k'"
 
 
