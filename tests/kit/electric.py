@@ -18,7 +18,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 
-import rowseal.cli  # noqa: F401  first: it and rowseal.electric import each other
 from kit.db import Db, Server
 from kit.example import EXAMPLE, Owner
 from kit.network import until

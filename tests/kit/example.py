@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from kit.db import Db
 from rowseal.client import Form, SigningKey, envelope, public_key, sign
 
 
@@ -51,3 +52,11 @@ EXAMPLE = """
         certificates => '{"contact_cert": "contact_pkey", "crypt_cert": "crypt_pkey"}');
     SELECT rowseal.declare('user_storage', owner => 'user_hash', identity => 'user_cards', versions => 'user_storage_versions');
 """
+
+
+def tips(db: Db) -> list[Any]:
+    return db.all("SELECT value_b64 FROM user_storage ORDER BY uuid")
+
+
+def versions(db: Db) -> list[Any]:
+    return db.all("SELECT value_b64 FROM user_storage_versions ORDER BY owner_timestamp, value_b64")

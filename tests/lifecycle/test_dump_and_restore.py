@@ -1,4 +1,4 @@
-"""Dump and restore, leaving and coming back, and who may do what."""
+"""Dump and restore, leaving and coming back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,36 +13,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from kit import ROOT
 from kit.db import Db, Server
 from kit.example import EXAMPLE, Owner
-from kit.scratch import Scratch, problems, scratch_role, seal, shared_database, unwell, write
+from kit.filled import KEY, MORE, fill
+from kit.scratch import problems, seal, unwell, write
 
-KEY = uuid.UUID(int=7)
 TABLES = ("user_cards", "user_storage", "Logs", "parts")
-MORE = """
-    CREATE TABLE "Logs" (user_hash bytea, "No" int, at timestamptz, deleted_flag boolean, owner_timestamp bigint,
-        parent_sign_b64 bytea, sign_b64 bytea, PRIMARY KEY (user_hash, "No", sign_b64));
-    SELECT rowseal.declare('"Logs"', owner => 'user_hash', identity => 'user_cards');
-    CREATE TABLE parts (user_hash bytea, n int, deleted_flag boolean, owner_timestamp bigint, parent_sign_b64 text, sign_b64 text,
-        seen boolean, PRIMARY KEY (user_hash, n)) PARTITION BY LIST (n);
-    CREATE TABLE parts_1 PARTITION OF parts FOR VALUES IN (1);
-    CREATE TABLE parts_rest PARTITION OF parts DEFAULT;
-    SELECT rowseal.declare('parts', owner => 'user_hash', identity => 'user_cards', versions => 'parts_versions', unsigned => '{seen}');
-    ALTER TABLE user_storage RENAME value_b64 TO content;
-"""
 
 
-def fill(db: Db, ann: Owner) -> None:
-    write(db, ann, "user_cards", ann.card())
-    for value in (b"1", b"2"):
-        write(db, ann, "user_storage", {("content" if k == "value_b64" else k): v for k, v in ann.value(value, KEY).items()})
-        common = {"user_hash": ann.hash, "deleted_flag": False, "owner_timestamp": next(ann.clock), "parent_sign_b64": None}
-        write(db, ann, '"Logs"', {"No": 1, "at": "2026-11-21 09:00:00+00", **common}, tag="Logs")
-        for n in (1, 2):
-            write(db, ann, "parts", {"n": n, **common}, text=True)
-    eve = Owner("Eve")
-    db.run("SELECT rowseal.apply('user_storage', %s::jsonb)", json.dumps(eve.envelope(db.form("user_storage"), eve.value())))
 
 
 def state(db: Db) -> list[Any]:
@@ -240,214 +217,17 @@ def test_the_extension_leaves_only_with_cascade_and_never_takes_data(server: Ser
         assert unwell(db) == []
 
 
-# ------------------------------------------------------------------------------------------ privileges
-shared = shared_database(EXAMPLE + MORE)
-admin = scratch_role("postgres")
-MEMBER = "EXISTS (SELECT FROM pg_depend d WHERE d.objid = {0}.oid AND d.deptype = 'e')"
-EVERYBODY = [
-    "_admit",
-    "_advance",
-    "_affected",
-    "_authentic",
-    "_below",
-    "_bucket",
-    "_chains",
-    "_enter_stored",
-    "_enter_rows",
-    "_gaps",
-    "_grants_table",
-    "_heads_of",
-    "_hold",
-    "_licensed",
-    "_lock_writers",
-    "_matches",
-    "_only",
-    "_owner_object",
-    "_place",
-    "_refuse_delete",
-    "_retract_*",
-    "_revoked",
-    "_settle",
-    "_writer_text",
-    "allow",
-    "conflicts",
-    "link",
-    "revoke",
-    "_apply_*",
-    "_base_type",
-    "_buckets",
-    "_results",
-    "_settled",
-    "_take_*",
-    "_cure_*",
-    "_content",
-    "_curable",
-    "_feed_*",
-    "_feed_versions_*",
-    "_fingerprint",
-    "_guard_*",
-    "_guard_versions_*",
-    "_keep",
-    "_lock_owner",
-    "_pull",
-    "_qualified",
-    "_tree",
-    "_trigger_problems",
-    "_trusted",
-    "_trusted_owner",
-    "_receive_one",
-    "_declaration",
-    "_envelope",
-    "_explained",
-    "_facts",
-    "_hash",
-    "_hex",
-    "_hint",
-    "_kind",
-    "_known_facts",
-    "_load",
-    "_merged",
-    "_one_based",
-    "_owner_text",
-    "_owns",
-    "_payload_*",
-    "_pgsodium",
-    "_verified",
-    "_pynacl",
-    "_bound",
-    "_plan",
-    "_planned",
-    "_provider",
-    "_quarantine",
-    "_refuse",
-    "_seal_*",
-    "_signed_*",
-    "_state",
-    "_subscription",
-    "_unbase64",
-    "_waits_for",
-    "_dblink",
-    "_hashes",
-    "_is_tip_*",
-    "_retry",
-    "_signatures",
-    "_versions_of",
-    "apply",
-    "changes",
-    "changes_end",
-    "compare",
-    "declare",
-    "erase",
-    "digest",
-    "digests",
-    "discard",
-    "export",
-    "export_quarantine",
-    "heads",
-    "health",
-    "history",
-    "payload",
-    "prune",
-    "publish",
-    "receive",
-    "repair",
-    "retry",
-    "subscribe",
-    "undeclare",
-    "unsubscribe",
-    "verify",
-]
-DEFINER = {"_lock_writers", "_licensed", "_admit", "_revoked", "_affected", "_heads_of", "_below", "_gaps", "_feed_held", "_forget_held",
-           "_advance", "_install", "_forget", "_on_ddl", "_on_drop", "_bind", "_quarantine", "_refresh", "prune_feed"}
 
 
-def test_every_function_has_a_fixed_search_path(admin: Scratch) -> None:
-    """Generated ones may do without where their code says why: each name in them is qualified."""
-    without = admin.all("""SELECT DISTINCT regexp_replace(proname, '[0-9]+$', '*') FROM pg_proc
-        WHERE pronamespace = 'rowseal'::regnamespace
-        AND NOT coalesce(array_to_string(proconfig, ' ') ~ 'search_path=pg_catalog, pg_temp', false)""")
-    assert set(without) <= {"_seal_*", "_payload_*", "_signed_*", "_guard_*", "_guard_versions_*", "_feed_*", "_feed_versions_*",
-                            "_ledger_*", "_ledger_versions_*", "_bucket", "_arrive", "_settled", "_results", "_trusted_owner", "_verified", "_pynacl"}
-    assert "A SET of the search path costs a call" in (ROOT / "plpython/rowseal/generate/plan.py").read_text()
 
 
-def test_everything_has_a_comment(admin: Scratch) -> None:
-    assert (
-        admin.all(f"""SELECT p.oid::regprocedure::text FROM pg_proc p WHERE {MEMBER.format("p")} AND pronamespace = 'rowseal'::regnamespace
-        AND obj_description(p.oid, 'pg_proc') IS NULL AND prorettype <> 'trigger'::regtype""")
-        == []
-    )
-    assert (
-        admin.all(
-            """SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'rowseal'::regnamespace AND relkind IN ('r', 'v') AND
-                obj_description(oid, 'pg_class') IS NULL"""
-        )
-        == []
-    )
-    assert (
-        admin.all(
-            "SELECT evtname FROM pg_event_trigger WHERE evtname LIKE 'rowseal%%' AND obj_description(oid, 'pg_event_trigger') IS NULL"
-        )
-        == []
-    )
-    assert admin.one("SELECT obj_description('rowseal'::regnamespace, 'pg_namespace')")
 
 
-def test_only_listed_functions_are_for_everybody(admin: Scratch) -> None:
-    public = admin.all("""SELECT DISTINCT regexp_replace(proname, '_[0-9]+$', '_*')
-        FROM pg_proc p, aclexplode(coalesce(proacl, acldefault('f', proowner))) a
-        WHERE pronamespace = 'rowseal'::regnamespace AND a.grantee = 0 AND a.privilege_type = 'EXECUTE'
-        AND prorettype <> ALL ('{trigger,event_trigger}'::regtype[])""")
-    assert set(public) <= set(EVERYBODY)
 
 
-def test_security_definer_functions_are_few_and_say_why(admin: Scratch) -> None:
-    definer = admin.all("SELECT proname FROM pg_proc WHERE pronamespace = 'rowseal'::regnamespace AND prosecdef")
-    assert {re.sub(r"_[0-9]+$", "_*", name) for name in definer} <= DEFINER | {"_feed_*", "_append_*", "_ledger_*"}
-    source = "\n".join(p.read_text() for p in sorted((ROOT / "sql").rglob("*.sql")))
-    for name in DEFINER:
-        match = re.search(rf"((?:^--.*\n)+)CREATE OR REPLACE FUNCTION rowseal\.{name}\(", source, re.M)
-        assert match and "SECURITY DEFINER" in match[1], name
-    # superuser's rights only where nothing of a table's owner runs; the rest belongs to a role that cannot log in
-    assert admin.one("SELECT rolcanlogin OR rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = 'rowseal_internal'") is False
-    assert not admin.one("SELECT rolcanlogin OR rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = 'rowseal_admin'")
 
 
-def test_everybodys_rights_on_tables_are_few(admin: Scratch) -> None:
-    assert set(
-        admin.all("""SELECT c.relname || ' ' || a.privilege_type FROM pg_class c, aclexplode(c.relacl) a
-        WHERE c.relnamespace = 'rowseal'::regnamespace AND a.grantee = 0""")
-    ) <= {"declarations SELECT", "declarations INSERT", "declarations DELETE", "declarations_id_seq USAGE", "fingerprint SELECT",
-          "quarantine SELECT", "quarantine DELETE", "erasures SELECT", "erasures INSERT", "shapes SELECT",
-          "writers SELECT", "equivocations SELECT"}  # fmt: skip
-    assert set(admin.all("SELECT relname FROM pg_class WHERE relnamespace = 'rowseal'::regnamespace AND relrowsecurity")) == {
-        "declarations",
-        "erasures",
-        "quarantine",
-        "shapes",
-    }
-    assert admin.one("SELECT has_schema_privilege('app', 'rowseal', 'CREATE')") is False
 
 
-def test_who_may_write_the_tables_needs_nothing_else(admin: Scratch, transaction: psycopg.Connection[Any]) -> None:
-    Scratch(transaction, "app").run(
-        'GRANT SELECT, INSERT, UPDATE ON user_cards, user_storage, user_storage_versions, "Logs", parts, parts_versions TO mallory'
-    )
-    db, ann = Scratch(transaction, "mallory"), Owner()
-    fill(db, ann)
-    envelope = ann.envelope(db.form("user_storage"), ann.value(b"9", KEY))
-    assert db.apply("user_storage", [envelope, envelope]) == [("superseded", None), ("duplicate", None)]
-    db.run("SELECT rowseal.payload('user_storage', '{}')")
-    for table in ("user_cards", "user_storage", '"Logs"', "parts"):
-        assert problems(db, table) == []
-        db.digest(table)
-    key = json.dumps({"user_hash": "\\x" + ann.hash.hex(), "uuid": str(KEY)})
-    assert db.one("SELECT count(*) FROM rowseal.history('user_storage', %s)", key) == 3
-    assert len(db.all("SELECT * FROM rowseal.heads('user_storage', %s)", key)) == 3
-    assert unwell(db) == []
 
 
-def test_who_may_not_read_a_table_cannot_read_it_through_rowseal(transaction: psycopg.Connection[Any]) -> None:
-    db = Scratch(transaction, "mallory")
-    for call in ("verify('user_storage')", "digest('user_storage')", "history('user_storage', '{}')", "apply('user_storage', '[{}]')"):
-        db.refused("42501", f"SELECT * FROM rowseal.{call}")

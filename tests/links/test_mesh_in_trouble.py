@@ -17,7 +17,7 @@ def servers() -> Iterator[list[Node]]:
         yield made
 
 
-@pytest.mark.parametrize(("topology", "seed"), zip(TOPOLOGIES, (11, 12, 13)), ids=[t.replace(" ", "-") for t in TOPOLOGIES])
+@pytest.mark.parametrize(("topology", "seed"), list(zip(TOPOLOGIES, (11, 12, 13))), ids=[t.replace(" ", "-") for t in TOPOLOGIES])
 def test_after_every_trouble_the_servers_hold_the_same(topology: str, seed: int, servers: list[Node]) -> None:
     mesh = Mesh(servers, f"mesh_{topology.split()[0]}", topology, seed, print)
     late, victim, forger = {"chain": (2, 1, 0), "ring": (1, 2, 0), "full mesh": (2, 0, 1)}[topology]
