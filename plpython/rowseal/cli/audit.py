@@ -20,14 +20,15 @@ Tables = Annotated[Optional[list[str]], typer.Argument(help="Declared tables; no
 
 
 class Problem(TypedDict, total=False):
-    """Something that is wrong.  ``check``: verify, then the last three say more; or one of
-    health.
+    """Something that is wrong: a row that rowseal.verify names, or a check of rowseal.health.
+
+    ``check`` is verify, or the name of the check; all after ``problem`` is said of rows only.
     """
 
     table: str | None
     check: str
-    sqlstate: str
     problem: str
+    sqlstate: str
     key: dict[str, Any]
     sign_b64: str | None
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from ..form.verdict import Spec
+from ..form.spec import Spec
 
 
 def connect(dsn: str) -> psycopg.Connection[Any]:

@@ -111,8 +111,9 @@ class Follower:
         await self._store.close()
 
     async def run(self) -> None:
-        """Follow all shapes; returns only with ``once``.  Refusal when one cannot be read at
-        all.
+        """Follow all shapes; returns only with ``once``.
+
+        Refusal when a shape cannot be read at all.
         """
         followed = [
             FollowedShape(shape, self._http, self._store, self._options) for shape in self.shapes
