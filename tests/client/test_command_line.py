@@ -22,8 +22,8 @@ from typer.testing import CliRunner
 from kit import ROOT
 from kit.db import Db, Server
 from kit.example import Owner
-from rowseal.cli import app, history
-from rowseal.cli.history import Version
+from rowseal.cli import app, drawing
+from rowseal.cli.versions import Version
 from rowseal.client import keys, verify
 
 
@@ -283,10 +283,10 @@ def test_a_long_history_is_drawn_without_going_deep() -> None:
     with Console(width=100).capture() as captured:
         console = Console(width=100, file=None)
         with console.capture() as captured:
-            console.print(history.tree(versions, "t"))
+            console.print(drawing.tree(versions, "t"))
     lines = captured.get().splitlines()
     assert len(lines) == 3000 and max(map(len, lines)) < 70
-    assert history.dot(versions, "t").count("->") == 2998
+    assert drawing.dot(versions, "t").count("->") == 2998
 
 
 def test_what_strangers_signed_neither_moves_the_terminal_nor_breaks_the_graph() -> None:
@@ -296,14 +296,14 @@ def test_what_strangers_signed_neither_moves_the_terminal_nor_breaks_the_graph()
     versions = [version(1, None, **{evil: evil})]
     console = Console(width=1000, force_terminal=True, no_color=True)
     with console.capture() as captured:
-        console.print(history.tree(versions, evil, [evil]))
+        console.print(drawing.tree(versions, evil, [evil]))
     text = re.sub(r"\x1b\[[0-9;]*m", "", captured.get())
     assert "\x1b" not in text and "\x07" not in text and "\u202e" not in text and "[red]x[/red]" in text and len(text.splitlines()) == 2
-    graph = history.dot(versions, evil, [evil])
+    graph = drawing.dot(versions, evil, [evil])
     without = re.sub(r'"(\\.|[^"\\])*"', "", graph)
     assert "red" not in without and graph.isprintable() is False and "\x1b" not in graph
     if shutil.which("dot"):
-        assert "[red]x[/red]" in history.svg(graph)
+        assert "[red]x[/red]" in drawing.svg(graph)
 
 
 # ----------------------------------------------------------------------------------------------------------- audit, status

@@ -148,7 +148,7 @@ def test_every_function_has_a_fixed_search_path(admin: Scratch) -> None:
         AND NOT coalesce(array_to_string(proconfig, ' ') ~ 'search_path=pg_catalog, pg_temp', false)""")
     assert set(without) <= {"_seal_*", "_payload_*", "_signed_*", "_guard_*", "_guard_versions_*", "_feed_*", "_feed_versions_*",
                             "_ledger_*", "_ledger_versions_*", "_bucket", "_arrive", "_settled", "_results", "_trusted_owner", "_verified", "_pynacl"}
-    assert "A SET of the search path costs a call" in (ROOT / "plpython/rowseal/generate/enforcement.py").read_text()
+    assert "A SET of the search path costs a call" in (ROOT / "plpython/rowseal/generate/plan.py").read_text()
 
 
 def test_everything_has_a_comment(admin: Scratch) -> None:
