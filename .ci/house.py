@@ -151,22 +151,34 @@ def base_of(module: Module, node: ast.ImportFrom) -> str | None:
     return joined(*inside[: len(inside) - node.level + 1], node.module or "")
 
 
+def named_in(
+    package: dict[str, Module], module: Module, node: ast.Import | ast.ImportFrom
+) -> Iterator[str]:
+    """The modules of the package that an import statement names."""
+    if isinstance(node, ast.Import):
+        names = [alias.name.partition(".") for alias in node.names]
+        yield from (rest for name, _, rest in names if name == Path(PACKAGE).name)
+        return
+    base = base_of(module, node)
+    if base is None:
+        return
+    for alias in node.names:
+        # a name is a module of its own, or something that stands in one
+        inner = joined(base, alias.name)
+        yield inner if inner in package else base
+
+
 def imports(package: dict[str, Module], module: Module) -> Iterator[Import]:
     """What it imports of the package, wherever: inside functions and for type checking, too."""
-    for node in ast.walk(module.tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                name, _, rest = alias.name.partition(".")
-                if name == Path(PACKAGE).name:
-                    yield Import(module, node.lineno, rest)
-        elif isinstance(node, ast.ImportFrom):
-            base = base_of(module, node)
-            if base is None:
-                continue
-            for alias in node.names:
-                # a name is a module of its own, or something that stands in one
-                inner = joined(base, alias.name)
-                yield Import(module, node.lineno, inner if inner in package else base)
+    own = f"{module_name(module.path)}."
+    statements = (n for n in ast.walk(module.tree) if isinstance(n, (ast.Import, ast.ImportFrom)))
+    for node in statements:
+        for name in named_in(package, module, node):
+            yield Import(module, node.lineno, name)
+            # before a module its packages are run, but for those that are being run already
+            while name := name.rpartition(".")[0]:
+                if not own.startswith(name + "."):
+                    yield Import(module, node.lineno, name)
 
 
 def path_between(edges: dict[str, set[str]], start: str, end: str) -> list[str] | None:
@@ -215,7 +227,7 @@ def room_findings(all_imports: list[Import]) -> Iterator[Finding]:
     for i in all_imports:
         inside = room(module_name(i.importer.path)) not in CLIENT_ROOMS
         if inside and room(i.imported) in CLIENT_ROOMS:
-            said = f"runs in the server and imports {joined(Path(PACKAGE).name, i.imported)}"
+            said = f"runs in the server and imports something of {room(i.imported)}"
             yield Finding(i.importer.path, i.line, "room", said)
 
 
