@@ -60,6 +60,7 @@ installcheck:
 # search path: tests/attacks/test_sql_user.py reads them, it knows no OPERATOR() either.
 lint:
 	@tests/setup.sh .venv/bin/ruff check --config plpython/pyproject.toml .
+	@.venv/bin/ruff format --check --quiet --config plpython/pyproject.toml .
 	@.venv/bin/mypy --config-file plpython/pyproject.toml
 	@sed -e 's/"row"/row_/g' -e 's/^\( *d\) rowseal\.declarations;/\1 record;/' $(SCRIPT) | .venv/bin/pgspot --ignore-lang plpython3u \
 	  --proc-without-search-path 'rowseal._verified(signature bytea,message bytea,public_key bytea)' \

@@ -151,22 +151,35 @@ def base_of(module: Module, node: ast.ImportFrom) -> str | None:
     return joined(*inside[: len(inside) - node.level + 1], node.module or "")
 
 
+def named_in(
+    package: dict[str, Module], module: Module, node: ast.Import | ast.ImportFrom
+) -> Iterator[str]:
+    """The modules of the package that an import statement names."""
+    if isinstance(node, ast.Import):
+        names = [alias.name.partition(".") for alias in node.names]
+        yield from (rest for name, _, rest in names if name == Path(PACKAGE).name)
+        return
+    base = base_of(module, node)
+    if base is None:
+        return
+    for alias in node.names:
+        # a name is a module of its own, or something that stands in one
+        inner = joined(base, alias.name)
+        yield inner if inner in package else base
+
+
 def imports(package: dict[str, Module], module: Module) -> Iterator[Import]:
     """What it imports of the package, wherever: inside functions and for type checking, too."""
+    own = f"{module_name(module.path)}."
     for node in ast.walk(module.tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                name, _, rest = alias.name.partition(".")
-                if name == Path(PACKAGE).name:
-                    yield Import(module, node.lineno, rest)
-        elif isinstance(node, ast.ImportFrom):
-            base = base_of(module, node)
-            if base is None:
-                continue
-            for alias in node.names:
-                # a name is a module of its own, or something that stands in one
-                inner = joined(base, alias.name)
-                yield Import(module, node.lineno, inner if inner in package else base)
+        if not isinstance(node, (ast.Import, ast.ImportFrom)):
+            continue
+        for name in named_in(package, module, node):
+            yield Import(module, node.lineno, name)
+            # before a module its packages are run, but for those that are being run already
+            while name := name.rpartition(".")[0]:
+                if not own.startswith(name + "."):
+                    yield Import(module, node.lineno, name)
 
 
 def path_between(edges: dict[str, set[str]], start: str, end: str) -> list[str] | None:
@@ -187,8 +200,8 @@ def path_between(edges: dict[str, set[str]], start: str, end: str) -> list[str] 
 def cycle_findings(all_imports: list[Import]) -> Iterator[Finding]:
     """One finding for each group of modules that need each other."""
     edges: dict[str, set[str]] = {}
-    for i in all_imports:
-        edges.setdefault(module_name(i.importer.path), set()).add(i.imported)
+    for step in all_imports:
+        edges.setdefault(module_name(step.importer.path), set()).add(step.imported)
     told: set[str] = set()
     for start in sorted(edges):
         way = None if start in told else path_between(edges, start, start)
@@ -196,7 +209,9 @@ def cycle_findings(all_imports: list[Import]) -> Iterator[Finding]:
             continue
         told.update(name for name in edges if together(edges, start, name))
         first = next(
-            i for i in all_imports if (module_name(i.importer.path), i.imported) == (start, way[1])
+            step
+            for step in all_imports
+            if (module_name(step.importer.path), step.imported) == (start, way[1])
         )
         shown = " -> ".join(joined(Path(PACKAGE).name, name) for name in way)
         yield Finding(first.importer.path, first.line, "cycle", shown)
@@ -212,11 +227,11 @@ def room(name: str) -> str:
 
 def room_findings(all_imports: list[Import]) -> Iterator[Finding]:
     """The server has no client: what runs in it imports nothing that does not."""
-    for i in all_imports:
-        inside = room(module_name(i.importer.path)) not in CLIENT_ROOMS
-        if inside and room(i.imported) in CLIENT_ROOMS:
-            said = f"runs in the server and imports {joined(Path(PACKAGE).name, i.imported)}"
-            yield Finding(i.importer.path, i.line, "room", said)
+    for step in all_imports:
+        inside = room(module_name(step.importer.path)) not in CLIENT_ROOMS
+        if inside and room(step.imported) in CLIENT_ROOMS:
+            said = f"runs in the server and imports something of {room(step.imported)}"
+            yield Finding(step.importer.path, step.line, "room", said)
 
 
 # ------------------------------------------------------------------------------------------ types
@@ -280,8 +295,9 @@ def scopes(tree: ast.AST, name: str = "") -> Iterator[tuple[str, ast.AST]]:
 
 
 def annotated(function: Function) -> Iterator[tuple[str, ast.expr | None]]:
-    a = function.args
-    for arg in (*a.posonlyargs, *a.args, *a.kwonlyargs, a.vararg, a.kwarg):
+    given = function.args
+    named = (*given.posonlyargs, *given.args, *given.kwonlyargs)
+    for arg in (*named, given.vararg, given.kwarg):
         if arg is not None:
             yield arg.arg, arg.annotation
     yield "return", function.returns
@@ -308,11 +324,11 @@ def type_findings(package: dict[str, Module]) -> Iterator[Finding]:
             continue
         names = {alias for where, alias in aliases if where == name}
         names |= {
-            a.asname or a.name
+            known.asname or known.name
             for node in ast.walk(module.tree)
             if isinstance(node, ast.ImportFrom)
-            for a in node.names
-            if (base_of(module, node), a.name) in aliases
+            for known in node.names
+            if (base_of(module, node), known.name) in aliases
         }
         for scope, node in scopes(module.tree):
             entrance = f"{Path(module.path).relative_to(PACKAGE).as_posix()}: {scope}"
@@ -342,8 +358,9 @@ def findings(root: Path) -> Iterator[Finding]:
         # golden files hold what the templates of sql/ make of a table
         if "golden" not in path.parts:
             yield from sql_size_findings(name, text)
-    package = {module_name(m.path): m for m in modules if m.path.startswith(PACKAGE + "/")}
-    all_imports = [i for module in package.values() for i in imports(package, module)]
+    inside = [module for module in modules if module.path.startswith(PACKAGE + "/")]
+    package = {module_name(module.path): module for module in inside}
+    all_imports = [step for module in inside for step in imports(package, module)]
     yield from cycle_findings(all_imports)
     yield from room_findings(all_imports)
     yield from type_findings(package)

@@ -95,6 +95,15 @@ BROKEN = {
         {PACKAGE + f"{a}.py": f"from . import {b}\n" for a, b in ("ab", "ba", "xy", "yx")},
         [PACKAGE + "a.py:1: cycle", PACKAGE + "x.py:1: cycle"],
     ),
+    "a cycle by way of a package": (
+        {
+            PACKAGE + "cli/__init__.py": "from .pull import pull\n",
+            PACKAGE + "cli/pull.py": "from ..electric import Follower\n",
+            PACKAGE + "cli/history.py": "",
+            PACKAGE + "electric.py": "from .cli.history import printable\n",
+        },
+        [PACKAGE + "cli/__init__.py:1: cycle"],
+    ),
     "a module that imports itself": (
         {PACKAGE + "a.py": "from .a import x\n"},
         [PACKAGE + "a.py:1: cycle"],
