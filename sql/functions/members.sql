@@ -1,9 +1,9 @@
 -- Members of the canonical text.  Without a search path of their own, so that PostgreSQL puts them in line where they are
 -- called: they cost nothing, and guards can be read.
 
-CREATE OR REPLACE FUNCTION rowseal._base64(bytea) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
+CREATE OR REPLACE FUNCTION rowseal._encoded(bytea) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
   $$ SELECT pg_catalog.replace(pg_catalog.encode($1, 'base64'), E'\n', '') $$;
-COMMENT ON FUNCTION rowseal._base64(bytea) IS 'Standard base64 with padding, in one line';
+COMMENT ON FUNCTION rowseal._encoded(bytea) IS 'Standard base64 with padding, in one line';
 
 CREATE OR REPLACE FUNCTION rowseal._string(name text, value text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
   $$ SELECT $1 OPERATOR(pg_catalog.||) '"' OPERATOR(pg_catalog.||) $2 OPERATOR(pg_catalog.||) '"' $$;

@@ -190,7 +190,8 @@ def test_functions_without_a_search_path_name_every_schema(example: Db) -> None:
     bodies = dict(example.all("""SELECT proname, prosrc FROM pg_proc p JOIN pg_language l ON l.oid = prolang AND lanname IN ('plpgsql', 'sql')
                                   WHERE pronamespace = 'rowseal'::regnamespace AND proconfig::text !~ 'search_path' IS NOT FALSE"""))  # fmt: skip
     hot = {"_guard", "_feed", "_ledger"}
-    expected = {*hot, *(h + "_versions" for h in hot), "_bucket", "_arrive", "_settled", "_results", "_trusted_owner", "_verified"}
+    expected = {*hot, *(h + "_versions" for h in hot), "_bucket", "_arrive", "_settled", "_results", "_trusted_owner", "_verified",
+                "_encoded", "_string", "_text", "_flag"}
     assert {re.sub(r"_\d+$", "", name) for name in bodies} | {"_verified"} == expected  # which may be in C
     for name, body in bodies.items():
         body = re.sub(r"--.*|#variable_conflict.*|'(?:[^']|'')*'|RAISE EXCEPTION USING [^;]*;|WITH ORDINALITY \w+\([^)]*\)", " ", body)
@@ -487,10 +488,10 @@ HARMLESS = {
     # writers: what is to be signed, with the caller's rights; pure functions; answers about grants; _settle and _retract_N make the tables
     # what the rules say, with the caller's rights; a lock until the end of the transaction
     "allow", "revoke", "conflicts", "link", "_only", "_matches", "_chains", "_authentic", "_owner_object", "_writer_text", "_place", "_grants_table",
-    "_licensed", "_admit", "_bucket", "_revoked", "_affected", "_heads_of", "_below", "_gaps", "_settle", "_hold", "_retract_*", "_enter_stored", "_enter_rows", "_lock_writers",
+    "_licensed", "_admit", "_bucket", "_revoked", "_affected", "_heads_of", "_below", "_gaps", "_settle", "_hold", "_retract", "_settle_row", "_enter_stored", "_enter_rows", "_lock_writers",
     "_refuse_delete",
     # row triggers: attached elsewhere, guards merge authentic rows only, and _feed_N refuses
-    "_guard_*", "_guard_versions_*", "_cure_*", "_keep", "_feed_*", "_feed_versions_*",
+    "_guard_*", "_guard_versions_*", "_cure", "_keep_writers", "_wanted_triggers", "_altered_functions", "_encoded", "_string", "_text", "_flag", "_keep", "_feed_*", "_feed_versions_*",
     "_ledger_*", "_ledger_versions_*", "_settle_*", "_settle_versions_*", "_keep_*", "_keep_versions_*",
 }  # fmt: skip
 DEFINERS = {"_lock_writers", "_licensed", "_admit", "_revoked", "_affected", "_heads_of", "_below", "_gaps", "_feed_held", "_forget_held", "_ledger_*",

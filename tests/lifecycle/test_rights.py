@@ -43,7 +43,7 @@ EVERYBODY = [
     "_owner_object",
     "_place",
     "_refuse_delete",
-    "_retract_*",
+    "_retract",
     "_revoked",
     "_settle",
     "_writer_text",
@@ -57,7 +57,15 @@ EVERYBODY = [
     "_results",
     "_settled",
     "_take_*",
-    "_cure_*",
+    "_cure",
+    "_keep_writers",
+    "_settle_row",
+    "_wanted_triggers",
+    "_altered_functions",
+    "_encoded",
+    "_string",
+    "_text",
+    "_flag",
     "_content",
     "_curable",
     "_feed_*",
@@ -147,7 +155,8 @@ def test_every_function_has_a_fixed_search_path(admin: Scratch) -> None:
         WHERE pronamespace = 'rowseal'::regnamespace
         AND NOT coalesce(array_to_string(proconfig, ' ') ~ 'search_path=pg_catalog, pg_temp', false)""")
     assert set(without) <= {"_seal_*", "_payload_*", "_signed_*", "_guard_*", "_guard_versions_*", "_feed_*", "_feed_versions_*",
-                            "_ledger_*", "_ledger_versions_*", "_bucket", "_arrive", "_settled", "_results", "_trusted_owner", "_verified", "_pynacl"}
+                            "_ledger_*", "_ledger_versions_*", "_bucket", "_arrive", "_settled", "_results", "_trusted_owner", "_verified", "_pynacl",
+                            "_encoded", "_string", "_text", "_flag"}
     assert "A SET of the search path costs a call" in (ROOT / "plpython/rowseal/generate/plan.py").read_text()
 
 

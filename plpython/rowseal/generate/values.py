@@ -22,7 +22,7 @@ SMALL = 4000  # bytes; of larger values Python writes base64 and JSON five times
 
 
 def base64(value: str) -> str:
-    return f"rowseal._base64({value})"
+    return f"rowseal._encoded({value})"
 
 
 def unbase64(text: str) -> str:
