@@ -20,14 +20,11 @@ import json
 import multiprocessing
 import os
 import platform
-import signal
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,13 +35,13 @@ from psycopg.types.json import Jsonb
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import report
 from kit import ROOT
-from kit.server import PG_CTL
+from kit.server import Postgres, ended_by_signals, own_environment, temporary_folder
 from rows import Application, Batch, Owner, Row, Shape, copy_text, load, payload, unsigned
 from rowseal.client import Form, sign
 from rowseal.client.files import import_rows
 
 SETTINGS = {
-    "fsync": "off", "listen_addresses": "", "max_wal_size": "16GB", "checkpoint_timeout": "1h", "autovacuum": "off",
+    "max_wal_size": "16GB", "checkpoint_timeout": "1h", "autovacuum": "off",
     "shared_buffers": "2GB", "wal_level": "logical", "max_connections": "50", "max_wal_senders": "10", "max_replication_slots": "10",
 }  # fmt: skip
 WARM = 40  # rows before each measurement
@@ -79,17 +76,9 @@ $$
 @contextmanager
 def server() -> Iterator[str]:
     """A throw-away server; yields a connection string without dbname."""
-    with tempfile.TemporaryDirectory(prefix="rowseal-bench-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        os.chmod(folder, 0o777)
-        data = Path(folder) / "data"
-        subprocess.run([PG_CTL, "initdb", "-D", data, "-o", "-U postgres -A trust -E UTF8 --locale=C.UTF-8"], check=True, stdout=subprocess.DEVNULL)
-        with (data / "postgresql.conf").open("a") as conf:
-            conf.writelines(f"{k} = '{v}'\n" for k, v in {**SETTINGS, "unix_socket_directories": folder}.items())
-        subprocess.run([PG_CTL, "-D", data, "-w", "-l", data / "log", "start"], check=True, stdout=subprocess.DEVNULL)
-        try:
-            yield f"host={folder} user=postgres"
-        finally:
-            subprocess.run([PG_CTL, "-D", data, "-m", "immediate", "stop"], check=True, stdout=subprocess.DEVNULL)
+    own_environment()
+    with ended_by_signals(), temporary_folder("bench") as folder, Postgres(folder, settings=SETTINGS) as postgres:
+        yield f"host={postgres.host} user=postgres"
 
 
 def cpu(pid: int) -> float:
@@ -632,8 +621,6 @@ def main(argv: list[str] | None = None) -> None:
     for name, value in (large if args.full else small).items():
         if getattr(args, name) is None:
             setattr(args, name, value)
-    with suppress(ValueError):  # not the main thread
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the server is stopped
     with server() as dsn:
         bench = Bench(dsn, args.rows, args.size, args.largest, args.provider)
         count, rounds = min(200, args.rows), args.rounds

@@ -20,8 +20,9 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from demo import Db, Server, say, table, temporary_folder, title
+from demo import Db, say, table, title
 from devices import FORMS, Device, Envelope, bring
+from kit.server import LOGICAL, Postgres, ended_by_signals, own_environment, temporary_folder
 from rowseal.client import Form, SigningKey
 
 TABLES = """
@@ -133,9 +134,9 @@ def story(hub: Db, bergen_db: Db, oslo_db: Db, laptop_db: Db, link: Callable[[Db
 
 
 def main() -> int:
-    settings = ("wal_level=logical", "wal_retrieve_retry_interval=200ms")
-    with temporary_folder() as folder, ExitStack() as stack:
-        servers = [stack.enter_context(Server(folder, name, settings)) for name in ("hub", "bergen", "oslo", "laptop")]
+    own_environment()
+    with temporary_folder("demo") as folder, ExitStack() as stack:
+        servers = [stack.enter_context(Postgres(folder, name, LOGICAL)) for name in ("hub", "bergen", "oslo", "laptop")]
         dbs = [s.connect("postgres", "postgres") for s in servers]
         for db in dbs:
             db.execute(TABLES)
@@ -155,4 +156,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with ended_by_signals():
+        sys.exit(main())

@@ -10,28 +10,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 import uuid
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from types import FrameType, TracebackType
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "plpython"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import psycopg
 from psycopg.types.json import Jsonb
 
+from kit.server import LOGICAL, Postgres, ServerError, Stopped, ended_by_signals, own_environment, temporary_folder
 from rowseal.client import Form, SigningKey, envelope, sign
 
 Row = dict[str, Any]
@@ -47,94 +43,6 @@ DECLARE_CARDS = """SELECT * FROM rowseal.declare('user_cards', owner => 'user_ha
     fingerprint => 'sha256', certificates => '{"contact_cert": "contact_pkey", "crypt_cert": "crypt_pkey"}')"""
 DECLARE_STORAGE = """SELECT * FROM rowseal.declare('user_storage', owner => 'user_hash', identity => 'user_cards',
     versions => 'user_storage_versions')"""
-
-
-# ------------------------------------------------------------------------------------------------------------ server
-class Stopped(BaseException):
-    """A signal other than Ctrl-C asks us to end."""
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Keep signals until the block is done: a server half started would stay behind."""
-    pending: list[int] = []
-
-    def keep(number: int, frame: FrameType | None) -> None:
-        pending.append(number)
-
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [(number, signal.signal(number, keep)) for number in signals]
-    try:
-        yield
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)
-        if pending:
-            signal.raise_signal(pending[0])
-
-
-class Server:
-    """A PostgreSQL server of its own: data and socket in ``folder / name``, no network port."""
-
-    def __init__(self, folder: Path, name: str = "server", settings: Iterable[str] = ()):
-        self.folder, self.name, self.port = folder / name, name, 5432
-        pg_config = os.environ.get("PG_CONFIG", "pg_config")
-        self.bin = Path(subprocess.run([pg_config, "--bindir"], capture_output=True, text=True, check=True).stdout.strip())
-        self.settings = ["listen_addresses=''", f"unix_socket_directories='{self.folder}'", "unix_socket_permissions=0700",
-                         "fsync=off", "logging_collector=off", *settings]  # fmt: skip
-
-    def _run(self, program: str, *args: str) -> None:
-        """Run one of PostgreSQL's programs; root may not, and becomes postgres.  A session of its own: Ctrl-C is for us."""
-        become = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] if os.geteuid() == 0 else []
-        done = subprocess.run([*become, str(self.bin / program), *args], cwd="/", stdin=subprocess.DEVNULL, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
-        if done.returncode:
-            log = self.folder / "log"
-            raise SystemExit(f"{program} failed: {done.stdout}{log.read_text() if log.exists() else ''}")
-
-    def __enter__(self) -> Server:
-        try:
-            with undisturbed():
-                self.start()
-        except BaseException:  # a signal that had to wait, too
-            self.__exit__(None, None, None)
-            raise
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        with undisturbed():
-            self.stop()
-
-    def start(self) -> None:
-        self.folder.mkdir(mode=0o700)
-        if os.geteuid() == 0:
-            shutil.chown(self.folder, "postgres", "postgres")
-        self._run("initdb", "-D", f"{self.folder}/data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-        with (self.folder / "data/postgresql.conf").open("a") as conf:
-            conf.write("\n".join([*self.settings, ""]))
-        self._run("pg_ctl", "start", "-w", "-s", "-D", f"{self.folder}/data", "-l", f"{self.folder}/log")
-
-    def stop(self) -> None:
-        if (self.folder / "data/postmaster.pid").exists():
-            self._run("pg_ctl", "stop", "-w", "-s", "-m", "immediate", "-D", f"{self.folder}/data")
-
-    def connect(self, dbname: str, user: str) -> Db:
-        return psycopg.connect(host=str(self.folder), port=self.port, dbname=dbname, user=user, autocommit=True)
-
-
-@contextmanager
-def temporary_folder() -> Iterator[Path]:
-    long = len(tempfile.gettempdir()) > 60  # a socket's path has at most 107 bytes
-    folder = None
-    try:
-        with undisturbed():
-            folder = Path(tempfile.mkdtemp(prefix="rowseal-demo-", dir="/tmp" if long else None))
-            folder.chmod(0o755)
-        yield folder
-    finally:
-        with undisturbed():
-            if folder is not None:
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 # ------------------------------------------------------------------------------------------------------------ output
@@ -249,7 +157,7 @@ def show_storage(db: Db) -> None:
 
 
 # -------------------------------------------------------------------------------------------------------------- demo
-def prepare(server: Server) -> None:
+def prepare(server: Postgres) -> None:
     """A database with the extension, and two ordinary roles: app, who owns the tables, and relay, who owns nothing."""
     with server.connect("postgres", "postgres") as c:
         c.execute("CREATE ROLE app LOGIN")
@@ -275,7 +183,7 @@ def declare(db: Db) -> tuple[Form, Form, Form]:
     return Form("user_cards", fields["user_cards"]), Form("user_storage", fields["user_storage"]), Form("user_storage", wider)
 
 
-def write(server: Server, db: Db, cards: Form, storage: Form, ann: Owner, bob: Owner) -> list[Row]:
+def write(server: Postgres, db: Db, cards: Form, storage: Form, ann: Owner, bob: Owner) -> list[Row]:
     """Cards, notes, a fork; the versions of Ann's note, oldest first."""
     title("Ann and Bob sign their cards and first notes")
     phone_key = SigningKey(hashlib.sha256(b"Ann's address").digest())
@@ -398,7 +306,6 @@ def audit(admin: Db) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------ three servers
-LOGICAL = ["wal_level=logical", "shared_buffers=32MB", "max_connections=30", "wal_retrieve_retry_interval=200ms"]
 LINKS = [("bergen", "oslo"), ("oslo", "bergen"), ("narvik", "bergen"), ("bergen", "narvik")]  # who follows whom
 TOWNS = ("oslo", "bergen", "narvik")
 
@@ -438,8 +345,8 @@ def state(dbs: Mapping[str, Db], ann: Owner) -> None:
 def chain(folder: Path, cards: Form, storage: Form, ann: Owner, bob: Owner, mallory: Owner) -> None:
     """Servers linked by the feed; the one in the middle lies, and a line breaks."""
     title("Three servers in a chain, oslo ⇄ bergen ⇄ narvik: each follows its neighbours' feed")
-    with (Server(folder, "oslo", LOGICAL) as oslo, Server(folder, "bergen", LOGICAL) as bergen,
-          Server(folder, "narvik", LOGICAL) as narvik):  # fmt: skip
+    with (Postgres(folder, "oslo", LOGICAL) as oslo, Postgres(folder, "bergen", LOGICAL) as bergen,
+          Postgres(folder, "narvik", LOGICAL) as narvik):  # fmt: skip
         servers = {"oslo": oslo, "bergen": bergen, "narvik": narvik}
         for server in servers.values():
             found(server)
@@ -458,7 +365,7 @@ def chain(folder: Path, cards: Form, storage: Form, ann: Owner, bob: Owner, mall
             part(dbs, storage, ann, bob, first)
 
 
-def found(server: Server) -> None:
+def found(server: Postgres) -> None:
     """The example's tables on one server; app, who owns them, is trusted with what links bring."""
     with server.connect("postgres", "postgres") as c:
         c.execute("CREATE DATABASE demo")
@@ -473,7 +380,7 @@ def found(server: Server) -> None:
             c.execute(sql[:-1] + ", feed => true)" if "rowseal.declare" in sql else sql)
 
 
-def link(servers: Mapping[str, Server], dbs: Mapping[str, Db]) -> None:
+def link(servers: Mapping[str, Postgres], dbs: Mapping[str, Db]) -> None:
     say("   on each: SELECT rowseal.publish();  and on oslo, the same way on the others:")
     say("   SELECT * FROM rowseal.subscribe('oslo_from_bergen', 'host=… dbname=demo');")
     for db in dbs.values():
@@ -527,11 +434,10 @@ def part(dbs: Mapping[str, Db], storage: Form, ann: Owner, bob: Owner, first: Ro
 
 
 def main(stay: bool) -> None:
-    for name in [n for n in os.environ if n.startswith("PG") and n != "PG_CONFIG"]:
-        del os.environ[name]  # nobody's server but our own
-    with temporary_folder() as folder:
+    own_environment()
+    with temporary_folder("demo") as folder:
         say("Starting a server of its own …")
-        with Server(folder) as server:
+        with Postgres(folder) as server:
             prepare(server)
             ann, bob, carol, mallory = (Owner(name) for name in ("Ann", "Bob", "Carol", "Mallory"))
             with server.connect("demo", "app") as db:
@@ -550,15 +456,12 @@ def main(stay: bool) -> None:
     say("\nAll servers are stopped, their folder is removed.")
 
 
-def stop(number: int, frame: FrameType | None) -> None:
-    raise Stopped
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGHUP, stop)
     try:
-        main(stay="--stay" in sys.argv[1:])
+        with ended_by_signals():
+            main(stay="--stay" in sys.argv[1:])
+    except ServerError as error:
+        sys.exit(str(error))
     except (KeyboardInterrupt, Stopped) as interrupted:
         with suppress(OSError):
             say("\nInterrupted: all servers are stopped, their folder is removed.")

@@ -18,7 +18,8 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from demo import Db, Server, say, table, temporary_folder, title
+from demo import Db, say, table, title
+from kit.server import LOGICAL, Postgres, ended_by_signals, own_environment, temporary_folder
 from rowseal.client import Form, SigningKey, envelope
 
 TABLES = """
@@ -140,8 +141,8 @@ def story(home: Db, club: Db) -> None:
 
 
 def main() -> int:
-    settings = ("wal_level=logical", "wal_retrieve_retry_interval=200ms")
-    with temporary_folder() as folder, Server(folder, "home", settings) as one, Server(folder, "club", settings) as other:
+    own_environment()
+    with temporary_folder("demo") as folder, Postgres(folder, "home", LOGICAL) as one, Postgres(folder, "club", LOGICAL) as other:
         home, club = (s.connect("postgres", "postgres") for s in (one, other))
         for db in (home, club):
             db.execute(TABLES)
@@ -154,4 +155,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with ended_by_signals():
+        sys.exit(main())

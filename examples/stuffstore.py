@@ -18,8 +18,9 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from demo import Db, Server, say, table, temporary_folder, title
+from demo import Db, say, table, title
 from devices import FORMS, Device, bring
+from kit.server import Postgres, ended_by_signals, own_environment, temporary_folder
 from rowseal.client import Form, SigningKey
 
 TABLES = """
@@ -130,8 +131,9 @@ def story(home: Db, calendar_db: Db, shop_db: Db, new_home: Db, folder: Any) -> 
 
 
 def main() -> int:
-    with temporary_folder() as folder, ExitStack() as stack:
-        servers = [stack.enter_context(Server(folder, name)) for name in ("home", "calendar", "shop", "new_home")]
+    own_environment()
+    with temporary_folder("demo") as folder, ExitStack() as stack:
+        servers = [stack.enter_context(Postgres(folder, name)) for name in ("home", "calendar", "shop", "new_home")]
         home, calendar, shop, new_home = (s.connect("postgres", "postgres") for s in servers)
         for db in (home, new_home):
             db.execute(TABLES)
@@ -141,4 +143,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with ended_by_signals():
+        sys.exit(main())

@@ -8,25 +8,18 @@ moving.  links/test_mesh_in_trouble.py runs it for seconds, soak.py for as long 
 
 from __future__ import annotations
 
-import atexit
 import datetime
 import hashlib
 import json
-import os
 import random
-import shutil
-import signal
-import subprocess
-import tempfile
 import threading
 import time
 import uuid
 from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -34,26 +27,15 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from kit import model
+from kit.server import LOGICAL, Postgres, ended_by_signals, temporary_folder
 from rowseal.client import Form, SigningKey, envelope
 
-COMMON = {
-    "listen_addresses": "''",
-    "fsync": "off",  # a killed process loses nothing by that, only a killed machine does
-    "wal_level": "logical",
-    "max_replication_slots": 20,
-    "max_wal_senders": 20,
-    "max_logical_replication_workers": 20,
-    "max_worker_processes": 30,
-    "wal_retrieve_retry_interval": "200ms",
-    "log_min_messages": "warning",
-    "shared_buffers": "64MB",
-    "deadlock_timeout": "200ms",
-}
+COMMON = {**LOGICAL, "shared_buffers": "64MB", "deadlock_timeout": "200ms"}
 # Nothing of this may matter.
 ODD = [
-    {"TimeZone": "'Asia/Kolkata'", "DateStyle": "'German'", "IntervalStyle": "'sql_standard'", "bytea_output": "'escape'"},
-    {"TimeZone": "'America/St_Johns'", "DateStyle": "'SQL, DMY'", "IntervalStyle": "'postgres_verbose'", "extra_float_digits": "-3"},
-    {"TimeZone": "'Pacific/Chatham'", "DateStyle": "'Postgres, MDY'", "IntervalStyle": "'postgres'", "extra_float_digits": "0"},
+    {"TimeZone": "Asia/Kolkata", "DateStyle": "German", "IntervalStyle": "sql_standard", "bytea_output": "escape"},
+    {"TimeZone": "America/St_Johns", "DateStyle": "SQL, DMY", "IntervalStyle": "postgres_verbose", "extra_float_digits": "-3"},
+    {"TimeZone": "Pacific/Chatham", "DateStyle": "Postgres, MDY", "IntervalStyle": "postgres", "extra_float_digits": "0"},
 ]
 LOCALES = ["C", "C.UTF-8", "POSIX"]
 
@@ -78,42 +60,8 @@ TOPOLOGIES: dict[str, list[tuple[int, int]]] = {  # (from, to)
 }
 
 
-def _bindir() -> Path:
-    out = subprocess.run([os.environ.get("PG_CONFIG", "pg_config"), "--bindir"], capture_output=True, text=True, check=True)
-    return Path(out.stdout.strip())
-
-
-class Node:
-    """A server of its own: data, socket and log in one folder, no TCP port.  Its process is a child of this one."""
-
-    def __init__(self, name: str, folder: Path, settings: Mapping[str, Any], locale: str = "C"):
-        self.name, self.folder = name, folder / name
-        self.folder.mkdir(mode=0o755)
-        self.process: subprocess.Popen[bytes] | None = None
-        self._as: list[str] = []
-        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-            shutil.chown(self.folder, "postgres", "postgres")
-            self._as = ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--init-groups"]
-        command = [_bindir() / "initdb", "-D", self.folder / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", f"--locale={locale}", "-N"]
-        subprocess.run([*self._as, *map(str, command)], cwd="/", check=True, stdout=subprocess.DEVNULL)
-        lines = [f"{k} = {v}" for k, v in {**COMMON, "unix_socket_directories": f"'{self.folder}'", **settings}.items()]
-        with (self.folder / "data/postgresql.conf").open("a") as f:
-            f.write("\n" + "\n".join(lines) + "\n")
-        atexit.register(self.stop)
-        self.start()
-
-    def start(self) -> None:
-        environ = {**os.environ, "PYTHONNOUSERSITE": "1", "LC_ALL": "C.UTF-8"}
-        command = [*self._as, str(_bindir() / "postgres"), "-D", str(self.folder / "data")]
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, cwd="/", stdout=log, stderr=log, env=environ)
-        for _ in range(300):
-            with suppress(psycopg.OperationalError):
-                self.connect("postgres").close()
-                return
-            assert self.process.poll() is None, self.log()[-2000:]
-            time.sleep(0.1)
-        raise TimeoutError(f"server {self.name} does not start: {self.log()[-2000:]}")
+class Node(Postgres):
+    """One of the servers, with the few words that are said to it most often."""
 
     def kill(self) -> None:
         """SIGKILL to the server and all of its processes, at once: what a crash leaves is on disk or nowhere."""
@@ -127,23 +75,8 @@ class Node:
         psutil.wait_procs(children, timeout=10)
         self.process = None
 
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.send_signal(signal.SIGINT)  # fast shutdown
-            try:
-                self.process.wait(20)
-                self.process = None
-            except subprocess.TimeoutExpired:
-                self.kill()
-
-    def log(self) -> str:
-        return (self.folder / "log").read_text(errors="replace")
-
-    def conninfo(self, dbname: str) -> str:
-        return f"host={self.folder} user=postgres dbname={dbname}"
-
-    def connect(self, dbname: str, **options: Any) -> psycopg.Connection[Any]:
-        c = psycopg.connect(self.conninfo(dbname), autocommit=True, **options)
+    def connect(self, dbname: str, user: str = "postgres") -> psycopg.Connection[Any]:
+        c = super().connect(dbname, user)
         c.prepare_threshold = None
         return c
 
@@ -165,24 +98,15 @@ class Node:
 
 @contextmanager
 def nodes(count: int = 3) -> Iterator[list[Node]]:
-    """Servers in a temporary folder, each with other settings; stopped and removed also on failure."""
-    folder = Path(tempfile.mkdtemp(prefix="rowseal-mesh-"))
-    folder.chmod(0o755)
-    made: list[Node] = []
-    previous = None
-    if threading.current_thread() is threading.main_thread():  # as Ctrl-C does: leave through the finally below
-        previous = signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(SystemExit(143)))
-    try:
+    """Servers in a temporary folder, each with other settings."""
+    with ended_by_signals(), temporary_folder("mesh") as folder, ExitStack() as stack:
+        made = []
         for i in range(count):
-            made.append(Node("abcdefgh"[i], folder, ODD[i % len(ODD)], LOCALES[i % len(LOCALES)]))
+            settings = {**COMMON, **ODD[i % len(ODD)]}
+            node = Node(folder, "abcdefgh"[i], settings, LOCALES[i % len(LOCALES)])
+            stack.enter_context(node)
+            made.append(node)
         yield made
-    finally:
-        for node in made:
-            node.stop()
-            atexit.unregister(node.stop)
-        shutil.rmtree(folder, ignore_errors=True)
-        if previous is not None:
-            signal.signal(signal.SIGTERM, previous)
 
 
 class Person:

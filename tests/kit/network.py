@@ -7,23 +7,18 @@ databases of one server as between servers, as long as the slot is made by one s
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
 import time
 import uuid
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import psycopg
 
 from kit.db import Db, Server
 from kit.example import EXAMPLE, Owner
-from kit.server import PG_CTL, SETTINGS
+from kit.server import LOGICAL, Postgres, temporary_folder
 
 PATIENCE = 20.0  # seconds until something that must happen counts as not happening
 NET_EXAMPLE = EXAMPLE.replace("'user_storage_versions')", "'user_storage_versions', feed => true)").replace(
@@ -155,54 +150,26 @@ def network(server: Server) -> Iterator[Net]:
     net.close()
 
 
-class SecondServer:
+class SecondServer(Postgres):
     """A server process of its own, for what belongs to a whole server: its settings, its end."""
-
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="rowseal-second-", dir="/tmp"))
-        self.folder.chmod(0o755)
-        self.data = self.folder / "data"
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
-        self._pg_ctl("initdb", "-o", "--auth=trust --username=postgres --no-sync --encoding=UTF8 --no-locale")
-        self.start()
-
-    def _pg_ctl(self, *args: str) -> None:
-        done = subprocess.run([PG_CTL, *args, "-s", "-D", str(self.data)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        assert done.returncode == 0, done.stderr
-
-    def start(self) -> None:
-        options = f"-p {self.port} -c listen_addresses= -c unix_socket_directories=/tmp {SETTINGS}"
-        self._pg_ctl("start", "-w", "-l", str(self.folder / "log"), "-o", options)
-
-    def stop(self, mode: str = "immediate") -> None:
-        self._pg_ctl("stop", "-w", "-m", mode)
 
     def set(self, **settings: Any) -> None:
         """Settings that need no restart, until they are set again."""
-        with psycopg.connect(host="/tmp", port=self.port, user="postgres", dbname="postgres", autocommit=True) as c:
+        applied = "SELECT setting FROM pg_file_settings WHERE name = %s AND applied"
+        with self.connect("postgres") as c:
             for name, value in settings.items():
                 c.execute(f"ALTER SYSTEM SET {name} = '{value}'")  # type: ignore[arg-type]
             c.execute("SELECT pg_reload_conf()")
             for name, value in settings.items():
-                until(lambda n=name, v=value: c.execute("SELECT setting FROM pg_file_settings WHERE name = %s AND applied", (n,)).fetchone() == (str(v),))
+                now = partial(c.execute, applied, (name,))
+                until(lambda n=now, v=value: n().fetchone() == (str(v),))
         time.sleep(0.1)  # other sessions read the settings between two statements
-
-    def remove(self) -> None:
-        with contextlib.suppress(AssertionError):
-            self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def second_server() -> Iterator[tuple[SecondServer, Net]]:
     """A second server and a net of sites on it."""
-    assert os.path.exists(PG_CTL)
-    second = SecondServer()
-    try:
-        net = Net(Server("/tmp", second.port))
+    with temporary_folder("second") as folder, SecondServer(folder, settings=LOGICAL) as second:
+        net = Net(Server(second.host, second.port))
         yield second, net
         net.close()
-    finally:
-        second.remove()

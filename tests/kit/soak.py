@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path[:1] = [str(Path(__file__).parents[1])]  # the folder of kit, not kit itself
 
 from kit.mesh import TOPOLOGIES, Mesh, Problem, measure, nodes  # noqa: E402
+from kit.server import own_environment  # noqa: E402
 
 
 def main() -> int:
@@ -26,6 +27,7 @@ def main() -> int:
     parser.add_argument("minutes", type=float, nargs="?", default=10)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     args = parser.parse_args()
+    own_environment()
     end = time.monotonic() + 60 * args.minutes
     print(f"seed {args.seed}, for {args.minutes:g} minutes", flush=True)
     rounds = versions = 0

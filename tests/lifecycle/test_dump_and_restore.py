@@ -17,6 +17,7 @@ from kit.db import Db, Server
 from kit.example import EXAMPLE, Owner
 from kit.filled import KEY, MORE, fill
 from kit.scratch import problems, seal, unwell, write
+from kit.server import bindir
 
 TABLES = ("user_cards", "user_storage", "Logs", "parts")
 
@@ -150,16 +151,12 @@ def test_data_restored_into_a_ready_schema_is_verified_again(
     tool(server, "pg_dump", "-Fc", "-f", file, source[0])
     tool(server, "pg_restore", "--exit-on-error", "--schema-only", "-d", empty, file)
     tool(server, "pg_restore", "--exit-on-error", "--data-only", "-t", "user_cards", "-d", empty, file)
-    listed = subprocess.run([f"{_bindir()}/pg_restore", "-l", "--data-only", file], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run([f"{bindir()}/pg_restore", "-l", "--data-only", file], capture_output=True, text=True, check=True).stdout
     (tmp_path / "list").write_text("\n".join(line for line in listed.splitlines() if " user_cards " not in line))
     tool(server, "pg_restore", "--exit-on-error", "--data-only", "-L", str(tmp_path / "list"), "-d", empty, file)
     with server.connect(empty, "app") as c:
         assert unwell(Db(c)) == []
         goes_on(Db(c), *source[1:])
-
-
-def _bindir() -> str:
-    return subprocess.run([os.environ.get("PG_CONFIG", "pg_config"), "--bindir"], capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.mark.skipif("ROWSEAL_PGSODIUM" in os.environ, reason="pgsodium's own tables cannot be restored in this way")

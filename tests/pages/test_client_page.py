@@ -14,7 +14,8 @@ import pytest
 from kit import ROOT
 from kit.db import Server
 from kit.example import EXAMPLE
-from kit.pages import BLOCK, bindir, python, tidy
+from kit.pages import BLOCK, python, tidy
+from kit.server import bindir
 
 PAGE = ROOT / "docs/client.md"
 

@@ -17,7 +17,8 @@ import pytest
 
 from kit import ROOT
 from kit.db import Server
-from kit.pages import BLOCK, bindir, python, tidy
+from kit.pages import BLOCK, python, tidy
+from kit.server import bindir
 
 README = (ROOT / "README.md").read_text()
 
