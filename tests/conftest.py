@@ -1,7 +1,8 @@
 """A real PostgreSQL server for the tests, and the people of the running example.
 
-The server runs in a temporary folder (kit/server.py).  Every test gets a database of its own, made from a
-template that has the extension.  ``db`` connects as an ordinary role that owns its tables; ``admin`` is the superuser.
+The server runs in a temporary folder (kit/server.py).  Every test gets a database of its own, made
+from a template that has the extension.  ``db`` connects as an ordinary role that owns its tables;
+``admin`` is the superuser.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ def example(db: Db) -> Db:
 
 @pytest.fixture
 def transaction(shared: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
-    """The connection of a module that shares one database (kit/scratch.py), in a transaction that is rolled back."""
+    """The connection of a module that shares one database (kit/scratch.py),
+    in a transaction that is rolled back.
+    """
     with shared.transaction(force_rollback=True):
         yield shared
 
@@ -81,8 +84,13 @@ def other(server: Server) -> Iterator[Db]:
 
 @pytest.fixture
 def mallory(server: Server, database: str, example: Db) -> Iterator[Db]:
-    """Connection of a role that may read and write the example's tables and create objects, but owns none of them."""
-    example.run("GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER ON user_cards, user_storage, user_storage_versions TO mallory")
+    """Connection of a role that may read and write the example's tables and create objects,
+    but owns none of them.
+    """
+    example.run(
+        "GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER ON user_cards, user_storage,"
+        " user_storage_versions TO mallory"
+    )
     with server.connect(database, "mallory") as c:
         yield Db(c)
 

@@ -48,7 +48,7 @@ class ServerError(RuntimeError):
     """A server does not start; the message ends with what it said."""
 
 
-# ---------------------------------------------------------------------------------- environment
+# ------------------------------------------------------------------------------------- environment
 def own_environment() -> None:
     """Forget what the environment says of other servers: clients here reach nobody's but ours."""
     for name in [n for n in os.environ if n.startswith("PG") and n != "PG_CONFIG"]:
@@ -76,7 +76,7 @@ def as_postgres(program: str, *arguments: str | Path) -> list[str]:
     return [*(become if os.geteuid() == 0 else []), str(bindir() / program), *map(str, arguments)]
 
 
-# -------------------------------------------------------------------------------------- signals
+# ----------------------------------------------------------------------------------------- signals
 class Stopped(SystemExit):
     """A signal other than Ctrl-C asks us to end."""
 
@@ -121,7 +121,7 @@ def undisturbed() -> Iterator[None]:
             signal.raise_signal(pending[0])
 
 
-# -------------------------------------------------------------------------------------- servers
+# ----------------------------------------------------------------------------------------- servers
 @contextmanager
 def temporary_folder(purpose: str = "server") -> Iterator[Path]:
     """A folder that postgres may enter; it is removed at the end."""
