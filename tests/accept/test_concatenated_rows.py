@@ -1,4 +1,6 @@
-"""Rows of the older system: signed as a plain concatenation, versions named by the hash of their signature."""
+"""Rows of the older system: signed as a plain concatenation,
+versions named by the hash of their signature.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +22,29 @@ from kit.server import SERVER_PACKAGES
 from rowseal.client import envelope, public_key, verify
 from rowseal.form.concatenated import Concatenated
 
-# ------------------------------------------------------------------------------------------------- the older tables
-CARDS = "user_hash text PRIMARY KEY, sign_pkey bytea NOT NULL, contact_pkey bytea, contact_cert bytea, name text, deleted_flag boolean NOT NULL, owner_timestamp bigint NOT NULL, sign_b64 bytea NOT NULL, sign_hash text NOT NULL"
-STORAGE = "user_hash text NOT NULL, uuid uuid NOT NULL, value_b64 bytea, parts_b64 bytea[], deleted_flag boolean NOT NULL, owner_timestamp bigint NOT NULL, parent_sign_hash text, sign_b64 bytea NOT NULL, sign_hash text NOT NULL"
-OLDER = f"CREATE TABLE cards ({CARDS}); CREATE TABLE storage ({STORAGE}, PRIMARY KEY (user_hash, uuid)); CREATE TABLE storage_versions ({STORAGE}, PRIMARY KEY (sign_hash))"
+# -------------------------------------------------------------------------------- the older tables
+CARDS = (
+    "user_hash text PRIMARY KEY, sign_pkey bytea NOT NULL, contact_pkey bytea,"
+    " contact_cert bytea, name text, deleted_flag boolean NOT NULL, owner_timestamp bigint NOT"
+    " NULL, sign_b64 bytea NOT NULL, sign_hash text NOT NULL"
+)
+STORAGE = (
+    "user_hash text NOT NULL, uuid uuid NOT NULL, value_b64 bytea, parts_b64 bytea[],"
+    " deleted_flag boolean NOT NULL, owner_timestamp bigint NOT NULL, parent_sign_hash text,"
+    " sign_b64 bytea NOT NULL, sign_hash text NOT NULL"
+)
+OLDER = (
+    f"CREATE TABLE cards ({CARDS}); CREATE TABLE storage ({STORAGE},"
+    f" PRIMARY KEY (user_hash, uuid)); CREATE TABLE storage_versions ({STORAGE},"
+    " PRIMARY KEY (sign_hash))"
+)
 NAMED = "form => 'concatenated', name_column => 'sign_hash', parent_column => 'parent_sign_hash'"
-DECLARE_CARDS = f"""SELECT rowseal.declare('cards', owner => 'user_hash', public_key => 'sign_pkey', algorithms => '{{ed25519,ml-dsa-87}}',
-    fingerprint => 'sha3-512', fingerprint_prefix => 'u_', certificates => '{{"contact_cert": "contact_pkey"}}', name_prefix => 'uch_', {NAMED}"""
-DECLARE_STORAGE = f"""SELECT rowseal.declare('storage', owner => 'user_hash', identity => 'cards', versions => 'storage_versions',
-    name_prefix => 'ush_', {NAMED}"""
+DECLARE_CARDS = f"""SELECT rowseal.declare('cards', owner => 'user_hash',
+    public_key => 'sign_pkey', algorithms => '{{ed25519,ml-dsa-87}}',
+    fingerprint => 'sha3-512', fingerprint_prefix => 'u_',
+    certificates => '{{"contact_cert": "contact_pkey"}}', name_prefix => 'uch_', {NAMED}"""
+DECLARE_STORAGE = f"""SELECT rowseal.declare('storage', owner => 'user_hash', identity => 'cards',
+    versions => 'storage_versions', name_prefix => 'ush_', {NAMED}"""
 ACCEPT = ", accept_ambiguity => true)"
 
 
@@ -47,13 +63,22 @@ class Member:
     def card(self, **changes: Any) -> dict[str, Any]:
         contact = b"contact"
         cert = self.key.sign(contact)
-        row = {"user_hash": self.hash, "sign_pkey": self.public_key, "contact_pkey": contact, "contact_cert": bytes(getattr(cert, "signature", cert)),
-               "name": "Zoë", "deleted_flag": False, "owner_timestamp": next(Owner.clock)}  # fmt: skip
+        row = {
+            "user_hash": self.hash, "sign_pkey": self.public_key, "contact_pkey": contact,
+            "contact_cert": bytes(getattr(cert, "signature", cert)), "name": "Zoë",
+            "deleted_flag": False, "owner_timestamp": next(Owner.clock),
+        }  # fmt: skip
         return self.sealed({**row, **changes}, "uch_")
 
-    def row(self, value: bytes | None, parent: Mapping[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
-        row = {"user_hash": self.hash, "uuid": str(KEY), "value_b64": value, "parts_b64": [b"a", value or b""], "deleted_flag": False,
-               "owner_timestamp": next(Owner.clock), "parent_sign_hash": parent["sign_hash"] if parent else None}  # fmt: skip
+    def row(
+        self, value: bytes | None, parent: Mapping[str, Any] | None = None, **changes: Any
+    ) -> dict[str, Any]:
+        row = {
+            "user_hash": self.hash, "uuid": str(KEY), "value_b64": value,
+            "parts_b64": [b"a", value or b""], "deleted_flag": False,
+            "owner_timestamp": next(Owner.clock),
+            "parent_sign_hash": parent["sign_hash"] if parent else None,
+        }  # fmt: skip
         return self.sealed({**row, **changes}, "ush_")
 
 
@@ -85,25 +110,51 @@ def test_existing_rows_are_taken_over_as_they_are(db: Db, member: Member, server
     for r in (first, left):
         db.insert("storage_versions", r)
     refusal = db.refused("RS007", DECLARE_CARDS + ")")
-    assert "name and owner_timestamp" in str(refusal.message_primary) and "accept_ambiguity" in str(refusal.message_hint)
+    assert "name and owner_timestamp" in str(refusal.message_primary) and "accept_ambiguity" in str(
+        refusal.message_hint
+    )
     declare(db)
     for table in ("cards", "storage"):
         assert db.all("SELECT * FROM rowseal.verify(%s)", table) == []
     assert db.all('SELECT "check", detail FROM rowseal.health() WHERE NOT ok') == []
     # all rules hold: order, archive, duplicates, parents as signed
     newest = member.row(b"newest", left)
-    assert db.insert("storage", newest) == 0 and db.insert("storage", newest) == 0 and db.insert("storage", first) == 0
+    assert (
+        db.insert("storage", newest) == 0
+        and db.insert("storage", newest) == 0
+        and db.insert("storage", first) == 0
+    )
     assert db.all("SELECT value_b64 FROM storage") == [b"newest"]
-    assert db.all("SELECT value_b64 FROM storage_versions ORDER BY owner_timestamp") == [b"first", b"left", b"right"]
-    walked = db.all("SELECT depth, parent, tip, gap FROM rowseal.history('storage', %s)", key(member))
-    assert walked == [(0, None, False, False), (1, first["sign_b64"], False, False), (1, first["sign_b64"], False, False), (2, left["sign_b64"], True, False)]
-    assert db.all("SELECT sign FROM rowseal.heads('storage', %s)", key(member)) == [newest["sign_b64"], right["sign_b64"]]
+    assert db.all("SELECT value_b64 FROM storage_versions ORDER BY owner_timestamp") == [
+        b"first",
+        b"left",
+        b"right",
+    ]
+    walked = db.all(
+        "SELECT depth, parent, tip, gap FROM rowseal.history('storage', %s)", key(member)
+    )
+    assert walked == [
+        (0, None, False, False),
+        (1, first["sign_b64"], False, False),
+        (1, first["sign_b64"], False, False),
+        (2, left["sign_b64"], True, False),
+    ]
+    assert db.all("SELECT sign FROM rowseal.heads('storage', %s)", key(member)) == [
+        newest["sign_b64"],
+        right["sign_b64"],
+    ]
     lost = member.row(b"later", {"sign_hash": "ush_unknown"})
     db.insert("storage", lost)
     assert db.one("SELECT gap FROM rowseal.history('storage', %s) WHERE tip", key(member))
     # the payload is what was signed
     shown = {k: v for k, v in lost.items() if k not in ("sign_b64", "sign_hash")}
-    given = json.dumps({**shown, "value_b64": base64.b64encode(b"later").decode(), "parts_b64": [base64.b64encode(p).decode() for p in shown["parts_b64"]]})
+    given = json.dumps(
+        {
+            **shown,
+            "value_b64": base64.b64encode(b"later").decode(),
+            "parts_b64": [base64.b64encode(p).decode() for p in shown["parts_b64"]],
+        }
+    )
     assert db.one("SELECT rowseal.payload('storage', %s)", given).encode() == older(shown)
     # envelopes carry them; a server that was told nothing of names fills them in
     name = server.database()
@@ -113,15 +164,29 @@ def test_existing_rows_are_taken_over_as_they_are(db: Db, member: Member, server
             there.run(OLDER)
             declare(there)
             for table in ("cards", "storage"):
-                answers = there.all("SELECT outcome, reason FROM rowseal.receive((SELECT jsonb_agg(e) FROM jsonb_array_elements(%s) e))", psycopg.types.json.Jsonb(db.all("SELECT rowseal.export(%s)", table)))
+                answers = there.all(
+                    "SELECT outcome, reason FROM rowseal.receive((SELECT jsonb_agg(e)"
+                    " FROM jsonb_array_elements(%s) e))",
+                    psycopg.types.json.Jsonb(db.all("SELECT rowseal.export(%s)", table)),
+                )
                 assert {o for o, _ in answers} <= {"inserted", "superseded", "archived"}, answers
-                assert there.digest(table) == db.digest(table) and there.all("SELECT * FROM rowseal.verify(%s)", table) == []
+                assert (
+                    there.digest(table) == db.digest(table)
+                    and there.all("SELECT * FROM rowseal.verify(%s)", table) == []
+                )
             form = Concatenated("storage", db.form("storage").fields)
             carried = db.all("SELECT rowseal.export('storage')")
-            assert all(verify(e, member.public_key, form) and not verify(e, member.public_key) for e in carried)
+            assert all(
+                verify(e, member.public_key, form) and not verify(e, member.public_key)
+                for e in carried
+            )
             fields = {k: v for k, v in newest.items() if k not in ("sign_b64", "sign_hash")}
-            assert envelope(form, fields, member.key)["row"] in [e["row"] for e in carried] and form.payload_of(fields) == older(fields)
-            assert there.all("SELECT sign_hash FROM storage_versions ORDER BY 1") == db.all("SELECT sign_hash FROM storage_versions ORDER BY 1")
+            assert envelope(form, fields, member.key)["row"] in [
+                e["row"] for e in carried
+            ] and form.payload_of(fields) == older(fields)
+            assert there.all("SELECT sign_hash FROM storage_versions ORDER BY 1") == db.all(
+                "SELECT sign_hash FROM storage_versions ORDER BY 1"
+            )
     finally:
         server.drop(name)
 
@@ -133,8 +198,18 @@ def test_names_are_checked(db: Db, member: Member) -> None:
     first, second = member.row(b"first"), member.row(b"second")
     marks = ", ".join(["%s"] * len(first))
     for table in ("storage", "storage_versions"):
-        for wrong in (second["sign_hash"], "", first["sign_hash"].upper(), first["sign_hash"] + " ", first["sign_hash"][4:]):
-            diag = db.refused("RS005", f"INSERT INTO {table} ({', '.join(first)}) VALUES ({marks})", *{**first, "sign_hash": wrong}.values())
+        for wrong in (
+            second["sign_hash"],
+            "",
+            first["sign_hash"].upper(),
+            first["sign_hash"] + " ",
+            first["sign_hash"][4:],
+        ):
+            diag = db.refused(
+                "RS005",
+                f"INSERT INTO {table} ({', '.join(first)}) VALUES ({marks})",
+                *{**first, "sign_hash": wrong}.values(),
+            )
             assert "sign_hash is not the sha3-512 of the signature" in str(diag.message_primary)
     db.insert("storage", {**first, "sign_hash": None})
     assert db.all("SELECT sign_hash FROM storage") == [first["sign_hash"]]
@@ -145,9 +220,22 @@ def test_names_are_checked(db: Db, member: Member) -> None:
     # a name of something that is there already gives nothing away
     for wrong in (first["sign_hash"], second["sign_hash"]):
         third = member.row(b"third")
-        db.refused("RS005", f"INSERT INTO storage ({', '.join(third)}) VALUES ({marks})", *{**third, "sign_hash": wrong}.values())
-    for change in ({"value_b64": b"forged"}, {"owner_timestamp": 9}, {"parent_sign_hash": first["sign_hash"]}, {"sign_b64": first["sign_b64"], "sign_hash": None}):
-        db.refused("RS001", f"INSERT INTO storage ({', '.join(second)}) VALUES ({marks})", *{**second, "uuid": str(uuid.UUID(int=9)), **change}.values())
+        db.refused(
+            "RS005",
+            f"INSERT INTO storage ({', '.join(third)}) VALUES ({marks})",
+            *{**third, "sign_hash": wrong}.values(),
+        )
+    for change in (
+        {"value_b64": b"forged"},
+        {"owner_timestamp": 9},
+        {"parent_sign_hash": first["sign_hash"]},
+        {"sign_b64": first["sign_b64"], "sign_hash": None},
+    ):
+        db.refused(
+            "RS001",
+            f"INSERT INTO storage ({', '.join(second)}) VALUES ({marks})",
+            *{**second, "uuid": str(uuid.UUID(int=9)), **change}.values(),
+        )
     assert db.all("SELECT * FROM rowseal.verify('storage')") == []
 
 
@@ -164,20 +252,41 @@ def test_what_accept_ambiguity_accepts(db: Db) -> None:
     assert db.all("SELECT * FROM rowseal.verify('storage')") == []
 
 
-# ---------------------------------------------------------------------------------------------- names with rowseal/1
+# ---------------------------------------------------------------------------- names with rowseal/1
 @pytest.mark.parametrize("type_", ["bytea", "text"])
 @pytest.mark.parametrize("layout", ["unversioned", "made", "one table"])
-def test_versions_by_name_in_the_other_form(layout: str, type_: str, example: Db, ann: Owner) -> None:
-    columns = f"user_hash bytea, uuid uuid, value_b64 bytea, deleted_flag boolean, owner_timestamp bigint, parent {type_}, sign_b64 bytea, name {type_}"
-    example.run(f"CREATE TABLE n ({columns}, PRIMARY KEY (user_hash, uuid{', name' if layout == 'one table' else ''}))")
+def test_versions_by_name_in_the_other_form(
+    layout: str, type_: str, example: Db, ann: Owner
+) -> None:
+    columns = (
+        "user_hash bytea, uuid uuid, value_b64 bytea, deleted_flag boolean,"
+        f" owner_timestamp bigint, parent {type_}, sign_b64 bytea, name {type_}"
+    )
+    example.run(
+        f"CREATE TABLE n ({columns}, PRIMARY KEY (user_hash,"
+        f" uuid{', name' if layout == 'one table' else ''}))"
+    )
     prefix = "v_" if type_ == "text" else ""
     versions = ", versions => 'nv'" if layout == "made" else ""
-    options = f"name_column => 'name', name_hash => 'sha256', name_prefix => '{prefix}', parent_column => 'parent'{versions}"
-    assert example.one(f"SELECT layout FROM rowseal.declare('n', owner => 'user_hash', identity => 'user_cards', {options})") == {"made": "two tables"}.get(layout, layout)
+    options = (
+        f"name_column => 'name', name_hash => 'sha256', name_prefix => '{prefix}',"
+        f" parent_column => 'parent'{versions}"
+    )
+    assert example.one(
+        "SELECT layout FROM rowseal.declare('n', owner => 'user_hash',"
+        f" identity => 'user_cards', {options})"
+    ) == {"made": "two tables"}.get(layout, layout)
     form, rows, parent = example.form("n"), [], None
     assert "name" not in form.names
     for n in range(3):
-        row = {"user_hash": ann.hash, "uuid": KEY, "value_b64": b"%d" % n, "deleted_flag": False, "owner_timestamp": next(ann.clock), "parent": parent}
+        row = {
+            "user_hash": ann.hash,
+            "uuid": KEY,
+            "value_b64": b"%d" % n,
+            "deleted_flag": False,
+            "owner_timestamp": next(ann.clock),
+            "parent": parent,
+        }
         rows.append(ann.sealed(form, row))
         digest = hashlib.sha256(rows[-1]["sign_b64"]).digest()
         parent = digest if type_ == "bytea" else prefix + digest.hex()
@@ -185,14 +294,26 @@ def test_versions_by_name_in_the_other_form(layout: str, type_: str, example: Db
     for row in [rows[1], rows[0], rows[2], *rows]:
         example.insert("n", row)
     shown = json.dumps({"user_hash": "\\x" + ann.hash.hex(), "uuid": str(KEY)})
-    assert example.all("SELECT depth, gap FROM rowseal.history('n', %s)", shown) == ([(0, True)] if layout == "unversioned" else [(0, False), (1, False), (2, False)])
-    sealed = [envelope(form, {k: v for k, v in r.items() if k not in ("sign_b64", "name")}, ann.key) for r in rows]
-    assert [o for o, _ in example.apply("n", sealed)] == (["stale", "stale", "duplicate"] if layout == "unversioned" else ["duplicate"] * 3)
+    assert example.all("SELECT depth, gap FROM rowseal.history('n', %s)", shown) == (
+        [(0, True)] if layout == "unversioned" else [(0, False), (1, False), (2, False)]
+    )
+    sealed = [
+        envelope(form, {k: v for k, v in r.items() if k not in ("sign_b64", "name")}, ann.key)
+        for r in rows
+    ]
+    assert [o for o, _ in example.apply("n", sealed)] == (
+        ["stale", "stale", "duplicate"] if layout == "unversioned" else ["duplicate"] * 3
+    )
     newer = {**rows[2], "value_b64": b"3", "owner_timestamp": next(ann.clock), "parent": parent}
     new = envelope(form, {k: v for k, v in newer.items() if k not in ("sign_b64", "name")}, ann.key)
     assert [o for o, _ in example.apply("n", [new])] == ["superseded"]
-    assert example.all("SELECT * FROM rowseal.verify('n')") == [] and example.all('SELECT "check", detail FROM rowseal.health() WHERE NOT ok') == []
-    assert set(example.all(f"SELECT count(*) FROM {'nv' if layout == 'made' else 'n'} WHERE name IS NULL")) == {0}
+    assert (
+        example.all("SELECT * FROM rowseal.verify('n')") == []
+        and example.all('SELECT "check", detail FROM rowseal.health() WHERE NOT ok') == []
+    )
+    assert set(
+        example.all(f"SELECT count(*) FROM {'nv' if layout == 'made' else 'n'} WHERE name IS NULL")
+    ) == {0}
     # renamed columns keep their part
     example.run("ALTER TABLE n RENAME name TO title")
     assert example.one("SELECT name_column FROM rowseal.declarations WHERE tag = 'n'") == "title"
@@ -211,21 +332,44 @@ def test_versions_by_name_in_the_other_form(layout: str, type_: str, example: Db
         ("name_column => 'k'", "cannot hold the name"),
         ("name_column => 'title', name_hash => 'md5'", "name_hash 'md5'"),
         ("name_column => 'raw', name_prefix => 'x'", "bytes in one place and text in another"),
-        ("name_column => 'title', parent_column => 'raw'", "bytes in one place and text in another"),
-        ("form => 'concatenated', accept_ambiguity => true, unsigned => '{j}', digests => '{title}'", "cannot be signed by digest"),
+        (
+            "name_column => 'title', parent_column => 'raw'",
+            "bytes in one place and text in another",
+        ),
+        (
+            "form => 'concatenated', accept_ambiguity => true, unsigned => '{j}',"
+            " digests => '{title}'",
+            "cannot be signed by digest",
+        ),
         ("form => 'concatenated', accept_ambiguity => true", "has type jsonb"),
     ],
 )
 def test_wrong_declarations(options: str, says: str, db: Db) -> None:
-    db.run("CREATE TABLE t (id bytea PRIMARY KEY, k bytea, n integer, title text, title_sha256 bytea, raw bytea, j jsonb, deleted_flag boolean, owner_timestamp bigint, sign_b64 bytea)")
+    db.run(
+        "CREATE TABLE t (id bytea PRIMARY KEY, k bytea, n integer, title text,"
+        " title_sha256 bytea, raw bytea, j jsonb, deleted_flag boolean, owner_timestamp bigint,"
+        " sign_b64 bytea)"
+    )
     if "with the same signature" in says:
         db.run("ALTER TABLE t DROP j")
-    assert says in str(db.refused("RS007", f"SELECT rowseal.declare('t', owner => 'id', public_key => 'k', {options})").message_primary)
+    assert says in str(
+        db.refused(
+            "RS007", f"SELECT rowseal.declare('t', owner => 'id', public_key => 'k', {options})"
+        ).message_primary
+    )
 
 
 def test_a_table_without_ambiguity_needs_no_acceptance(example: Db, ann: Owner) -> None:
-    example.run("CREATE TABLE t (a_deleted boolean NOT NULL, b_timestamp bigint NOT NULL, c_flag boolean NOT NULL, d_owner bytea NOT NULL, sign_b64 bytea, PRIMARY KEY (d_owner))")
-    example.run("SELECT rowseal.declare('t', owner => 'd_owner', identity => 'user_cards', timestamp_column => 'b_timestamp', deleted_column => 'a_deleted', form => 'concatenated')")
+    example.run(
+        "CREATE TABLE t (a_deleted boolean NOT NULL, b_timestamp bigint NOT NULL,"
+        " c_flag boolean NOT NULL, d_owner bytea NOT NULL, sign_b64 bytea,"
+        " PRIMARY KEY (d_owner))"
+    )
+    example.run(
+        "SELECT rowseal.declare('t', owner => 'd_owner', identity => 'user_cards',"
+        " timestamp_column => 'b_timestamp', deleted_column => 'a_deleted',"
+        " form => 'concatenated')"
+    )
     row = {"a_deleted": False, "b_timestamp": 5, "c_flag": True, "d_owner": ann.hash}
     assert example.insert("t", {**row, "sign_b64": ann.key.sign(older(row)).signature}) == 1
     assert example.one("SELECT accept_ambiguity FROM rowseal.declarations WHERE tag = 't'") is False

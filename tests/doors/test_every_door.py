@@ -1,4 +1,6 @@
-"""Rules 4 and 5: every door merges alike and refuses alike; nothing is deleted, moved or rewritten (docs/rules.md)."""
+"""Rules 4 and 5: every door merges alike and refuses alike; nothing is deleted,
+moved or rewritten (docs/rules.md).
+"""
 
 from __future__ import annotations
 
@@ -13,25 +15,34 @@ from kit.example import Owner, tips, versions
 KEY = uuid.UUID(int=7)
 
 
-
-
-
-
 DOORS = {
     "insert": "INSERT INTO user_storage {row}",
-    "on conflict do update": "INSERT INTO user_storage {row} ON CONFLICT (user_hash, uuid) DO UPDATE SET value_b64 = EXCLUDED.value_b64, "
-    "deleted_flag = EXCLUDED.deleted_flag, owner_timestamp = EXCLUDED.owner_timestamp, parent_sign_b64 = EXCLUDED.parent_sign_b64, sign_b64 = EXCLUDED.sign_b64",
+    "on conflict do update": (
+        "INSERT INTO user_storage {row} ON CONFLICT (user_hash, uuid) DO UPDATE"
+        " SET value_b64 = EXCLUDED.value_b64, "
+        "deleted_flag = EXCLUDED.deleted_flag, owner_timestamp = EXCLUDED.owner_timestamp,"
+        " parent_sign_b64 = EXCLUDED.parent_sign_b64, sign_b64 = EXCLUDED.sign_b64"
+    ),
     "on conflict do nothing": "INSERT INTO user_storage {row} ON CONFLICT DO NOTHING",
     "cte": "WITH x AS (INSERT INTO user_storage {row} RETURNING 1) SELECT 1",
     "versions table": "INSERT INTO user_storage_versions {row}",
-    "merge": "MERGE INTO user_storage t USING ({row}) s ON t.user_hash = s.user_hash AND t.uuid = s.uuid "
-    "WHEN MATCHED THEN UPDATE SET value_b64 = s.value_b64, deleted_flag = s.deleted_flag, owner_timestamp = s.owner_timestamp, "
-    "parent_sign_b64 = s.parent_sign_b64, sign_b64 = s.sign_b64 "
-    "WHEN NOT MATCHED THEN INSERT VALUES (s.user_hash, s.uuid, s.value_b64, s.deleted_flag, s.owner_timestamp, s.parent_sign_b64, s.sign_b64)",
+    "merge": (
+        "MERGE INTO user_storage t USING ({row}) s ON t.user_hash = s.user_hash AND t.uuid ="
+        " s.uuid "
+        "WHEN MATCHED THEN UPDATE SET value_b64 = s.value_b64, deleted_flag = s.deleted_flag,"
+        " owner_timestamp = s.owner_timestamp, "
+        "parent_sign_b64 = s.parent_sign_b64, sign_b64 = s.sign_b64 "
+        "WHEN NOT MATCHED THEN INSERT VALUES (s.user_hash, s.uuid, s.value_b64, s.deleted_flag,"
+        " s.owner_timestamp, s.parent_sign_b64, s.sign_b64)"
+    ),
 }
 
 
-ROW = "SELECT %s::bytea AS user_hash, %s::uuid AS uuid, %s::bytea AS value_b64, %s::boolean AS deleted_flag, %s::bigint AS owner_timestamp, %s::bytea AS parent_sign_b64, %s::bytea AS sign_b64"
+ROW = (
+    "SELECT %s::bytea AS user_hash, %s::uuid AS uuid, %s::bytea AS value_b64,"
+    " %s::boolean AS deleted_flag, %s::bigint AS owner_timestamp, %s::bytea AS parent_sign_b64,"
+    " %s::bytea AS sign_b64"
+)
 
 
 @pytest.mark.parametrize("door", [*DOORS, "copy", "update"])
@@ -62,8 +73,13 @@ def test_every_door_merges_alike_and_refuses_alike(door: str, example: Db, ann: 
 
 
 def test_an_update_of_unsigned_columns_passes_and_survives_a_newer_version(db: Db) -> None:
-    db.run("""CREATE TABLE cards (id bytea PRIMARY KEY, k bytea, seen boolean DEFAULT false, deleted_flag boolean, owner_timestamp bigint, sign_b64 bytea)""")
-    db.run("SELECT rowseal.declare('cards', owner => 'id', public_key => 'k', unsigned => '{seen}')")
+    db.run(
+        """CREATE TABLE cards (id bytea PRIMARY KEY, k bytea, seen boolean DEFAULT false,
+            deleted_flag boolean, owner_timestamp bigint, sign_b64 bytea)"""
+    )
+    db.run(
+        "SELECT rowseal.declare('cards', owner => 'id', public_key => 'k', unsigned => '{seen}')"
+    )
     ann, form = Owner(), db.form("cards")
     card = {"id": ann.hash, "k": ann.public_key, "deleted_flag": False, "owner_timestamp": 1}
     db.insert("cards", ann.sealed(form, card))
@@ -95,12 +111,22 @@ def test_history_is_append_only(example: Db, ann: Owner) -> None:
     for row in rows:
         example.insert("user_storage", row)
     example.refused("RS009", "UPDATE user_storage_versions SET value_b64 = 'x'")
-    genuine = {"storage_uuid" if c == "uuid" else c: v for c, v in ann.sealed(form, ann.value(b"3", KEY)).items()}
-    example.refused("RS009", "UPDATE user_storage_versions SET value_b64 = %s, owner_timestamp = %s, sign_b64 = %s",
-                    genuine["value_b64"], genuine["owner_timestamp"], genuine["sign_b64"])  # fmt: skip
+    genuine = {
+        "storage_uuid" if c == "uuid" else c: v
+        for c, v in ann.sealed(form, ann.value(b"3", KEY)).items()
+    }
+    example.refused(
+        "RS009",
+        "UPDATE user_storage_versions SET value_b64 = %s, owner_timestamp = %s, sign_b64 = %s",
+        genuine["value_b64"],
+        genuine["owner_timestamp"],
+        genuine["sign_b64"],
+    )
 
 
-def test_large_values_are_sent_whole_when_an_update_leaves_them_alone(example: Db, admin: Db, ann: Owner) -> None:
+def test_large_values_are_sent_whole_when_an_update_leaves_them_alone(
+    example: Db, admin: Db, ann: Owner
+) -> None:
     import os
 
     form, big = example.form("user_storage"), os.urandom(50_000)
@@ -109,8 +135,14 @@ def test_large_values_are_sent_whole_when_an_update_leaves_them_alone(example: D
     again = ann.sealed(form, {**row, "owner_timestamp": next(ann.clock)})
     admin.run("SELECT pg_create_logical_replication_slot('toast', 'test_decoding')")
     try:
-        example.run("UPDATE user_storage SET owner_timestamp = %s, sign_b64 = %s", again["owner_timestamp"], again["sign_b64"])
-        changes = "".join(admin.all("SELECT data FROM pg_logical_slot_get_changes('toast', NULL, NULL)"))
+        example.run(
+            "UPDATE user_storage SET owner_timestamp = %s, sign_b64 = %s",
+            again["owner_timestamp"],
+            again["sign_b64"],
+        )
+        changes = "".join(
+            admin.all("SELECT data FROM pg_logical_slot_get_changes('toast', NULL, NULL)")
+        )
     finally:
         admin.run("SELECT pg_drop_replication_slot('toast')")
     update = changes[changes.index("table public.user_storage: UPDATE") :]

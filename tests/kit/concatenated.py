@@ -19,9 +19,17 @@ def older(row: Mapping[str, Any]) -> bytes:
             return "".join(map(text, value))
         if isinstance(value, bytes):
             return base64.b64encode(value).decode()
-        return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        return (
+            "null"
+            if value is None
+            else str(value).lower()
+            if isinstance(value, bool)
+            else str(value)
+        )
 
-    return "".join(text(row[name]) for name in sorted(row) if name not in ("sign_b64", "sign_hash")).encode()
+    return "".join(
+        text(row[name]) for name in sorted(row) if name not in ("sign_b64", "sign_hash")
+    ).encode()
 
 
 def named(signature: bytes, prefix: str = "ush_") -> str:

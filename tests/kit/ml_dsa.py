@@ -6,13 +6,18 @@ import pytest
 
 from rowseal.form.signature import ALGORITHMS
 
-mldsa = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.mldsa", reason="ML-DSA needs cryptography 47 or later: tests/setup.sh installs it")
+mldsa = pytest.importorskip(
+    "cryptography.hazmat.primitives.asymmetric.mldsa",
+    reason="ML-DSA needs cryptography 47 or later: tests/setup.sh installs it",
+)
 
 
 PRIVATE = {"ml-dsa-65": mldsa.MLDSA65PrivateKey, "ml-dsa-87": mldsa.MLDSA87PrivateKey}
 
 
-every = pytest.mark.parametrize("algorithm", [ALGORITHMS[name] for name in PRIVATE], ids=list(PRIVATE))
+every = pytest.mark.parametrize(
+    "algorithm", [ALGORITHMS[name] for name in PRIVATE], ids=list(PRIVATE)
+)
 
 
 def flipped(data: bytes, bit: int) -> bytes:

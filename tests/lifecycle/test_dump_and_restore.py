@@ -17,10 +17,9 @@ from kit.db import Db, Server
 from kit.example import EXAMPLE, Owner
 from kit.filled import KEY, MORE, fill
 from kit.scratch import problems, seal, unwell, write
+from kit.server import bindir
 
 TABLES = ("user_cards", "user_storage", "Logs", "parts")
-
-
 
 
 def state(db: Db) -> list[Any]:
@@ -28,7 +27,8 @@ def state(db: Db) -> list[Any]:
     return [
         *digests,
         db.all(
-            "SELECT relation::text, id, tag, layout, versions::text, identity::text, fields, spec FROM rowseal.declarations ORDER BY tag"
+            "SELECT relation::text, id, tag, layout, versions::text, identity::text, fields,"
+            " spec FROM rowseal.declarations ORDER BY tag"
         ),
     ]
 
@@ -39,7 +39,8 @@ def source(server: Server) -> Iterator[tuple[str, list[Any], Owner]]:
     name = server.database()
     ann = Owner()
     with server.connect(name) as c:
-        c.execute("GRANT CREATE ON SCHEMA public TO app")  # the template's right is part of the dump
+        # the template's right is part of the dump
+        c.execute("GRANT CREATE ON SCHEMA public TO app")
     with server.connect(name, "app") as c:
         db = Db(c)
         db.run(EXAMPLE + MORE)
@@ -60,9 +61,21 @@ def empty(server: Server) -> Iterator[str]:
 def tool(server: Server, program: str, *args: str) -> str:
     """Run a client program of PostgreSQL; what it said on stderr, which must hold no error."""
     bindir = subprocess.run(
-        [os.environ.get("PG_CONFIG", "pg_config"), "--bindir"], capture_output=True, text=True, check=True
+        [os.environ.get("PG_CONFIG", "pg_config"), "--bindir"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()
-    command = [f"{bindir}/{program}", "-h", server.host, "-p", str(server.port), "-U", "postgres", *args]
+    command = [
+        f"{bindir}/{program}",
+        "-h",
+        server.host,
+        "-p",
+        str(server.port),
+        "-U",
+        "postgres",
+        *args,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "ERROR" not in done.stderr, done.stderr
     return done.stderr
@@ -81,7 +94,10 @@ def restore(server: Server, source: str, target: str, way: str, folder: Path) ->
         "in parallel": [["-j", "2"]],
         "in sections": [["--section=pre-data"], ["--section=data"], ["--section=post-data"]],
         "schema, then data": [["--schema-only"], ["--data-only"]],
-        "schema, then data without triggers": [["--schema-only"], ["--data-only", "--disable-triggers"]],
+        "schema, then data without triggers": [
+            ["--schema-only"],
+            ["--data-only", "--disable-triggers"],
+        ],
     }
     for step in steps[way]:
         said += tool(server, "pg_restore", "--exit-on-error", *step, "-d", target, file)
@@ -103,24 +119,43 @@ def goes_on(db: Db, before: list[Any], ann: Owner) -> None:
         db,
         ann,
         "parts",
-        {"user_hash": ann.hash, "n": 2, "deleted_flag": False, "owner_timestamp": next(ann.clock), "parent_sign_b64": None},
+        {
+            "user_hash": ann.hash,
+            "n": 2,
+            "deleted_flag": False,
+            "owner_timestamp": next(ann.clock),
+            "parent_sign_b64": None,
+        },
         text=True,
     )
-    assert (db.one("SELECT count(*) FROM user_storage_versions"), db.one("SELECT count(*) FROM parts_versions")) == (2, 3)
-    for statement in ("DELETE FROM user_storage", "TRUNCATE parts_1", "TRUNCATE user_storage_versions"):
+    assert (
+        db.one("SELECT count(*) FROM user_storage_versions"),
+        db.one("SELECT count(*) FROM parts_versions"),
+    ) == (2, 3)
+    for statement in (
+        "DELETE FROM user_storage",
+        "TRUNCATE parts_1",
+        "TRUNCATE user_storage_versions",
+    ):
         db.refused("RS004", statement)
     # the next declaration gets a number of its own
     db.run(
-        "CREATE TABLE more (LIKE user_cards INCLUDING ALL); SELECT rowseal.declare('more', owner => 'user_hash', public_key => 'sign_pkey')"
+        "CREATE TABLE more (LIKE user_cards INCLUDING ALL);"
+        " SELECT rowseal.declare('more', owner => 'user_hash', public_key => 'sign_pkey')"
     )
-    assert db.one("SELECT max(id) = (SELECT id FROM rowseal.declarations WHERE tag = 'more') FROM rowseal.declarations")
+    assert db.one(
+        "SELECT max(id) = (SELECT id FROM rowseal.declarations WHERE tag = 'more')"
+        " FROM rowseal.declarations"
+    )
     db.run("ALTER TABLE user_storage RENAME content TO body")
     db.run("SELECT rowseal.undeclare('parts')")
     assert unwell(db) == []
 
 
-# ------------------------------------------------------------------------------------ dump and restore
-@pytest.mark.parametrize("way", ["plain", "custom", "in one transaction", "in parallel", "in sections"])
+# -------------------------------------------------------------------------------- dump and restore
+@pytest.mark.parametrize(
+    "way", ["plain", "custom", "in one transaction", "in parallel", "in sections"]
+)
 def test_a_restored_database_goes_on_enforcing(
     way: str, server: Server, source: tuple[str, list[Any], Owner], empty: str, tmp_path: Path
 ) -> None:
@@ -131,7 +166,9 @@ def test_a_restored_database_goes_on_enforcing(
         goes_on(Db(c), *source[1:])
 
 
-def test_the_quarantine_is_restored_and_goes_on(server: Server, source: tuple[str, list[Any], Owner], empty: str, tmp_path: Path) -> None:
+def test_the_quarantine_is_restored_and_goes_on(
+    server: Server, source: tuple[str, list[Any], Owner], empty: str, tmp_path: Path
+) -> None:
     restore(server, source[0], empty, "custom", tmp_path)
     with server.connect(empty) as c:
         db, eve = Db(c), Owner("Eve")
@@ -149,24 +186,51 @@ def test_data_restored_into_a_ready_schema_is_verified_again(
     file = str(tmp_path / "dump")
     tool(server, "pg_dump", "-Fc", "-f", file, source[0])
     tool(server, "pg_restore", "--exit-on-error", "--schema-only", "-d", empty, file)
-    tool(server, "pg_restore", "--exit-on-error", "--data-only", "-t", "user_cards", "-d", empty, file)
-    listed = subprocess.run([f"{_bindir()}/pg_restore", "-l", "--data-only", file], capture_output=True, text=True, check=True).stdout
-    (tmp_path / "list").write_text("\n".join(line for line in listed.splitlines() if " user_cards " not in line))
-    tool(server, "pg_restore", "--exit-on-error", "--data-only", "-L", str(tmp_path / "list"), "-d", empty, file)
+    tool(
+        server,
+        "pg_restore",
+        "--exit-on-error",
+        "--data-only",
+        "-t",
+        "user_cards",
+        "-d",
+        empty,
+        file,
+    )
+    listed = subprocess.run(
+        [f"{bindir()}/pg_restore", "-l", "--data-only", file],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    (tmp_path / "list").write_text(
+        "\n".join(line for line in listed.splitlines() if " user_cards " not in line)
+    )
+    tool(
+        server,
+        "pg_restore",
+        "--exit-on-error",
+        "--data-only",
+        "-L",
+        str(tmp_path / "list"),
+        "-d",
+        empty,
+        file,
+    )
     with server.connect(empty, "app") as c:
         assert unwell(Db(c)) == []
         goes_on(Db(c), *source[1:])
 
 
-def _bindir() -> str:
-    return subprocess.run([os.environ.get("PG_CONFIG", "pg_config"), "--bindir"], capture_output=True, text=True, check=True).stdout.strip()
-
-
-@pytest.mark.skipif("ROWSEAL_PGSODIUM" in os.environ, reason="pgsodium's own tables cannot be restored in this way")
+@pytest.mark.skipif(
+    "ROWSEAL_PGSODIUM" in os.environ, reason="pgsodium's own tables cannot be restored in this way"
+)
 def test_data_restored_without_triggers_leaves_them_ordinary_and_health_tells(
     server: Server, source: tuple[str, list[Any], Owner], empty: str, tmp_path: Path
 ) -> None:
-    """pg_restore --data-only --disable-triggers ends with ENABLE TRIGGER ALL, which is not ENABLE ALWAYS."""
+    """pg_restore --data-only --disable-triggers ends with ENABLE TRIGGER ALL,
+    which is not ENABLE ALWAYS.
+    """
     restore(server, source[0], empty, "schema, then data without triggers", tmp_path)
     with server.connect(empty, "app") as c:
         db = Db(c)
@@ -175,14 +239,19 @@ def test_data_restored_without_triggers_leaves_them_ordinary_and_health_tells(
             ("installation", None),  # those of the quarantine
         }
         with server.connect(empty, "postgres") as a:
-            for table, trigger in db.all("SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE tgname LIKE 'zzz%%' OR tgname LIKE '%%_held'"):
-                a.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}")  # type: ignore[arg-type]
+            for table, trigger in db.all(
+                "SELECT tgrelid::regclass::text, tgname FROM pg_trigger"
+                " WHERE tgname LIKE 'zzz%%' OR tgname LIKE '%%_held'"
+            ):
+                Db(a).run(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}")
         assert unwell(db) == []
         goes_on(db, *source[1:])
 
 
-# -------------------------------------------------------------------------------- leaving, coming back
-def test_the_extension_leaves_only_with_cascade_and_never_takes_data(server: Server, database: str) -> None:
+# ---------------------------------------------------------------------------- leaving, coming back
+def test_the_extension_leaves_only_with_cascade_and_never_takes_data(
+    server: Server, database: str
+) -> None:
     ann = Owner()
     with server.connect(database, "app") as c:
         db = Db(c)
@@ -215,19 +284,3 @@ def test_the_extension_leaves_only_with_cascade_and_never_takes_data(server: Ser
         db.run("ALTER TABLE user_storage RENAME value_b64 TO content")
         assert state(db)[:4] == before
         assert unwell(db) == []
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-

@@ -1,4 +1,4 @@
-"""Rules 2 and 3: which of two versions is newer, and what becomes of the older one (docs/rules.md)."""
+"""Rules 2 and 3: which of two versions is newer, and what becomes of the older (docs/rules.md)."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ from kit.example import Owner, tips, versions
 KEY = uuid.UUID(int=7)
 
 
-
-
-
-
-def test_a_newer_row_supersedes_and_the_older_one_is_archived_verbatim(example: Db, ann: Owner) -> None:
+def test_a_newer_row_supersedes_and_the_older_one_is_archived_verbatim(
+    example: Db, ann: Owner
+) -> None:
     form = example.form("user_storage")
     first = ann.sealed(form, ann.value(b"one", KEY))
     second = ann.sealed(form, ann.value(b"two", KEY, parent_sign_b64=first["sign_b64"]))
     assert example.insert("user_storage", first) == 1
     assert example.insert("user_storage", second) == 0  # merged: the client's own INSERT is skipped
     assert tips(example) == [b"two"]
-    archived = example.one("SELECT user_hash, storage_uuid, value_b64, deleted_flag, owner_timestamp, parent_sign_b64, sign_b64 FROM user_storage_versions")
+    archived = example.one(
+        "SELECT user_hash, storage_uuid, value_b64, deleted_flag, owner_timestamp,"
+        " parent_sign_b64, sign_b64 FROM user_storage_versions"
+    )
     assert archived == tuple(first.values())
 
 
-def test_an_older_row_is_archived_once_and_a_duplicate_writes_nothing(example: Db, ann: Owner) -> None:
+def test_an_older_row_is_archived_once_and_a_duplicate_writes_nothing(
+    example: Db, ann: Owner
+) -> None:
     form = example.form("user_storage")
     old, new = (ann.sealed(form, ann.value(v, KEY)) for v in (b"old", b"new"))
     for row in (new, old, old, new, old):
@@ -34,10 +37,13 @@ def test_an_older_row_is_archived_once_and_a_duplicate_writes_nothing(example: D
     xid = example.one("SELECT pg_current_xact_id()::text::bigint")
     example.insert("user_storage", new)
     example.insert("user_storage", old)
-    assert example.one("SELECT pg_current_xact_id()::text::bigint") == xid + 1  # the question itself, nothing else
+    # the question itself, nothing else
+    assert example.one("SELECT pg_current_xact_id()::text::bigint") == xid + 1
 
 
-def test_equal_timestamps_are_ordered_by_deletion_then_signature_bytes(example: Db, ann: Owner) -> None:
+def test_equal_timestamps_are_ordered_by_deletion_then_signature_bytes(
+    example: Db, ann: Owner
+) -> None:
     form = example.form("user_storage")
     rows = [ann.sealed(form, ann.value(bytes([i]), KEY, owner_timestamp=5)) for i in range(4)]
     dead = ann.sealed(form, ann.value(None, KEY, owner_timestamp=5, deleted_flag=True))
@@ -49,15 +55,13 @@ def test_equal_timestamps_are_ordered_by_deletion_then_signature_bytes(example: 
     assert len(versions(example)) == 4
 
 
-def test_a_tombstone_is_accepted_for_a_key_never_seen_and_can_be_superseded(example: Db, ann: Owner) -> None:
+def test_a_tombstone_is_accepted_for_a_key_never_seen_and_can_be_superseded(
+    example: Db, ann: Owner
+) -> None:
     form = example.form("user_storage")
     example.insert("user_storage", ann.sealed(form, ann.value(None, KEY, deleted_flag=True)))
     example.insert("user_storage", ann.sealed(form, ann.value(b"again", KEY)))
     assert tips(example) == [b"again"]
-
-
-
-
 
 
 def test_the_same_key_twice_in_one_statement(example: Db, ann: Owner) -> None:
@@ -71,17 +75,14 @@ def test_the_same_key_twice_in_one_statement(example: Db, ann: Owner) -> None:
     assert len(versions(example)) == 2
 
 
-
-
-
-
-
-
-
-
 def test_a_deleted_identity_goes_on_vouching(example: Db, ann: Owner) -> None:
-    example.insert("user_cards", ann.sealed(example.form("user_cards"), ann.card(deleted_flag=True)))
-    assert example.insert("user_storage", ann.sealed(example.form("user_storage"), ann.value(b"1"))) == 1
+    example.insert(
+        "user_cards", ann.sealed(example.form("user_cards"), ann.card(deleted_flag=True))
+    )
+    assert (
+        example.insert("user_storage", ann.sealed(example.form("user_storage"), ann.value(b"1")))
+        == 1
+    )
 
 
 def test_unversioned_tables_keep_the_tip_alone(example: Db, ann: Owner) -> None:
@@ -90,5 +91,3 @@ def test_unversioned_tables_keep_the_tip_alone(example: Db, ann: Owner) -> None:
     example.insert("user_cards", ann.sealed(form, new))
     example.insert("user_cards", ann.sealed(form, old))
     assert example.all("SELECT name FROM user_cards") == ["new"]
-
-

@@ -7,7 +7,8 @@ from kit.reading import STORAGE
 from kit.scratch import scratch_role, shared_database
 
 shared = shared_database(
-    f"""{EXAMPLE} CREATE TABLE one_table ({STORAGE.format("bytea")}, PRIMARY KEY (user_hash, uuid, sign_b64));
+    f"""{EXAMPLE} CREATE TABLE one_table ({STORAGE.format("bytea")},
+        PRIMARY KEY (user_hash, uuid, sign_b64));
     SELECT rowseal.declare('one_table', owner => 'user_hash', identity => 'user_cards')"""
 )
 

@@ -14,9 +14,16 @@ from kit.scratch import Scratch, write
 
 
 @pytest.mark.parametrize("table", ["user_storage", "one_table"])
-def test_history_walks_the_tree_and_heads_shows_its_open_ends(table: str, example: Scratch, ann: Owner, bob: Owner) -> None:
+def test_history_walks_the_tree_and_heads_shows_its_open_ends(
+    table: str, example: Scratch, ann: Owner, bob: Owner
+) -> None:
     def put(value: bytes, parent: dict[str, Any] | None, **changes: Any) -> dict[str, Any]:
-        return write(example, ann, table, ann.value(value, KEY, parent_sign_b64=parent and parent["sign_b64"], **changes))
+        return write(
+            example,
+            ann,
+            table,
+            ann.value(value, KEY, parent_sign_b64=parent and parent["sign_b64"], **changes),
+        )
 
     call = f"FROM rowseal.{{}}('{table}', %s)"
     assert example.all("SELECT * " + call.format("history"), key_of(ann)) == []
@@ -24,19 +31,54 @@ def test_history_walks_the_tree_and_heads_shows_its_open_ends(table: str, exampl
     left, right = put(b"left", root), put(b"right", root)  # two devices that did not see each other
     write(example, bob, table, bob.value(b"bob's", KEY))
     rows = example.all(
-        "SELECT depth, sign, parent, owner_timestamp, deleted, tip, gap, row ->> 'value_b64' " + call.format("history"), key_of(ann)
+        "SELECT depth, sign, parent, owner_timestamp, deleted, tip, gap, row ->> 'value_b64' "
+        + call.format("history"),
+        key_of(ann),
     )
     assert rows == [
-        (0, root["sign_b64"], None, root["owner_timestamp"], False, False, False, b64encode(b"root").decode()),
-        (1, left["sign_b64"], root["sign_b64"], left["owner_timestamp"], False, False, False, b64encode(b"left").decode()),
-        (1, right["sign_b64"], root["sign_b64"], right["owner_timestamp"], False, True, False, b64encode(b"right").decode()),
+        (
+            0,
+            root["sign_b64"],
+            None,
+            root["owner_timestamp"],
+            False,
+            False,
+            False,
+            b64encode(b"root").decode(),
+        ),
+        (
+            1,
+            left["sign_b64"],
+            root["sign_b64"],
+            left["owner_timestamp"],
+            False,
+            False,
+            False,
+            b64encode(b"left").decode(),
+        ),
+        (
+            1,
+            right["sign_b64"],
+            root["sign_b64"],
+            right["owner_timestamp"],
+            False,
+            True,
+            False,
+            b64encode(b"right").decode(),
+        ),
     ]
     heads = "SELECT sign, tip " + call.format("heads")
     assert example.all(heads, key_of(ann)) == [(right["sign_b64"], True), (left["sign_b64"], False)]
     merged = put(b"merged", left)  # a child of one head: the other stays open
-    assert example.all(heads, key_of(ann)) == [(merged["sign_b64"], True), (right["sign_b64"], False)]
+    assert example.all(heads, key_of(ann)) == [
+        (merged["sign_b64"], True),
+        (right["sign_b64"], False),
+    ]
     put(b"", right, deleted_flag=True)
-    assert example.all("SELECT deleted, tip " + call.format("heads"), key_of(ann)) == [(True, True), (False, False)]
+    assert example.all("SELECT deleted, tip " + call.format("heads"), key_of(ann)) == [
+        (True, True),
+        (False, False),
+    ]
     assert example.all("SELECT depth " + call.format("history"), key_of(ann)) == [0, 1, 1, 2, 2]
     assert example.all("SELECT depth " + call.format("history"), key_of(bob)) == [0]
 
@@ -52,8 +94,14 @@ def test_a_missing_parent_is_a_gap_until_it_comes(example: Scratch, ann: Owner) 
     assert example.all(call, key_of(ann)) == [(0, False, False), (0, True, True)]
     assert len(example.all("SELECT * FROM rowseal.heads('user_storage', %s)", key_of(ann))) == 2
     example.insert("user_storage", two)
-    assert example.all(call, key_of(ann)) == [(0, False, False), (1, False, False), (2, False, True)]
-    assert example.all("SELECT sign FROM rowseal.heads('user_storage', %s)", key_of(ann)) == [three["sign_b64"]]
+    assert example.all(call, key_of(ann)) == [
+        (0, False, False),
+        (1, False, False),
+        (2, False, True),
+    ]
+    assert example.all("SELECT sign FROM rowseal.heads('user_storage', %s)", key_of(ann)) == [
+        three["sign_b64"]
+    ]
 
 
 def test_a_child_may_be_older_than_its_parent(example: Scratch, ann: Owner) -> None:
@@ -62,15 +110,17 @@ def test_a_child_may_be_older_than_its_parent(example: Scratch, ann: Owner) -> N
     child = version(example, ann, b"child", parent, owner_timestamp=50)
     for row in (parent, child):
         example.insert("user_storage", row)
-    assert example.all("SELECT depth, tip FROM rowseal.history('user_storage', %s)", key_of(ann)) == [(0, True), (1, False)]
+    assert example.all(
+        "SELECT depth, tip FROM rowseal.history('user_storage', %s)", key_of(ann)
+    ) == [(0, True), (1, False)]
     assert example.all("SELECT tip FROM rowseal.heads('user_storage', %s)", key_of(ann)) == [False]
 
 
 def test_history_of_an_unversioned_table_is_its_tip(example: Scratch, ann: Owner) -> None:
     write(example, ann, "user_cards", ann.card(name="new"))
     key = json.dumps({"user_hash": "\\x" + ann.hash.hex()})
-    assert example.all("SELECT depth, parent, tip, gap, row ->> 'name' FROM rowseal.history('user_cards', %s)", key) == [
-        (0, None, True, False, "new")
-    ]
+    assert example.all(
+        "SELECT depth, parent, tip, gap, row ->> 'name' FROM rowseal.history('user_cards', %s)", key
+    ) == [(0, None, True, False, "new")]
     assert example.all("SELECT tip FROM rowseal.heads('user_cards', %s)", key) == [True]
     assert example.all("SELECT * FROM rowseal.history('user_cards', '{}')") == []

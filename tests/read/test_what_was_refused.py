@@ -12,7 +12,9 @@ from kit.reading import KEY
 from kit.scratch import Scratch
 
 
-def test_what_apply_refuses_is_kept_once_with_reason_and_source(example: Scratch, admin: Scratch, ann: Owner) -> None:
+def test_what_apply_refuses_is_kept_once_with_reason_and_source(
+    example: Scratch, admin: Scratch, ann: Owner
+) -> None:
     form, eve = example.form("user_storage"), Owner("Eve")
     forged = {**ann.envelope(form, ann.value(b"1", KEY)), "sign_b64": b64encode(bytes(64)).decode()}
     unknown = eve.envelope(form, eve.value(b"2"))
@@ -21,7 +23,8 @@ def test_what_apply_refuses_is_kept_once_with_reason_and_source(example: Scratch
         assert [o for o, _ in outcomes] == ["rejected", "deferred", "rejected"]
         assert all(reason for _, reason in outcomes)
     kept = admin.all(
-        """SELECT tag, sqlstate, reason, curable, role, format, attempts, row, bytes > 0, first_seen < last_seen FROM rowseal.quarantine
+        """SELECT tag, sqlstate, reason, curable, role, format, attempts, row, bytes > 0,
+            first_seen < last_seen FROM rowseal.quarantine
             ORDER BY sqlstate DESC"""
     )
     assert [k[:3] for k in kept] == [
@@ -35,8 +38,12 @@ def test_what_apply_refuses_is_kept_once_with_reason_and_source(example: Scratch
     assert example.one("SELECT count(*) FROM user_storage") == 0
 
 
-def test_what_others_were_refused_is_not_for_everybody(example: Scratch, transaction: psycopg.Connection[Any], admin: Scratch) -> None:
-    """Administrators see all of it; who may write the table sees what can still be cured; nobody writes it by hand."""
+def test_what_others_were_refused_is_not_for_everybody(
+    example: Scratch, transaction: psycopg.Connection[Any], admin: Scratch
+) -> None:
+    """Administrators see all of it; who may write the table sees what can still be cured;
+    nobody writes it by hand.
+    """
     form, eve = example.form("user_storage"), Owner("Eve")
     curable = eve.envelope(form, eve.value(b"1"))
     example.apply("user_storage", [curable, "no row"])

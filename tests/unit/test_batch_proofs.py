@@ -1,4 +1,6 @@
-"""Batches without a server: a proof leads to one root, has one encoding, and is taken for nothing else."""
+"""Batches without a server: a proof leads to one root, has one encoding,
+and is taken for nothing else.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ PUBLIC_KEY = bytes(KEY.verify_key)
 plain = verifier(pynacl())
 
 
-# ----------------------------------------------------------------- a reference: RFC 9162, section 2.1, word by word
+# ------------------------------------------------ a reference: RFC 9162, section 2.1, word by word
 def sha256(*parts: bytes) -> bytes:
     return hashlib.sha256(b"".join(parts)).digest()
 
@@ -87,7 +89,10 @@ def test_the_length_of_a_proof_follows_from_index_and_count(place: tuple[int, in
     assert batch._depth(place[0], place[1] - 1) == length(*place) <= 32
 
 
-@given(st.integers(1, 2**32 - 1).flatmap(lambda n: st.tuples(st.integers(0, n - 1), st.just(n))), st.randoms(use_true_random=False))
+@given(
+    st.integers(1, 2**32 - 1).flatmap(lambda n: st.tuples(st.integers(0, n - 1), st.just(n))),
+    st.randoms(use_true_random=False),
+)
 def test_a_proof_leads_to_one_root(place: tuple[int, int], random: Any) -> None:
     """Trees too large to build: siblings of our choice, sides by the definition."""
     index, count = place
@@ -101,10 +106,12 @@ def test_a_proof_leads_to_one_root(place: tuple[int, int], random: Any) -> None:
         return sha256(b"\x01", siblings[-1], climb(m - k, n - k, siblings[:-1]))
 
     siblings = [random.randbytes(32) for _ in range(batch._depth(index, count - 1))]
-    assert batch.root(batch.leaf(b"leaf"), index, count - 1, b"".join(siblings)) == climb(index, count, siblings)
+    assert batch.root(batch.leaf(b"leaf"), index, count - 1, b"".join(siblings)) == climb(
+        index, count, siblings
+    )
 
 
-# ------------------------------------------------------------------------------------------------- malleability
+# ------------------------------------------------------------------------------------ malleability
 @settings(deadline=None)
 @given(payloads, st.data())
 def test_no_other_column_is_accepted_for_a_row(d: list[bytes], data: st.DataObject) -> None:
@@ -141,17 +148,31 @@ def test_every_byte_counts() -> None:
     d = [bytes([n]) * n for n in range(11)]
     for i, good in enumerate(signed(d)):
         check = batch.accepting(plain)
-        wrong = [at for at in range(len(good)) for flip in (1, 128, 255) if check(good[:at] + bytes([good[at] ^ flip]) + good[at + 1 :], d[i], PUBLIC_KEY)]
+        wrong = [
+            at
+            for at in range(len(good))
+            for flip in (1, 128, 255)
+            if check(good[:at] + bytes([good[at] ^ flip]) + good[at + 1 :], d[i], PUBLIC_KEY)
+        ]
         cut = [at for at in range(len(good)) if check(good[:at], d[i], PUBLIC_KEY)]
         assert (wrong, cut) == ([], [])
 
 
 def test_other_index_and_count_with_the_same_proof_are_refused() -> None:
-    """Leaf 0 of 3 and of 4, say, have proofs of one shape: the count is signed, or one would pass for the other."""
+    """Leaf 0 of 3 and of 4, say, have proofs of one shape: the count is signed,
+    or one would pass for the other.
+    """
     d = [b"a", b"b", b"c", b"d", b"e"]
     for n in range(1, 6):
         for i, good in enumerate(signed(d[:n])):
-            passed = [(j, m) for j in range(8) for m in range(9) if batch.accepting(plain)(good[:1] + struct.pack(">II", j, m) + good[9:], d[i], PUBLIC_KEY)]
+            passed = [
+                (j, m)
+                for j in range(8)
+                for m in range(9)
+                if batch.accepting(plain)(
+                    good[:1] + struct.pack(">II", j, m) + good[9:], d[i], PUBLIC_KEY
+                )
+            ]
             assert passed == [(i, n)]
 
 
@@ -163,11 +184,18 @@ def test_nothing_is_taken_for_something_else() -> None:
     for payload in (*d, mth(d), mth(d[:2]), b""):
         assert not check(signature, payload, PUBLIC_KEY)  # the batch's signature is no row's
     row = KEY.sign(d[0]).signature  # a row's signature is no batch's
-    assert not any(check(header + row, d[0], PUBLIC_KEY) for header in (b"\1" + struct.pack(">II", 0, 1), b"\1"))
-    assert not check(b"\1" + struct.pack(">II", 0, 1) + KEY.sign(sha256(b"\0", d[0])).signature, d[0], PUBLIC_KEY)
+    assert not any(
+        check(header + row, d[0], PUBLIC_KEY)
+        for header in (b"\1" + struct.pack(">II", 0, 1), b"\1")
+    )
+    assert not check(
+        b"\1" + struct.pack(">II", 0, 1) + KEY.sign(sha256(b"\0", d[0])).signature, d[0], PUBLIC_KEY
+    )
     # an inner node is no leaf: d[0] and d[1] as one leaf of a tree of two
     inner = b"\1" + sha256(b"\0", d[0]) + sha256(b"\0", d[1])
-    assert not check(b"\1" + struct.pack(">II", 0, 2) + sha256(b"\0", d[2]) + signature, inner, PUBLIC_KEY)
+    assert not check(
+        b"\1" + struct.pack(">II", 0, 2) + sha256(b"\0", d[2]) + signature, inner, PUBLIC_KEY
+    )
     assert not check(b"\2" + columns[0][1:], d[0], PUBLIC_KEY)
     for odd in (b"", b"\1", columns[0][:8], columns[0] * 2):
         assert not check(odd, d[0], PUBLIC_KEY)
@@ -186,8 +214,13 @@ def test_a_batch_is_verified_once_and_only_success_is_remembered() -> None:
     columns = signed(d)
     assert all(check(c, p, PUBLIC_KEY) for c, p in zip(columns, d)) and asked == [message(d)]
     forged = columns[0][:-1] + bytes([columns[0][-1] ^ 1])
-    assert not check(forged, d[0], PUBLIC_KEY) and not check(forged, d[0], PUBLIC_KEY) and len(asked) == 3
-    assert not check(columns[0], d[1], PUBLIC_KEY) and len(asked) == 4  # another root: asked, and refused
+    assert (
+        not check(forged, d[0], PUBLIC_KEY)
+        and not check(forged, d[0], PUBLIC_KEY)
+        and len(asked) == 3
+    )
+    # another root: asked, and refused
+    assert not check(columns[0], d[1], PUBLIC_KEY) and len(asked) == 4
     for n in range(100):  # bounded: what is pushed out is verified again
         one = [b"other%d" % n]
         assert check(signed(one)[0], one[0], PUBLIC_KEY)
@@ -195,22 +228,30 @@ def test_a_batch_is_verified_once_and_only_success_is_remembered() -> None:
     assert check(columns[5], d[5], PUBLIC_KEY) and len(asked) == before + 1
 
 
-# --------------------------------------------------------------------------------------------- the specification
+# ------------------------------------------------------------------------------- the specification
 def test_the_example_of_the_specification() -> None:
     page = (ROOT / "docs/specification.md").read_text()
     d = [s.split("```json\n")[1].split("\n```")[0].encode() for s in page.split("\n### ")[1:4]]
     section = page.split("\n## Batches\n")[1].split("\n## ")[0]
-    blocks = [[bytes.fromhex(line) for line in b.split("\n```")[0].split("\n")] for b in section.split("```hex\n")[1:]]
+    blocks = [
+        [bytes.fromhex(line) for line in b.split("\n```")[0].split("\n")]
+        for b in section.split("```hex\n")[1:]
+    ]
     (root,), (what,), (signature,) = blocks[1:4]
     assert blocks[0] == [sha256(b"\x00", p) for p in d]
-    assert root == mth(d) and what == message(d) and len(what) == 52 and signature == KEY.sign(what).signature
+    assert (
+        root == mth(d)
+        and what == message(d)
+        and len(what) == 52
+        and signature == KEY.sign(what).signature
+    )
     assert blocks[4] == [column(i, d, signature) for i in range(3)] == signed(d)
     for rows, size in ((10_000, "521"), (10_000, "5084"), (100, "297"), (100, "4860")):
         most = 9 + 32 * max(batch._depth(i, rows - 1) for i in range(rows))
         assert int(size) - most in (64, 4627) and size in section
 
 
-# ---------------------------------------------------------------------------------------------------- JavaScript
+# -------------------------------------------------------------------------------------- JavaScript
 @pytest.fixture(scope="module")
 def node() -> str:
     program = shutil.which("node")
@@ -223,8 +264,16 @@ def test_the_javascript_example_writes_the_same(node: str, tmp_path: Path) -> No
     # PKCS #8 of an Ed25519 seed (RFC 8410)
     der = bytes.fromhex("302e020100300506032b657004220420") + bytes(range(32))
     pem = tmp_path / "key.pem"
-    pem.write_text(f"-----BEGIN PRIVATE KEY-----\n{base64.b64encode(der).decode()}\n-----END PRIVATE KEY-----\n")
+    pem.write_text(
+        f"-----BEGIN PRIVATE KEY-----\n{base64.b64encode(der).decode()}\n-----END PRIVATE"
+        " KEY-----\n"
+    )
     for n in (1, 2, 3, 7, 8, 100):
         d = [b'{"n":"%d"}' % i for i in range(n)]
-        out = subprocess.run([node, str(ROOT / "examples/javascript/batch.mjs"), str(pem)], input=b"\n".join(d), capture_output=True, check=True)
+        out = subprocess.run(
+            [node, str(ROOT / "examples/javascript/batch.mjs"), str(pem)],
+            input=b"\n".join(d),
+            capture_output=True,
+            check=True,
+        )
         assert [base64.b64decode(line) for line in out.stdout.split()] == signed(d)

@@ -23,12 +23,17 @@ class Known(NamedTuple):
 
 def known(algorithm: Algorithm) -> Iterator[Known]:
     """The answers that cryptography-vectors publishes; all have a context."""
-    name = f"asymmetric/MLDSA/kat_{algorithm.name.upper().replace('-', '_').replace('ML_DSA', 'MLDSA')}_det_pure.rsp"
+    size = algorithm.name.removeprefix("ml-dsa-")
+    name = f"asymmetric/MLDSA/kat_MLDSA_{size}_det_pure.rsp"
     with cryptography_vectors.open_vector_file(name, "r") as lines:
         for block in lines.read().split("count = ")[1:]:
             v = dict(line.split(" = ", 1) for line in block.splitlines() if " = " in line)
             signed = bytes.fromhex(v["sm"])
-            yield Known(*(bytes.fromhex(v[k]) for k in ("xi", "pk", "msg")), signed[: algorithm.signature], bytes.fromhex(v["ctx"]))
+            yield Known(
+                *(bytes.fromhex(v[k]) for k in ("xi", "pk", "msg")),
+                signed[: algorithm.signature],
+                bytes.fromhex(v["ctx"]),
+            )
 
 
 @every
@@ -37,9 +42,14 @@ def test_known_answers(algorithm: Algorithm) -> None:
     assert len(vectors) == 100 and all(v.context for v in vectors)
     for v in vectors[::4]:
         private = PRIVATE[algorithm.name].from_seed_bytes(v.seed)
-        assert public_key(private) == v.key and len(v.key) == algorithm.public_key and len(v.signature) == algorithm.signature
+        assert (
+            public_key(private) == v.key
+            and len(v.key) == algorithm.public_key
+            and len(v.signature) == algorithm.signature
+        )
         private.public_key().verify(v.signature, v.message, v.context)
-        assert not verify(v.signature, v.message, v.key)  # ours have the empty context: theirs are no signatures of rows
+        # ours have the empty context: theirs are no signatures of rows
+        assert not verify(v.signature, v.message, v.key)
         assert verify(private.sign(v.message), v.message, v.key)
 
 
@@ -58,13 +68,34 @@ def edge_cases(algorithm: Algorithm) -> Iterator[tuple[str, bytes, bytes, bytes]
         two = next((ends[i] for i in range(k) if ends[i + 1] - ends[i] >= 2), None)
         if two is not None and ends[-1] < omega:
             break
-    for n in (0, 1, 31, 32, 63, 64, algorithm.signature - 1, algorithm.signature + 1, 2 * algorithm.signature):
+    for n in (
+        0,
+        1,
+        31,
+        32,
+        63,
+        64,
+        algorithm.signature - 1,
+        algorithm.signature + 1,
+        2 * algorithm.signature,
+    ):
         yield f"signature of {n} bytes", (good * 2)[:n], message, key
-    for n in (0, 1, 31, 33, 1312, algorithm.public_key - 1, algorithm.public_key + 1):  # 1312: ML-DSA-44
+    # 1312: ML-DSA-44
+    for n in (0, 1, 31, 33, 1312, algorithm.public_key - 1, algorithm.public_key + 1):
         yield f"key of {n} bytes", good, message, (key * 2)[:n]
     other = next(a for a in map(ALGORITHMS.__getitem__, PRIVATE) if a is not algorithm)
-    yield "the other algorithm's key", good, message, public_key(PRIVATE[other.name].from_seed_bytes(bytes(32)))
-    yield "the other algorithm's signature", PRIVATE[other.name].from_seed_bytes(bytes(32)).sign(message), message, key
+    yield (
+        "the other algorithm's key",
+        good,
+        message,
+        public_key(PRIVATE[other.name].from_seed_bytes(bytes(32))),
+    )
+    yield (
+        "the other algorithm's signature",
+        PRIVATE[other.name].from_seed_bytes(bytes(32)).sign(message),
+        message,
+        key,
+    )
     for bit in range(0, 8 * algorithm.signature, 331):
         yield f"bit {bit} of the signature", flipped(good, bit), message, key
     for bit in range(0, 8 * algorithm.public_key, 331):
@@ -116,4 +147,8 @@ def test_the_package_is_asked_when_needed_only() -> None:
 def test_the_specifications_table() -> None:
     section = PAGE.split("\n## Signature\n")[1].split("\n## ")[0]
     for a in ALGORITHMS.values():
-        assert any(line.startswith(f"| `{a.name}` |") and line.endswith(f" {a.public_key} bytes | {a.signature} bytes |") for line in section.splitlines())
+        assert any(
+            line.startswith(f"| `{a.name}` |")
+            and line.endswith(f" {a.public_key} bytes | {a.signature} bytes |")
+            for line in section.splitlines()
+        )

@@ -1,7 +1,8 @@
 """Sessions side by side: a writer is revoked while it writes, and its owner writes the same keys.
 
-Under READ COMMITTED and REPEATABLE READ the tables end as the rules say about what was committed; what may reach a client is 40001,
-40P01, 23505 of a fresh key, and the refusal of a row that no longer counts.
+Under READ COMMITTED and REPEATABLE READ the tables end as the rules say about what was committed;
+what may reach a client is 40001, 40P01, 23505 of a fresh key, and the refusal of a row that no
+longer counts.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ LEVELS = ["READ COMMITTED", "REPEATABLE READ"]
 
 @pytest.mark.parametrize("writes", LEVELS)
 @pytest.mark.parametrize("revokes", LEVELS)
-def test_a_revocation_meets_an_open_transaction_of_its_writer(server: Server, database: str, db: Db, writes: str, revokes: str) -> None:
+def test_a_revocation_meets_an_open_transaction_of_its_writer(
+    server: Server, database: str, db: Db, writes: str, revokes: str
+) -> None:
     """Whoever is second waits; a snapshot that is too old fails."""
     db.run(tables())
     ann = Writer(Owner("Ann"))
@@ -42,7 +45,9 @@ def test_a_revocation_meets_an_open_transaction_of_its_writer(server: Server, da
         with server.connect(database, "app") as a, server.connect(database, "app") as b:
             writing, revoking = Db(a), Db(b)
             late = device.sealed(forms["t"], {"key": f"late{revoker_first}", "owner_timestamp": 5})
-            revoked = ann.sealed(forms["grants"], revocation(device, [link_of(first)], at=2 + revoker_first))
+            revoked = ann.sealed(
+                forms["grants"], revocation(device, [link_of(first)], at=2 + revoker_first)
+            )
             a.execute(f"BEGIN ISOLATION LEVEL {writes}")
             b.execute(f"BEGIN ISOLATION LEVEL {revokes}")
             for c in (a, b):
@@ -56,7 +61,12 @@ def test_a_revocation_meets_an_open_transaction_of_its_writer(server: Server, da
             one.insert(table, row)
             outcome: list[str | None] = []
 
-            def second(other: Db = other, table2: str = table2, row2: dict[str, Any] = row2, outcome: list[str | None] = outcome) -> None:
+            def second(
+                other: Db = other,
+                table2: str = table2,
+                row2: dict[str, Any] = row2,
+                outcome: list[str | None] = outcome,
+            ) -> None:
                 try:
                     other.insert(table2, row2)
                     other.connection.execute("COMMIT")
@@ -72,7 +82,9 @@ def test_a_revocation_meets_an_open_transaction_of_its_writer(server: Server, da
             one.connection.execute("COMMIT")
             thread.join(20)
             level = writes if revoker_first else revokes
-            assert outcome == ["40001" if level == "REPEATABLE READ" else "RS012" if revoker_first else None]
+            assert outcome == [
+                "40001" if level == "REPEATABLE READ" else "RS012" if revoker_first else None
+            ]
             if not revoker_first and outcome == ["40001"]:
                 db.insert("grants", revoked)  # the client tries again
             assert db.all("SELECT key FROM t") == ["k"]
@@ -80,20 +92,39 @@ def test_a_revocation_meets_an_open_transaction_of_its_writer(server: Server, da
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_owner_devices_and_revocations_at_once(server: Server, database: str, db: Db, level: str) -> None:
+def test_owner_devices_and_revocations_at_once(
+    server: Server, database: str, db: Db, level: str
+) -> None:
     db.run(tables(feed=True))
     ann = Writer(Owner("Ann"))
     card(db, ann.owner)
     forms = {t: db.form(t) for t in ("grants", "t")}
     with server.connect(database) as c:
-        c.execute(f"ALTER DATABASE {database} SET deadlock_timeout = '50ms'")  # type: ignore[arg-type]
-    rng, sent, jobs = random.Random(level), [], []  # type: random.Random, list[tuple[str, dict[str, Any], Row]], list[Any]
+        Db(c).run(f"ALTER DATABASE {database} SET deadlock_timeout = '50ms'")
+    rng = random.Random(level)
+    sent: list[tuple[str, dict[str, Any], Row]] = []
+    jobs: list[Any] = []
 
-    def note(who: Writer, to: str, fields: dict[str, Any], **row: Any) -> tuple[str, dict[str, Any]]:
+    def note(
+        who: Writer, to: str, fields: dict[str, Any], **row: Any
+    ) -> tuple[str, dict[str, Any]]:
         sealed = who.sealed(forms[to], fields)
         name = None if who.public_key is None else who.public_key.hex()
-        sent.append((to, sealed, Row(owner="Ann", sign=sealed["sign_b64"], writer=name, number=sealed["writer_seq"], previous=sealed["writer_prev"],
-                                        at=sealed["owner_timestamp"], **row)))  # fmt: skip
+        sent.append(
+            (
+                to,
+                sealed,
+                Row(
+                    owner="Ann",
+                    sign=sealed["sign_b64"],
+                    writer=name,
+                    number=sealed["writer_seq"],
+                    previous=sealed["writer_prev"],
+                    at=sealed["owner_timestamp"],
+                    **row,
+                ),
+            )
+        )
         return to, sealed
 
     for _ in range(4):  # each device: a grant, rows, and a revocation somewhere in the middle
@@ -103,14 +134,41 @@ def test_owner_devices_and_revocations_at_once(server: Server, database: str, db
         rows, links = [], []
         for _ in range(25):
             key = rng.choice("abcdef")
-            rows.append(note(device, "t", {"key": key, "owner_timestamp": rng.randint(1, 99)}, kind="data", table="t", key=key))
+            rows.append(
+                note(
+                    device,
+                    "t",
+                    {"key": key, "owner_timestamp": rng.randint(1, 99)},
+                    kind="data",
+                    table="t",
+                    key=key,
+                )
+            )
             links.append(device.last)
         jobs.append(rows)
         upto = [links[rng.randint(5, 20)]]
-        jobs.append([note(ann, "grants", revocation(device, upto), kind="revocation", grantee=name, upto=frozenset(upto))])  # type: ignore[arg-type]
+        jobs.append(
+            [
+                note(
+                    ann,
+                    "grants",
+                    revocation(device, upto),
+                    kind="revocation",
+                    grantee=name,
+                    upto=frozenset(upto),
+                )
+            ]
+        )  # type: ignore[arg-type]
     jobs.append(
         [
-            note(ann, "t", {"key": (k := rng.choice("abcdef")), "owner_timestamp": rng.randint(1, 99)}, kind="data", table="t", key=k)
+            note(
+                ann,
+                "t",
+                {"key": (k := rng.choice("abcdef")), "owner_timestamp": rng.randint(1, 99)},
+                kind="data",
+                table="t",
+                key=k,
+            )
             for _ in range(25)
         ]
     )
@@ -120,7 +178,10 @@ def test_owner_devices_and_revocations_at_once(server: Server, database: str, db
         with server.connect(database, "app") as c:
             for table, sealed in job:
                 text = {k: v for k, v in sealed.items() if k != "sign_b64"}
-                e = {**json.loads(forms[table].payload_of(text)), "sign_b64": b64encode(sealed["sign_b64"]).decode()}
+                e = {
+                    **json.loads(forms[table].payload_of(text)),
+                    "sign_b64": b64encode(sealed["sign_b64"]).decode(),
+                }
                 while True:
                     try:
                         c.execute(f"BEGIN ISOLATION LEVEL {level}")
@@ -140,7 +201,11 @@ def test_owner_devices_and_revocations_at_once(server: Server, database: str, db
         t.join(120)
     assert failures == []
     want = state(row for *_, row in sent)
-    assert {bytes(s) for s in db.all("SELECT sign_b64 FROM t")} == {r.sign for r in want.tips.values()}
+    assert {bytes(s) for s in db.all("SELECT sign_b64 FROM t")} == {
+        r.sign for r in want.tips.values()
+    }
     versions = {bytes(s) for s in db.all("SELECT sign_b64 FROM t_versions")}
-    assert versions == {r.sign for r in want.valid if r.kind == "data"} - {r.sign for r in want.tips.values()}
+    assert versions == {r.sign for r in want.valid if r.kind == "data"} - {
+        r.sign for r in want.tips.values()
+    }
     assert [p for t in ("grants", "t") for p in db.all("SELECT * FROM rowseal.verify(%s)", t)] == []

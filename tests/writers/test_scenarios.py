@@ -16,7 +16,9 @@ CASES: list[Case] = []
 
 
 def case(f: Case) -> Case:
-    """A scenario: signs rows, returns those that count in the end and those that do not (the owner's own and grants may be left out)."""
+    """A scenario: signs rows, returns those that count in the end and those that do not (the
+    owner's own and grants may be left out).
+    """
     CASES.append(f)
     return f
 
@@ -190,7 +192,12 @@ def attenuation(b: Book) -> Any:
     b.grant("M", may_grant=1, prefix="ma", until=50)
     b.grant("W", by="M", tombstones=True, may_grant=5, until=10**6)
     ok = b.data("W", key="mad", at=50)
-    surplus = {b.data("W", key="mad", at=51), b.data("W", key="zz"), b.data("W", key="mad", deleted=True), b.grant("X", by="W")}
+    surplus = {
+        b.data("W", key="mad", at=51),
+        b.data("W", key="zz"),
+        b.data("W", key="mad", deleted=True),
+        b.grant("X", by="W"),
+    }
     return {ok}, surplus | {b.data("X", key="mad")}
 
 
@@ -230,14 +237,18 @@ def walk_brings_back_a_grant(b: Book) -> Any:
 @case
 def other_owner_and_forgery(b: Book) -> Any:
     b.grant(owner="P")
-    return set(), {b.data("A"), b.data("A", forged=True, place=(1, None)), b.data(at=9, forged=True)}
-
-
+    return set(), {
+        b.data("A"),
+        b.data("A", forged=True, place=(1, None)),
+        b.data(at=9, forged=True),
+    }
 
 
 @pytest.mark.parametrize("scenario", CASES, ids=lambda f: f.__name__)
 def test_scenario(replica: Replica, scenario: Case) -> None:
-    """In the order told, backwards, and in random orders: after every row the tables hold what the rules say."""
+    """In the order told, backwards, and in random orders:
+    after every row the tables hold what the rules say.
+    """
     replica.reset()
     book = Book(replica.db)
     stand, fall = scenario(book)
@@ -245,7 +256,11 @@ def test_scenario(replica: Replica, scenario: Case) -> None:
     assert {s.row for s in stand} <= ends.valid, "the model says otherwise"
     assert not {s.row for s in fall} & ends.valid, "the model says otherwise"
     rng = random.Random(scenario.__name__)
-    for order in (book.sent, book.sent[::-1], *(rng.sample(book.sent, len(book.sent)) for _ in range(3))):
+    for order in (
+        book.sent,
+        book.sent[::-1],
+        *(rng.sample(book.sent, len(book.sent)) for _ in range(3)),
+    ):
         replica.reset()
         for s in order:
             replica.deliver(rng.choice(["apply", "apply", "feed"]), [s])
@@ -253,29 +268,3 @@ def test_scenario(replica: Replica, scenario: Case) -> None:
     replica.reset()
     replica.deliver("apply", book.sent)
     replica.deliver("sql", book.sent)
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-

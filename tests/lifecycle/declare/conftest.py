@@ -6,7 +6,10 @@ import pytest
 
 from kit.scratch import CARD, Scratch, scratch_role, shared_database
 
-shared = shared_database(f"CREATE TABLE cards (id bytea PRIMARY KEY, {CARD}); SELECT rowseal.declare('cards', owner => 'id', public_key => 'k')")
+shared = shared_database(
+    f"CREATE TABLE cards (id bytea PRIMARY KEY, {CARD});"
+    " SELECT rowseal.declare('cards', owner => 'id', public_key => 'k')"
+)
 cards = scratch_role("app")  # with a small identity table
 admin = scratch_role("postgres")
 

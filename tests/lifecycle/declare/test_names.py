@@ -14,19 +14,27 @@ from kit.scratch import CARD, Scratch, card, problems, seal, unwell, write
 
 def test_all_column_names_can_be_chosen(db: Scratch) -> None:
     ann = Owner()
-    db.run('CREATE TABLE cards (id bytea PRIMARY KEY, k bytea, gone boolean, "at" bigint, "Sig" bytea)')
     db.run(
-        """SELECT rowseal.declare('cards', owner => 'id', public_key => 'k', timestamp_column => 'at', deleted_column => 'gone',
-            signature_column => 'Sig')"""
+        'CREATE TABLE cards (id bytea PRIMARY KEY, k bytea, gone boolean, "at" bigint, "Sig" bytea)'
     )
-    db.run('CREATE TABLE notes (id bytea, n int, gone boolean, "at" bigint, "from" bytea, "Sig" bytea, PRIMARY KEY (id, n))')
-    db.run("""SELECT rowseal.declare('notes', owner => 'id', identity => 'cards', versions => 'old_notes', timestamp_column => 'at',
-        deleted_column => 'gone', signature_column => 'Sig', parent_column => 'from')""")
+    db.run(
+        """SELECT rowseal.declare('cards', owner => 'id', public_key => 'k',
+            timestamp_column => 'at', deleted_column => 'gone', signature_column => 'Sig')"""
+    )
+    db.run(
+        'CREATE TABLE notes (id bytea, n int, gone boolean, "at" bigint, "from" bytea,'
+        ' "Sig" bytea, PRIMARY KEY (id, n))'
+    )
+    db.run("""SELECT rowseal.declare('notes', owner => 'id', identity => 'cards',
+        versions => 'old_notes', timestamp_column => 'at', deleted_column => 'gone',
+        signature_column => 'Sig', parent_column => 'from')""")
     write(db, ann, "cards", {"id": ann.hash, "k": ann.public_key, "gone": False, "at": 1})
     one = write(db, ann, "notes", {"id": ann.hash, "n": 1, "gone": False, "at": 1, "from": None})
     write(db, ann, "notes", {"id": ann.hash, "n": 1, "gone": False, "at": 2, "from": one["Sig"]})
     assert db.one('SELECT "at" FROM notes') == 2 and db.one('SELECT "at" FROM old_notes') == 1
-    assert db.all("SELECT gap FROM rowseal.history('notes', %s)", as_json({"id": ann.hash, "n": 1})) == [False, False]
+    assert db.all(
+        "SELECT gap FROM rowseal.history('notes', %s)", as_json({"id": ann.hash, "n": 1})
+    ) == [False, False]
 
 
 OWN_WORDS = [
@@ -62,13 +70,22 @@ def test_key_columns_may_have_the_names_that_the_functions_use(layout: str, card
     write(db, ann, "cards", card(ann))
     signature = ", sign_b64" if layout == "one table" else ""
     db.run(
-        f"""CREATE TABLE notes (id bytea, {", ".join(f"{w} int" for w in OWN_WORDS)}, {STORAGE}, PRIMARY KEY (id,
-            {", ".join(OWN_WORDS)}{signature}))"""
+        f"""CREATE TABLE notes (id bytea, {", ".join(f"{w} int" for w in OWN_WORDS)}, {STORAGE},
+            PRIMARY KEY (id, {", ".join(OWN_WORDS)}{signature}))"""
     )
-    db.run("SELECT rowseal.declare('notes', owner => 'id', identity => 'cards', versions => %s)", "old" if layout == "two tables" else None)
+    db.run(
+        "SELECT rowseal.declare('notes', owner => 'id', identity => 'cards', versions => %s)",
+        "old" if layout == "two tables" else None,
+    )
     key = {"id": ann.hash, **dict.fromkeys(OWN_WORDS, 1)}
     for at in (1, 3, 2, 2):
-        row = {**key, "value": "v", "deleted_flag": False, "owner_timestamp": at, "parent_sign_b64": None}
+        row = {
+            **key,
+            "value": "v",
+            "deleted_flag": False,
+            "owner_timestamp": at,
+            "parent_sign_b64": None,
+        }
         write(db, ann, "notes", row)
         assert db.apply("notes", [ann.envelope(db.form("notes"), row)]) == [("duplicate", None)]
     assert db.one(f"SELECT owner_timestamp FROM notes{'_tips' if signature else ''}") == 3
@@ -79,8 +96,14 @@ def test_key_columns_may_have_the_names_that_the_functions_use(layout: str, card
 @pytest.mark.parametrize("name", ["tip", "verdict", "outcome", "kept", "known", "older", "sign", "key"])
 def test_the_timestamp_may_have_a_name_that_the_functions_use(name: str, db: Scratch) -> None:
     ann = Owner()
-    db.run(f"CREATE TABLE c (id bytea PRIMARY KEY, k bytea, deleted_flag boolean, {name} bigint, sign_b64 bytea)")
-    db.run("SELECT rowseal.declare('c', owner => 'id', public_key => 'k', timestamp_column => %s)", name)
+    db.run(
+        f"CREATE TABLE c (id bytea PRIMARY KEY, k bytea, deleted_flag boolean, {name} bigint,"
+        " sign_b64 bytea)"
+    )
+    db.run(
+        "SELECT rowseal.declare('c', owner => 'id', public_key => 'k', timestamp_column => %s)",
+        name,
+    )
     for at in (1, 3, 2, 2):
         write(db, ann, "c", {"id": ann.hash, "k": ann.public_key, "deleted_flag": False, name: at})
     assert db.one(f"SELECT {name} FROM c") == 3
@@ -88,10 +111,19 @@ def test_the_timestamp_may_have_a_name_that_the_functions_use(name: str, db: Scr
 
 
 def test_the_tag_is_the_tables_name_or_what_the_declaration_says(db: Scratch) -> None:
-    db.run(f"CREATE TABLE a (id bytea PRIMARY KEY, {CARD}); CREATE TABLE b (id bytea PRIMARY KEY, {CARD})")
+    db.run(
+        f"CREATE TABLE a (id bytea PRIMARY KEY, {CARD});"
+        f" CREATE TABLE b (id bytea PRIMARY KEY, {CARD})"
+    )
     db.run("SELECT rowseal.declare('a', owner => 'id', public_key => 'k', tag => 'people')")
-    diag = db.refused("RS007", "SELECT rowseal.declare('b', owner => 'id', public_key => 'k', tag => 'people')")
-    assert "people" in str(diag.message_primary) and "a" in str(diag.message_primary) and "tag =>" in str(diag.message_hint)
+    diag = db.refused(
+        "RS007", "SELECT rowseal.declare('b', owner => 'id', public_key => 'k', tag => 'people')"
+    )
+    assert (
+        "people" in str(diag.message_primary)
+        and "a" in str(diag.message_primary)
+        and "tag =>" in str(diag.message_hint)
+    )
     db.run("SELECT rowseal.declare('b', owner => 'id', public_key => 'k')")
     ann = Owner()
     row = write(db, ann, "a", card(ann), tag="people")
@@ -103,8 +135,14 @@ def test_the_tag_is_the_tables_name_or_what_the_declaration_says(db: Scratch) ->
 def test_tables_of_one_name_in_two_schemas_need_two_tags(db: Scratch, admin: Scratch) -> None:
     admin.run("CREATE SCHEMA one AUTHORIZATION app; CREATE SCHEMA two AUTHORIZATION app")
     for schema in ("one", "two"):
-        db.run(f"CREATE TABLE {schema}.c (id bytea, n int, parent_sign_b64 bytea, {CARD}, PRIMARY KEY (id))")
-    call = "SELECT versions FROM rowseal.declare('{}.c', owner => 'id', public_key => 'k', versions => '{}', tag => {})"
+        db.run(
+            f"CREATE TABLE {schema}.c (id bytea, n int, parent_sign_b64 bytea, {CARD},"
+            " PRIMARY KEY (id))"
+        )
+    call = (
+        "SELECT versions FROM rowseal.declare('{}.c', owner => 'id', public_key => 'k',"
+        " versions => '{}', tag => {})"
+    )
     assert db.one(call.format("one", "c_versions", "NULL")) == "one.c_versions"
     db.refused("RS007", call.format("two", "c_versions", "NULL"))
     assert db.one(call.format("two", "one.c_two_versions", "'c two'")) == "one.c_two_versions"
@@ -141,24 +179,59 @@ def test_names_may_be_anything(name: str, layout: str, db: Scratch, admin: Scrat
     ann, c = Owner(), "c" + name
     admin.run(f"CREATE SCHEMA {q(name)} AUTHORIZATION app")
     cards_, table = f"{q(name)}.{q('cards' + name)}", f"{q(name)}.{q(name)}"
-    db.run(f"CREATE TABLE {cards_} ({q(c)} bytea PRIMARY KEY, k bytea, deleted_flag boolean, owner_timestamp bigint, sign_b64 bytea)")
+    db.run(
+        f"CREATE TABLE {cards_} ({q(c)} bytea PRIMARY KEY, k bytea, deleted_flag boolean,"
+        " owner_timestamp bigint, sign_b64 bytea)"
+    )
     db.run("SELECT rowseal.declare(%s, owner => %s, public_key => 'k', tag => 'c')", cards_, c)
-    db.run(f"""CREATE TABLE {table} ({q(c)} bytea, {q(name)} text, {q("v" + name)} bytea[], deleted_flag boolean, owner_timestamp bigint,
-        parent_sign_b64 bytea, sign_b64 bytea, PRIMARY KEY ({q(c)}, {q(name)}{", sign_b64" if layout == "one table" else ""}))""")
+    db.run(f"""CREATE TABLE {table} ({q(c)} bytea, {q(name)} text, {q("v" + name)} bytea[],
+        deleted_flag boolean, owner_timestamp bigint, parent_sign_b64 bytea, sign_b64 bytea,
+        PRIMARY KEY ({q(c)}, {q(name)}{", sign_b64" if layout == "one table" else ""}))""")
     versions = q("old" + name) if layout == "two tables" else None
-    db.run("SELECT rowseal.declare(%s, owner => %s, identity => %s, versions => %s)", table, c, cards_, versions)
+    db.run(
+        "SELECT rowseal.declare(%s, owner => %s, identity => %s, versions => %s)",
+        table,
+        c,
+        cards_,
+        versions,
+    )
 
     def insert(into: str, row: dict[str, Any]) -> None:
         columns = ", ".join(map(q, row)).replace("%", "%%")
-        db.run(f"INSERT INTO {into.replace('%', '%%')} ({columns}) VALUES ({', '.join(['%s'] * len(row))})", *row.values())
+        db.run(
+            f"INSERT INTO {into.replace('%', '%%')} ({columns})"
+            f" VALUES ({', '.join(['%s'] * len(row))})",
+            *row.values(),
+        )
 
-    insert(cards_, seal(db, ann, "c", {c: ann.hash, "k": ann.public_key, "deleted_flag": False, "owner_timestamp": 1}))
-    row = {c: ann.hash, name: "x", "v" + name: [b"a"], "deleted_flag": False, "parent_sign_b64": None}
+    insert(
+        cards_,
+        seal(
+            db,
+            ann,
+            "c",
+            {c: ann.hash, "k": ann.public_key, "deleted_flag": False, "owner_timestamp": 1},
+        ),
+    )
+    row = {
+        c: ann.hash,
+        name: "x",
+        "v" + name: [b"a"],
+        "deleted_flag": False,
+        "parent_sign_b64": None,
+    }
     for at in (1, 3, 2):
         insert(table, seal(db, ann, name, {**row, "owner_timestamp": at}))
-        assert db.apply(table, [ann.envelope(db.form(name), {**row, "owner_timestamp": at})]) == [("duplicate", None)]
+        assert db.apply(table, [ann.envelope(db.form(name), {**row, "owner_timestamp": at})]) == [
+            ("duplicate", None)
+        ]
     assert (problems(db, table), unwell(db)) == ([], [])
-    assert [h[3] for h in db.all("SELECT * FROM rowseal.history(%s, %s)", table, as_json({c: ann.hash, name: "x"}))] == [1, 2, 3]
+    assert [
+        h[3]
+        for h in db.all(
+            "SELECT * FROM rowseal.history(%s, %s)", table, as_json({c: ann.hash, name: "x"})
+        )
+    ] == [1, 2, 3]
     with pytest.raises(psycopg.Error, match="invalid signature"):
         insert(table, {**seal(db, ann, name, {**row, "owner_timestamp": 4}), "v" + name: [b"b"]})
     assert db.one("SELECT rowseal.undeclare(%s)", table)
@@ -166,7 +239,9 @@ def test_names_may_be_anything(name: str, layout: str, db: Scratch, admin: Scrat
 
 def test_names_of_63_bytes(db: Scratch) -> None:
     ann, name = Owner(), "n" * 63
-    db.run(f"CREATE TABLE {name} (id bytea PRIMARY KEY, {name} text, parent_sign_b64 bytea, {CARD})")
+    db.run(
+        f"CREATE TABLE {name} (id bytea PRIMARY KEY, {name} text, parent_sign_b64 bytea, {CARD})"
+    )
     db.run("SELECT rowseal.declare(%s, owner => 'id', public_key => 'k', versions => 'v')", name)
     for at in (1, 2):
         write(db, ann, name, card(ann, **{name: "x", "owner_timestamp": at}))

@@ -14,11 +14,20 @@ from kit.scratch import Scratch, card, write
 
 def fingerprint_of_catalogs(db: Db) -> list[Any]:
     return [
-        db.all("SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'rowseal'::regnamespace ORDER BY 1"),
-        db.all("SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE tgname LIKE 'zzz%%' ORDER BY 1, 2"),
+        db.all(
+            "SELECT oid::regprocedure::text FROM pg_proc"
+            " WHERE pronamespace = 'rowseal'::regnamespace ORDER BY 1"
+        ),
+        db.all(
+            "SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE tgname LIKE 'zzz%%'"
+            " ORDER BY 1, 2"
+        ),
         db.all("SELECT relation::text FROM rowseal.declarations ORDER BY 1"),
         db.all("SELECT polname FROM pg_policy ORDER BY 1"),
-        db.all("SELECT conrelid::regclass::text, conname FROM pg_constraint WHERE connamespace = 'public'::regnamespace ORDER BY 1, 2"),
+        db.all(
+            "SELECT conrelid::regclass::text, conname FROM pg_constraint"
+            " WHERE connamespace = 'public'::regnamespace ORDER BY 1, 2"
+        ),
     ]
 
 
@@ -26,7 +35,10 @@ def fingerprint_of_catalogs(db: Db) -> list[Any]:
 def test_undeclare_takes_everything_off_and_leaves_the_data(layout: str, cards: Scratch) -> None:
     db, ann = cards, Owner()
     write(db, ann, "cards", card(ann))
-    key, by = ("id, n, sign_b64" if layout == "one table" else "id, n"), ("PARTITION BY HASH (id)" if layout == "partitioned" else "")
+    key, by = (
+        ("id, n, sign_b64" if layout == "one table" else "id, n"),
+        ("PARTITION BY HASH (id)" if layout == "partitioned" else ""),
+    )
     db.run(f"CREATE TABLE notes (id bytea, n int, {STORAGE}, PRIMARY KEY ({key})) {by}")
     if by:
         db.run("CREATE TABLE p PARTITION OF notes FOR VALUES WITH (MODULUS 1, REMAINDER 0)")
@@ -45,7 +57,10 @@ def test_undeclare_takes_everything_off_and_leaves_the_data(layout: str, cards: 
     assert after == before
     assert db.all("SELECT * FROM notes ORDER BY value") == rows
     assert (db.all("SELECT * FROM old") if old else []) == old
-    db.run("INSERT INTO notes (id, n, sign_b64) VALUES ('x', 1, 'x'); DELETE FROM notes; TRUNCATE notes")
+    db.run(
+        "INSERT INTO notes (id, n, sign_b64) VALUES ('x', 1, 'x'); DELETE FROM notes;"
+        " TRUNCATE notes"
+    )
     if old:
         db.run("DELETE FROM old")
 
@@ -68,14 +83,17 @@ def test_an_identity_table_outlives_its_dependents(cards: Scratch) -> None:
 def test_tables_of_other_people_are_left_alone(cards: Scratch, admin: Scratch) -> None:
     """No trigger, no function, no refusal for whoever does not use rowseal."""
     admin.run(
-        """CREATE TABLE theirs (id int PRIMARY KEY, m money); CREATE TABLE kid () INHERITS (theirs); CREATE TABLE parts (id int)
+        """CREATE TABLE theirs (id int PRIMARY KEY, m money); CREATE TABLE kid () INHERITS (theirs);
+            CREATE TABLE parts (id int)
             PARTITION BY LIST (id)"""
     )
     before = fingerprint_of_catalogs(admin)
     admin.run(LATE.format("late"))
     admin.run("""ALTER TABLE theirs ADD r regclass; ALTER TABLE theirs RENAME m TO n;
         CREATE RULE r AS ON INSERT TO theirs DO INSTEAD NOTHING;
-        CREATE TRIGGER zzzz BEFORE INSERT ON theirs FOR EACH ROW EXECUTE FUNCTION late(); ALTER TABLE theirs DISABLE TRIGGER zzzz;
-        CREATE TABLE part PARTITION OF parts DEFAULT; TRUNCATE theirs, parts; DELETE FROM parts; DROP TABLE theirs, kid, parts""")
+        CREATE TRIGGER zzzz BEFORE INSERT ON theirs FOR EACH ROW EXECUTE FUNCTION late();
+        ALTER TABLE theirs DISABLE TRIGGER zzzz;
+        CREATE TABLE part PARTITION OF parts DEFAULT; TRUNCATE theirs, parts; DELETE FROM parts;
+        DROP TABLE theirs, kid, parts""")
     assert fingerprint_of_catalogs(admin)[:4] == before[:4]
     assert [n for n in admin.notices if n[0] == "WARNING"] == []
