@@ -478,6 +478,9 @@ HARMLESS = {
     "_pgsodium", "_provider", "_kind", "_base_type", "_facts", "_owns", "_planned", "_known_facts", "_declaration", "_explained", "_waits_for", "_subscription", "_dblink",
     # reads and writes of tables, with the caller's rights
     "_merged", "_apply_*", "_take_*", "_retry", "_state", "_signatures", "_versions_of", "_is_tip_*", "_hashes", "_buckets", "_refuse", "receive", "_receive_one",
+    "_set_aside",
+    # the steps of subscribe, with the caller's rights on dblink
+    "_connect", "_await_commits", "_take_state",
     # answers about arguments and catalogs; _seal_N remembers nothing
     "_seal_*", "_curable", "_trusted", "_trusted_owner", "_lock_owner", "_qualified", "_results", "_tree", "_trigger_problems", "_fingerprint", "_verified", "_pynacl", "_bound",
     # adds to the caller's own, bounded part of the quarantine
