@@ -976,6 +976,11 @@ HARMLESS = {
     "_refuse",
     "receive",
     "_receive_one",
+    "_set_aside",
+    # the steps of subscribe, with the caller's rights on dblink
+    "_connect",
+    "_await_commits",
+    "_take_state",
     # answers about arguments and catalogs; _seal_N remembers nothing
     "_seal_*",
     "_curable",

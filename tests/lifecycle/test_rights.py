@@ -23,6 +23,10 @@ MEMBER = "EXISTS (SELECT FROM pg_depend d WHERE d.objid = {0}.oid AND d.deptype 
 
 
 EVERYBODY = [
+    "_set_aside",
+    "_connect",
+    "_await_commits",
+    "_take_state",
     "_admit",
     "_advance",
     "_affected",
