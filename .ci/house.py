@@ -62,9 +62,17 @@ def foreign(path: Path) -> bool:
     return any(part in NOT_OURS or part.startswith(".") for part in inner)
 
 
-def sql_files(root: Path) -> list[Path]:
-    golden = [path for path in files(root, ("tests",), ".sql") if path.parent.name == "golden"]
-    return files(root, SQL_TREES, ".sql") + golden
+def is_golden(path: str) -> bool:
+    """Whether it holds what the templates of sql/ make of a table."""
+    return path.startswith("tests/") and "/golden/" in path
+
+
+def sql_files(root: Path) -> Iterator[tuple[str, str]]:
+    """Paths and texts."""
+    for path in files(root, (*SQL_TREES, "tests"), ".sql"):
+        name = path.relative_to(root).as_posix()
+        if is_golden(name) or not name.startswith("tests/"):
+            yield name, path.read_text(encoding="utf-8")
 
 
 # ------------------------------------------------------------------------------------------- text
@@ -352,12 +360,10 @@ def findings(root: Path) -> Iterator[Finding]:
     for module in modules:
         yield from text_findings(module.path, module.text, PYTHON_WIDTH)
         yield from size_findings(module)
-    for path in sql_files(root):
-        name, text = path.relative_to(root).as_posix(), path.read_text(encoding="utf-8")
-        yield from text_findings(name, text, SQL_WIDTH)
-        # golden files hold what the templates of sql/ make of a table
-        if "golden" not in path.parts:
-            yield from sql_size_findings(name, text)
+    for path, text in sql_files(root):
+        yield from text_findings(path, text, SQL_WIDTH)
+        if not is_golden(path):
+            yield from sql_size_findings(path, text)
     inside = [module for module in modules if module.path.startswith(PACKAGE + "/")]
     package = {module_name(module.path): module for module in inside}
     all_imports = [step for module in inside for step in imports(package, module)]
