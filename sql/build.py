@@ -36,8 +36,7 @@ def inlined(rooms: set[str], indent: str) -> str:
     """A Python literal of the modules in these rooms: dotted name to source."""
     paths = sorted(p for p in PACKAGE.rglob("*.py") if p.relative_to(PACKAGE).parts[0] in rooms)
     sources = {module(p): templates() if module(p) == TEMPLATES else p.read_text() for p in paths}
-    lines = "".join(f"{indent}    {name!r}: {source!r},
-" for name, source in sources.items())
+    lines = "".join(f"{indent}    {name!r}: {source!r},\n" for name, source in sources.items())
     literal = f"{indent}SOURCES = {{\n{lines}{indent}}}"
     assert "$_load$" not in literal
     return literal
