@@ -24,7 +24,8 @@ TEMPLATES = "generate.templates"
 
 def templates() -> str:
     """What stands in for the module that reads sql/guards: its constant."""
-    return f"TEMPLATES = { {p.stem: p.read_text() for p in sorted((ROOT / 'sql/guards').glob('*.sql'))}!r}\n"
+    texts = {p.stem: p.read_text() for p in sorted((ROOT / "sql/guards").glob("*.sql"))}
+    return f"TEMPLATES = {texts!r}\n"
 
 
 def module(path: Path) -> str:

@@ -27,8 +27,8 @@ BEGIN
       EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO rowseal_internal', f.signature);
     ELSIF f.name = 'prune_feed' THEN
       EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO rowseal_admin', f.signature);
-    -- The guards run with the rights of who writes, so everybody may call what they call.  Triggers need EXECUTE only when
-    -- they are created.
+    -- The guards run with the rights of who writes, so everybody may call what they call.  Triggers need EXECUTE only
+    -- when they are created.
     ELSIF f.name <> ALL (superusers) AND (NOT f.fires OR f.name = ANY (restored)) THEN
       EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', f.signature);
     END IF;

@@ -12,7 +12,8 @@ from .form.verdict import Verdict
 
 NO_PROVIDER = Verdict(
     "RS014",
-    "no provider of signatures: neither the extension pgsodium nor the Python package PyNaCl is there",
+    "no provider of signatures: neither the extension pgsodium "
+    "nor the Python package PyNaCl is there",
 )
 
 _verify: signature.Verify | None = None
@@ -23,7 +24,9 @@ def _pgsodium(plpy: Any) -> signature.Verify | None:
     try:
         if not plpy.execute("SELECT version FROM rowseal._pgsodium()")[0]["version"]:
             return None
-        plan = plpy.prepare("SELECT rowseal._verified($1, $2, $3) AS ok", ["bytea", "bytea", "bytea"])
+        plan = plpy.prepare(
+            "SELECT rowseal._verified($1, $2, $3) AS ok", ["bytea", "bytea", "bytea"]
+        )
     except plpy.SPIError:
         return None
 
@@ -37,7 +40,10 @@ def _pgsodium(plpy: Any) -> signature.Verify | None:
 
 
 def provider(plpy: Any) -> signature.Verify:
-    """The session's verifier, chosen at its first use; ImportError when there is none of Ed25519."""
+    """The session's verifier, chosen at its first use.
+
+    ImportError when there is none of Ed25519.
+    """
     global _verify
     if _verify is None:
         _verify = signature.verifier(_pgsodium(plpy) or signature.pynacl())
@@ -45,7 +51,10 @@ def provider(plpy: Any) -> signature.Verify:
 
 
 def without_sql() -> bool:
-    """Whether verifying needs no SQL: PyNaCl is there, and the session's provider unless it had one before."""
+    """Whether verifying needs no SQL.
+
+    PyNaCl is there, and the session's provider unless it had one before.
+    """
     global _verify
     try:
         _verify = _verify or signature.verifier(signature.pynacl())
@@ -96,7 +105,10 @@ def payload(plpy: Any, spec: str) -> Callable[[Any], str]:
 
 
 def signed(plpy: Any, spec: str) -> Callable[[Any], str]:
-    """Values to the text that is signed, after "=", or to the text form of a verdict; for other forms."""
+    """Values to the text that is signed, after "=", or to the text form of a verdict.
+
+    For other forms.
+    """
     form = verdict.signed_form(json.loads(spec))
 
     def call(values: Any) -> str:
@@ -109,7 +121,10 @@ def signed(plpy: Any, spec: str) -> Callable[[Any], str]:
 
 
 def hexed(kind: Any, value: Any) -> Any:
-    """A canonical JSON value with every bytea in it as PostgreSQL's hex; what does not fit is left for PostgreSQL to refuse."""
+    """A canonical JSON value with every bytea in it as PostgreSQL's hex.
+
+    What does not fit is left for PostgreSQL to refuse.
+    """
     if isinstance(value, str) and kind == "bytea":
         raw = verdict.unbase64(value)
         return value if raw is None else "\\x" + raw.hex()
@@ -123,15 +138,29 @@ def hexed(kind: Any, value: Any) -> Any:
 
 
 def licences(grants: str, stands: str) -> str:
-    """rowseal._chains: rows of rowseal._grants (keys in hex) and [revocation, row] pairs in, rows of rowseal._licences out."""
+    """rowseal._chains: rows of rowseal._licences.
+
+    They follow from rows of rowseal._grants (keys in hex) and [revocation, row] pairs.
+    """
     from . import licences as rules
 
     found = rules.licences(json.loads(grants), {(f, row) for f, row in json.loads(stands)})
     out = []
     for writer, licences_ in found.items():
         for x in licences_:
-            tables, keys = None if x.tables is None else sorted(x.tables), [json.loads(k) for k in x.keys] or None
-            out.append({**x._asdict(), "writer": writer, "tables": tables, "keys": keys, "frontiers": sorted(x.frontiers)})
+            tables, keys = (
+                None if x.tables is None else sorted(x.tables),
+                [json.loads(k) for k in x.keys] or None,
+            )
+            out.append(
+                {
+                    **x._asdict(),
+                    "writer": writer,
+                    "tables": tables,
+                    "keys": keys,
+                    "frontiers": sorted(x.frontiers),
+                }
+            )
     return json.dumps(out)
 
 
@@ -143,9 +172,10 @@ def authentic(plpy: Any, envelope: str) -> bool:
 
 
 def plan(wish: str, facts: str, versions: str | None, identity: str | None) -> str:
-    """rowseal._plan: JSON in, JSON out: {"declaration", "functions", "triggers", …} or {"refused"}."""
+    """rowseal._plan: JSON in, {"declaration", "functions", "triggers", …} or {"refused"} out."""
     # compiled when first imported: a session that only stores rows does without
-    from .declare.decide import Refused, decide
+    from .declare.case import Refused
+    from .declare.decide import decide
     from .declare.model import Identity, Table, Wish
     from .generate.assemble import assemble
 
@@ -169,7 +199,8 @@ def plan(wish: str, facts: str, versions: str | None, identity: str | None) -> s
 
 def options(argument: str, given: str) -> str:
     """rowseal._options: what ``columns`` or ``legacy`` of declare say, or {"refused"}."""
-    from .declare.decide import Refused, options as named
+    from .declare.case import Refused
+    from .declare.decide import options as named
 
     try:
         return json.dumps(named(argument, json.loads(given)))

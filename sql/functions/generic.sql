@@ -14,7 +14,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._cure() IS
-  'AFTER INSERT on an identity table: rows that waited for this owner are tried again, with the rights of who brought the owner';
+  'AFTER INSERT on an identity table: rows that waited for this owner are tried again, with the rights of who '
+  'brought the owner';
 
 CREATE OR REPLACE FUNCTION rowseal._keep_writers() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -31,7 +32,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._keep_writers() IS
-  'BEFORE DELETE where there are writers: refuses it, but of what counts no longer (and of what has moved into the main table): whoever deletes that does no harm';
+  'BEFORE DELETE where there are writers: refuses it, but of what counts no longer (and of what has moved into the '
+  'main table): whoever deletes that does no harm';
 
 CREATE OR REPLACE FUNCTION rowseal._settle_row() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -47,7 +49,8 @@ BEGIN
   IF inner_ AND NOT d.grants THEN
     RETURN NULL;
   END IF;
-  grants := CASE WHEN d.grants THEN d.id ELSE (SELECT x.id FROM rowseal.declarations x WHERE x.relation = d.writers) END;
+  grants := CASE WHEN d.grants THEN d.id
+      ELSE (SELECT x.id FROM rowseal.declarations x WHERE x.relation = d.writers) END;
   EXECUTE d.queries ->> CASE TG_ARGV[1] WHEN 'main' THEN 'settle' ELSE 'settle_versions' END INTO r USING NEW;
   revoked := rowseal._revoked(grants, r.owner, r.writer);
   IF NOT d.grants AND NOT revoked THEN
@@ -59,9 +62,11 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._settle_row() IS
-  'AFTER a row of a writer, or of the grants table, was stored, and entered into the ledger: the tables follow, with the rights of who writes';
+  'AFTER a row of a writer, or of the grants table, was stored, and entered into the ledger: the tables follow, with '
+  'the rights of who writes';
 
-CREATE OR REPLACE FUNCTION rowseal._retract(d rowseal.declarations, owner text, writers bytea[]) RETURNS void LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal._retract(d rowseal.declarations, owner text,
+    writers bytea[]) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -80,4 +85,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._retract(rowseal.declarations, text, bytea[]) IS
-  'Takes rows of an owner''s writers that count no longer out of a table; where a current one goes, the greatest that counts takes its place';
+  'Takes rows of an owner''s writers that count no longer out of a table; where a current one goes, the greatest '
+  'that counts takes its place';

@@ -1,4 +1,5 @@
--- Merges rows given as a JSON array ($1), envelopes or objects in PostgreSQL's text form ($2); returns an outcome per row.
+-- Merges rows given as a JSON array ($1), envelopes or objects in PostgreSQL's text form ($2); returns an outcome per
+-- row.
 --
 --   @canonical@          the stored columns of an envelope e.v, as c0, c1 …
 --   @record@             its object of fields

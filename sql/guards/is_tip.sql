@@ -1,4 +1,5 @@
--- Whether a version is the current one: archiving a tip says nothing new, a version that came late is news for the feed.
+-- Whether a version is the current one: archiving a tip says nothing new, a version that came late is news for the
+-- feed.
 --
 --   @main@            the table
 --   @same_key@        t has the key in the first arguments

@@ -1,4 +1,5 @@
--- Deletes superseded versions: $1 keeps so many of the newest of each key besides the current one, $2 those from a timestamp on.
+-- Deletes superseded versions: $1 keeps so many of the newest of each key besides the current one, $2 those from a
+-- timestamp on.
 --
 --   @table@      where versions lie
 --   @at@         timestamp of the version x

@@ -1,4 +1,5 @@
--- Merges one envelope ($1), as apply does: without array, order and loop, which cost more than the row.  An error is raised.
+-- Merges one envelope ($1), as apply does: without array, order and loop, which cost more than the row.  An error is
+-- raised.
 --
 --   @merge@  hands the envelope's row to the table
 DECLARE

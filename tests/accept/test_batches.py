@@ -239,14 +239,8 @@ def test_nobody_teaches_the_session_something_false(
     mallory.run("RESET ALL")
     # swaps between a genuine and a forged batch of one shape
     for f, g in zip(forged, genuine):
-        assert (
-            seal(mallory, ann.public_key, {**f, "sign_b64": g["sign_b64"]})
-            == INVALID
-        )
-        assert (
-            seal(mallory, bob.public_key, {**g, "sign_b64": f["sign_b64"]})
-            == INVALID
-        )
+        assert seal(mallory, ann.public_key, {**f, "sign_b64": g["sign_b64"]}) == INVALID
+        assert seal(mallory, bob.public_key, {**g, "sign_b64": f["sign_b64"]}) == INVALID
     assert mallory.apply("user_storage", [bob.envelope(form, wish[0])])[0][0] == "rejected"
     for r in genuine:
         assert mallory.insert("user_storage", r) == 1

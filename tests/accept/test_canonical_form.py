@@ -20,8 +20,8 @@ from kit.db import Db, Server
 from kit.example import Owner
 from kit.values import ABSENT, COLUMNS, TYPES, Value, Values, b64, name, oracle, quick
 from rowseal import client
-from rowseal.generate.render import qualify
 from rowseal.form.canonical import JSON_DEPTH
+from rowseal.generate.render import qualify
 
 HOSTILE = {
     "DateStyle": "German, DMY", "TimeZone": "Asia/Kolkata", "IntervalStyle": "postgres_verbose",

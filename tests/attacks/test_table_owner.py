@@ -148,8 +148,8 @@ TAMPERING = {
     ),
     "refuse": (
         "CREATE OR REPLACE FUNCTION rowseal._refuse(relation regclass, main regclass,"
-        " verdict rowseal.verdict, key jsonb, payload text, signature bytea, raw record) RETURNS void"
-        " LANGUAGE plpgsql AS $$ BEGIN END $$"
+        " verdict rowseal.verdict, key jsonb, payload text, signature bytea, raw record)"
+        " RETURNS void LANGUAGE plpgsql AS $$ BEGIN END $$"
     ),
     "refuse overloaded": (
         "CREATE FUNCTION rowseal._refuse(relation regclass, main regclass, verdict rowseal.verdict,"
@@ -157,7 +157,8 @@ TAMPERING = {
         " LANGUAGE plpgsql AS $$ BEGIN END $$"
     ),
     "seal overloaded": (
-        "CREATE FUNCTION rowseal._seal_2(int) RETURNS rowseal.verdict LANGUAGE sql AS 'SELECT NULL::rowseal.verdict'"
+        "CREATE FUNCTION rowseal._seal_2(int) RETURNS rowseal.verdict LANGUAGE sql"
+        " AS 'SELECT NULL::rowseal.verdict'"
     ),
     "load": (
         "CREATE OR REPLACE FUNCTION rowseal._load(parallel boolean DEFAULT false)"
@@ -374,7 +375,8 @@ def test_a_detached_partition_is_seen_by_digest_and_checked_when_it_comes_back(
 
 # ----------------------------------------------------- names that try to break out of their quotes
 WORDS = [
-    "format", "rows", "outcome", "outcome", "outcomes", "r", "verdict", "tip", "whole", "known", "settled", "public_key",
+    "format", "rows", "outcome", "outcome", "outcomes", "r", "verdict", "tip", "whole", "known",
+    "settled", "public_key",
     "new", "old", "tg_op", "t", "e", "k", "row", "id", "key", "sign", "signature", "hash",
     "problem", "waits_for", "relation", "null",
 ]  # fmt: skip

@@ -1,8 +1,8 @@
-"""A wish beside the facts that it meets, and what follows from the two before anything is decided."""
+"""A wish beside the facts that it meets, and what follows from both before anything is decided."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from .model import Column, Identity, Table, Wish
 
@@ -32,12 +32,15 @@ class Refused(Exception):
 
 
 class Case(NamedTuple):
-    """What a declaration is decided from; ``versions`` and ``identity`` as far as the wish names them."""
+    """What a declaration is decided from.
+
+    ``versions`` and ``identity`` are there as far as the wish names them.
+    """
 
     wish: Wish
     table: Table
-    versions: Optional[Table]
-    identity: Optional[Identity]
+    versions: Table | None
+    identity: Identity | None
 
     @property
     def label(self) -> str:
@@ -63,14 +66,17 @@ class Case(NamedTuple):
         """Columns that carry a rule."""
         wish = self.wish
         names = {*self.key, *wish.owner, wish.timestamp_column, wish.deleted_column}
-        names |= {wish.parent_column, wish.public_key, wish.signature_column} - {None}  # type: ignore[arg-type]
+        optional = {wish.parent_column, wish.public_key, wish.signature_column}
+        names |= optional - {None}  # type: ignore[arg-type]
         return names | {*wish.certificates, *wish.certificates.values()}
 
     @property
     def unsigned(self) -> set[str]:
         """Columns that are not signed, besides the signature and generated ones."""
         wish = self.wish
-        return {*wish.unsigned, *wish.digests.values()} | ({wish.name_column} if wish.name_column else set())
+        return {*wish.unsigned, *wish.digests.values()} | (
+            {wish.name_column} if wish.name_column else set()
+        )
 
     @property
     def signed(self) -> tuple[Column, ...]:
@@ -96,10 +102,12 @@ class Case(NamedTuple):
         return self.identity is not None and self.identity.large
 
     @property
-    def version_key(self) -> Optional[str]:
+    def version_key(self) -> str | None:
         """The column of the primary key that tells versions apart, where they lie in this table."""
         wish = self.wish
-        return version_key(self.table, self.primary_key, wish.signature_column, wish.name_column, self.large)
+        return version_key(
+            self.table, self.primary_key, wish.signature_column, wish.name_column, self.large
+        )
 
     @property
     def layout(self) -> str:
@@ -109,9 +117,9 @@ class Case(NamedTuple):
 
 
 def version_key(
-    table: Table, names: tuple[str, ...], signature: str, name: Optional[str], large: bool
-) -> Optional[str]:
-    """Which of these columns tells versions apart: the name, the hash of the signature, or that itself."""
+    table: Table, names: tuple[str, ...], signature: str, name: str | None, large: bool
+) -> str | None:
+    """Which column here tells versions apart: the name, the signature's hash, or that itself."""
     if name in names:
         return name
     hashes = [c.name for c in table.columns if c.hash_of == signature and c.name in names]
@@ -124,7 +132,8 @@ def column(table: Table, name: str, what: str) -> Column:
     if found is None:
         raise Refused(
             f"table {table.label} has no {what} column {name!r}",
-            f"Add it, or name another one: its columns are {', '.join(c.name for c in table.columns)}.",
+            "Add it, or name another one: "
+            f"its columns are {', '.join(c.name for c in table.columns)}.",
         )
     return found
 

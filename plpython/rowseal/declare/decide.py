@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Optional
 
 from ..form.canonical import Kind
 from ..form.signature import ED25519
@@ -15,7 +14,7 @@ from .versions import version_columns, versions_key
 
 
 def decide(
-    wish: Wish, table: Table, versions: Optional[Table], identity: Optional[Identity]
+    wish: Wish, table: Table, versions: Table | None, identity: Identity | None
 ) -> Declaration:
     """The completed declaration; Refused when a rule says no."""
     case = Case(settled(wish, table), table, versions, identity)
@@ -36,7 +35,10 @@ def decide(
 
 
 def settled(wish: Wish, table: Table) -> Wish:
-    """The wish without a parent column where there is none: a table without history needs none, grants accumulate."""
+    """The wish without a parent column where there is none.
+
+    A table without history needs none; grants accumulate.
+    """
     if wish.grants or (wish.parent_column is not None and table.find(wish.parent_column) is None):
         return wish._replace(parent_column=None)
     return wish
@@ -63,7 +65,7 @@ def _spec(case: Case) -> Spec:
     )
 
 
-# ---------------------------------------------------------------------------------------------- options by their names
+# --------------------------------------------------------------------------- options by their names
 COLUMNS = {
     "timestamp": "timestamp_column",
     "deleted": "deleted_column",
@@ -75,7 +77,14 @@ COLUMNS = {
 }
 LEGACY = {
     name: name
-    for name in ("fingerprint_prefix", "form", "accept_ambiguity", "name_column", "name_hash", "name_prefix")
+    for name in (
+        "fingerprint_prefix",
+        "form",
+        "accept_ambiguity",
+        "name_column",
+        "name_hash",
+        "name_prefix",
+    )
 }
 
 OPTION_TYPES: Mapping[str, type] = {
@@ -87,20 +96,29 @@ OPTION_TYPES: Mapping[str, type] = {
 
 
 def options(argument: str, given: object) -> dict[str, object]:
-    """What ``columns`` or ``legacy`` of rowseal.declare say, by the columns of rowseal.declarations; Refused."""
+    """What ``columns`` or ``legacy`` of rowseal.declare say.
+
+    It goes by the columns of rowseal.declarations, and raises Refused for what they cannot say.
+    """
     known = COLUMNS if argument == "columns" else LEGACY
     if not isinstance(given, dict):
         raise Refused(
-            f"{argument} of declare is no JSON object", f"{argument} => '{{\"{next(iter(known))}\": …}}' is expected."
+            f"{argument} of declare is no JSON object",
+            f"{argument} => '{{\"{next(iter(known))}\": …}}' is expected.",
         )
     for name, value in given.items():
         if name not in known:
             raise Refused(f"{argument} of declare has no option {name!r}", _meant(name, known))
         if value is not None and not _is_a(OPTION_TYPES.get(name, str), value):
-            wanted = {list: "a list of strings", dict: "an object of strings", bool: "true or false"}
+            wanted = {
+                list: "a list of strings",
+                dict: "an object of strings",
+                bool: "true or false",
+            }
             raise Refused(
                 f"option {name!r} of declare is not what it should be",
-                f"{argument} => '{{\"{name}\": …}}' takes {wanted.get(OPTION_TYPES.get(name, str), 'a string')}.",
+                f"{argument} => '{{\"{name}\": …}}' takes "
+                f"{wanted.get(OPTION_TYPES.get(name, str), 'a string')}.",
             )
     out = {known[name]: value for name, value in given.items() if value is not None}
     if isinstance(out.get("digests"), list):  # of columns; the digest stays beside each

@@ -1,20 +1,21 @@
 """What a declaration is made of: catalog facts, the wish, what was decided.
 
-This is the one place where JSON becomes these types and they become JSON.  All of them are values: nothing changes them.
+This is the one place where JSON becomes these types and they become JSON.  All of them are values:
+nothing changes them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from ..form.canonical import Kind
 from ..form.signature import ED25519
 
-Json = dict  # what json.loads returns for an object; only this module and server.py look into it
+Json = dict[str, object]  # an object of JSON: what goes back into the database
 
 
-# ----------------------------------------------------------------------------------------------------------- facts
+# ------------------------------------------------------------------------------------------- facts
 class Column(NamedTuple):
     """A column, as the catalogs show it (``rowseal._facts``)."""
 
@@ -24,7 +25,7 @@ class Column(NamedTuple):
     base_qualified: str
     kind: Kind
     generated: bool
-    hash_of: Optional[str]  # of a generated column: whose sha256 it is
+    hash_of: str | None  # of a generated column: whose sha256 it is
     identity: str
     notnull: bool
     toastable: bool
@@ -68,7 +69,7 @@ class Table(NamedTuple):
             }
         )
 
-    def find(self, name: Optional[str]) -> Optional[Column]:
+    def find(self, name: str | None) -> Column | None:
         return next((c for c in self.columns if c.name == name), None)
 
     def column(self, name: str) -> Column:
@@ -81,7 +82,7 @@ class Identity(NamedTuple):
 
     table: Table
     owner: tuple[str, ...]
-    public_key: Optional[str]
+    public_key: str | None
     algorithms: tuple[str, ...]
 
     @classmethod
@@ -104,35 +105,35 @@ class GrantsTable(NamedTuple):
     label: str
 
 
-# ------------------------------------------------------------------------------------------------------------ wish
+# -------------------------------------------------------------------------------------------- wish
 class Wish(NamedTuple):
     """The arguments of ``rowseal.declare``, or a stored declaration that is planned again."""
 
     id: int
     tag: str
     owner: tuple[str, ...]
-    public_key: Optional[str]
-    identity: Optional[str]
-    identity_label: Optional[str]
-    fingerprint: Optional[str]
+    public_key: str | None
+    identity: str | None
+    identity_label: str | None
+    fingerprint: str | None
     fingerprint_prefix: str
-    algorithms: Optional[tuple[str, ...]]
+    algorithms: tuple[str, ...] | None
     certificates: Mapping[str, str]
     unsigned: tuple[str, ...]
     form: str
     accept_ambiguity: bool
-    name_column: Optional[str]
+    name_column: str | None
     name_hash: str
     name_prefix: str
     digests: Mapping[str, str]  # content column -> where its digest stays when it is erased
     healed: tuple[str, ...]  # of these: what an intact row that arrives restores
     feed: bool
     grants: bool
-    grants_table: Optional[GrantsTable]
+    grants_table: GrantsTable | None
     timestamp_column: str
     deleted_column: str
     signature_column: str
-    parent_column: Optional[str]
+    parent_column: str | None
     version_columns: Mapping[str, str]  # main column -> versions column, where names differ
     fields: Mapping[str, str]  # column -> field, of a table that was declared before
 
@@ -141,18 +142,23 @@ class Wish(NamedTuple):
         """From a row of rowseal.declarations, with identity_label and grants_table beside it."""
         given = {name: row[name] for name in cls._fields}
         lists = {name: tuple(given[name] or ()) for name in ("owner", "unsigned", "healed")}
-        objects = {name: given[name] or {} for name in ("certificates", "version_columns", "fields", "digests")}
+        objects = {
+            name: given[name] or {}
+            for name in ("certificates", "version_columns", "fields", "digests")
+        }
         algorithms = None if given["algorithms"] is None else tuple(given["algorithms"])
         grants_table = GrantsTable(**given["grants_table"]) if given["grants_table"] else None
-        return cls(**{**given, **lists, **objects, "algorithms": algorithms, "grants_table": grants_table})
+        return cls(
+            **{**given, **lists, **objects, "algorithms": algorithms, "grants_table": grants_table}
+        )
 
     @property
     def has_writers(self) -> bool:
-        """Whether others than the owner may write its rows; those of a grants table are among them."""
+        """Whether others than the owner may write its rows; so they may those of a grants table."""
         return self.grants or self.grants_table is not None
 
 
-# --------------------------------------------------------------------------------------------------------- decided
+# ----------------------------------------------------------------------------------------- decided
 class Spec(NamedTuple):
     """What a verdict needs, and a client in order to sign; by field, not by column."""
 
@@ -160,10 +166,10 @@ class Spec(NamedTuple):
     fields: Mapping[str, Kind]
     owner: tuple[str, ...]
     required: tuple[str, ...]
-    algorithms: Optional[tuple[str, ...]]
-    form: Optional[str]
-    name: Optional[Mapping[str, Optional[str]]]
-    fingerprint: Optional[str]
+    algorithms: tuple[str, ...] | None
+    form: str | None
+    name: Mapping[str, str | None] | None
+    fingerprint: str | None
     fingerprint_prefix: str
     certificates: Mapping[str, str]
 
@@ -180,8 +186,8 @@ class Declaration(NamedTuple):
     layout: str  # "unversioned", "two tables" or "one table"
     key: tuple[str, ...]  # primary key columns without the version_key
     fields: Mapping[str, str]  # signed column -> field
-    version_key: Optional[str]
-    version_columns: Optional[Mapping[str, str]]  # all stored columns; None without a versions table
+    version_key: str | None
+    version_columns: Mapping[str, str] | None  # all stored columns; None without a versions table
     spec: Spec
 
     def json(self) -> Json:
@@ -189,6 +195,9 @@ class Declaration(NamedTuple):
         wish = self.wish
         return {
             **{k: getattr(wish, k) for k in ("algorithms", "certificates", "parent_column")},
-            **{k: getattr(self, k) for k in ("layout", "key", "fields", "version_key", "version_columns")},
+            **{
+                k: getattr(self, k)
+                for k in ("layout", "key", "fields", "version_key", "version_columns")
+            },
             "spec": self.spec.json(),
         }

@@ -7,7 +7,7 @@ from ..form.signature import FINGERPRINTS
 from .case import GRANT_COLUMNS, WRITER_COLUMNS, Case, Refused, column, typed
 
 
-# ------------------------------------------------------------------------------------------------- signed by digest
+# --------------------------------------------------------------------------------- signed by digest
 def columns_signed_by_digest_can_be_empty(case: Case) -> None:
     wish, table = case.wish, case.table
     for name, kept in wish.digests.items():
@@ -25,11 +25,12 @@ def what_is_healed_is_signed_by_digest(case: Case) -> None:
     if others := set(case.wish.healed) - case.wish.digests.keys():
         raise Refused(
             f"column {min(others)!r} of {case.label} cannot be healed",
-            "Only a column that is signed by digest can be erased, and come back: list it in digests, too.",
+            "Only a column that is signed by digest can be erased, and come back: "
+            "list it in digests, too.",
         )
 
 
-# ------------------------------------------------------------------------------------------------- names of versions
+# -------------------------------------------------------------------------------- names of versions
 def a_name_has_a_column_of_its_own(case: Case) -> None:
     wish, table = case.wish, case.table
     name = wish.name_column
@@ -43,7 +44,8 @@ def a_name_has_a_column_of_its_own(case: Case) -> None:
         )
     if wish.name_hash not in FINGERPRINTS:
         raise Refused(
-            f"name_hash {wish.name_hash!r} is not known", f"Choose one of {', '.join(FINGERPRINTS)}."
+            f"name_hash {wish.name_hash!r} is not known",
+            f"Choose one of {', '.join(FINGERPRINTS)}.",
         )
     bases = [column(table, c, "name").base for c in (name, wish.parent_column) if c]
     mixed = len({b == "bytea" for b in bases}) > 1
@@ -62,7 +64,7 @@ def what_carries_a_rule_holds_nothing_else(case: Case) -> None:
         )
 
 
-# ------------------------------------------------------------------------------------------------------ another form
+# ------------------------------------------------------------------------------------- another form
 def the_form_is_known(case: Case) -> None:
     if case.wish.form not in ("rowseal/1", "concatenated"):
         raise Refused(
@@ -98,7 +100,7 @@ def the_form_concatenated_fits(case: Case) -> None:
         )
 
 
-# ----------------------------------------------------------------------------------------------------------- writers
+# ------------------------------------------------------------------------------------------ writers
 def _what(case: Case) -> str:
     return "grants table" if case.wish.grants else "table with writers"
 

@@ -1,21 +1,23 @@
-"""What a declaration must keep to: small rules, each with its message and its hint, asked in the order of the list."""
+"""What a declaration must keep to: small rules, each with its message and its hint.
+
+They are asked in the order of the list.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Optional
 
 from ..form.canonical import Kind
 from ..form.signature import ALGORITHMS, FINGERPRINTS
 from .case import GUARD, MAX_FIELDS, Case, Refused, column, hashed, typed
-from .options import OPTION_RULES
 from .model import Table
+from .options import OPTION_RULES
 from .versions import a_versions_table_fits
 
 Rule = Callable[[Case], None]
 
 
-# -------------------------------------------------------------------------------------------------- the wish itself
+# ---------------------------------------------------------------------------------- the wish itself
 def nothing_essential_is_empty(case: Case) -> None:
     for option in ("tag", "owner", "timestamp_column", "deleted_column", "signature_column"):
         value = getattr(case.wish, option)
@@ -38,7 +40,7 @@ def lists_and_objects_are_well_formed(case: Case) -> None:
             )
 
 
-# -------------------------------------------------------------------------------------------------------- the table
+# ---------------------------------------------------------------------------------------- the table
 def it_is_an_ordinary_table(case: Case) -> None:
     _ordinary(case.table)
 
@@ -132,7 +134,7 @@ def the_key_is_the_same_in_all_versions(case: Case) -> None:
         )
 
 
-# ---------------------------------------------------------------------------------------------------- what is signed
+# ----------------------------------------------------------------------------------- what is signed
 def what_carries_a_rule_is_signed(case: Case) -> None:
     for name in case.wish.unsigned:
         column(case.table, name, "unsigned")
@@ -147,18 +149,20 @@ def every_signed_column_has_a_canonical_form(case: Case) -> None:
     for signed in case.signed:
         if refused := refused_kind(signed.kind):
             raise Refused(
-                f"column {signed.name!r} of {case.label} has type {refused}, which has no canonical form",
+                f"column {signed.name!r} of {case.label} has type {refused}, "
+                "which has no canonical form",
                 "Its text depends on the server or leaves something out. "
                 "Use another type, or list the column as unsigned.",
             )
         if signed.identity == "a":
             raise Refused(
                 f"column {signed.name!r} of {case.label} is GENERATED ALWAYS AS IDENTITY",
-                "The owner chooses signed values. Make it BY DEFAULT, or list the column as unsigned.",
+                "The owner chooses signed values. "
+                "Make it BY DEFAULT, or list the column as unsigned.",
             )
 
 
-def refused_kind(kind: Kind) -> Optional[str]:
+def refused_kind(kind: Kind) -> str | None:
     """The type in a kind that has no canonical form."""
     if isinstance(kind, str):
         return None
@@ -200,14 +204,15 @@ def fields_are_different_and_not_too_many(case: Case) -> None:
         )
 
 
-# --------------------------------------------------------------------------------------------------- owners and keys
+# ---------------------------------------------------------------------------------- owners and keys
 def owners_keys_are_in_one_place(case: Case) -> None:
     wish = case.wish
     if (wish.public_key is None) == (wish.identity is None):
         which = "neither" if wish.identity is None else "both"
         raise Refused(
             f"the declaration of {case.label} names {which} public_key and identity",
-            "public_key makes it an identity table; identity names the identity table of its owners.",
+            "public_key makes it an identity table; "
+            "identity names the identity table of its owners.",
         )
 
 
@@ -216,9 +221,12 @@ def an_identity_table_holds_one_key_per_owner(case: Case) -> None:
     if wish.public_key is None:
         return
     typed(case.table, wish.public_key, "public key", ("bytea", "text"))
-    if wish.algorithms is not None and not (wish.algorithms and set(wish.algorithms) <= ALGORITHMS.keys()):
+    if wish.algorithms is not None and not (
+        wish.algorithms and set(wish.algorithms) <= ALGORITHMS.keys()
+    ):
         raise Refused(
-            f"algorithms of {case.label} are none that is known: {', '.join(map(str, wish.algorithms))}",
+            f"algorithms of {case.label} are none that is known: "
+            f"{', '.join(map(str, wish.algorithms))}",
             f"algorithms => '{{{','.join(ALGORITHMS)}}}' lists what public keys may be.",
         )
     if sorted(wish.owner) != sorted(case.key):
@@ -280,7 +288,7 @@ def a_fingerprint_is_of_one_owner_column(case: Case) -> None:
     typed(case.table, wish.owner[0], "owner", ("bytea", "text", "character varying"))
 
 
-# ----------------------------------------------------------------------------------------------------------- layouts
+# ------------------------------------------------------------------------------------------ layouts
 def a_signature_in_the_key_fits_there(case: Case) -> None:
     signature = case.wish.signature_column
     if case.version_key is None and signature in case.primary_key:
@@ -309,7 +317,8 @@ def one_table_of_identities_needs_a_fingerprint(case: Case) -> None:
     if case.layout == "one table" and wish.public_key is not None and wish.fingerprint is None:
         raise Refused(
             f"identity table {case.label} keeps all versions in one table, without fingerprint",
-            "Nothing would stop two keys for one new owner. Add fingerprint, or use another layout.",
+            "Nothing would stop two keys for one new owner. "
+            "Add fingerprint, or use another layout.",
         )
 
 

@@ -21,7 +21,10 @@ def stored(case: Case) -> tuple[str, ...]:
 
 
 def version_columns(case: Case, versions: Table) -> dict[str, str]:
-    """Main column to versions column: the same name, the one that is given, or the only one that can be meant."""
+    """Main column to versions column.
+
+    That is the one of the same name, the one that is given, or the only one that can be meant.
+    """
     label = versions.label
     if versions.relkind == "p":
         raise Refused(
@@ -70,7 +73,9 @@ def versions_key(case: Case, versions: Table) -> str:
     found = version_columns(case, versions)
     unique = tuple(u[0] for u in versions.unique if len(u) == 1)
     signature = found[case.wish.signature_column]
-    key = version_key(versions, unique, signature, found.get(case.wish.name_column or ""), case.large)
+    key = version_key(
+        versions, unique, signature, found.get(case.wish.name_column or ""), case.large
+    )
     if key is None:
         but = " but its hash" if case.large else ""
         raise Refused(

@@ -68,7 +68,8 @@ def signed_form(spec: Spec) -> Form:
 def seal(spec: Spec, verify: Verify) -> Seal:
     """``judge(public_key, signature, values)`` for one declared table.
 
-    It returns None for an authentic row.  Values come in the order of the form's names, the version's name (spec: "name") last.
+    It returns None for an authentic row.  Values come in the order of the form's names, the
+    version's name (spec: "name") last.
 
     Everybody may call it, so it remembers nothing of a row from one call to the next.  What it
     remembers of a batch, and why it may, batch.accepting says.
@@ -106,7 +107,9 @@ def seal(spec: Spec, verify: Verify) -> Seal:
         if naming is not None:
             named = FINGERPRINTS[naming["hash"]](signature)
             if not _is_hash(values[-1], named, naming["prefix"]):
-                return Verdict("RS005", f"{naming['column']} is not the {naming['hash']} of the signature")
+                return Verdict(
+                    "RS005", f"{naming['column']} is not the {naming['hash']} of the signature"
+                )
         if fingerprint is not None and not _is_hash(values[owner], fingerprint(public_key), prefix):
             return Verdict("RS005", f"the owner is not the {hashed} of the public key")
         for name, at, of, certified_at in certificates:

@@ -1,4 +1,4 @@
-"""How stored columns are read from JSON: envelopes, PostgreSQL's text form, keys that are asked for."""
+"""How stored columns are read from JSON: envelopes, PostgreSQL's text form, keys asked for."""
 
 from __future__ import annotations
 
@@ -23,8 +23,13 @@ class Decoding(NamedTuple):
         return ", ".join(self.values.values())
 
 
-def canonical(subject: Subject, columns: Iterable[str], element: str, stored: bool = False) -> Decoding:
-    """From canonical values by field.  Only what is to be stored is converted to domains: their constraints are somebody's code."""
+def canonical(
+    subject: Subject, columns: Iterable[str], element: str, stored: bool = False
+) -> Decoding:
+    """From canonical values by field.
+
+    Only what is to be stored is converted to domains: their constraints are somebody's code.
+    """
     definitions, values = [], {}
     for name in columns:
         column = subject.column(name)
@@ -60,7 +65,10 @@ def _canonical(subject: Subject, name: str, type_: str, value: str, member: str)
 
 
 def contents(subject: Subject, beside: str, row: str) -> dict[str, str]:
-    """How columns signed by digest are read: the content, where one is given, and the digest that stands for it."""
+    """How columns signed by digest are read.
+
+    Of each: the content, where one is given, and the digest that stands for it.
+    """
     out = {}
     for name, kept in subject.wish.digests.items():
         column, member = subject.column(name), literal(subject.field[name])
@@ -84,7 +92,9 @@ def envelope(subject: Subject) -> Decoding:
     if subject.name_column:
         values[subject.name_column] = f"NULL::{subject.column(subject.name_column).type}"
     sign = "e.v ->> 'sign_b64'"
-    values[subject.sign] = sign if subject.column(subject.sign).base == "text" else unbase64(f"({sign})")
+    values[subject.sign] = (
+        sign if subject.column(subject.sign).base == "text" else unbase64(f"({sign})")
+    )
     return Decoding(given.definitions, {c: values[c] for c in subject.stored})
 
 

@@ -1,13 +1,13 @@
 """What a feature of a declaration may add to what every declared table has.
 
-A feature is one module of ``features``.  It fills slots of the guards (sql/guards), and has functions, triggers and
-queries of its own.  Every slot is empty here; a slot's text is SQL or PL/pgSQL as in a template.
+A feature is one module of ``features``.  It fills slots of the guards (sql/guards), and has
+functions, triggers and queries of its own.  Every slot is empty here; a slot's text
+is SQL or PL/pgSQL as in a template.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Optional
 
 from .plan import Function, Trigger
 from .row import Place, Row
@@ -38,7 +38,7 @@ class Feature:
         return ""
 
     def lock(self, new: Row) -> str:
-        """NEW and the tip of its key differ: what has to be locked.  It may CONTINUE judged, to look again."""
+        """NEW and the tip differ: what has to be locked.  It may CONTINUE judged, to look again."""
         return ""
 
     def lock_version(self, new: Row, find: str) -> str:
@@ -75,7 +75,7 @@ class Feature:
         return verdict
 
     def spare(self, row: Row, partition: str) -> str:
-        """Whether prune may take a version, ``partition`` being PARTITION BY key ORDER BY newest first."""
+        """Whether prune may take a version; ``partition``: by key, the newest first."""
         return ""
 
     # -- what it has of its own
@@ -85,7 +85,7 @@ class Feature:
     def triggers(self) -> Iterable[Trigger]:
         return ()
 
-    def keep(self, place: Place) -> Optional[str]:
+    def keep(self, place: Place) -> str | None:
         """The function that stands in for _keep, which refuses DELETE."""
         return None
 

@@ -7,5 +7,8 @@ from .templates import TEMPLATES
 
 
 def rendered(name: str, holes: Holes, qualified: bool = False) -> str:
-    """The text of a template; ``qualified``: for a function that runs with its caller's search path."""
+    """The text of a template.
+
+    ``qualified``: for a function that runs with its caller's search path.
+    """
     return render(TEMPLATES[name], holes, qualified)

@@ -1,4 +1,7 @@
-"""The functions of every declared table: the verdict and the canonical text in Python, the doors apply and take."""
+"""The functions of every declared table.
+
+They are the verdict and the canonical text in Python, and the doors apply and take.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ PACKAGE = __name__.partition(".")[0]
 
 
 def in_python(subject: Subject) -> Iterator[Function]:
-    """_seal_ID, the verdict on a row; _payload_ID, its canonical text; _signed_ID, what another form signs."""
+    """_seal_ID, the verdict on a row; _payload_ID, its canonical text.
+
+    And _signed_ID, what another form signs.
+    """
     kinds = [s.kind for s in subject.signed]
     settings = UNSET if all(self_contained(k) for k in kinds) else PINNED
     bounded = any(contains(k, "array") for k in kinds)
@@ -36,7 +42,9 @@ def in_python(subject: Subject) -> Iterator[Function]:
         arguments = ", ".join([*first, *bounds, *values, *last])
         language = "plpython3u"
         name_ = f"_{function}_{subject.id}"
-        yield Function(name_, arguments, returns, language, body, settings, "STABLE", cost, parallel=True)
+        yield Function(
+            name_, arguments, returns, language, body, settings, "STABLE", cost, parallel=True
+        )
 
 
 def _python_body(function: str, subject: Subject, bounded: bool, arguments: str) -> str:
@@ -49,7 +57,10 @@ def _python_body(function: str, subject: Subject, bounded: bool, arguments: str)
             "try:",
             "    call = SD['call']",
             "except KeyError:",
-            f"    if GD.get('rowseal_package') != {PACKAGE!r}: plpy.execute('SELECT rowseal._load()')",
+            (
+                f"    if GD.get('rowseal_package') != {PACKAGE!r}: "
+                "plpy.execute('SELECT rowseal._load()')"
+            ),
             f"    call = SD['call'] = GD['rowseal']('server').{function}(plpy, {spec!r})",
             *([f"if not one_based: return {answer}"] if bounded else []),
             f"return call({arguments})",
@@ -58,7 +69,10 @@ def _python_body(function: str, subject: Subject, bounded: bool, arguments: str)
 
 
 def take(subject: Subject) -> Function:
-    """Merges one envelope, as apply does: without array, order and loop, which cost more than the row; an error is raised."""
+    """Merges one envelope, as apply does; an error is raised.
+
+    It goes without array, order and loop, which cost more than the row.
+    """
     decoding = envelope(subject)
     select = (
         f"SELECT {decoding}\n    FROM (SELECT $1 AS v) e,"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 from ..form.verdict import UNSIGNED, Verdict
 from .filled import rendered
 from .plan import UNSET, Function
@@ -48,12 +46,12 @@ def _common(subject: Subject, place: Place) -> dict[str, str]:
     }
 
 
-# ------------------------------------------------------------------------------------------------------- the owner's key
-def owners_card(row: Row) -> Optional[tuple[str, str, str]]:
-    """Where the key stands that must have signed a row: a table, the condition for its row k, the key.
+# ---------------------------------------------------------------------------------- the owner's key
+def owners_card(row: Row) -> tuple[str, str, str] | None:
+    """Where the key stands that must have signed a row: table, condition for its row k, key.
 
-    That is the owner's card, and for old versions of an identity row the current one, which pins the key.  None: in the
-    row itself.
+    That is the owner's card, and for old versions of an identity row the current one, which pins
+    the key.  None: in the row itself.
     """
     subject, identity = row.subject, row.subject.identity
     if subject.public_key is not None:
@@ -66,7 +64,8 @@ def owners_card(row: Row) -> Optional[tuple[str, str, str]]:
         key = f"rowseal._unbase64({key})"
     equal = {k.name: k.equal for k in identity.table.key}
     where = " AND ".join(
-        f"k.{field(theirs)} {equal[theirs]} {row.ref(ours)}" for theirs, ours in zip(identity.owner, subject.owner)
+        f"k.{field(theirs)} {equal[theirs]} {row.ref(ours)}"
+        for theirs, ours in zip(identity.owner, subject.owner)
     )
     return identity.table.qualified, where, key
 
@@ -82,7 +81,7 @@ def _by_the_owners_key(new: Row) -> str:
     )
 
 
-# ------------------------------------------------------------------------------------------------------------- main
+# --------------------------------------------------------------------------------------------- main
 def main_holes(subject: Subject) -> Holes:
     new, tip = subject.row("NEW"), subject.row("tip")
     key, public_key = subject.row("t").same_key(new), subject.public_key
@@ -119,7 +118,8 @@ def archive(row: Row) -> str:
         return ""
     return (
         f"INSERT INTO {versions.table} ({versions.names(subject.stored)})\n"
-        f"  VALUES ({row.refs(subject.stored)}) ON CONFLICT ({ident(versions.version_key or '')}) DO NOTHING;"
+        f"  VALUES ({row.refs(subject.stored)})"
+        f" ON CONFLICT ({ident(versions.version_key or '')}) DO NOTHING;"
     )
 
 
@@ -149,7 +149,7 @@ def _copies(new: Row) -> str:
     return "\n".join(f"{new.ref(c)} := whole.{field(c)};" for c in _toastable(new.subject))
 
 
-# -------------------------------------------------------------------------------------------------------- one table
+# ---------------------------------------------------------------------------------------- one table
 def one_table_holes(subject: Subject) -> Holes:
     new, stored, t, public_key = (*map(subject.row, ("NEW", "stored", "t")), subject.public_key)
     other = f"({t.ref(public_key)} = {new.ref(public_key)}) IS NOT TRUE" if public_key else ""
@@ -170,7 +170,7 @@ def one_table_holes(subject: Subject) -> Holes:
     }
 
 
-# --------------------------------------------------------------------------------------------------------- versions
+# ----------------------------------------------------------------------------------------- versions
 def versions_holes(subject: Subject, versions: Place) -> Holes:
     new, stored, v = (subject.row(alias, versions) for alias in ("NEW", "stored", "v"))
     tip, public_key = subject.row("tip"), subject.public_key

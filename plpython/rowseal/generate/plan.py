@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from .words import dollar, literal
 
@@ -15,8 +15,8 @@ PINNED = {  # what the text form of a value depends on
     "bytea_output": "hex",
 }
 SEARCH_PATH = {"search_path": "pg_catalog, pg_temp"}
-# A SET of the search path costs a call some 4 µs before PostgreSQL 16: what runs for every row goes without, and the
-# renderer names the schema of everything in it.
+# A SET of the search path costs a call some 4 µs before PostgreSQL 16: what runs for every row
+# goes without, and the renderer names the schema of everything in it.
 UNSET: Mapping[str, str] = {}
 
 
@@ -30,7 +30,7 @@ class Function(NamedTuple):
     body: str
     settings: Mapping[str, str] = SEARCH_PATH
     volatility: str = "VOLATILE"
-    cost: Optional[int] = None  # some 10 ns each
+    cost: int | None = None  # some 10 ns each
     definer: bool = False  # owner rowseal_internal; the function itself says why
     parallel: bool = False
 
@@ -49,15 +49,24 @@ class Function(NamedTuple):
         cost = f" COST {self.cost}" if self.cost else ""
         safe = " PARALLEL SAFE" if self.parallel else ""
         definer = " SECURITY DEFINER" if self.definer else ""
-        out = [] if self.returns == "trigger" else [f"DROP FUNCTION IF EXISTS rowseal.{self.name} CASCADE"]
+        out = (
+            []
+            if self.returns == "trigger"
+            else [f"DROP FUNCTION IF EXISTS rowseal.{self.name} CASCADE"]
+        )
         out.append(
-            f"CREATE OR REPLACE FUNCTION rowseal.{self.name}({self.arguments}) RETURNS {self.returns}"
-            f" LANGUAGE {self.language} {self.volatility}{safe}{definer}{cost}{sets}\nAS {dollar(self.source.strip())}"
+            f"CREATE OR REPLACE FUNCTION rowseal.{self.name}({self.arguments})"
+            f" RETURNS {self.returns}"
+            f" LANGUAGE {self.language} {self.volatility}{safe}{definer}{cost}{sets}\n"
+            f"AS {dollar(self.source.strip())}"
         )
         if self.definer:
-            out.append(f"ALTER FUNCTION rowseal.{self.name}({self.arguments}) OWNER TO rowseal_internal")
-        # Everybody may call what a guard calls; cloning a trigger to a partition asks its creator for EXECUTE, too.
-        # A guard that somebody attaches to a table of his own finds and merges nothing but authentic rows.
+            out.append(
+                f"ALTER FUNCTION rowseal.{self.name}({self.arguments}) OWNER TO rowseal_internal"
+            )
+        # Everybody may call what a guard calls; cloning a trigger to a partition asks its creator
+        # for EXECUTE, too.  A guard that somebody attaches to a table of his own finds and merges
+        # nothing but authentic rows.
         return [*out, f"GRANT EXECUTE ON FUNCTION rowseal.{self.name} TO PUBLIC"]
 
     def json(self) -> dict[str, object]:
@@ -89,8 +98,10 @@ class Trigger(NamedTuple):
         when = f"WHEN ({self.when}) " if self.when else ""
         arguments = ", ".join(map(literal, self.arguments))
         return [
-            f"CREATE OR REPLACE TRIGGER {self.name} {self.event} ON {self.table} {level}{when}"
-            f"EXECUTE FUNCTION rowseal.{self.function}({arguments})",
+            (
+                f"CREATE OR REPLACE TRIGGER {self.name} {self.event} ON {self.table} {level}{when}"
+                f"EXECUTE FUNCTION rowseal.{self.function}({arguments})"
+            ),
             f"ALTER TABLE {self.table} ENABLE ALWAYS TRIGGER {self.name}",
         ]
 
@@ -104,12 +115,15 @@ class Plan(NamedTuple):
     functions: tuple[Function, ...]
     triggers: tuple[Trigger, ...]
     queries: Mapping[str, str]
-    tips: Optional[str]  # the view of current versions, of the layout "one table"
-    version_hash: Optional[str]  # an expression, where a signature does not fit into an index
+    tips: str | None  # the view of current versions, of the layout "one table"
+    version_hash: str | None  # an expression, where a signature does not fit into an index
 
     @property
     def manifest(self) -> dict[str, object]:
-        """One list of a declared table's functions and triggers: install, undeclare and health read it."""
+        """One list of a declared table's functions and triggers.
+
+        Install, undeclare and health read it.
+        """
         return {
             "functions": [f.json() for f in self.functions],
             "triggers": [t.json() for t in self.triggers],

@@ -1,31 +1,41 @@
-"""The queries that are kept with a declaration; they run with the rights of who asks, under a search path of pg_catalog."""
+"""The queries that are kept with a declaration.
+
+They run with the rights of who asks, under a search path of pg_catalog.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 from .decode import canonical, contents, given_key, given_owner
+from .feature import Feature
 from .filled import rendered
 from .guard import owners_card
 from .row import Row
 from .subject import Subject
 from .words import field, ident
 
-READY = "rowseal._load(true) IS NOT NULL"  # once in each process of a parallel plan, before its first row
+# once in each process of a parallel plan, before its first row
+READY = "rowseal._load(true) IS NOT NULL"
 UNION = "\nUNION ALL\n"
 
 
-def queries(subject: Subject) -> dict[str, str]:
-    """payload ($1: row), verify ($1: oid[] of partitions), versions ($1: key), graph, digest, envelopes, prune, and what features add.
+def queries(subject: Subject, features: Iterable[Feature]) -> dict[str, str]:
+    """The queries by their names; objects are of canonical values by field.
 
-    digest_owner and envelopes_owner: the same of one owner ($1: owner).  Objects are of canonical values by field.
+    payload ($1: row), verify ($1: oid[] of partitions), versions ($1: key), graph, digest,
+    envelopes, prune, and what features add.
+
+    digest_owner and envelopes_owner: the same of one owner ($1: owner).
     """
     rows = [subject.row(alias, place) for alias, place in zip("tv", subject.places)]
     every, of_owner = _all(rows), _of_owner(rows)
     return {
         "payload": payload(subject),
         "versions": versions(subject, rows),
-        "graph": UNION.join(f"SELECT {row.key_json} AS key, {_edges(row)} FROM {_from(row)}" for row in rows),
+        "graph": UNION.join(
+            f"SELECT {row.key_json} AS key, {_edges(row)} FROM {_from(row)}" for row in rows
+        ),
         "verify": verify(subject, rows),
         "digest": UNION.join(_digest(row, source) for row, source in every),
         "digest_owner": UNION.join(_digest(row, source) for row, source in of_owner),
@@ -34,12 +44,8 @@ def queries(subject: Subject) -> dict[str, str]:
         "prune": prune(subject),
         "erase": "",
         "erase_versions": "",
-        **_of_features(subject),
+        **{name: text for feature in features for name, text in feature.queries().items()},
     }
-
-
-def _of_features(subject: Subject) -> Mapping[str, str]:
-    return {name: text for feature in subject.features for name, text in feature.queries().items()}
 
 
 def _from(row: Row) -> str:
@@ -55,7 +61,8 @@ def _of_owner(rows: list[Row]) -> list[tuple[Row, str]]:
     subject = rows[0].subject
     given, g = given_owner(subject), subject.row("g")
     return [
-        (row, f"{_from(row)}, {given} g WHERE {READY} AND {row.same_key(g, subject.owner)}") for row in rows
+        (row, f"{_from(row)}, {given} g WHERE {READY} AND {row.same_key(g, subject.owner)}")
+        for row in rows
     ]
 
 
@@ -67,10 +74,13 @@ def payload(subject: Subject) -> str:
     function = "payload" if subject.wish.form == "rowseal/1" else "signed"
     arguments = ", ".join(subject.row("r").arguments)
     record = f"pg_catalog.jsonb_to_record($1) x({given.definitions})"
-    return f"SELECT rowseal._{function}_{subject.id}({arguments}) FROM (SELECT {columns} FROM {record}) r"
+    return (
+        f"SELECT rowseal._{function}_{subject.id}({arguments})"
+        f" FROM (SELECT {columns} FROM {record}) r"
+    )
 
 
-# --------------------------------------------------------------------------------------------------------- history
+# ------------------------------------------------------------------------------------------ history
 def _name_bytes(row: Row, column: str) -> str:
     """What names a version: its signature, or its name."""
     subject = row.subject
@@ -97,8 +107,8 @@ def versions(subject: Subject, rows: list[Row]) -> str:
         return parts
     # parents are named: their signatures in place of the names, as far as they are here
     columns = (
-        "v.sign, coalesce(p.sign, v.parent) AS parent, v.merged, v.writer, v.owner_timestamp, v.deleted,"
-        " v.payload, v.content"
+        "v.sign, coalesce(p.sign, v.parent) AS parent, v.merged, v.writer, v.owner_timestamp,"
+        " v.deleted, v.payload, v.content"
     )
     return f"WITH v AS ({parts})\nSELECT {columns} FROM v LEFT JOIN v p ON p.name = v.parent"
 
@@ -108,14 +118,15 @@ def _version(row: Row) -> str:
     writer = subject.column_of.get("writer_pkey") if subject.wish.has_writers else None
     return (
         f"SELECT {_edges(row)}, {row.ref(writer) if writer else 'NULL::bytea'} AS writer,\n"
-        f"       {row.ref(subject.timestamp)} AS owner_timestamp, {row.ref(subject.deleted)} AS deleted,\n"
+        f"       {row.ref(subject.timestamp)} AS owner_timestamp,"
+        f" {row.ref(subject.deleted)} AS deleted,\n"
         f"       {row.payload} AS payload, {row.content or 'NULL::jsonb'} AS content\n"
         f"  FROM {_from(row)}, {given_key(subject)} g\n"
         f" WHERE {READY} AND {row.same_key(subject.row('g'))}"
     )
 
 
-# ---------------------------------------------------------------------------------------------------------- verify
+# ------------------------------------------------------------------------------------------- verify
 def verify(subject: Subject, rows: list[Row]) -> str:
     """Key, signature and problem of every stored row: judged anew, and set in order."""
     parts = [_judged(row) for row in rows]
@@ -136,9 +147,16 @@ def verify(subject: Subject, rows: list[Row]) -> str:
 
 
 def _judged(row: Row) -> str:
-    """The verdict on stored rows.  Keys are joined: parallel plans know no correlated subqueries."""
+    """The verdict on stored rows.
+
+    Keys are joined: parallel plans know no correlated subqueries.
+    """
     subject = row.subject
-    only = "" if row.place is subject.versions else f" AND ($1 IS NULL OR {row.alias}.tableoid = ANY ($1))"
+    only = (
+        ""
+        if row.place is subject.versions
+        else f" AND ($1 IS NULL OR {row.alias}.tableoid = ANY ($1))"
+    )
     card = owners_card(row)
     if card is None:
         verdict, join = row.judged_by(row.bytes(subject.public_key or "")), ""
@@ -146,7 +164,8 @@ def _judged(row: Row) -> str:
         table, where, key = card
         identity = subject.identity
         if subject.public_key is None and len(identity.owner) < len(identity.table.key):
-            owner = ", ".join(f"c.{field(o)}" for o in identity.owner)  # several versions, all with the same key
+            # several versions, all with the same key
+            owner = ", ".join(f"c.{field(o)}" for o in identity.owner)
             table = f"(SELECT DISTINCT ON ({owner}) c.* FROM {table} c)"
         verdict = subject.wrapped("problem", row, row.judged_by(key))
         join = f" LEFT JOIN {table} k ON {where}"
@@ -156,10 +175,13 @@ def _judged(row: Row) -> str:
     )
 
 
-# -------------------------------------------------------------------------------------------------- state and travel
+# --------------------------------------------------------------------------------- state and travel
 def _digest(row: Row, source: str) -> str:
     hashed = f"pg_catalog.convert_to({row.payload}, 'UTF8') || coalesce({row.signature}, '')"
-    return f"SELECT {row.key_json} AS key, {row.signature} AS sign, sha256({hashed}) AS hash FROM {source}"
+    return (
+        f"SELECT {row.key_json} AS key, {row.signature} AS sign, sha256({hashed}) AS hash"
+        f" FROM {source}"
+    )
 
 
 def _envelopes(row: Row, source: str) -> str:
@@ -175,7 +197,10 @@ def tips(subject: Subject) -> str:
 
 
 def prune(subject: Subject) -> str:
-    """Deletes superseded versions: $1 keeps so many newest of each key besides the tip, $2 those from a timestamp on."""
+    """Deletes superseded versions.
+
+    $1 keeps so many newest of each key besides the tip, $2 those from a timestamp on.
+    """
     if subject.declaration.layout == "unversioned" or subject.wish.grants:
         return ""
     x = subject.row("x", subject.versions)
@@ -189,4 +214,3 @@ def prune(subject: Subject) -> str:
         "tips": "0" if subject.versions else "1",  # how many of a key's rows here are current
     }
     return rendered("prune", holes)
-

@@ -1,12 +1,15 @@
 """Templates to SQL: holes are filled, names and operators get their schema, long lines are broken.
 
-A template is a ``.sql`` file of ``sql/guards``.  Its head, the comment that it begins with, explains its holes, one to a
-line: ``--   @hole@  what stands there``.  The body is plain SQL or PL/pgSQL:
+A template is a ``.sql`` file of ``sql/guards``.  Its head, the comment that it begins with,
+explains its holes, one to a line: ``--   @hole@  what stands there``.  The body is plain SQL or
+PL/pgSQL:
 
-- ``@hole@`` is replaced by its text.  A line that consists of a hole alone goes when the text is empty; else all lines
-  of the text are indented like the hole.
-- ``--: if NAME`` … ``--: else`` … ``--: end`` keep one of two blocks of lines; NAME is a hole of the type bool.
-- Keywords are in capitals, everything else is not.  A function is called without a blank before its parenthesis.
+- ``@hole@`` is replaced by its text.  A line that consists of a hole alone goes when the text is
+  empty; else all lines of the text are indented like the hole.
+- ``--: if NAME`` … ``--: else`` … ``--: end`` keep one of two blocks of lines; NAME is a hole of
+  the type bool.
+- Keywords are in capitals, everything else is not.  A function is called without a blank before its
+  parenthesis.
 
 A hole without a text, a text without a hole, and a hole that the head does not explain are errors.
 """
@@ -24,9 +27,10 @@ Holes = Mapping[str, Union[str, bool]]
 WIDTH = 118
 FUNCTIONS = frozenset(
     """
-    array_append array_fill bool_or cardinality concat concat_ws convert_from convert_to count current_setting
-    decode encode format int8send jsonb_build_array jsonb_build_object jsonb_strip_nulls length octet_length
-    pg_backend_pid pg_column_size pg_partition_ancestors pg_trigger_depth record_image_eq replace row_security_active
+    array_append array_fill bool_or cardinality concat concat_ws convert_from convert_to count
+    current_setting decode encode format int8send jsonb_build_array jsonb_build_object
+    jsonb_strip_nulls length octet_length pg_backend_pid pg_column_size pg_partition_ancestors
+    pg_trigger_depth record_image_eq replace row_security_active
     set_config sha256 starts_with strpos to_json to_jsonb unnest
     """.split()
 )
@@ -40,15 +44,19 @@ TYPES = {name: name for name in "bytea date json jsonb name record regclass text
 FORBIDDEN = frozenset("BETWEEN DISTINCT ILIKE LIKE NULLIF OVERLAPS SIMILAR".split())
 _TOKEN = re.compile(
     r"""(?P<space>\s+) | (?P<comment>--[^\n]*) | (?P<string>[Ee]'(?:[^'\\]|''|\\.)*'|'(?:[^']|'')*')
-      | (?P<quoted>"(?:[^"]|"")*") | (?P<number>[0-9]+(?:\.[0-9]+)?) | (?P<word>[A-Za-z_][A-Za-z0-9_]*)
+      | (?P<quoted>"(?:[^"]|"")*") | (?P<number>[0-9]+(?:\.[0-9]+)?)
+      | (?P<word>[A-Za-z_][A-Za-z0-9_]*)
       | (?P<mark>\$[0-9]+|<<\w+>>|:=|=>|::|\.\.|[#][a-z_]+[ ][a-z_]+|[.,;:()\[\]])
       | (?P<operator>[-+*/<>=~!@\#%^&|`?]+)""",
     re.X,
 )
 # An operator ends here: what follows is another expression.
 _SEPARATORS = frozenset(
-    "AND OR NOT IF ELSIF THEN WHEN ELSE END CASE IS IN AS ON SET FROM WHERE SELECT RETURNING VALUES USING INTO LIMIT ORDER"
-    " BY GROUP HAVING WITH JOIN LATERAL DELETE UPDATE INSERT CONFLICT DO RETURN PERFORM RAISE EXECUTE LOOP".split()
+    """
+    AND OR NOT IF ELSIF THEN WHEN ELSE END CASE IS IN AS ON SET FROM WHERE SELECT RETURNING VALUES
+    USING INTO LIMIT ORDER BY GROUP HAVING WITH JOIN LATERAL DELETE UPDATE INSERT CONFLICT DO RETURN
+    PERFORM RAISE EXECUTE LOOP
+    """.split()
 )
 
 
@@ -87,11 +95,11 @@ def lines(sql: str) -> list[str]:
     return out
 
 
-# ----------------------------------------------------------------------------------------------------------- holes
+# ------------------------------------------------------------------------------------------- holes
 def split(text: str) -> tuple[dict[str, str], str]:
     """A template's explained holes, and its body."""
     lines = text.split("\n")
-    end = next(n for n, line in enumerate(lines) if not line.startswith("--"))
+    end = next(n for n, line in enumerate(lines) if not re.match(r"--(?!:)", line))
     explained = dict(re.findall(r"^--   @(\w+)@\s+(\S.*)$", "\n".join(lines[:end]), re.M))
     return explained, "\n".join(lines[end:]).strip("\n")
 
@@ -120,7 +128,11 @@ def _filled(line: str, holes: Holes) -> Iterator[str]:
     """A line with its holes filled."""
     indent = line[: len(line) - len(line.lstrip())]
     alone = re.fullmatch(r"\s*@(\w+)@", line)
-    text = str(holes[alone[1]]) if alone else re.sub(r"@(\w+)@", lambda m: str(holes[m[1]]), line[len(indent) :])
+    text = (
+        str(holes[alone[1]])
+        if alone
+        else re.sub(r"@(\w+)@", lambda m: str(holes[m[1]]), line[len(indent) :])
+    )
     if not alone or text:
         yield from ((indent + part if part else part) for part in lines(text))
 
@@ -130,15 +142,17 @@ def fill(template: str, holes: Holes) -> str:
     explained, body = split(template)
     used = set(re.findall(r"@(\w+)@", body)) | set(re.findall(r"^\s*--: if (\w+)$", body, re.M))
     if used != explained.keys():
-        raise TemplateError(f"holes and their explanations differ: {sorted(used ^ explained.keys())}")
+        raise TemplateError(
+            f"holes and their explanations differ: {sorted(used ^ explained.keys())}"
+        )
     if holes.keys() != used:
         raise TemplateError(f"holes unknown or not filled: {sorted(used ^ holes.keys())}")
     return "\n".join(part for line in _chosen(body, holes) for part in _filled(line, holes))
 
 
-# ------------------------------------------------------------------------------------------------------- qualifying
+# -------------------------------------------------------------------------------------- qualifying
 class _Qualifier:
-    """Gives schemas to the names of one body; remembers what it has to know of the tokens before."""
+    """Gives schemas to the names of one body; knows what it needs of the tokens before."""
 
     def __init__(self) -> None:
         self.last = Token("mark", ";")  # the last token that means something
@@ -150,13 +164,20 @@ class _Qualifier:
         name = token.text
         if name == "*" and self.last.text in (".", "(", ",", "SELECT"):
             return name
-        if name == "-" and (self.last.text in "(,:=" or self.last.text.isupper()):
+        if name == "-" and (self.last.kind == "operator" or self.last.text in "(,:="):
             return name  # a sign
-        assigned = self.last.kind in ("word", "quoted") and self.before.text in ("SET", "USING", ",")
+        assigned = self.last.kind in ("word", "quoted") and self.before.text in (
+            "SET",
+            "USING",
+            ",",
+        )
         if name == "=" and self.setting[-1] and assigned:
             return name
         if self.operators[-1] not in ("", name):
-            raise TemplateError(f"{self.operators[-1]} and {name} need parentheses: spelled in full, all operators bind alike")
+            raise TemplateError(
+                f"{self.operators[-1]} and {name} need parentheses: "
+                "spelled in full, all operators bind alike"
+            )
         self.operators[-1] = name
         return f"OPERATOR(pg_catalog.{name})"
 
@@ -198,7 +219,8 @@ class _Qualifier:
 def qualify(sql: str) -> str:
     """The same SQL with pg_catalog before every function, type and operator.
 
-    It raises for what it does not know.  Operators of other schemas are given as OPERATOR(schema.name).
+    It raises for what it does not know.  Operators of other schemas are given as
+    OPERATOR(schema.name).
     """
     out: list[str] = []
     state = _Qualifier()
@@ -228,7 +250,7 @@ def qualify(sql: str) -> str:
     return "".join(out)
 
 
-# --------------------------------------------------------------------------------------------------------- breaking
+# ---------------------------------------------------------------------------------------- breaking
 _BEFORE = frozenset("AND OR THEN ELSE WHEN FROM WHERE VALUES ON SET RETURNING USING INTO".split())
 
 
@@ -276,6 +298,9 @@ def wrap(sql: str) -> str:
 
 
 def render(template: str, holes: Holes, qualified: bool) -> str:
-    """A template filled in; ``qualified``: for a function that runs with its caller's search path."""
+    """A template filled in.
+
+    ``qualified``: for a function that runs with its caller's search path.
+    """
     text = fill(template, holes)
     return wrap(qualify(text) if qualified else text)

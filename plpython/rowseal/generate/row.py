@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, NamedTuple, Optional
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..form.canonical import json_string
 from .values import BUILT_IN, base64
@@ -19,7 +19,7 @@ class Place(NamedTuple):
     table: str  # qualified
     columns: Mapping[str, str]  # column of the main table -> column here
     suffix: str  # of the names of its functions
-    version_key: Optional[str]  # the column here that tells versions apart
+    version_key: str | None  # the column here that tells versions apart
 
     def names(self, columns: Iterable[str]) -> str:
         """A list of columns, as INSERT takes it."""
@@ -27,7 +27,10 @@ class Place(NamedTuple):
 
 
 class Row:
-    """A row of a place under an alias: NEW, OLD, tip, stored, t, v …; columns go by their names in the main table."""
+    """A row of a place under an alias: NEW, OLD, tip, stored, t, v ….
+
+    Columns go by their names in the main table.
+    """
 
     def __init__(self, subject: Subject, place: Place, alias: str):
         self.subject, self.place, self.alias = subject, place, alias
@@ -66,7 +69,10 @@ class Row:
 
     @property
     def incomplete(self) -> str:
-        """Whether it has no place in that order.  (A NULL key finds no tip; the verdict sees to it.)"""
+        """Whether it has no place in that order.
+
+        (A NULL key finds no tip; the verdict sees to it.)
+        """
         subject = self.subject
         parts = (self.ref(subject.timestamp), self.ref(subject.deleted), self.signature)
         return " OR ".join(f"{part} IS NULL" for part in parts)
@@ -83,7 +89,7 @@ class Row:
         rows = f"ROW({', '.join(mine)}), ROW({', '.join(theirs)})"
         return f"({signatures} AND record_image_eq({rows}))"
 
-    def same_key(self, other: Row, columns: Optional[Iterable[str]] = None) -> str:
+    def same_key(self, other: Row, columns: Iterable[str] | None = None) -> str:
         """The primary key's own equality, of these columns or of all but the version key."""
         subject = self.subject
         equal = subject.operators
@@ -93,7 +99,10 @@ class Row:
         )
 
     def same_version(self, other: Row) -> str:
-        """Whether this row, of a place that keeps versions, is the version ``other`` of that place; by the index."""
+        """Whether this row, of a place that keeps versions, is the version ``other`` of it.
+
+        The index can answer that.
+        """
         key, sign = self.place.version_key, self.place.columns[self.subject.sign]
         assert key is not None
         mine = f"{self.alias}.{field(key)}"
@@ -115,8 +124,11 @@ class Row:
         return f"rowseal._payload_{self.subject.id}({', '.join(self.arguments)})"
 
     @property
-    def plain_payload(self) -> Optional[str]:
-        """The canonical text by SQL, which saves three quarters of a Python call; None where that cannot be exact."""
+    def plain_payload(self) -> str | None:
+        """The canonical text by SQL, which saves three quarters of a Python call.
+
+        None where that cannot be exact.
+        """
         members = [s.member(self) for s in self.subject.signed]
         if None in members or len(members) > 90:  # a function takes 100 arguments
             return None
@@ -132,7 +144,8 @@ class Row:
     @property
     def key_json(self) -> str:
         def shown(key: str) -> str:
-            # of other people's types the text: to_jsonb would call a cast that their owner can define
+            # of other people's types the text:
+            # to_jsonb would call a cast that their owner can define
             built_in = self.subject.column(key).base in BUILT_IN
             return self.ref(key) if built_in else f"format('%s', {self.ref(key)})"
 
@@ -163,7 +176,7 @@ class Row:
 
     # -- the verdict
     def judged_by(self, public_key: str) -> str:
-        """The verdict on what the row itself says: NULL, or why it is not the owner's of that key."""
+        """The verdict on what the row itself says: NULL, or why it is not of that key's owner."""
         subject = self.subject
         name = [self.ref(subject.name_column)] if subject.name_column else []
         arguments = ", ".join([public_key, self.signature, *self.arguments, *name])
@@ -173,9 +186,9 @@ class Row:
         return subject.wrapped("judged", self, verdict)
 
     def _authentic(self, public_key: str) -> str:
-        """A condition for what most rows are: complete, and signed by Ed25519; what does not meet it is judged.
+        """A condition for what most rows are: complete, and signed by Ed25519.
 
-        Empty where a verdict asks for more.
+        What does not meet it is judged.  Empty where a verdict asks for more.
         """
         subject, payload = self.subject, self.plain_payload
         if payload is None or not subject.signature_says_all:

@@ -1,17 +1,13 @@
-"""What is generated for: one declared table, with its places, its signed columns and its features."""
+"""What is generated for: one declared table, its places, its signed columns and its features."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Optional
 
 from ..declare.model import Column, Declaration, Identity, Table
 from ..form.canonical import Form
 from .row import Place, Row
 from .values import Signed
-
-if TYPE_CHECKING:
-    from .feature import Feature
 
 
 class Subject:
@@ -21,7 +17,7 @@ class Subject:
         self,
         declaration: Declaration,
         table: Table,
-        versions: Optional[Table],
+        versions: Table | None,
         identity: Identity,
     ):
         wish = declaration.wish
@@ -37,15 +33,18 @@ class Subject:
         self.signed: tuple[Signed, ...] = tuple(  # in the order of the payload
             Signed(table.column(c), self.field[c]) for c in names
         )
-        self.features: Sequence[Feature] = ()
+        self.features: Sequence[object] = ()  # each a Feature, which knows a Subject
         name = (self.name_column,) if self.name_column else ()
         signed = (s.name for s in self.signed)
         self.stored = (*signed, *wish.digests.values(), *name, self.sign)
         one_table = declaration.layout == "one table"
         self.main = Place(
-            table.qualified, {c: c for c in self.stored}, "", declaration.version_key if one_table else None
+            table.qualified,
+            {c: c for c in self.stored},
+            "",
+            declaration.version_key if one_table else None,
         )
-        self.versions: Optional[Place] = None
+        self.versions: Place | None = None
         if versions is not None:
             columns = declaration.version_columns or {}
             self.versions = Place(versions.qualified, columns, "_versions", declaration.version_key)
@@ -76,7 +75,7 @@ class Subject:
         """Where versions lie: the main table, and the versions table where there is one."""
         return [self.main, self.versions] if self.versions else [self.main]
 
-    def row(self, alias: str, place: Optional[Place] = None) -> Row:
+    def row(self, alias: str, place: Place | None = None) -> Row:
         """A row of the main table, or of another place."""
         return Row(self, place or self.main, alias)
 

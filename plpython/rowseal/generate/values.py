@@ -1,9 +1,12 @@
-"""What is signed of a column, in SQL: its value, its canonical text, its argument of a Python function."""
+"""What is signed of a column, in SQL.
+
+That is its value, its canonical text, its argument of a Python function.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING
 
 from ..declare.model import Column
 from ..form.canonical import Kind, json_string
@@ -14,7 +17,18 @@ if TYPE_CHECKING:
 
 # Other types are somebody's: a cast that their owner defines could stand in for the text.
 BUILT_IN = frozenset(
-    "bigint boolean bytea date integer numeric smallint text uuid".split() + ["character varying"]
+    [
+        "bigint",
+        "boolean",
+        "bytea",
+        "character varying",
+        "date",
+        "integer",
+        "numeric",
+        "smallint",
+        "text",
+        "uuid",
+    ]
 )
 # These reach Python without passing through text that depends on settings.
 SELF_CONTAINED = frozenset("boolean bytea float integer json numeric text uuid".split())
@@ -26,7 +40,10 @@ def base64(value: str) -> str:
 
 
 def unbase64(text: str) -> str:
-    """Bytes of base64, or of PostgreSQL's hex, which begins with a backslash; in line, a function costs 5 µs."""
+    """Bytes of base64, or of PostgreSQL's hex, which begins with a backslash.
+
+    In line: a function costs 5 µs.
+    """
     from_hex = rf"starts_with({text}, E'\\x')"
     return f"CASE WHEN {from_hex} THEN ({text})::bytea ELSE decode({text}, 'base64') END"
 
@@ -49,7 +66,10 @@ def self_contained(kind: Kind) -> bool:
 
 
 def one_based(value: str, kind: Kind, depth: int = 0) -> list[str]:
-    """Conditions under which every array inside the value has lower bounds of 1: they are not signed."""
+    """Conditions under which every array inside the value has lower bounds of 1.
+
+    They are not signed.
+    """
     if isinstance(kind, str):
         return []
     if "composite" in kind:
@@ -58,7 +78,9 @@ def one_based(value: str, kind: Kind, depth: int = 0) -> list[str]:
     out = [f"rowseal._one_based({value})"]
     inner = one_based(f"u{depth}", kind["array"], depth + 1)
     if inner:  # its elements, in all dimensions, are composite
-        elements = f"SELECT FROM pg_catalog.unnest({value}) u{depth} WHERE NOT ({' AND '.join(inner)})"
+        elements = (
+            f"SELECT FROM pg_catalog.unnest({value}) u{depth} WHERE NOT ({' AND '.join(inner)})"
+        )
         out.append(f"NOT EXISTS ({elements})")
     return out
 
@@ -75,11 +97,14 @@ class Signed:
         return row.ref(self.name)
 
     def base(self, row: Row) -> str:
-        """Without its domain: an operator that somebody made for the domain would win over the index's."""
+        """Without its domain.
+
+        An operator that somebody made for the domain would win over the index's.
+        """
         value = row.ref(self.name)
         return f"{value}::{self.column.base_qualified}" if self.column.domain else value
 
-    def text(self, row: Row) -> Optional[str]:
+    def text(self, row: Row) -> str | None:
         """The canonical value without quotes, where SQL can say it."""
         if self.column.base not in BUILT_IN:
             return None
@@ -87,8 +112,11 @@ class Signed:
             return f"{self.base(row)}::text"
         return base64(self.base(row)) if self.kind == "bytea" else None
 
-    def member(self, row: Row) -> Optional[str]:
-        """Name and value in the canonical text, NULL where it is NULL; None where Python has to write it."""
+    def member(self, row: Row) -> str | None:
+        """Name and value in the canonical text, NULL where it is NULL.
+
+        None where Python has to write it.
+        """
         name = literal(json_string(self.field) + ":")
         if self.kind == "boolean":
             return f"rowseal._flag({name}, {self.base(row)})"

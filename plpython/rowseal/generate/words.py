@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-# What PostgreSQL (15 to 19) does not take as a bare name of a column everywhere: its reserved words and those of type and
-# function names (pg_get_keywords).  A few more of any age do no harm, they are only quoted.
+# What PostgreSQL (15 to 19) does not take as a bare name of a column everywhere: its reserved words
+# and those of type and function names (pg_get_keywords).  A few more of any age do no harm, they
+# are only quoted.
 RESERVED = frozenset(
     """
     all analyse analyze and any array as asc asymmetric authorization between bigint binary bit
@@ -35,7 +36,10 @@ def field(name: str) -> str:
 
 
 def ident(name: str) -> str:
-    """An identifier that stands alone: with a _ in it, no keyword, type or function has its name."""
+    """An identifier that stands alone.
+
+    With a _ in it, no keyword, type or function has its name.
+    """
     return field(name) if "_" in name else '"' + name.replace('"', '""') + '"'
 
 

@@ -93,7 +93,9 @@ def test_key_columns_may_have_the_names_that_the_functions_use(layout: str, card
     assert len(db.all("SELECT * FROM rowseal.history('notes', %s)", as_json(key))) == 3
 
 
-@pytest.mark.parametrize("name", ["tip", "verdict", "outcome", "kept", "known", "older", "sign", "key"])
+@pytest.mark.parametrize(
+    "name", ["tip", "verdict", "outcome", "kept", "known", "older", "sign", "key"]
+)
 def test_the_timestamp_may_have_a_name_that_the_functions_use(name: str, db: Scratch) -> None:
     ann = Owner()
     db.run(

@@ -7,8 +7,8 @@ from ..subject import Subject
 from . import cure, digests, feed, names, writers
 
 
-def added(subject: Subject) -> None:
-    """Gives a subject the features that its declaration asks for."""
+def added(subject: Subject) -> list[Feature]:
+    """Gives a subject the features that its declaration asks for, and returns them."""
     wish = subject.wish
     features: list[Feature] = []
     if wish.name_column:
@@ -23,3 +23,4 @@ def added(subject: Subject) -> None:
     if wish.has_writers:
         features.append(writers.Writers(subject))
     subject.features = features
+    return features

@@ -1,17 +1,16 @@
-"""Columns that are signed by their digest: their content can be erased while the row stays verifiable."""
+"""Columns signed by their digest: their content can be erased while the row stays verifiable."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Optional
 
+from ...form.canonical import json_string
 from ..decode import given_key
 from ..feature import Feature
 from ..row import Place, Row
 from ..subject import Subject
 from ..values import Signed, base64
 from ..words import ident, literal
-from ...form.canonical import json_string
 
 
 class ByDigest(Signed):
@@ -63,7 +62,8 @@ class Digests(Feature):
     def prepare(self, new: Row) -> str:
         """A content needs no digest beside it."""
         return "\n".join(
-            f"IF {new.ref(s.name)} IS NOT NULL THEN\n  {new.ref(s.kept)} := NULL;\nEND IF;" for s in self.columns
+            f"IF {new.ref(s.name)} IS NOT NULL THEN\n  {new.ref(s.kept)} := NULL;\nEND IF;"
+            for s in self.columns
         )
 
     def updated_in_place(self, new: Row, old: Row) -> str:
@@ -74,7 +74,9 @@ class Digests(Feature):
             if s in self.healed:
                 changes = f"{now} IS NULL AND {before} IS NOT NULL"
             reason = literal(f"column {s.name} is erased by rowseal.erase alone, and stays so")
-            out.append(f"IF {changes} THEN\n  verdict := ROW('RS004', {reason})::rowseal.verdict;\nEND IF;")
+            out.append(
+                f"IF {changes} THEN\n  verdict := ROW('RS004', {reason})::rowseal.verdict;\nEND IF;"
+            )
         return "\n".join(out)
 
     def arrived_again(self, new: Row, stored: Row) -> str:
@@ -92,12 +94,16 @@ class Digests(Feature):
         where += [t.same_version(new)] if t.place.version_key else []
         return (
             f"IF TG_OP = 'INSERT' AND ({' OR '.join(missing)}) THEN\n"
-            f"  UPDATE {t.place.table} t SET {', '.join(sets)}\n   WHERE {' AND '.join(where)};\nEND IF;"
+            f"  UPDATE {t.place.table} t SET {', '.join(sets)}\n"
+            f"   WHERE {' AND '.join(where)};\nEND IF;"
         )
 
     def content(self, row: Row) -> str:
         fields = ", ".join(literal(s.field) for s in self.columns)
-        return f"rowseal._content(ARRAY[{fields}], ARRAY[{', '.join(s.content(row) for s in self.columns)}])"
+        return (
+            f"rowseal._content(ARRAY[{fields}], "
+            f"ARRAY[{', '.join(s.content(row) for s in self.columns)}])"
+        )
 
     # -- rowseal.erase
     def queries(self) -> Mapping[str, str]:
@@ -124,6 +130,6 @@ class Digests(Feature):
         )
 
 
-def kept_of(signed: Signed) -> Optional[str]:
+def kept_of(signed: Signed) -> str | None:
     """Where the digest of a column is kept; None where it is not signed by digest."""
     return signed.kept if isinstance(signed, ByDigest) else None

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..feature import Feature
-from ..plan import UNSET, Function, Trigger
-from ..row import Place
-from ..subject import Subject
 from ..filled import rendered
+from ..plan import UNSET, Function, Trigger
+from ..subject import Subject
 from ..words import literal
 
 NAME = "zzz_rowseal_feed"
 
 
 def partition_of(subject: Subject) -> str:
-    """The main table as a constant: its partitions are the tables that its triggers are cloned to."""
+    """The main table as a constant.
+
+    Its partitions are the tables that its triggers are cloned to.
+    """
     return f"{literal(subject.main.table)}::regclass"
 
 

@@ -1,4 +1,7 @@
-"""Names of versions: a column holds the hash of the signature, and parents are named so (of one older system)."""
+"""Names of versions: a column holds the hash of the signature, and parents are named so.
+
+One older system works like this.
+"""
 
 from __future__ import annotations
 
