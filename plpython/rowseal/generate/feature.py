@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from .plan import Function, Trigger
-from .row import Place, Row
-from .subject import Subject
+from .subject import Place, Row, Subject
 
 
 class Feature:

@@ -6,8 +6,7 @@ from ..form.verdict import UNSIGNED, Verdict
 from .filled import rendered
 from .plan import UNSET, Function
 from .render import Holes
-from .row import Place, Row
-from .subject import Subject
+from .subject import Place, Row, Subject
 from .words import field, ident, literal
 
 

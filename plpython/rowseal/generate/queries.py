@@ -11,8 +11,7 @@ from .decode import canonical, contents, given_key, given_owner
 from .feature import Feature
 from .filled import rendered
 from .guard import owners_card
-from .row import Row
-from .subject import Subject
+from .subject import Row, Subject
 from .words import field, ident
 
 # once in each process of a parallel plan, before its first row

@@ -6,14 +6,11 @@ That is its value, its canonical text, its argument of a Python function.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ..declare.model import Column
 from ..form.canonical import Kind, json_string
 from .words import field, literal
-
-if TYPE_CHECKING:
-    from .row import Row
 
 # Other types are somebody's: a cast that their owner defines could stand in for the text.
 BUILT_IN = frozenset(
@@ -33,6 +30,12 @@ BUILT_IN = frozenset(
 # These reach Python without passing through text that depends on settings.
 SELF_CONTAINED = frozenset("boolean bytea float integer json numeric text uuid".split())
 SMALL = 4000  # bytes; of larger values Python writes base64 and JSON five times as fast
+
+
+class Refers(Protocol):
+    """Whatever knows how a column is written: a row under its alias."""
+
+    def ref(self, column: str) -> str: ...
 
 
 def base64(value: str) -> str:
@@ -92,11 +95,11 @@ class Signed:
         self.column, self.field, self.name, self.kind = column, field_, column.name, column.kind
         self.argument = column.base  # of the functions in Python
 
-    def value(self, row: Row) -> str:
+    def value(self, row: Refers) -> str:
         """What is signed."""
         return row.ref(self.name)
 
-    def base(self, row: Row) -> str:
+    def base(self, row: Refers) -> str:
         """Without its domain.
 
         An operator that somebody made for the domain would win over the index's.
@@ -104,7 +107,7 @@ class Signed:
         value = row.ref(self.name)
         return f"{value}::{self.column.base_qualified}" if self.column.domain else value
 
-    def text(self, row: Row) -> str | None:
+    def text(self, row: Refers) -> str | None:
         """The canonical value without quotes, where SQL can say it."""
         if self.column.base not in BUILT_IN:
             return None
@@ -112,7 +115,7 @@ class Signed:
             return f"{self.base(row)}::text"
         return base64(self.base(row)) if self.kind == "bytea" else None
 
-    def member(self, row: Row) -> str | None:
+    def member(self, row: Refers) -> str | None:
         """Name and value in the canonical text, NULL where it is NULL.
 
         None where Python has to write it.
@@ -123,10 +126,10 @@ class Signed:
         text = self.text(row)
         return text and f"rowseal.{'_text' if self.kind == 'text' else '_string'}({name}, {text})"
 
-    def bounds(self, row: Row) -> list[str]:
+    def bounds(self, row: Refers) -> list[str]:
         return one_based(row.ref(self.name), self.kind)
 
-    def small(self, row: Row) -> Iterator[str]:
+    def small(self, row: Refers) -> Iterator[str]:
         """Conditions under which SQL writes the text as fast as Python."""
         if self.kind in ("bytea", "text"):
             yield f"coalesce(octet_length({row.ref(self.name)}), 0) <= {SMALL}"

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 from ...form.canonical import json_string
 from ..decode import given_key
 from ..feature import Feature
-from ..row import Place, Row
-from ..subject import Subject
-from ..values import Signed, base64
+from ..subject import Place, Row, Subject
+from ..values import Refers, Signed, base64
 from ..words import ident, literal
 
 
@@ -20,23 +19,23 @@ class ByDigest(Signed):
         super().__init__(signed.column, signed.field)
         self.kept, self.argument = kept, "bytea"
 
-    def content(self, row: Row) -> str:
+    def content(self, row: Refers) -> str:
         """Its bytes."""
         ref = row.ref(self.name)
         return f"{ref}::bytea" if self.column.base == "bytea" else f"convert_to({ref}, 'UTF8')"
 
-    def value(self, row: Row) -> str:
+    def value(self, row: Refers) -> str:
         digest = f"sha256({self.content(row)})"
         return f"CASE WHEN {row.ref(self.name)} IS NULL THEN {row.ref(self.kept)} ELSE {digest} END"
 
-    def member(self, row: Row) -> str:
+    def member(self, row: Refers) -> str:
         name = literal(json_string(self.field) + ':{"sha256":')
         return f"(rowseal._string({name}, {base64(f'({self.value(row)})')}) || '}}')"
 
-    def bounds(self, row: Row) -> list[str]:
+    def bounds(self, row: Refers) -> list[str]:
         return []
 
-    def small(self, row: Row) -> Iterator[str]:
+    def small(self, row: Refers) -> Iterator[str]:
         # an erased content is as canonical as its digest is long
         size = f"coalesce(octet_length({row.ref(self.kept)}), 32)"
         yield f"({row.ref(self.name)} IS NOT NULL OR {size} = 32)"

@@ -6,8 +6,7 @@ from ...form.verdict import Verdict
 from ..feature import Feature
 from ..filled import rendered
 from ..guard import refusal
-from ..row import Row
-from ..subject import Subject
+from ..subject import Row, Subject
 from ..words import literal
 
 

@@ -6,7 +6,7 @@ One older system works like this.
 from __future__ import annotations
 
 from ..feature import Feature
-from ..row import Row
+from ..subject import Row
 from ..words import literal
 
 

@@ -8,7 +8,7 @@ from ...declare.case import GRANT_COLUMNS
 from ..decode import given_owner
 from ..filled import rendered
 from ..plan import UNSET, Function, Trigger
-from ..row import Place, Row
+from ..subject import Place, Row
 from ..words import ident, literal
 from .licensed import Licensed
 
