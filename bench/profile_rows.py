@@ -20,7 +20,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from run import ROOT, Bench, server
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from kit import ROOT
+from lab import Bench, server
+from works import Work, works
 
 PARTS = {  # from a function on, if no inner one is named
     "verification": (
@@ -81,6 +84,24 @@ def parts(recording: Path) -> Counter[str]:
     return out
 
 
+def sampled(bench: Bench, work: Work, rounds: int, recording: Path) -> tuple[float, Counter[str]]:
+    """Microseconds of CPU per row of the backend, and samples of its parts."""
+    batch, spent, found = bench.batches[work.shape.name][0], 0.0, Counter[str]()
+    command = ["perf", "record", "-e", "cpu-clock", "-F", "1999", "--call-graph", "dwarf,16384"]
+    command += ["-o", str(recording), "-p", str(bench.backend)]
+    for n in range(rounds + 1):  # the first one loads code and plans
+        bench.run(work.shape.state(work.state))
+        perf = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        time.sleep(0.5)
+        used = bench.spent(work.contenders["rowseal"], batch)
+        perf.send_signal(signal.SIGINT)
+        perf.wait()
+        if n:
+            spent += used
+            found += parts(recording)
+    return spent / rounds / len(batch) * 1e6, found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -103,40 +124,12 @@ def main() -> None:
     ]
     with server() as dsn, tempfile.TemporaryDirectory() as folder:
         bench = Bench(dsn, args.rows, 300, provider=args.provider)
-        for work in bench.works():
+        for work in works(bench):
             if work.name not in WORKS:
                 continue
-            batch, spent, found = bench.batches[work.shape.name][0], 0.0, Counter[str]()
-            for n in range(args.rounds + 1):  # the first one loads code and plans
-                bench.run(work.shape.state(work.state))
-                recording = Path(folder) / "perf.data"
-                command = [
-                    "perf",
-                    "record",
-                    "-e",
-                    "cpu-clock",
-                    "-F",
-                    "1999",
-                    "--call-graph",
-                    "dwarf,16384",
-                    "-o",
-                    str(recording),
-                    "-p",
-                    str(bench.backend),
-                ]
-                perf = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-                time.sleep(0.5)
-                used = bench.spent(work.contenders["rowseal"], batch)
-                perf.send_signal(signal.SIGINT)
-                perf.wait()
-                if n:
-                    spent += used
-                    found += parts(recording)
-            row, samples = spent / args.rounds / len(batch) * 1e6, found.total()
-            lines.append(
-                f"| {work.name} | {row:.0f} |"
-                f" {' | '.join(f'{row * found[p] / samples:.0f}' for p in names)} |"
-            )
+            row, found = sampled(bench, work, args.rounds, Path(folder) / "perf.data")
+            costs = (f"{row * found[p] / found.total():.0f}" for p in names)
+            lines.append(f"| {work.name} | {row:.0f} | {' | '.join(costs)} |")
             print(lines[-1], file=sys.stderr)
         for c in bench.connections.values():
             c.close()

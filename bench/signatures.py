@@ -19,9 +19,10 @@ from typing import Any
 import psycopg
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from kit import ROOT
 from kit.example import EXAMPLE, Owner
+from lab import server
 from rowseal.client import Form, SigningKey, sign_many
-from run import ROOT, server
 
 PREPARE = """
     CREATE FUNCTION cpu() RETURNS float8 LANGUAGE plpython3u AS $$

@@ -22,11 +22,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import psycopg
 
+from kit import ROOT
 from kit.db import Db
 from kit.example import Owner
 from kit.writers import SIGNED, WRITER, Writer, card, grant, revocation, tables
+from lab import server
 from rowseal.client import SigningKey
-from run import ROOT, server
 
 PREPARE = f"""
     CREATE FUNCTION usage() RETURNS float8 LANGUAGE plpython3u AS $$

@@ -17,7 +17,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Optional
 
 from psycopg.types.json import Jsonb
 
@@ -43,6 +43,7 @@ TABLES = """
         feed => true);
     SELECT rowseal.declare('records', owner => 'user_hash', identity => 'clinics',
         versions => 'records_versions', writers => 'grants', feed => true)"""
+Link = Callable[[Db, Db, str, Optional[list[str]]], None]
 
 
 class Clinic(Device):
@@ -87,101 +88,104 @@ def smuggle(laptop: Db, *envelopes: Envelope) -> None:
     laptop.execute("ALTER TABLE rowseal.feed ENABLE ALWAYS TRIGGER arrive")
 
 
-def story(
-    hub: Db,
-    bergen_db: Db,
-    oslo_db: Db,
-    laptop_db: Db,
-    link: Callable[[Db, Db, str, list[str] | None], None],
-) -> None:
-    bergen, oslo = Clinic("Bergen"), Clinic("Oslo")
-    laptop = Device("laptop", SigningKey.generate(), bergen.owner)
+class Story:
+    """Who takes part, and the chapters: each ends with what must be so then."""
 
-    title("Each clinic sends all it has to the hub, and gets its own patients alone")
-    for clinic, db in ((bergen, bergen_db), (oslo, oslo_db)):
-        bring(
-            db,
-            clinic.sign(
-                "clinics",
-                name=clinic.name,
-                sign_pkey=bytes(clinic.key.verify_key),
-                owner_timestamp=1,
-            ),
-        )
-        link(db, hub, clinic.name, None)
-        link(hub, db, clinic.name, [clinic.owner_text])
-    bring(bergen_db, bergen.sign("records", patient="p1-ida", record="flu", owner_timestamp=10))
-    bring(bergen_db, bergen.sign("records", patient="p2-jon", record="sprain", owner_timestamp=10))
-    bring(oslo_db, oslo.sign("records", patient="p1-kari", record="asthma", owner_timestamp=10))
-    until(lambda: len(records(hub)) == 3)
-    table(records(hub), ("clinic", "patient", "record"))
+    def __init__(self, hub: Db, bergen: Db, oslo: Db, laptop: Db, link: Link):
+        self.hub, self.bergen_db, self.oslo_db, self.laptop_db = hub, bergen, oslo, laptop
+        self.link = link
+        self.bergen, self.oslo = Clinic("Bergen"), Clinic("Oslo")
+        self.laptop = Device("laptop", SigningKey.generate(), self.bergen.owner)
 
-    title("Bergen lets the laptop write records of the patients p1…, and delete none")
-    bring(
-        bergen_db,
-        bergen.sign(
+    def tell(self) -> None:
+        self.exchange()
+        self.lend()
+        self.part_and_meet()
+        self.take_over()
+
+    def write(self, db: Db, device: Device, patient: str, record: str, at: int) -> None:
+        sealed = device.sign("records", patient=patient, record=record, owner_timestamp=at)
+        bring(db, sealed)
+
+    def exchange(self) -> None:
+        title("Each clinic sends all it has to the hub, and gets its own patients alone")
+        for clinic, db in ((self.bergen, self.bergen_db), (self.oslo, self.oslo_db)):
+            key = bytes(clinic.key.verify_key)
+            card = clinic.sign("clinics", name=clinic.name, sign_pkey=key, owner_timestamp=1)
+            bring(db, card)
+            self.link(db, self.hub, clinic.name, None)
+            self.link(self.hub, db, clinic.name, [clinic.owner_text])
+        self.write(self.bergen_db, self.bergen, "p1-ida", "flu", 10)
+        self.write(self.bergen_db, self.bergen, "p2-jon", "sprain", 10)
+        self.write(self.oslo_db, self.oslo, "p1-kari", "asthma", 10)
+        until(lambda: len(records(self.hub)) == 3)
+        table(records(self.hub), ("clinic", "patient", "record"))
+
+    def lend(self) -> None:
+        title("Bergen lets the laptop write records of the patients p1…, and delete none")
+        grant = self.bergen.sign(
             "grants",
-            grantee_pkey=bytes(laptop.key.verify_key),
+            grantee_pkey=bytes(self.laptop.key.verify_key),
             tables=["records"],
             until=1000,
             keys='{"patient": {"prefix": "p1"}}',
             owner_timestamp=11,
-        ),
-    )
-    link(hub, laptop_db, "laptop", [bergen.owner_text])
-    link(laptop_db, hub, "laptop", None)
-    until(lambda: len(records(laptop_db)) == 2)
-    assert {name for name, *_ in records(laptop_db)} == {"Bergen"}
-    bring(
-        laptop_db,
-        laptop.sign("records", patient="p1-ida", record="flu, better", owner_timestamp=12),
-    )
-    until(lambda: ("Bergen", "p1-ida", "flu, better") in records(bergen_db))
-
-    title("In the mountains: cut off, both sides write on; back in the valley they meet")
-    hub.execute("ALTER SUBSCRIPTION from_laptop DISABLE")
-    laptop_db.execute("ALTER SUBSCRIPTION hub_to_laptop DISABLE")
-    bring(
-        laptop_db, laptop.sign("records", patient="p1-ola", record="frostbite", owner_timestamp=13)
-    )
-    bring(bergen_db, bergen.sign("records", patient="p2-jon", record="healed", owner_timestamp=14))
-    until(lambda: ("Bergen", "p2-jon", "healed") in records(hub))
-    assert ("Bergen", "p2-jon", "healed") not in records(laptop_db) and len(records(hub)) == 3
-    hub.execute("ALTER SUBSCRIPTION from_laptop ENABLE")
-    laptop_db.execute("ALTER SUBSCRIPTION hub_to_laptop ENABLE")
-    until(
-        lambda: (
-            ("Bergen", "p1-ola", "frostbite") in records(bergen_db)
-            and ("Bergen", "p2-jon", "healed") in records(laptop_db)
         )
-    )
-    table(records(laptop_db), ("clinic", "patient", "record"))
+        bring(self.bergen_db, grant)
+        self.link(self.hub, self.laptop_db, "laptop", [self.bergen.owner_text])
+        self.link(self.laptop_db, self.hub, "laptop", None)
+        until(lambda: len(records(self.laptop_db)) == 2)
+        assert {name for name, *_ in records(self.laptop_db)} == {"Bergen"}
+        self.write(self.laptop_db, self.laptop, "p1-ida", "flu, better", 12)
+        until(lambda: ("Bergen", "p1-ida", "flu, better") in records(self.bergen_db))
 
-    title("Somebody takes the laptop over, and writes past its triggers")
-    genuine = laptop.sign("records", patient="p1-ida", record="flu, worse", owner_timestamp=15)
-    forged = {**genuine, "row": {**genuine["row"], "record": "morphine"}}
-    foreign = Device("laptop", laptop.key, oslo.owner).sign(
-        "records", patient="p1-kari", record="morphine", owner_timestamp=16
-    )
-    beyond = laptop.sign("records", patient="p2-jon", record="morphine", owner_timestamp=17)
-    deleting = laptop.sign("records", patient="p1-ola", deleted_flag=True, owner_timestamp=18)
-    future = laptop.sign("records", patient="p1-ola", record="morphine", owner_timestamp=10**6)
-    good = laptop.sign("records", patient="p1-ida", record="flu, gone", owner_timestamp=19)
-    smuggle(laptop_db, forged, foreign, beyond, deleting, future, genuine, good)
-    until(lambda: ("Bergen", "p1-ida", "flu, gone") in records(bergen_db))
-    held = (
-        "SELECT sqlstate, reason, row -> 'row' ->> 'patient', subscription"
-        " FROM rowseal.quarantine ORDER BY id"
-    )
-    reasons = hub.execute(held).fetchall()
-    table(reasons, ("sqlstate", "reason", "patient", "from"))
-    assert [r[0] for r in reasons] == ["RS001", "RS010", "RS011", "RS011", "RS011"]
-    assert not any("morphine" in r for *_, r in records(hub)) and len(records(hub)) == 4
-    say("   The stream went on:")
-    table(records(bergen_db), ("clinic", "patient", "record"))
-    assert {name for name, *_ in records(oslo_db)} == {"Oslo"}
-    for db in (hub, bergen_db, oslo_db):
-        assert db.execute("SELECT * FROM rowseal.verify('records')").fetchall() == []
+    def part_and_meet(self) -> None:
+        title("In the mountains: cut off, both sides write on; back in the valley they meet")
+        self.hub.execute("ALTER SUBSCRIPTION from_laptop DISABLE")
+        self.laptop_db.execute("ALTER SUBSCRIPTION hub_to_laptop DISABLE")
+        self.write(self.laptop_db, self.laptop, "p1-ola", "frostbite", 13)
+        self.write(self.bergen_db, self.bergen, "p2-jon", "healed", 14)
+        until(lambda: ("Bergen", "p2-jon", "healed") in records(self.hub))
+        assert ("Bergen", "p2-jon", "healed") not in records(self.laptop_db)
+        assert len(records(self.hub)) == 3
+        self.hub.execute("ALTER SUBSCRIPTION from_laptop ENABLE")
+        self.laptop_db.execute("ALTER SUBSCRIPTION hub_to_laptop ENABLE")
+        until(
+            lambda: (
+                ("Bergen", "p1-ola", "frostbite") in records(self.bergen_db)
+                and ("Bergen", "p2-jon", "healed") in records(self.laptop_db)
+            )
+        )
+        table(records(self.laptop_db), ("clinic", "patient", "record"))
+
+    def take_over(self) -> None:
+        title("Somebody takes the laptop over, and writes past its triggers")
+        laptop = self.laptop
+        genuine = laptop.sign("records", patient="p1-ida", record="flu, worse", owner_timestamp=15)
+        forged = {**genuine, "row": {**genuine["row"], "record": "morphine"}}
+        foreign = Device("laptop", laptop.key, self.oslo.owner).sign(
+            "records", patient="p1-kari", record="morphine", owner_timestamp=16
+        )
+        beyond = laptop.sign("records", patient="p2-jon", record="morphine", owner_timestamp=17)
+        deleting = laptop.sign("records", patient="p1-ola", deleted_flag=True, owner_timestamp=18)
+        future = laptop.sign("records", patient="p1-ola", record="morphine", owner_timestamp=10**6)
+        good = laptop.sign("records", patient="p1-ida", record="flu, gone", owner_timestamp=19)
+        smuggle(self.laptop_db, forged, foreign, beyond, deleting, future, genuine, good)
+        until(lambda: ("Bergen", "p1-ida", "flu, gone") in records(self.bergen_db))
+        held = (
+            "SELECT sqlstate, reason, row -> 'row' ->> 'patient', subscription"
+            " FROM rowseal.quarantine ORDER BY id"
+        )
+        reasons = self.hub.execute(held).fetchall()
+        table(reasons, ("sqlstate", "reason", "patient", "from"))
+        assert [r[0] for r in reasons] == ["RS001", "RS010", "RS011", "RS011", "RS011"]
+        assert not any("morphine" in r for *_, r in records(self.hub))
+        assert len(records(self.hub)) == 4
+        say("   The stream went on:")
+        table(records(self.bergen_db), ("clinic", "patient", "record"))
+        assert {name for name, *_ in records(self.oslo_db)} == {"Oslo"}
+        for db in (self.hub, self.bergen_db, self.oslo_db):
+            assert db.execute("SELECT * FROM rowseal.verify('records')").fetchall() == []
 
 
 def main() -> int:
@@ -218,7 +222,7 @@ def main() -> int:
             )
 
         hub, bergen, oslo, laptop = dbs
-        story(hub, bergen, oslo, laptop, link)
+        Story(hub, bergen, oslo, laptop, link).tell()
     return 0
 
 

@@ -96,105 +96,124 @@ def synced(*dbs: Db) -> bool:
     return False
 
 
-def story(home: Db, club: Db) -> None:
-    title("Ann's key signs grants for her phone, laptop and tablet, and goes back into the drawer")
-    key = SigningKey.generate()
-    user = hashlib.sha256(bytes(key.verify_key)).digest()
-    ann = Device("Ann", key, user, chained=False)
-    phone, laptop, tablet = (
-        Device(name, SigningKey.generate(), user) for name in ("phone", "laptop", "tablet")
-    )
-    bring(home, ann.sign("user_cards", sign_pkey=bytes(key.verify_key), owner_timestamp=1))
-    for device in (phone, laptop, tablet):
-        bring(
-            home,
-            ann.sign(
+class Story:
+    """Ann, her devices, two servers; the chapters, each of which ends with what must be so then."""
+
+    def __init__(self, home: Db, club: Db):
+        self.home, self.club = home, club
+        key = SigningKey.generate()
+        self.user = hashlib.sha256(bytes(key.verify_key)).digest()
+        self.ann = Device("Ann", key, self.user, chained=False)
+        self.phone, self.laptop, self.tablet = (
+            Device(name, SigningKey.generate(), self.user) for name in ("phone", "laptop", "tablet")
+        )
+
+    def tell(self) -> None:
+        self.grant()
+        self.write()
+        place = self.lose()
+        self.revoke(place)
+        self.try_again()
+        self.show_evidence()
+
+    def show(self, db: Db) -> None:
+        table(notes(db), ("title", "body", "writer_seq"))
+
+    def check(self, *dbs: Db) -> None:
+        """What Ann wrote is what the servers hold."""
+        for db in dbs:
+            bodies = [body for _, body, _ in notes(db)]
+            assert bodies == ["Dear Bob, sail with me", "milk", "a boat"]
+
+    def grant(self) -> None:
+        title(
+            "Ann's key signs grants for her phone, laptop and tablet, and goes back into the drawer"
+        )
+        public_key = bytes(self.ann.key.verify_key)
+        bring(self.home, self.ann.sign("user_cards", sign_pkey=public_key, owner_timestamp=1))
+        for device in (self.phone, self.laptop, self.tablet):
+            grant = self.ann.sign(
                 "user_grants",
                 grantee_pkey=bytes(device.key.verify_key),
                 until=10**6,
                 tombstones=True,
                 owner_timestamp=1,
-            ),
-        )
-    assert synced(home, club)
+            )
+            bring(self.home, grant)
+        assert synced(self.home, self.club)
 
-    title("All three write, to whichever server they reach")
-    bring(club, phone.sign("notes", title="shopping", body="milk", owner_timestamp=10))
-    bring(home, laptop.sign("notes", title="letter", body="Dear Bob", owner_timestamp=11))
-    bring(club, tablet.sign("notes", title="sketch", body="a boat", owner_timestamp=12))
-    bring(
-        home,
-        laptop.sign("notes", title="letter", body="Dear Bob, sail with me", owner_timestamp=13),
-    )
-    assert synced(home, club)
-    table(notes(club), ("title", "body", "writer_seq"))
+    def write(self) -> None:
+        title("All three write, to whichever server they reach")
+        for db, device, what, body, at in (
+            (self.club, self.phone, "shopping", "milk", 10),
+            (self.home, self.laptop, "letter", "Dear Bob", 11),
+            (self.club, self.tablet, "sketch", "a boat", 12),
+            (self.home, self.laptop, "letter", "Dear Bob, sail with me", 13),
+        ):
+            bring(db, device.sign("notes", title=what, body=body, owner_timestamp=at))
+        assert synced(self.home, self.club)
+        self.show(self.club)
 
-    title("The phone is lost.  Its finder overwrites the letter before anybody knows")
-    number, last = phone.number, phone.last  # where Ann's phone was
-    bring(club, phone.sign("notes", title="letter", body="HACKED", owner_timestamp=900))
-    assert synced(home, club)
-    table(notes(home), ("title", "body", "writer_seq"))
+    def lose(self) -> bytes | None:
+        """Where Ann's phone was."""
+        title("The phone is lost.  Its finder overwrites the letter before anybody knows")
+        number, last = self.phone.number, self.phone.last
+        assert number == 1
+        hacked = self.phone.sign("notes", title="letter", body="HACKED", owner_timestamp=900)
+        bring(self.club, hacked)
+        assert synced(self.home, self.club)
+        self.show(self.home)
+        return last
 
-    title("Ann takes her key out of the drawer and revokes the phone after its first row")
-    text, standing = home.execute(
-        "SELECT payload, standing FROM rowseal.revoke('user_grants', %s, %s, 2, %s)",
-        [Jsonb({"user_hash": "\\x" + user.hex()}), bytes(phone.key.verify_key), [last]],
-    ).fetchone() or ("", None)
-    assert standing == []  # the phone had let nobody else in
-    revocation = ann.sign(
-        "user_grants", grantee_pkey=bytes(phone.key.verify_key), upto=[last], owner_timestamp=2
-    )
-    assert (
-        FORMS["user_grants"]
-        .payload_of(
-            {
-                "user_hash": user,
-                "grantee_pkey": bytes(phone.key.verify_key),
-                "upto": [last],
-                "owner_timestamp": 2,
-                "deleted_flag": False,
-            }
-        )
-        .decode()
-        == text
-    )
-    bring(home, revocation)
-    assert synced(home, club)
-    table(notes(club), ("title", "body", "writer_seq"))
-    assert [body for _, body, _ in notes(club)] == ["Dear Bob, sail with me", "milk", "a boat"]
+    def revoke(self, last: bytes | None) -> None:
+        title("Ann takes her key out of the drawer and revokes the phone after its first row")
+        phone = bytes(self.phone.key.verify_key)
+        text, standing = self.home.execute(
+            "SELECT payload, standing FROM rowseal.revoke('user_grants', %s, %s, 2, %s)",
+            [Jsonb({"user_hash": "\\x" + self.user.hex()}), phone, [last]],
+        ).fetchone() or ("", None)
+        assert standing == []  # the phone had let nobody else in
+        row = {"grantee_pkey": phone, "upto": [last], "owner_timestamp": 2}
+        revocation = self.ann.sign("user_grants", **row)
+        signed = {"user_hash": self.user, "deleted_flag": False, **row}
+        assert FORMS["user_grants"].payload_of(signed).decode() == text
+        bring(self.home, revocation)
+        assert synced(self.home, self.club)
+        self.show(self.club)
+        self.check(self.club)
 
-    title("The finder tries a later row, one dated into the past, and a second row number 1")
-    late = phone.sign("notes", title="shopping", body="late", owner_timestamp=901)
-    dated = phone.sign("notes", title="diary", body="back-dated", owner_timestamp=2)
-    phone.number, phone.last = 0, None
-    forked = phone.sign("notes", title="shopping", body="forked", owner_timestamp=902)
-    for db, name in ((home, "home"), (club, "club")):
-        for row, outcome in zip((late, dated, forked), bring(db, late, dated, forked)):
-            say(f"   {name}: {row['row']['body']:12} {outcome[0]}, {outcome[1]}")
-            assert outcome[0] == "deferred" and outcome[1].startswith("RS012")
-    assert synced(home, club)
-    for db in (home, club):
-        assert [body for _, body, _ in notes(db)] == ["Dear Bob, sail with me", "milk", "a boat"]
-        assert db.execute("SELECT * FROM rowseal.verify('notes')").fetchall() == []
-    assert number == 1
+    def try_again(self) -> None:
+        title("The finder tries a later row, one dated into the past, and a second row number 1")
+        phone = self.phone
+        late = phone.sign("notes", title="shopping", body="late", owner_timestamp=901)
+        dated = phone.sign("notes", title="diary", body="back-dated", owner_timestamp=2)
+        phone.number, phone.last = 0, None
+        forked = phone.sign("notes", title="shopping", body="forked", owner_timestamp=902)
+        for db, name in ((self.home, "home"), (self.club, "club")):
+            for row, outcome in zip((late, dated, forked), bring(db, late, dated, forked)):
+                say(f"   {name}: {row['row']['body']:12} {outcome[0]}, {outcome[1]}")
+                assert outcome[0] == "deferred" and outcome[1].startswith("RS012")
+        assert synced(self.home, self.club)
+        self.check(self.home, self.club)
+        for db in (self.home, self.club):
+            assert db.execute("SELECT * FROM rowseal.verify('notes')").fetchall() == []
 
-    title("The evidence")
-    table(
-        home.execute(
+    def show_evidence(self) -> None:
+        title("The evidence")
+        held = (
             "SELECT sqlstate, reason, row -> 'row' ->> 'body' FROM rowseal.quarantine ORDER BY id"
-        ).fetchall(),
-        ("sqlstate", "reason", "body"),
-    )
-    table(
-        home.execute("SELECT writer_seq, cardinality(links) FROM rowseal.equivocations").fetchall(),
-        ("number used twice", "rows"),
-    )
-    assert home.execute("SELECT count(*) FROM rowseal.equivocations").fetchone() == (1,)
-    seen = (
-        "SELECT left(encode(writer, 'hex'), 8), revoked, rows, held, missing"
-        " FROM rowseal.writers ORDER BY revoked DESC, rows"
-    )
-    table(home.execute(seen).fetchall(), ("writer", "revoked", "rows", "held", "missing"))
+        )
+        table(self.home.execute(held).fetchall(), ("sqlstate", "reason", "body"))
+        twice = "SELECT writer_seq, cardinality(links) FROM rowseal.equivocations"
+        used = self.home.execute(twice).fetchall()
+        table(used, ("number used twice", "rows"))
+        assert len(used) == 1
+        seen = (
+            "SELECT left(encode(writer, 'hex'), 8), revoked, rows, held, missing"
+            " FROM rowseal.writers ORDER BY revoked DESC, rows"
+        )
+        columns = ("writer", "revoked", "rows", "held", "missing")
+        table(self.home.execute(seen).fetchall(), columns)
 
 
 def main() -> int:
@@ -221,7 +240,7 @@ def main() -> int:
                 "SELECT * FROM rowseal.subscribe(%s, %s)",
                 [name, f"host={there.folder} user=postgres dbname=postgres"],
             )
-        story(home, club)
+        Story(home, club).tell()
     return 0
 
 

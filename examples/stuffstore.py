@@ -92,93 +92,118 @@ class Service(Device):
         self.number, self.last = place
 
 
-def story(home: Db, calendar_db: Db, shop_db: Db, new_home: Db, folder: Any) -> None:
-    title("Ann's database: a role and a grant for each service")
-    key = SigningKey.generate()
-    user = hashlib.sha256(bytes(key.verify_key)).digest()
-    ann = Device("Ann", key, user, chained=False)
-    bring(home, ann.sign("cards", sign_pkey=bytes(key.verify_key), owner_timestamp=1))
-    home.execute(
-        "ALTER TABLE stuff ENABLE ROW LEVEL SECURITY;"
-        " ALTER TABLE stuff_versions ENABLE ROW LEVEL SECURITY"
-    )
-    calendar, shop = Service("calendar", user, calendar_db), Service("shop", user, shop_db)
-    for service in (calendar, shop):
-        home.execute(ROLE.format(service.name))
-        service.db.execute(REACH.format(service.name, folder))
-        keys = f'{{"path": {{"prefix": "{service.name}/"}}}}'
-        bring(
-            home,
-            ann.sign(
+class Story:
+    """Ann's database, her services, and where she moves; the chapters end with what must be so."""
+
+    def __init__(self, home: Db, calendar: Db, shop: Db, new_home: Db, folder: Any):
+        self.home, self.new_home, self.folder = home, new_home, folder
+        key = SigningKey.generate()
+        user = hashlib.sha256(bytes(key.verify_key)).digest()
+        self.ann = Device("Ann", key, user, chained=False)
+        self.calendar, self.shop = Service("calendar", user, calendar), Service("shop", user, shop)
+
+    def tell(self) -> None:
+        self.share()
+        self.write()
+        self.ask()
+        self.revoke()
+        self.move()
+
+    def stuff(self, db: Db) -> list[Any]:
+        return db.execute("SELECT path, value FROM stuff ORDER BY path").fetchall()
+
+    def share(self) -> None:
+        title("Ann's database: a role and a grant for each service")
+        key = bytes(self.ann.key.verify_key)
+        bring(self.home, self.ann.sign("cards", sign_pkey=key, owner_timestamp=1))
+        self.home.execute(
+            "ALTER TABLE stuff ENABLE ROW LEVEL SECURITY;"
+            " ALTER TABLE stuff_versions ENABLE ROW LEVEL SECURITY"
+        )
+        for service in (self.calendar, self.shop):
+            self.home.execute(ROLE.format(service.name))
+            service.db.execute(REACH.format(service.name, self.folder))
+            keys = f'{{"path": {{"prefix": "{service.name}/"}}}}'
+            grant = self.ann.sign(
                 "grants",
                 grantee_pkey=bytes(service.key.verify_key),
                 until=1000,
                 keys=keys,
                 owner_timestamp=1,
-            ),
-        )
+            )
+            bring(self.home, grant)
 
-    title("Both write where they may, and only there")
-    calendar.put("calendar/monday", '"dentist"', 10)
-    calendar.put("calendar/monday", '"dentist, 9:30"', 11)
-    shop.put("shop/basket", '["oars"]', 12)
-    bring(home, ann.sign("stuff", path="diary", value='"a fine day"', owner_timestamp=13))
-    # row security stops the role, and were it not there, the grant would stop the key
-    shop.refused("calendar/monday", '"SALE!"', 14)
-    for service in (calendar, shop):
+    def write(self) -> None:
+        title("Both write where they may, and only there")
+        self.calendar.put("calendar/monday", '"dentist"', 10)
+        self.calendar.put("calendar/monday", '"dentist, 9:30"', 11)
+        self.shop.put("shop/basket", '["oars"]', 12)
+        diary = self.ann.sign("stuff", path="diary", value='"a fine day"', owner_timestamp=13)
+        bring(self.home, diary)
+        # row security stops the role, and were it not there, the grant would stop the key
+        self.shop.refused("calendar/monday", '"SALE!"', 14)
+        for service in (self.calendar, self.shop):
+            table(
+                service.db.execute("SELECT path, value FROM ann.stuff ORDER BY path").fetchall(),
+                (f"what {service.name} sees", "value"),
+            )
+        assert self.shop.db.execute("SELECT path FROM ann.stuff").fetchall() == [("shop/basket",)]
+
+    def ask(self) -> None:
+        title("Who wrote what: the feed has role, key and row")
+        names = {bytes(d.key.verify_key).hex(): d.name for d in (self.calendar, self.shop)}
+        trail = self.home.execute("""SELECT role,
+            encode(decode(envelope #>> '{row,writer_pkey}', 'base64'), 'hex'),
+            envelope #>> '{row,path}', envelope #> '{row,value}'
+            FROM rowseal.changes() WHERE tag = 'stuff'""").fetchall()
         table(
-            service.db.execute("SELECT path, value FROM ann.stuff ORDER BY path").fetchall(),
-            (f"what {service.name} sees", "value"),
+            ((role, names.get(writer, "Ann"), path, value) for role, writer, path, value in trail),
+            ("role", "key of", "path", "value"),
         )
-    assert shop_db.execute("SELECT path FROM ann.stuff").fetchall() == [("shop/basket",)]
+        assert [(r, names.get(w, "Ann")) for r, w, *_ in trail] == [("calendar",) * 2] * 2 + [
+            ("shop",) * 2,
+            ("postgres", "Ann"),
+        ]
 
-    title("Who wrote what: the feed has role, key and row")
-    names = {bytes(d.key.verify_key).hex(): d.name for d in (calendar, shop)}
-    trail = home.execute("""SELECT role, encode(decode(envelope #>> '{row,writer_pkey}', 'base64'),
-        'hex'), envelope #>> '{row,path}', envelope #> '{row,value}' FROM rowseal.changes()
-        WHERE tag = 'stuff'""").fetchall()
-    table(
-        ((role, names.get(writer, "Ann"), path, value) for role, writer, path, value in trail),
-        ("role", "key of", "path", "value"),
-    )
-    assert [(r, names.get(w, "Ann")) for r, w, *_ in trail] == [("calendar",) * 2] * 2 + [
-        ("shop",) * 2,
-        ("postgres", "Ann"),
-    ]
+    def revoke(self) -> None:
+        title("The shop fills Ann's basket by itself, and is revoked after its first row")
+        last = self.shop.last
+        self.shop.put("shop/basket", '["oars", "a yacht"]', 20)
+        key = bytes(self.shop.key.verify_key)
+        revocation = self.ann.sign("grants", grantee_pkey=key, upto=[last], owner_timestamp=2)
+        bring(self.home, revocation)
+        self.shop.refused("shop/basket", '["two yachts"]', 21)
+        self.calendar.put("calendar/tuesday", '"sailing"', 22)
+        stuff = self.stuff(self.home)
+        table(stuff, ("path", "value"))
+        assert dict(stuff)["shop/basket"] == ["oars"]
 
-    title("The shop fills Ann's basket by itself, and is revoked after its first row")
-    last = shop.last
-    shop.put("shop/basket", '["oars", "a yacht"]', 20)
-    bring(
-        home,
-        ann.sign("grants", grantee_pkey=bytes(shop.key.verify_key), upto=[last], owner_timestamp=2),
-    )
-    shop.refused("shop/basket", '["two yachts"]', 21)
-    calendar.put("calendar/tuesday", '"sailing"', 22)
-    stuff = home.execute("SELECT path, value FROM stuff ORDER BY path").fetchall()
-    table(stuff, ("path", "value"))
-    assert dict(stuff)["shop/basket"] == ["oars"]
-
-    title(
-        "Ann moves house: envelopes out, envelopes in, and nobody on the way can have changed one"
-    )
-    for name in ("cards", "grants", "stuff"):
-        envelopes = [e for (e,) in home.execute("SELECT * FROM rowseal.export(%s)", [name])]
-        counted = "SELECT outcome, count(*) FROM rowseal.receive(%s) GROUP BY 1 ORDER BY 1"
-        outcomes = new_home.execute(counted, [Jsonb(envelopes)]).fetchall()
-        say(f"   {name}: {dict(outcomes)}")
-    for name in ("cards", "grants", "stuff"):
-        here, there = (
-            db.execute("SELECT rowseal.digest(%s)", [name]).fetchone() for db in (home, new_home)
+    def move(self) -> None:
+        title(
+            "Ann moves house: envelopes out, envelopes in,"
+            " and nobody on the way can have changed one"
         )
-        assert here == there
-    assert new_home.execute("SELECT path, value FROM stuff ORDER BY path").fetchall() == stuff
-    ((outcome, reason),) = bring(
-        new_home,
-        shop.sign("stuff", path="shop/basket", value='["three yachts"]', owner_timestamp=30),
-    )
-    say(f"   The shop at the new address: {outcome}, {reason}")
-    assert reason.startswith("RS012")
+        stuff = self.stuff(self.home)
+        for name in ("cards", "grants", "stuff"):
+            exported = self.home.execute("SELECT * FROM rowseal.export(%s)", [name])
+            envelopes = [envelope for (envelope,) in exported]
+            counted = "SELECT outcome, count(*) FROM rowseal.receive(%s) GROUP BY 1 ORDER BY 1"
+            outcomes = self.new_home.execute(counted, [Jsonb(envelopes)]).fetchall()
+            say(f"   {name}: {dict(outcomes)}")
+        for name in ("cards", "grants", "stuff"):
+            digest = "SELECT rowseal.digest(%s)"
+            here, there = (
+                db.execute(digest, [name]).fetchone() for db in (self.home, self.new_home)
+            )
+            assert here == there
+        assert (
+            self.new_home.execute("SELECT path, value FROM stuff ORDER BY path").fetchall() == stuff
+        )
+        yachts = '["three yachts"]'
+        late = self.shop.sign("stuff", path="shop/basket", value=yachts, owner_timestamp=30)
+        ((outcome, reason),) = bring(self.new_home, late)
+        say(f"   The shop at the new address: {outcome}, {reason}")
+        assert reason.startswith("RS012")
 
 
 def main() -> int:
@@ -199,7 +224,7 @@ def main() -> int:
                 )
             }
         )
-        story(home, calendar, shop, new_home, servers[0].folder)
+        Story(home, calendar, shop, new_home, servers[0].folder).tell()
     return 0
 
 

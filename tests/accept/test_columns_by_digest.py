@@ -235,23 +235,22 @@ def test_erased_rows_live_on(
     assert all(
         r[1:3] == (None, None) for r in contents(example, layout) if r[0] != 0 and r[1] != b"bob's"
     ) and everything_holds(example)
-    # erased rows travel
+    erased_rows_travel(layout, example, server, ann, bob)
+
+
+def erased_rows_travel(layout: str, example: Db, server: Server, *owners: Owner) -> None:
     name = server.database()
     try:
         with server.connect(name, "app") as c:
             there = Db(c)
             there.run(EXAMPLE)
             make(there, layout)
-            for owner in (ann, bob):
+            for owner in owners:
                 there.insert("user_cards", owner.sealed(there.form("user_cards"), owner.card()))
             exported = example.all("SELECT rowseal.export('s')")
             for one in exported:  # as the feed brings them, one by one
-                assert there.all("SELECT outcome FROM rowseal.receive(%s)", Jsonb(one))[0] in (
-                    "inserted",
-                    "superseded",
-                    "archived",
-                    "stale",
-                )
+                (outcome,) = there.all("SELECT outcome FROM rowseal.receive(%s)", Jsonb(one))
+                assert outcome in ("inserted", "superseded", "archived", "stale")
             assert {o for o, _ in there.apply("s", exported)} <= {"duplicate", "stale"}
             assert there.digest("s") == example.digest("s") and everything_holds(there)
             assert [r[1:] for r in contents(there, layout)] == [
@@ -292,6 +291,27 @@ def test_the_feed_forgets(example: Db, ann: Owner, bob: Owner, admin: Db) -> Non
         admin.refused("RS004", statement)
 
 
+def stripped(one: dict[str, Any], columns: list[str]) -> dict[str, Any]:
+    """The row with the digests of these columns in the place of their contents."""
+    out = dict(one)
+    for column in columns:
+        content = one[column]
+        raw = content if isinstance(content, bytes) else content.encode()
+        out |= {column: None, column + "_sha256": hashlib.sha256(raw).digest()}
+    return out
+
+
+def enveloped(form: Form, one: dict[str, Any]) -> dict[str, Any]:
+    """The envelope of a row that may lack contents."""
+    strip = {"value_b64_sha256", "note_sha256", "sign_b64"}
+    fields = {
+        c: {"sha256": base64.b64encode(one[c + "_sha256"]).decode()} if c + "_sha256" in one else v
+        for c, v in one.items()
+        if c not in strip
+    }
+    return client.signing.with_signature(form, fields, form.payload_of(fields), one["sign_b64"])
+
+
 @pytest.mark.parametrize("heal", [False, True])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_state_follows_the_model(layout: str, heal: bool, example: Db, ann: Owner) -> None:
@@ -301,51 +321,26 @@ def test_the_state_follows_the_model(layout: str, heal: bool, example: Db, ann: 
     make(example, layout, f", heal => {heal}")
     form, r = example.form("s"), random.Random(f"{layout}{heal}")
     versions = [row(ann, b"%d" % n, str(n)) for n in range(4)]
-    sealed = [
-        {**v, "sign_b64": s}
-        for v, s in zip(versions, sign_many([(form, v) for v in versions], ann.key))
-    ]
+    signatures = sign_many([(form, v) for v in versions], ann.key)
+    sealed = [{**v, "sign_b64": s} for v, s in zip(versions, signatures)]
     state: dict[int, list[bytes | str | None]] = {}  # timestamp: value, note
     for _ in range(40):
         if r.random() < 0.2:
             chosen = r.sample(["value_b64", "note"], r.randint(1, 2))
             example.run("SELECT rowseal.erase('s', %s, %s)", key(ann), chosen)
             for content in state.values():
-                content[:] = [
-                    None if c in chosen else x for c, x in zip(("value_b64", "note"), content)
-                ]
+                pairs = zip(("value_b64", "note"), content)
+                content[:] = [None if c in chosen else x for c, x in pairs]
             continue
-        one = dict(r.choice(sealed))
-        for column in r.sample(["value_b64", "note"], r.randint(0, 2)):
-            content = one[column]
-            one |= {
-                column: None,
-                column + "_sha256": hashlib.sha256(
-                    content if isinstance(content, bytes) else content.encode()
-                ).digest(),
-            }
+        whole = r.choice(sealed)
+        one = stripped(whole, r.sample(["value_b64", "note"], r.randint(0, 2)))
         if r.random() < 0.5:
             example.insert("s", one)
         else:
-            strip = {"value_b64_sha256", "note_sha256", "sign_b64"}
-            fields = {
-                c: {"sha256": base64.b64encode(one[c + "_sha256"]).decode()}
-                if c + "_sha256" in one
-                else v
-                for c, v in one.items()
-                if c not in strip
-            }
-            e = client.signing.with_signature(
-                form, fields, form.payload_of(fields), one["sign_b64"]
-            )
+            e = enveloped(form, one)
             assert verify(e, ann.public_key)
-            assert example.apply("s", [e])[0][0] in (
-                "inserted",
-                "superseded",
-                "archived",
-                "stale",
-                "duplicate",
-            )
+            outcomes = ("inserted", "superseded", "archived", "stale", "duplicate")
+            assert example.apply("s", [e])[0][0] in outcomes
         at, content = one["owner_timestamp"], [one["value_b64"], one["note"]]
         if at not in state:
             if layout == "unversioned":
@@ -377,26 +372,52 @@ def test_content_cannot_be_changed_or_taken_by_statements(
     example.insert("s", old)
     example.insert("s", tip)
     before = contents(example, layout)
-    hash_ = "sha256(value_b64)"
     for table in tables(layout):
-        for sets, code in (
-            (f"value_b64 = NULL, value_b64_sha256 = {hash_}", "RS004"),
-            ("note = NULL, note_sha256 = sha256(convert_to(note, 'UTF8'))", "RS004"),
-            ("value_b64 = NULL", None),
-            ("value_b64 = 'forged'", None),
-            ("note = NULL", None),
-            ("value_b64 = NULL, value_b64_sha256 = 'x'", None),
-            (f"value_b64 = 'forged', value_b64_sha256 = {hash_}", None),
-        ):
-            with pytest.raises(psycopg.Error) as error:
-                mallory.run(f"UPDATE {table} SET {sets}")
-            assert error.value.sqlstate in ([code] if code else ["RS001", "RS006", "RS009"]), (
-                table,
-                sets,
-            )
-        # nothing stays beside a content
-        mallory.run(f"UPDATE {table} SET value_b64_sha256 = 'x', note_sha256 = {hash_}")
+        no_update_changes_content(mallory, table)
         assert contents(example, layout) == before
+    no_altered_content_comes(mallory, ann, form, tip)
+    assert contents(example, layout) == before
+    erasures_are_the_owners(example, mallory, ann)
+    # what the owner has erased, nobody brings back by a statement, unless the table heals;
+    # then only as it was signed
+    example.run("SELECT rowseal.erase('s', %s, '{value_b64}')", key(ann))
+    mallory.refused(
+        "RS001" if layout != "one table" else "RS009",
+        "UPDATE s SET value_b64 = 'forged', value_b64_sha256 = NULL",
+    )
+    bring_back = (
+        "UPDATE s SET value_b64 = 'tip', value_b64_sha256 = NULL"
+        " WHERE value_b64_sha256 = sha256('tip')"
+    )
+    if heal:
+        mallory.run(bring_back)
+        assert example.one("SELECT count(*) FROM s WHERE value_b64 = 'tip'") == 1
+    else:
+        mallory.refused("RS004", bring_back)
+    assert example.all("SELECT * FROM rowseal.verify('s')") == []
+
+
+def no_update_changes_content(mallory: Db, table: str) -> None:
+    hash_ = "sha256(value_b64)"
+    for sets, code in (
+        (f"value_b64 = NULL, value_b64_sha256 = {hash_}", "RS004"),
+        ("note = NULL, note_sha256 = sha256(convert_to(note, 'UTF8'))", "RS004"),
+        ("value_b64 = NULL", None),
+        ("value_b64 = 'forged'", None),
+        ("note = NULL", None),
+        ("value_b64 = NULL, value_b64_sha256 = 'x'", None),
+        (f"value_b64 = 'forged', value_b64_sha256 = {hash_}", None),
+    ):
+        with pytest.raises(psycopg.Error) as error:
+            mallory.run(f"UPDATE {table} SET {sets}")
+        codes = [code] if code else ["RS001", "RS006", "RS009"]
+        assert error.value.sqlstate in codes, (table, sets)
+    # nothing stays beside a content
+    mallory.run(f"UPDATE {table} SET value_b64_sha256 = 'x', note_sha256 = {hash_}")
+
+
+def no_altered_content_comes(mallory: Db, ann: Owner, form: Form, tip: dict[str, Any]) -> None:
+    later = tip["owner_timestamp"] + 9
     for change in (
         {"value_b64": b"forged"},
         {"note": "forged"},
@@ -404,25 +425,25 @@ def test_content_cannot_be_changed_or_taken_by_statements(
         {"value_b64": None, "value_b64_sha256": bytes(32)},
         {"value_b64": b"forged", "value_b64_sha256": hashlib.sha256(b"tip").digest()},
     ):
-        with pytest.raises(psycopg.Error) as error:
-            mallory.insert("s", {**tip, "owner_timestamp": tip["owner_timestamp"] + 9, **change})
-        assert error.value.sqlstate == "RS001"
-        with pytest.raises(psycopg.Error) as error:
-            mallory.insert("s", {**tip, **change})
-        assert error.value.sqlstate == "RS001"
+        for forged in ({**tip, "owner_timestamp": later, **change}, {**tip, **change}):
+            with pytest.raises(psycopg.Error) as error:
+                mallory.insert("s", forged)
+            assert error.value.sqlstate == "RS001"
     sealed = ann.envelope(form, {k: v for k, v in tip.items() if k != "sign_b64"})
     for content in ({"value_b64": "AAAA"}, {"note": "AAAA"}):
         e = {
             **sealed,
             "content": {**sealed["content"], **content},
-            "row": {**sealed["row"], "owner_timestamp": str(tip["owner_timestamp"] + 9)},
+            "row": {**sealed["row"], "owner_timestamp": str(later)},
         }
         assert mallory.apply("s", [e])[0][0] == "rejected"
     # no UTF-8
     assert mallory.apply("s", [{**sealed, "content": {"note": "/w=="}}])[0][0] == "rejected"
     for odd in ("x", 1, [], {"value_b64": 1}, {"value_b64": "*"}):
         assert mallory.apply("s", [{**sealed, "content": odd}])[0][0] in ("duplicate", "rejected")
-    assert contents(example, layout) == before
+
+
+def erasures_are_the_owners(example: Db, mallory: Db, ann: Owner) -> None:
     mallory.refused("RS008", "SELECT rowseal.erase('s', %s, '{note}')", key(ann))
     mallory.refused(
         "42501",
@@ -435,26 +456,6 @@ def test_content_cannot_be_changed_or_taken_by_statements(
         "TRUNCATE rowseal.erasures",
     ):
         example.refused("42501", statement)
-    # what the owner has erased, nobody brings back by a statement, unless the table heals;
-    # then only as it was signed
-    example.run("SELECT rowseal.erase('s', %s, '{value_b64}')", key(ann))
-    mallory.refused(
-        "RS001" if layout != "one table" else "RS009",
-        "UPDATE s SET value_b64 = 'forged', value_b64_sha256 = NULL",
-    )
-    if heal:
-        mallory.run(
-            "UPDATE s SET value_b64 = 'tip', value_b64_sha256 = NULL"
-            " WHERE value_b64_sha256 = sha256('tip')"
-        )
-        assert example.one("SELECT count(*) FROM s WHERE value_b64 = 'tip'") == 1
-    else:
-        mallory.refused(
-            "RS004",
-            "UPDATE s SET value_b64 = 'tip', value_b64_sha256 = NULL"
-            " WHERE value_b64_sha256 = sha256('tip')",
-        )
-    assert example.all("SELECT * FROM rowseal.verify('s')") == []
 
 
 def test_an_entry_of_another_table_makes_the_feed_forget_nothing(

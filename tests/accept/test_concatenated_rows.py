@@ -110,20 +110,15 @@ def test_existing_rows_are_taken_over_as_they_are(db: Db, member: Member, server
     for r in (first, left):
         db.insert("storage_versions", r)
     refusal = db.refused("RS007", DECLARE_CARDS + ")")
-    assert "name and owner_timestamp" in str(refusal.message_primary) and "accept_ambiguity" in str(
-        refusal.message_hint
-    )
+    assert "name and owner_timestamp" in str(refusal.message_primary)
+    assert "accept_ambiguity" in str(refusal.message_hint)
     declare(db)
     for table in ("cards", "storage"):
         assert db.all("SELECT * FROM rowseal.verify(%s)", table) == []
     assert db.all('SELECT "check", detail FROM rowseal.health() WHERE NOT ok') == []
     # all rules hold: order, archive, duplicates, parents as signed
     newest = member.row(b"newest", left)
-    assert (
-        db.insert("storage", newest) == 0
-        and db.insert("storage", newest) == 0
-        and db.insert("storage", first) == 0
-    )
+    assert [db.insert("storage", row) for row in (newest, newest, first)] == [0, 0, 0]
     assert db.all("SELECT value_b64 FROM storage") == [b"newest"]
     assert db.all("SELECT value_b64 FROM storage_versions ORDER BY owner_timestamp") == [
         b"first",
@@ -148,15 +143,19 @@ def test_existing_rows_are_taken_over_as_they_are(db: Db, member: Member, server
     assert db.one("SELECT gap FROM rowseal.history('storage', %s) WHERE tip", key(member))
     # the payload is what was signed
     shown = {k: v for k, v in lost.items() if k not in ("sign_b64", "sign_hash")}
-    given = json.dumps(
-        {
-            **shown,
-            "value_b64": base64.b64encode(b"later").decode(),
-            "parts_b64": [base64.b64encode(p).decode() for p in shown["parts_b64"]],
-        }
-    )
+    parts = [base64.b64encode(p).decode() for p in shown["parts_b64"]]
+    value = base64.b64encode(b"later").decode()
+    given = json.dumps({**shown, "value_b64": value, "parts_b64": parts})
     assert db.one("SELECT rowseal.payload('storage', %s)", given).encode() == older(shown)
-    # envelopes carry them; a server that was told nothing of names fills them in
+    envelopes_carry_them(db, member, server, newest)
+
+
+def envelopes_carry_them(db: Db, member: Member, server: Server, newest: dict[str, Any]) -> None:
+    """A server that was told nothing of names fills them in."""
+    receive = (
+        "SELECT outcome, reason FROM rowseal.receive((SELECT jsonb_agg(e)"
+        " FROM jsonb_array_elements(%s) e))"
+    )
     name = server.database()
     try:
         with server.connect(name, "app") as c:
@@ -164,29 +163,21 @@ def test_existing_rows_are_taken_over_as_they_are(db: Db, member: Member, server
             there.run(OLDER)
             declare(there)
             for table in ("cards", "storage"):
-                answers = there.all(
-                    "SELECT outcome, reason FROM rowseal.receive((SELECT jsonb_agg(e)"
-                    " FROM jsonb_array_elements(%s) e))",
-                    psycopg.types.json.Jsonb(db.all("SELECT rowseal.export(%s)", table)),
-                )
+                sent = psycopg.types.json.Jsonb(db.all("SELECT rowseal.export(%s)", table))
+                answers = there.all(receive, sent)
                 assert {o for o, _ in answers} <= {"inserted", "superseded", "archived"}, answers
-                assert (
-                    there.digest(table) == db.digest(table)
-                    and there.all("SELECT * FROM rowseal.verify(%s)", table) == []
-                )
+                assert there.digest(table) == db.digest(table)
+                assert there.all("SELECT * FROM rowseal.verify(%s)", table) == []
             form = Concatenated("storage", db.form("storage").fields)
             carried = db.all("SELECT rowseal.export('storage')")
-            assert all(
-                verify(e, member.public_key, form) and not verify(e, member.public_key)
-                for e in carried
-            )
+            for e in carried:
+                assert verify(e, member.public_key, form) and not verify(e, member.public_key)
             fields = {k: v for k, v in newest.items() if k not in ("sign_b64", "sign_hash")}
-            assert envelope(form, fields, member.key)["row"] in [
-                e["row"] for e in carried
-            ] and form.payload_of(fields) == older(fields)
-            assert there.all("SELECT sign_hash FROM storage_versions ORDER BY 1") == db.all(
-                "SELECT sign_hash FROM storage_versions ORDER BY 1"
-            )
+            rows = [e["row"] for e in carried]
+            assert envelope(form, fields, member.key)["row"] in rows
+            assert form.payload_of(fields) == older(fields)
+            names = "SELECT sign_hash FROM storage_versions ORDER BY 1"
+            assert there.all(names) == db.all(names)
     finally:
         server.drop(name)
 
@@ -253,20 +244,14 @@ def test_what_accept_ambiguity_accepts(db: Db) -> None:
 
 
 # ---------------------------------------------------------------------------- names with rowseal/1
-@pytest.mark.parametrize("type_", ["bytea", "text"])
-@pytest.mark.parametrize("layout", ["unversioned", "made", "one table"])
-def test_versions_by_name_in_the_other_form(
-    layout: str, type_: str, example: Db, ann: Owner
-) -> None:
+def declare_names(example: Db, layout: str, type_: str, prefix: str) -> None:
+    """A table ``n`` whose versions have names."""
     columns = (
         "user_hash bytea, uuid uuid, value_b64 bytea, deleted_flag boolean,"
         f" owner_timestamp bigint, parent {type_}, sign_b64 bytea, name {type_}"
     )
-    example.run(
-        f"CREATE TABLE n ({columns}, PRIMARY KEY (user_hash,"
-        f" uuid{', name' if layout == 'one table' else ''}))"
-    )
-    prefix = "v_" if type_ == "text" else ""
+    key = "user_hash, uuid, name" if layout == "one table" else "user_hash, uuid"
+    example.run(f"CREATE TABLE n ({columns}, PRIMARY KEY ({key}))")
     versions = ", versions => 'nv'" if layout == "made" else ""
     options = (
         f"name_column => 'name', name_hash => 'sha256', name_prefix => '{prefix}',"
@@ -276,6 +261,15 @@ def test_versions_by_name_in_the_other_form(
         "SELECT layout FROM rowseal.declare('n', owner => 'user_hash',"
         f" identity => 'user_cards', {options})"
     ) == {"made": "two tables"}.get(layout, layout)
+
+
+@pytest.mark.parametrize("type_", ["bytea", "text"])
+@pytest.mark.parametrize("layout", ["unversioned", "made", "one table"])
+def test_versions_by_name_in_the_other_form(
+    layout: str, type_: str, example: Db, ann: Owner
+) -> None:
+    prefix = "v_" if type_ == "text" else ""
+    declare_names(example, layout, type_, prefix)
     form, rows, parent = example.form("n"), [], None
     assert "name" not in form.names
     for n in range(3):

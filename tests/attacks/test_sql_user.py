@@ -8,6 +8,7 @@ import base64
 import json
 import re
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -106,36 +107,13 @@ def test_no_door_lets_a_forgery_in(mallory: Db, example: Db, ann: Owner, bob: Ow
 def test_in_every_layout_nothing_is_altered_or_removed(
     layout: str, mallory: Db, example: Db, ann: Owner, bob: Owner
 ) -> None:
-    key = "user_hash, uuid" + (", sign_b64" if layout == "one table" else "")
-    table(
-        example,
-        "q",
-        "uuid uuid, value_b64 bytea",
-        key,
-        "PARTITION BY HASH (uuid)" if layout == "partitioned" else "",
-        None,
-    )
-    parts = []
-    if layout == "partitioned":
-        parts = ["q0", "q1"]
-        for n, part in enumerate(parts):
-            example.run(
-                f"CREATE TABLE {part} PARTITION OF q FOR VALUES WITH (MODULUS 2, REMAINDER {n})"
-            )
-    versions = ", versions => 'qv'" if layout in ("two tables", "partitioned") else ""
-    assert example.one(
-        "SELECT layout FROM rowseal.declare('q', owner => 'user_hash',"
-        f" identity => 'user_cards'{versions})"
-    ) in (layout, "two tables")
-    tables = ["q", *parts, *(["qv"] if versions else [])]
+    tables = declared_in(layout, example)
     example.run(f"GRANT ALL ON {', '.join(tables)} TO mallory")
     form = example.form("q")
     for value in (b"1", b"2"):
         assert insert(example, "q", ann.sealed(form, ann.value(value, KEY))) is None
-    before, digest = (
-        [example.all(f"SELECT * FROM {t} ORDER BY sign_b64") for t in tables],
-        example.digest("q"),
-    )
+    before = [example.all(f"SELECT * FROM {t} ORDER BY sign_b64") for t in tables]
+    digest = example.digest("q")
     tip = dict(
         zip(
             STORAGE,
@@ -150,34 +128,58 @@ def test_in_every_layout_nothing_is_altered_or_removed(
             # without versions an older row is dropped as stale, whoever signed it
             assert insert(mallory, t, forged) is not None or layout == "unversioned", (name, t)
     for t in tables:
-        for column, value in (
-            ("value_b64", b"x"),
-            ("owner_timestamp", 9),
-            ("deleted_flag", True),
-            ("user_hash", bob.hash),
-            ("uuid", uuid.UUID(int=1)),
-            ("parent_sign_b64", b"x"),
-            ("sign_b64", b"\xff" * 64),
-            ("value_b64", None),
-            ("sign_b64", None),
-        ):
-            if example.one(f"SELECT count(*) FROM {t}"):
-                assert attempt(mallory, f"UPDATE {t} SET {column} = %s", value) in (
-                    "RS001",
-                    "RS003",
-                    "RS009",
-                ), (t, column)
-        for sql in (
-            f"DELETE FROM {t}",
-            f"WITH x AS (DELETE FROM {t} RETURNING 1) SELECT * FROM x",
-            f"MERGE INTO {t} USING (SELECT 1) s ON true WHEN MATCHED THEN DELETE",
-        ):
-            if example.one(f"SELECT count(*) FROM {t}"):
-                assert attempt(mallory, sql) == "RS004", sql
-        for sql in (f"TRUNCATE {t}", f"TRUNCATE {t} CASCADE", f"TRUNCATE {t} RESTART IDENTITY"):
-            assert attempt(mallory, sql) == "RS004", sql
+        nothing_is_altered_in(t, example, mallory, bob)
+        nothing_is_removed_from(t, example, mallory)
     assert [example.all(f"SELECT * FROM {t} ORDER BY sign_b64") for t in tables] == before
     assert example.digest("q") == digest and intact(example, "q") and unhealthy(example) == []
+
+
+def declared_in(layout: str, example: Db) -> list[str]:
+    """A declared table ``q``; its name, and those of its partitions and versions table."""
+    partitioned = layout == "partitioned"
+    key = "user_hash, uuid" + (", sign_b64" if layout == "one table" else "")
+    by = "PARTITION BY HASH (uuid)" if partitioned else ""
+    table(example, "q", "uuid uuid, value_b64 bytea", key, by, None)
+    parts = ["q0", "q1"] if partitioned else []
+    for n, part in enumerate(parts):
+        example.run(
+            f"CREATE TABLE {part} PARTITION OF q FOR VALUES WITH (MODULUS 2, REMAINDER {n})"
+        )
+    versions = ", versions => 'qv'" if layout in ("two tables", "partitioned") else ""
+    assert example.one(
+        "SELECT layout FROM rowseal.declare('q', owner => 'user_hash',"
+        f" identity => 'user_cards'{versions})"
+    ) in (layout, "two tables")
+    return ["q", *parts, *(["qv"] if versions else [])]
+
+
+def nothing_is_altered_in(t: str, example: Db, mallory: Db, bob: Owner) -> None:
+    for column, value in (
+        ("value_b64", b"x"),
+        ("owner_timestamp", 9),
+        ("deleted_flag", True),
+        ("user_hash", bob.hash),
+        ("uuid", uuid.UUID(int=1)),
+        ("parent_sign_b64", b"x"),
+        ("sign_b64", b"\xff" * 64),
+        ("value_b64", None),
+        ("sign_b64", None),
+    ):
+        if example.one(f"SELECT count(*) FROM {t}"):
+            refusal = attempt(mallory, f"UPDATE {t} SET {column} = %s", value)
+            assert refusal in ("RS001", "RS003", "RS009"), (t, column)
+
+
+def nothing_is_removed_from(t: str, example: Db, mallory: Db) -> None:
+    for sql in (
+        f"DELETE FROM {t}",
+        f"WITH x AS (DELETE FROM {t} RETURNING 1) SELECT * FROM x",
+        f"MERGE INTO {t} USING (SELECT 1) s ON true WHEN MATCHED THEN DELETE",
+    ):
+        if example.one(f"SELECT count(*) FROM {t}"):
+            assert attempt(mallory, sql) == "RS004", sql
+    for sql in (f"TRUNCATE {t}", f"TRUNCATE {t} CASCADE", f"TRUNCATE {t} RESTART IDENTITY"):
+        assert attempt(mallory, sql) == "RS004", sql
 
 
 def test_foreign_keys_delete_and_alter_nothing(mallory: Db, example: Db, ann: Owner) -> None:
@@ -236,62 +238,52 @@ def test_no_operator_function_or_type_of_a_users_schema_stands_in_for_another(
     admin.run("CREATE SCHEMA IF NOT EXISTS mallory AUTHORIZATION mallory")
     for sql in SHADOWS:
         mallory.run(sql)
-    for n, operator in enumerate(("=", "<>", "<", "<=", ">", ">=", "+", "||")):
-        for left, right in [
-            (t, t)
-            for t in ("bytea", "text", "bool", "int8", "int4", "uuid", "record", "name", "regclass")
-        ] + [("int4", "int8"), ("text", "name")]:
-            returns, value = (left, "$1") if operator in ("+", "||") else ("bool", answer)
-            function = f"mallory.f{n}(pg_catalog.{left}, pg_catalog.{right})"
-            if (
-                attempt(
-                    mallory,
-                    f"CREATE FUNCTION {function} RETURNS pg_catalog.{returns}"
-                    f" LANGUAGE plpgsql AS $$ BEGIN RETURN {value}; END $$",
-                )
-                is None
-            ):
-                mallory.run(
-                    f"CREATE OPERATOR mallory.{operator} (LEFTARG = pg_catalog.{left},"
-                    f" RIGHTARG = pg_catalog.{right}, FUNCTION = mallory.f{n})"
-                )
+    shadow_operators(mallory, answer)
     mallory.run("SET search_path = mallory, pg_catalog, public")
     assert (
         mallory.one("SELECT 1::pg_catalog.int8 = 2::pg_catalog.int8")
         is {"true": True, "false": False, "NULL": None}[answer]
     )
+    refusals = ("RS001", "RS002", "RS003", "RS009")
     for name, forged in forgeries(ann, bob, form, tip).items():
-        assert insert(mallory, "public.user_storage", forged) in (
-            "RS001",
-            "RS002",
-            "RS003",
-            "RS009",
-        ), name
-        assert insert(
-            mallory, "public.user_storage_versions", dict(zip(VERSIONS, forged.values()))
-        ) in ("RS001", "RS002", "RS003", "RS009"), name
-        assert insert(mallory, "public.notes", forged) in ("RS001", "RS002", "RS003", "RS009"), name
-    assert insert(
-        mallory, "public.user_cards", {**card_of(example, bob), "sign_pkey": ann.public_key}
-    ) in ("RS001", "RS003", "RS005")
+        version = dict(zip(VERSIONS, forged.values()))
+        assert insert(mallory, "public.user_storage", forged) in refusals, name
+        assert insert(mallory, "public.user_storage_versions", version) in refusals, name
+        assert insert(mallory, "public.notes", forged) in refusals, name
+    usurped = {**card_of(example, bob), "sign_pkey": ann.public_key}
+    assert insert(mallory, "public.user_cards", usurped) in ("RS001", "RS003", "RS005")
     for column in ("value_b64", "parent_sign_b64", "sign_b64"):
-        assert attempt(mallory, f"UPDATE public.user_storage SET {column} = '\\x00'") in (
-            "RS001",
-            "RS003",
-            "RS009",
-        )
+        refusal = attempt(mallory, f"UPDATE public.user_storage SET {column} = '\\x00'")
+        assert refusal in ("RS001", "RS003", "RS009")
     # and what is right is taken, as ever
     newer = ann.sealed(form, ann.value(b"newer", KEY))
-    assert (
-        insert(mallory, "public.user_storage", old),
-        insert(mallory, "public.user_storage", tip),
-        state(example),
-    ) == (None, None, before)
+    for known in (old, tip):
+        assert insert(mallory, "public.user_storage", known) is None
+    assert state(example) == before
     assert insert(mallory, "public.user_storage", newer) is None
     assert example.all("SELECT value_b64 FROM user_storage WHERE uuid = %s", KEY) == [b"newer"]
-    assert example.all(
-        "SELECT * FROM user_cards WHERE user_hash = %s", ann.hash
-    ) == card and intact(example, "user_cards", "user_storage", "notes")
+    assert example.all("SELECT * FROM user_cards WHERE user_hash = %s", ann.hash) == card
+    assert intact(example, "user_cards", "user_storage", "notes")
+
+
+def shadow_operators(mallory: Db, answer: str) -> None:
+    """Operators of Mallory's schema for the types of the guards; comparisons answer the same."""
+    kinds = ("bytea", "text", "bool", "int8", "int4", "uuid", "record", "name", "regclass")
+    sides = [*((kind, kind) for kind in kinds), ("int4", "int8"), ("text", "name")]
+    for n, operator in enumerate(("=", "<>", "<", "<=", ">", ">=", "+", "||")):
+        for left, right in sides:
+            returns, value = (left, "$1") if operator in ("+", "||") else ("bool", answer)
+            function = f"mallory.f{n}(pg_catalog.{left}, pg_catalog.{right})"
+            refusal = attempt(
+                mallory,
+                f"CREATE FUNCTION {function} RETURNS pg_catalog.{returns}"
+                f" LANGUAGE plpgsql AS $$ BEGIN RETURN {value}; END $$",
+            )
+            if refusal is None:
+                mallory.run(
+                    f"CREATE OPERATOR mallory.{operator} (LEFTARG = pg_catalog.{left},"
+                    f" RIGHTARG = pg_catalog.{right}, FUNCTION = mallory.f{n})"
+                )
 
 
 def card_of(db: Db, owner: Owner) -> dict[str, Any]:
@@ -302,91 +294,73 @@ def card_of(db: Db, owner: Owner) -> dict[str, Any]:
     return dict(zip(columns, values))
 
 
-def test_functions_without_a_search_path_name_every_schema(example: Db) -> None:
+def tables_of_all_kinds(example: Db) -> None:
+    """Declared tables whose functions together hold all that is generated."""
     table(example, "notes", "uuid uuid, a int[], t text", "user_hash, uuid, sign_b64")
-    content = "uuid uuid, content bytea, content_sha256 bytea, note text, note_sha256 bytea"
-    for n, (extra, key, options) in enumerate(
+    named = "heal => true, name_column => 'name'"
+    kinds = (
+        ("", "user_hash, uuid", "versions => 'v0'"),
         (
-            ("", "user_hash, uuid", "versions => 'v0'"),
-            (
-                ", name text",
-                "user_hash, uuid",
-                "heal => true, name_column => 'name', name_prefix => 'v_',"
-                " parent_column => 'up', versions => 'v1'",
-            ),
-            (", name bytea", "user_hash, uuid, name", "heal => true, name_column => 'name'"),
-            (", h bytea GENERATED ALWAYS AS (sha256(sign_b64)) STORED", "user_hash, uuid, h", ""),
-        )
-    ):
-        table(
-            example,
-            f"c{n}",
-            content + ", up text" * (n == 1) + extra,
-            key,
-            declare=", digests => '{content,note}'" + (options and ", " + options),
-        )
-    table(
-        example,
-        "c4",
-        "a_uuid uuid",
-        "user_hash, a_uuid",
-        declare=", form => 'concatenated', accept_ambiguity => true, versions => 'v4'",
+            ", up text, name text",
+            "user_hash, uuid",
+            f"{named}, name_prefix => 'v_', parent_column => 'up', versions => 'v1'",
+        ),
+        (", name bytea", "user_hash, uuid, name", named),
+        (", h bytea GENERATED ALWAYS AS (sha256(sign_b64)) STORED", "user_hash, uuid, h", ""),
     )
+    content = "uuid uuid, content bytea, content_sha256 bytea, note text, note_sha256 bytea"
+    for n, (extra, key, options) in enumerate(kinds):
+        digests = ", digests => '{content,note}'" + (options and ", " + options)
+        table(example, f"c{n}", content + extra, key, declare=digests)
+    older = ", form => 'concatenated', accept_ambiguity => true, versions => 'v4'"
+    table(example, "c4", "a_uuid uuid", "user_hash, a_uuid", declare=older)
     example.run(tables(feed=True))
+
+
+def unqualified(body: str) -> Iterator[Any]:
+    """What a function's body names without its schema."""
+    body = re.sub(
+        r"--.*|#variable_conflict.*|'(?:[^']|'')*'|RAISE EXCEPTION USING [^;]*;"
+        r"|WITH ORDINALITY \w+\([^)]*\)",
+        " ",
+        body,
+    )
+    body = re.sub(r"<<\w+>>", " ", body)  # labels
+    # these look for an operator by its bare name, too
+    yield from re.findall(
+        r"\bIN\b(?!TO)|DISTINCT FROM|NULLIF|BETWEEN|\bLIKE\b|\bCASE (?!WHEN)", body, re.I
+    )
+    body = re.sub(r"OPERATOR\((?:pg_catalog|\"?\w+\"?)\.[^)]+\)", " ", body)
+    # there, = assigns
+    body = re.sub(r"(UPDATE \S+ t SET|DO UPDATE SET) [^;]*?(?= WHERE|;)", " ", body)
+    plain = body.replace(":=", " ").replace("(*)", " ").replace(".*", " ")
+    yield from re.findall(r"(?<![:])[-+*/<>=~!@#%^&|`?]+(?!\s+(?:INTO|FROM))", plain)
+    casts = re.findall(r"::\s*(\S+)", body)
+    yield from (t for t in casts if not t.startswith(("pg_catalog.", "rowseal.")))
+    yield from set(re.findall(r"(?<![\w.\"])([a-z_]\w*)\s*\(", body)) - {"coalesce"}
+    yield from (t for t in declared_types(body) if "." not in t)
+
+
+def declared_types(body: str) -> list[str]:
+    return re.findall(r"^  \w+ (\S+);$", body.split("BEGIN")[0], re.M)
+
+
+def test_functions_without_a_search_path_name_every_schema(example: Db) -> None:
+    tables_of_all_kinds(example)
     bodies = dict(
         example.all("""SELECT proname, prosrc FROM pg_proc p JOIN pg_language l ON l.oid = prolang
-            AND lanname IN ('plpgsql', 'sql')
-                                  WHERE pronamespace = 'rowseal'::regnamespace
-                                  AND proconfig::text !~ 'search_path' IS NOT FALSE""")
+            AND lanname IN ('plpgsql', 'sql') WHERE pronamespace = 'rowseal'::regnamespace
+            AND proconfig::text !~ 'search_path' IS NOT FALSE""")
     )
     hot = {"_guard", "_feed", "_ledger"}
-    expected = {
-        *hot,
-        *(h + "_versions" for h in hot),
-        "_bucket",
-        "_arrive",
-        "_settled",
-        "_results",
-        "_trusted_owner",
-        "_verified",
-        "_encoded",
-        "_string",
-        "_text",
-        "_flag",
-    }
-    # which may be in C
+    others = {"_bucket", "_arrive", "_settled", "_results", "_trusted_owner", "_verified"}
+    others |= {"_encoded", "_string", "_text", "_flag"}
+    expected = hot | {h + "_versions" for h in hot} | others
+    # _verified may be in C
     assert {re.sub(r"_\d+$", "", name) for name in bodies} | {"_verified"} == expected
     for name, body in bodies.items():
-        body = re.sub(
-            r"--.*|#variable_conflict.*|'(?:[^']|'')*'|RAISE EXCEPTION USING [^;]*;|WITH"
-            r" ORDINALITY \w+\([^)]*\)",
-            " ",
-            body,
-        )
-        # these look for an operator by its bare name, too
-        assert not re.search(
-            r"\bIN\b(?!TO)|DISTINCT FROM|NULLIF|BETWEEN|\bLIKE\b|\bCASE (?!WHEN)", body, re.I
-        ), name
-        body = re.sub(r"OPERATOR\((?:pg_catalog|\"?\w+\"?)\.[^)]+\)", " ", body)
-        # there, = assigns
-        body = re.sub(r"(UPDATE \S+ t SET|DO UPDATE SET) [^;]*?(?= WHERE|;)", " ", body)
-        assert (
-            re.findall(
-                r"(?<![:])[-+*/<>=~!@#%^&|`?]+(?!\s+(?:INTO|FROM))",
-                body.replace(":=", " ").replace("(*)", " ").replace(".*", " "),
-            )
-            == []
-        ), name
-        assert [
-            t
-            for t in re.findall(r"::\s*(\S+)", body)
-            if not t.startswith(("pg_catalog.", "rowseal."))
-        ] == [], name
-        called = set(re.findall(r"(?<![\w.\"])([a-z_]\w*)\s*\(", body)) - {"coalesce"}
-        assert called <= set(), (name, called)
-        declared = re.findall(r"^  \w+ (\S+);$", body.split("BEGIN")[0], re.M)
-        assert all("." in t for t in declared), (name, declared)
-        assert declared or not name.startswith("_guard")
+        assert list(unqualified(body)) == [], name
+        assert declared_types(body) or not name.startswith("_guard")
 
 
 def test_nobody_teaches_his_session_another_key_for_an_owner(
@@ -509,34 +483,25 @@ def test_no_setting_opens_a_door(mallory: Db, example: Db, ann: Owner, bob: Owne
     bounds = row(ann, a=[1, 2])
     signature = ann.sealed(example.form("q"), bounds)["sign_b64"]
     before, got_in = state(example), []
-    chosen = ("value", "re-dated", "signed by another owner", "no signature")
+    forged_rows = forgeries(ann, bob, form, tip)
+    update = f"UPDATE public.user_storage t SET {SET} FROM ({VALUES}) s"
+    version = {v: tip[c] for v, c in zip(VERSIONS, STORAGE)} | {"value_b64": b"x"}
     for setting, values in SETTINGS.items():
         for value in values:
             if attempt(mallory, f"SELECT set_config('{setting}', %s, false)", value):
                 continue
-            for name, forged in forgeries(ann, bob, form, tip).items():
-                if name in chosen:
-                    insert(mallory, "public.user_storage", forged)
-                    attempt(
-                        mallory,
-                        f"UPDATE public.user_storage t SET {SET} FROM ({VALUES}) s",
-                        *forged.values(),
-                    )
-            insert(
-                mallory,
-                "public.user_storage_versions",
-                {v: tip[c] for v, c in zip(VERSIONS, STORAGE)} | {"value_b64": b"x"},
-            )
+            for name in ("value", "re-dated", "signed by another owner", "no signature"):
+                forged = forged_rows[name]
+                insert(mallory, "public.user_storage", forged)
+                attempt(mallory, update, *forged.values())
+            insert(mallory, "public.user_storage_versions", version)
             attempt(mallory, "DELETE FROM public.user_storage")
             attempt(mallory, "TRUNCATE public.user_storage")
             attempt(
                 mallory,
                 "INSERT INTO public.q (user_hash, uuid, a, deleted_flag, owner_timestamp,"
                 " sign_b64) VALUES (%s, %s, '[0:1]={1,2}', false, %s, %s)",
-                ann.hash,
-                bounds["uuid"],
-                bounds["owner_timestamp"],
-                signature,
+                *(ann.hash, bounds["uuid"], bounds["owner_timestamp"], signature),
             )
             mallory.run("RESET ALL")
             if state(example) != before or example.one("SELECT count(*) FROM q"):
@@ -737,74 +702,59 @@ def test_a_declaration_written_by_hand_is_completed_not_believed(mallory: Db, ex
     ) and "public.own" in queries["verify"]
 
 
+MALFORMED = (
+    "certificates => '[]'",
+    "certificates => '1'",
+    "certificates => 'null'",
+    "certificates => '{\"uuid\": 1}'",
+    "certificates => '{\"uuid\": {}}'",
+    "unsigned => '{NULL}'",
+    "unsigned => '{{a,b}}'",
+    "versions => ''",
+    "versions => '.'",
+    "versions => 'a.b.c'",
+    "versions => 'v', version_columns => '[]'",
+    "versions => 'v', version_columns => '{\"uuid\": 1}'",
+    "tag => ''",
+    "fingerprint => ''",
+    "timestamp_column => NULL",
+    "deleted_column => ''",
+    "signature_column => NULL",
+    "parent_column => ''",
+    "tips => ''",
+)
+MALFORMED_FIELDS = (
+    "[]", '{"uuid": {}}', '{"uuid": 1}', "3", '"x"', '{"uuid": null}', '{"uuid": "user_hash"}',
+)  # fmt: skip
+
+
 def test_malformed_declarations_are_refused_not_tracebacks(mallory: Db, example: Db) -> None:
     mallory.run(
         f"CREATE TABLE own (user_hash bytea, uuid uuid, {SEALED},"
         " PRIMARY KEY (user_hash, uuid)); CREATE TABLE nothing ()"
     )
     tracebacks = []
-    for options in (
-        "certificates => '[]'",
-        "certificates => '1'",
-        "certificates => 'null'",
-        "certificates => '{\"uuid\": 1}'",
-        "certificates => '{\"uuid\": {}}'",
-        "unsigned => '{NULL}'",
-        "unsigned => '{{a,b}}'",
-        "versions => ''",
-        "versions => '.'",
-        "versions => 'a.b.c'",
-        "versions => 'v', version_columns => '[]'",
-        "versions => 'v', version_columns => '{\"uuid\": 1}'",
-        "tag => ''",
-        "fingerprint => ''",
-        "timestamp_column => NULL",
-        "deleted_column => ''",
-        "signature_column => NULL",
-        "parent_column => ''",
-        "tips => ''",
-    ):
+
+    def refused(what: str, sql: str, *args: Any) -> None:
         try:
-            assert (
-                attempt(
-                    mallory,
-                    "SELECT rowseal.declare('own', owner => 'user_hash',"
-                    f" identity => 'user_cards', {options}); ROLLBACK",
-                )
-                != "38000"
-            ), options
+            assert attempt(mallory, sql, *args) != "38000", what
         except AssertionError:
-            tracebacks.append(options)
+            tracebacks.append(what)
+
+    declare = "SELECT rowseal.declare('own', owner => {}, identity => 'user_cards'{})"
+    for options in MALFORMED:
+        refused(options, declare.format("'user_hash'", f", {options}") + "; ROLLBACK")
         attempt(mallory, "SELECT rowseal.undeclare('own')")
-    for fields in (
-        "[]",
-        '{"uuid": {}}',
-        '{"uuid": 1}',
-        "3",
-        '"x"',
-        '{"uuid": null}',
-        '{"uuid": "user_hash"}',
-    ):
-        try:
-            state_ = attempt(
-                mallory,
-                "INSERT INTO rowseal.declarations (relation, tag, owner, identity, fields)"
-                " VALUES ('own', 'own', '{user_hash}', 'user_cards', %s)",
-                fields,
-            )
-            assert state_ != "38000"
-        except AssertionError:
-            tracebacks.append(f"fields {fields}")
+    for fields in MALFORMED_FIELDS:
+        refused(
+            f"fields {fields}",
+            "INSERT INTO rowseal.declarations (relation, tag, owner, identity, fields)"
+            " VALUES ('own', 'own', '{user_hash}', 'user_cards', %s)",
+            fields,
+        )
         attempt(mallory, "DELETE FROM rowseal.declarations WHERE tag = 'own'")
     for owner in ("{", "{}", "{NULL}", "", '{"}', "{user_hash,user_hash}"):
-        try:
-            attempt(
-                mallory,
-                "SELECT rowseal.declare('own', owner => %s, identity => 'user_cards')",
-                owner,
-            )
-        except AssertionError:
-            tracebacks.append(f"owner {owner}")
+        refused(f"owner {owner}", declare.format("%s", ""), owner)
         attempt(mallory, "SELECT rowseal.undeclare('own')")
     assert tracebacks == []
 

@@ -183,20 +183,10 @@ def test_keygen_makes_a_key_that_signs_rows_the_server_takes(example: Db, tmp_pa
         "sign_pkey": made["public_key"],
         "name": "Zoë",
     }
-    sealed = rowseal(
-        example,
-        "sign",
-        "-",
-        "-k",
-        tmp_path / "key",
-        "-t",
-        "user_cards",
-        stdin=json.dumps(card) + "\n",
-    ).stdout
-    assert (
-        verify(json.loads(sealed), bytes(key.verify_key))
-        and json.loads(sealed)["row"]["deleted_flag"] is False
-    )
+    command = ["sign", "-", "-k", tmp_path / "key", "-t", "user_cards"]
+    sealed = rowseal(example, *command, stdin=json.dumps(card) + "\n").stdout
+    assert verify(json.loads(sealed), bytes(key.verify_key))
+    assert json.loads(sealed)["row"]["deleted_flag"] is False
     # offline, from the spec
     spec = example.one("SELECT spec FROM rowseal.declarations WHERE tag = 'user_storage'")
     (tmp_path / "spec").write_text(json.dumps(spec))
@@ -206,26 +196,14 @@ def test_keygen_makes_a_key_that_signs_rows_the_server_takes(example: Db, tmp_pa
         "value_b64": "AP8=",
         "owner_timestamp": 5,
     }
-    (tmp_path / "rows").write_text(
-        json.dumps(note) + "\n\n" + json.dumps({**note, "deleted_flag": True}) + "\n"
-    )
-    rowseal(
-        None,
-        "sign",
-        tmp_path / "rows",
-        "--form",
-        tmp_path / "spec",
-        "-o",
-        tmp_path / "signed",
-        ROWSEAL_KEY=str(tmp_path / "key"),
-    )
-    assert (
-        "2 of 2"
-        in rowseal(None, "verify", tmp_path / "signed", "-p", made["public_key_file"]).stdout
-    )
-    done = rowseal(
-        example, "import", "-", "--json", stdin=sealed + (tmp_path / "signed").read_text()
-    )
+    deleted = {**note, "deleted_flag": True}
+    (tmp_path / "rows").write_text(json.dumps(note) + "\n\n" + json.dumps(deleted) + "\n")
+    signed = tmp_path / "signed"
+    command = ["sign", tmp_path / "rows", "--form", tmp_path / "spec", "-o", signed]
+    rowseal(None, *command, ROWSEAL_KEY=str(tmp_path / "key"))
+    checked = rowseal(None, "verify", signed, "-p", made["public_key_file"])
+    assert "2 of 2" in checked.stdout
+    done = rowseal(example, "import", "-", "--json", stdin=sealed + signed.read_text())
     assert json.loads(done.stdout) == {
         "outcomes": {"archived": 1, "inserted": 2},
         "refused": [],

@@ -10,6 +10,7 @@ import time
 import uuid
 from base64 import b64encode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -352,68 +353,59 @@ def test_a_transaction_that_is_rolled_back_holds_nothing_back(net: Net) -> None:
     until(lambda: follow(site, cursor)[0] == [sign_of(two)])
 
 
+def write_at_random(site: Site, owner: Owner, keys: list[uuid.UUID], dice: random.Random) -> None:
+    """Transactions of some rows, of which some are rolled back."""
+    form = site.form("user_storage")
+    with site.session("app").connection as connection:
+        session = Db(connection)
+        for _ in range(25):
+            session.run("BEGIN")
+            for _ in range(dice.choice((1, 1, 2, 5))):
+                value = owner.value(bytes([dice.randrange(9)]), dice.choice(keys))
+                session.insert("user_storage", owner.sealed(form, value))
+                time.sleep(dice.random() * 0.003)
+            session.run(dice.choice(("COMMIT", "COMMIT", "COMMIT", "ROLLBACK")))
+
+
+def read_to_the_end(site: Site, dice: random.Random, done: threading.Event) -> list[str]:
+    """What a reader sees that polls until there is nothing more after the writers are done."""
+    seen: list[str] = []
+    with site.session("keeper").connection as connection:
+        session, cursor, last = Db(connection), None, False
+        while True:
+            new, cursor = follow(session, cursor, dice.choice((1, 3, 1000)))
+            seen.extend(new)
+            if not new and last:
+                return seen
+            last = done.is_set()
+
+
 def test_a_polling_reader_reads_all_of_the_feed_in_order_without_repeats(net: Net) -> None:
     """Writers commit and roll back at random; what one reader saw is what the feed holds."""
     site, seed = net.site(), random.randrange(1 << 32)
     owners = [Owner(name) for name in "abcd"]
     site.join(*owners)
-    form = site.form("user_storage")
     keys = [uuid.uuid4() for _ in range(5)]
     done = threading.Event()
-    failures: list[BaseException] = []
-
-    def write_at_random(owner: Owner) -> None:
+    with ThreadPoolExecutor() as pool:
+        reader = pool.submit(read_to_the_end, site, random.Random(seed), done)
+        writers = [
+            pool.submit(write_at_random, site, o, keys, random.Random(f"{seed} {o.name}"))
+            for o in owners
+        ]
         try:
-            dice = random.Random(f"{seed} {owner.name}")
-            with site.session("app").connection as connection:
-                session = Db(connection)
-                for _ in range(25):
-                    session.run("BEGIN")
-                    for _ in range(dice.choice((1, 1, 2, 5))):
-                        session.insert(
-                            "user_storage",
-                            owner.sealed(
-                                form, owner.value(bytes([dice.randrange(9)]), dice.choice(keys))
-                            ),
-                        )
-                        time.sleep(dice.random() * 0.003)
-                    session.run(dice.choice(("COMMIT", "COMMIT", "COMMIT", "ROLLBACK")))
-        except BaseException as e:
-            failures.append(e)
-
-    seen: list[str] = []
-
-    def read() -> None:
-        try:
-            with site.session("keeper").connection as connection:
-                session, cursor, last = Db(connection), None, False
-                dice = random.Random(seed)
-                while True:
-                    new, cursor = follow(session, cursor, dice.choice((1, 3, 1000)))
-                    seen.extend(new)
-                    if not new and last:
-                        return
-                    last = done.is_set()
-        except BaseException as e:
-            failures.append(e)
-
-    writers = [threading.Thread(target=write_at_random, args=(owner,)) for owner in owners]
-    reader = threading.Thread(target=read)
-    for thread in (*writers, reader):
-        thread.start()
-    for thread in writers:
-        thread.join()
-    until(
-        lambda: site.one(
-            "SELECT pg_snapshot_xmin(pg_current_snapshot()) > (SELECT max(xid) FROM rowseal.feed)"
-        )
-    )
-    done.set()
-    reader.join()
-    assert not failures, (seed, failures)
-    assert seen == site.all(
-        "SELECT envelope ->> 'sign_b64' FROM rowseal.feed ORDER BY xid, position"
-    ), f"seed {seed}"
+            for writer in writers:
+                assert writer.exception() is None, (seed, writer.exception())
+            settled = (
+                "SELECT pg_snapshot_xmin(pg_current_snapshot())"
+                " > (SELECT max(xid) FROM rowseal.feed)"
+            )
+            until(lambda: site.one(settled))
+        finally:
+            done.set()
+        seen = reader.result()
+    fed = "SELECT envelope ->> 'sign_b64' FROM rowseal.feed ORDER BY xid, position"
+    assert seen == site.all(fed), f"seed {seed}"
     assert len(seen) == len(set(seen)) > 50, f"seed {seed}"
 
 

@@ -194,93 +194,108 @@ def together(*work: Callable[[], Any], seconds: float = 20) -> None:
         raise errors[0]
 
 
-def test_many_sessions_write_the_same_keys(field: Field) -> None:
-    keys = [uuid.UUID(int=i) for i in range(3)]
-    # a new generation now and then
-    fresh = [[uuid.UUID(int=1000 * g + i) for i in range(3)] for g in range(1, 200)]
-    begun = time.monotonic()
-    for key in keys:  # so that an UPDATE finds them
-        row = field.sealed(key, 0)
-        field.write(field.db.connection, "insert", [row])
-    pool: list[Row] = []
-    gate = threading.Barrier(SESSIONS)
+class Crowd:
+    """Sessions that write rows of the same keys at random; they meet at a gate now and then."""
 
-    def session(number: int) -> None:
-        rng = random.Random(number)
-        with field.connect() as c:
+    def __init__(self, field: Field):
+        self.field = field
+        self.keys = [uuid.UUID(int=i) for i in range(3)]
+        self.pool: list[Row] = []  # what others write as well
+        self.gate = threading.Barrier(SESSIONS)
+        self.begun = time.monotonic()
+        for key in self.keys:  # so that an UPDATE finds them
+            field.write(field.db.connection, "insert", [field.sealed(key, 0)])
+
+    def guarded(self, number: int) -> None:
+        try:
+            self.session(random.Random(number))
+        except threading.BrokenBarrierError:
+            pass
+        finally:
+            self.gate.abort()
+
+    def session(self, rng: random.Random) -> None:
+        with self.field.connect() as c:
             generation = 0
-            while time.monotonic() - begun < SECONDS and not field.failures:
+            while time.monotonic() - self.begun < SECONDS and not self.field.failures:
                 generation += 1
                 if generation % 8 == 1:
-                    gate.wait(30)  # all at the same fresh keys at once
-                current = keys + fresh[generation // 8 % len(fresh)]
+                    self.gate.wait(30)  # all at the same fresh keys at once
+                    current = self.keys + self.fresh(generation // 8)
                 repeatable = rng.random() < 0.3
                 c.isolation_level = (
                     psycopg.IsolationLevel.REPEATABLE_READ
                     if repeatable
                     else psycopg.IsolationLevel.READ_COMMITTED
                 )
-                door = rng.choice(
-                    ["apply", "apply", "insert", "update", "do update", "do nothing", "versions"]
-                )
-                if (door == "update" and field.layout == model.ONE_TABLE) or (
-                    door == "versions" and field.layout != model.TWO_TABLES
-                ):
-                    door = "apply"
+                door = self.door(rng)
                 # DO NOTHING of a fresh key is another test's;
                 # UPDATE says nothing of what is not there
-                choice = keys if door in ("update", "do nothing") else current
-                rows = []
-                # plain statements of several rows would deadlock with each other,
-                # and the victim may be anybody's
-                for _ in range(rng.choice([1, 6]) if door == "apply" else 1):
-                    if pool and rng.random() < 0.5:  # what others write as well
-                        row = rng.choice(pool[-40:])
-                        if row["uuid"] not in choice:
-                            continue
-                    else:
-                        deleted = rng.random() < 0.1
-                        row = field.sealed(
-                            rng.choice(choice),
-                            rng.choice([1, 2, generation]),
-                            rng.randbytes(rng.choice([4, 3000])),
-                            deleted=deleted,
-                        )
-                        pool.append(row)
-                    rows.append(row)
-                if not rows:
+                choice = self.keys if door in ("update", "do nothing") else current
+                rows = self.rows(rng, door, choice, generation)
+                if rows:
+                    self.write(c, door, rows, repeatable)
+
+    def fresh(self, generation: int) -> list[uuid.UUID]:
+        """A new generation of keys now and then."""
+        return [uuid.UUID(int=1000 * (1 + generation % 199) + i) for i in range(3)]
+
+    def door(self, rng: random.Random) -> str:
+        doors = ["apply", "apply", "insert", "update", "do update", "do nothing", "versions"]
+        door = rng.choice(doors)
+        layout = self.field.layout
+        useless = (door == "update" and layout == model.ONE_TABLE) or (
+            door == "versions" and layout != model.TWO_TABLES
+        )
+        return "apply" if useless else door
+
+    def rows(
+        self, rng: random.Random, door: str, choice: list[uuid.UUID], generation: int
+    ) -> list[Row]:
+        rows = []
+        # plain statements of several rows would deadlock with each other,
+        # and the victim may be anybody's
+        for _ in range(rng.choice([1, 6]) if door == "apply" else 1):
+            if self.pool and rng.random() < 0.5:
+                row = rng.choice(self.pool[-40:])
+                if row["uuid"] not in choice:
                     continue
-                rng.shuffle(rows)
-                level = "repeatable read" if repeatable else "read committed"
-                try:
-                    field.write(c, door, rows)
-                except psycopg.Error as e:
-                    allowed = (
-                        {"40001", "40P01"}
-                        if repeatable or door not in ("apply", "do update", "do nothing")
-                        else set()
-                    )
-                    # the signature is the key of the versions table
-                    if door in ("insert", "versions"):
-                        allowed.add("23505")
-                    field.errors[door, level, str(e.sqlstate)] += 1
-                    if e.sqlstate not in allowed:
-                        field.failures.append(
-                            f"{door}, {level}, {len(rows)} rows: {e.sqlstate} {e}"
-                        )
-                except AssertionError as e:
-                    field.failures.append(str(e))
-        gate.abort()
+            else:
+                deleted = rng.random() < 0.1
+                row = self.field.sealed(
+                    rng.choice(choice),
+                    rng.choice([1, 2, generation]),
+                    rng.randbytes(rng.choice([4, 3000])),
+                    deleted=deleted,
+                )
+                self.pool.append(row)
+            rows.append(row)
+        rng.shuffle(rows)
+        return rows
 
-    def guarded(number: int) -> None:
+    def write(
+        self, c: psycopg.Connection[Any], door: str, rows: list[Row], repeatable: bool
+    ) -> None:
+        field, level = self.field, "repeatable read" if repeatable else "read committed"
         try:
-            session(number)
-        except threading.BrokenBarrierError:
-            pass
-        finally:
-            gate.abort()
+            field.write(c, door, rows)
+        except psycopg.Error as e:
+            conflicts = repeatable or door not in ("apply", "do update", "do nothing")
+            allowed = {"40001", "40P01"} if conflicts else set()
+            # the signature is the key of the versions table
+            if door in ("insert", "versions"):
+                allowed.add("23505")
+            field.errors[door, level, str(e.sqlstate)] += 1
+            if e.sqlstate not in allowed:
+                said = f"{door}, {level}, {len(rows)} rows: {e.sqlstate} {e}"
+                field.failures.append(said)
+        except AssertionError as e:
+            field.failures.append(str(e))
 
-    together(*(partial(guarded, n) for n in range(SESSIONS)), seconds=SECONDS + 30)
+
+def test_many_sessions_write_the_same_keys(field: Field) -> None:
+    crowd = Crowd(field)
+    together(*(partial(crowd.guarded, n) for n in range(SESSIONS)), seconds=SECONDS + 30)
     print(
         f"\n{field.layout}: {len(field.acknowledged)} rows acknowledged, conflicts"
         f" {dict(field.errors)}"
@@ -301,7 +316,7 @@ def test_apply_in_opposite_order_never_deadlocks(field: Field) -> None:
                 ]
                 field.write(c, "apply", rows)
 
-    together(*(lambda n=n: session(n) for n in range(4)))  # type: ignore[misc]
+    together(*(partial(session, n) for n in range(4)))
     field.check()
 
 
@@ -317,7 +332,7 @@ def test_the_same_bad_rows_in_opposite_order_never_deadlock(two: Field) -> None:
                 ).fetchall()
                 assert {a[0] for a in answers} == {"rejected"}
 
-    together(*(lambda n=n: session(n) for n in range(4)))  # type: ignore[misc]
+    together(*(partial(session, n) for n in range(4)))
 
 
 def test_transactions_of_several_applies_in_opposite_order_end(two: Field) -> None:
@@ -366,7 +381,7 @@ def test_each_version_is_new_once(two: Field) -> None:
             for row in rows:
                 two.write(c, "apply", [row])
 
-    together(*(lambda n=n: session(n) for n in range(4)))  # type: ignore[misc]
+    together(*(partial(session, n) for n in range(4)))
     two.check()
     assert {two.outcomes[r["sign_b64"]] for r in rows} == {1}
 

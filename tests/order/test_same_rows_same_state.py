@@ -273,6 +273,15 @@ def _bytes(value: Any) -> bytes:
     return value.bytes if isinstance(value, uuid.UUID) else value  # type: ignore[no-any-return]
 
 
+DOORS = (
+    "canonical", "pgtext", "insert", "update", "copy", "do update", "do nothing", "versions",
+    "merge",
+)  # fmt: skip
+FORGERIES = (
+    "re-dated", "undeleted", "other content", "other key", "other signature", "mallory", "zero",
+)  # fmt: skip
+
+
 class Convergence(RuleBasedStateMachine):
     """Three replicas of one layout; ``replicas`` and ``layout`` are set by the test."""
 
@@ -359,17 +368,7 @@ class Convergence(RuleBasedStateMachine):
     @precondition(lambda self: self.genuine)
     @rule(
         data=st.data(),
-        how=st.sampled_from(
-            [
-                "re-dated",
-                "undeleted",
-                "other content",
-                "other key",
-                "other signature",
-                "mallory",
-                "zero",
-            ]
-        ),
+        how=st.sampled_from(FORGERIES),
     )
     def forge(self, data: st.DataObject, how: str) -> None:
         base = data.draw(st.sampled_from(self.genuine), label="base")
@@ -385,20 +384,15 @@ class Convergence(RuleBasedStateMachine):
             if base.table == "items":
                 values["uuid"] = uuid.UUID(int=1 - values["uuid"].int)
             else:
-                values["id"] = (
-                    self.owners[0].hash
-                    if values["id"] != self.owners[0].hash
-                    else self.owners[1].hash
-                )
-        elif (
-            how == "other signature"
-        ):  # another genuine one: of another row, another owner or another table
+                other = 1 if values["id"] == self.owners[0].hash else 0
+                values["id"] = self.owners[other].hash
+        elif how == "other signature":
+            # another genuine one: of another row, another owner or another table
             others = [r for r in self.genuine if r.version.sign != base.version.sign]
             if not others:
                 return
-            values["sign_b64"] = data.draw(
-                st.sampled_from(others), label="signature of"
-            ).version.sign
+            other_row = data.draw(st.sampled_from(others), label="signature of")
+            values["sign_b64"] = other_row.version.sign
         elif how == "mallory":  # a real signature, of somebody else
             unsigned = {c: v for c, v in values.items() if c != "sign_b64"}
             mallory = next(o for o in self.owners if o.hash != values["id"])
@@ -406,34 +400,15 @@ class Convergence(RuleBasedStateMachine):
             return
         else:
             values["sign_b64"] = bytes(64)
-        e = {
-            **json.loads(
-                self.forms[base.table].payload_of(
-                    {c: v for c, v in values.items() if c != "sign_b64"}
-                )
-            ),
-            "sign_b64": b64encode(values["sign_b64"]).decode(),
-        }
-        row = self.row(base.table, values, e, False)
+        unsigned = {c: v for c, v in values.items() if c != "sign_b64"}
+        signature = b64encode(values["sign_b64"]).decode()
+        payload = json.loads(self.forms[base.table].payload_of(unsigned))
+        row = self.row(base.table, values, {**payload, "sign_b64": signature}, False)
         if all(row.values != g.values for g in self.genuine):
             self.forged.append(row)
 
-    doors = st.sampled_from(
-        [
-            "canonical",
-            "pgtext",
-            "insert",
-            "update",
-            "copy",
-            "do update",
-            "do nothing",
-            "versions",
-            "merge",
-        ]
-    )
-
     @precondition(lambda self: self.genuine)
-    @rule(where=st.integers(0, DATABASES - 1), door=doors, data=st.data())
+    @rule(where=st.integers(0, DATABASES - 1), door=st.sampled_from(DOORS), data=st.data())
     def deliver(self, where: int, door: str, data: st.DataObject) -> None:
         rows = data.draw(
             st.lists(st.sampled_from(self.genuine), min_size=1, max_size=6), label="rows"
@@ -441,7 +416,7 @@ class Convergence(RuleBasedStateMachine):
         self.replicas[where].deliver(door, rows)
 
     @precondition(lambda self: self.forged)
-    @rule(where=st.integers(0, DATABASES - 1), door=doors, data=st.data())
+    @rule(where=st.integers(0, DATABASES - 1), door=st.sampled_from(DOORS), data=st.data())
     def deliver_with_forged(self, where: int, door: str, data: st.DataObject) -> None:
         rows = data.draw(
             st.lists(st.sampled_from(self.genuine + self.forged), min_size=1, max_size=6),

@@ -18,8 +18,11 @@ from kit.db import Server
 from kit.server import SERVER_PACKAGES
 
 sys.path.insert(0, str(ROOT / "bench"))
+import lab  # noqa: E402
 import report  # noqa: E402
+import rows  # noqa: E402
 import run  # noqa: E402
+from works import works  # noqa: E402
 
 TINY = (
     "--rows 20 --rounds 2 --largest 10000 --growth 100 200 --depth 1 3 --tables 2 --owners 20"
@@ -126,9 +129,9 @@ def test_contenders_store_the_same_rows(server: Server) -> None:
     """Every way to write ends in the same tables;
     forged rows come through none but the unchecked one.
     """
-    bench = run.Bench(f"host={server.host} port={server.port} user=postgres", 20, 50, 1000)
+    bench = lab.Bench(f"host={server.host} port={server.port} user=postgres", 20, 50, 1000)
     try:
-        works = {w.name: w for w in bench.works() if w.shape.name in ("storage", "notes")}
+        named = {w.name: w for w in works(bench) if w.shape.name in ("storage", "notes")}
         for name, archived in (
             ("fresh rows, INSERT … SELECT", 0),
             ("fresh rows, COPY", 0),
@@ -138,7 +141,7 @@ def test_contenders_store_the_same_rows(server: Server) -> None:
             ("superseding a versioned row, by INSERT", 20),
             ("duplicate of an archived version", 60),
         ):
-            work = works[name]
+            work = named[name]
             bench.run(work.shape.state(work.state))
             for contender in work.contenders.values():
                 contender(bench.batches["storage"][0])
@@ -163,7 +166,7 @@ def test_contenders_store_the_same_rows(server: Server) -> None:
         forged = {**batch.fresh[0], "value_b64": b"forged"}
         bench.run(batch.shape.state("empty"))
         with pytest.raises(BadSignatureError):
-            run.Application(bench.c, batch.shape).write_one(forged)
+            rows.Application(bench.c, batch.shape).write_one(forged)
         for table in "storage", "storage_hand":
             with pytest.raises(psycopg.Error):
                 bench.run(f"INSERT INTO {table} {batch.shape.values_sql}", *forged.values())

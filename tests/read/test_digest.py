@@ -73,12 +73,33 @@ def test_the_digest_is_a_function_of_the_set_of_rows(
     assert len(seen) == 1
 
 
+def other_layout(there: Db) -> None:
+    """The example's tables as one partitioned table with base64 text and other column names."""
+    there.run(
+        """CREATE TABLE cards (user_hash bytea PRIMARY KEY, sign_pkey bytea,
+            contact_pkey bytea, contact_cert bytea, crypt_pkey bytea, crypt_cert bytea,
+            name text, deleted_flag boolean, owner_timestamp bigint, sign_b64 text)"""
+    )
+    there.run(
+        "SELECT rowseal.declare('cards', owner => 'user_hash',"
+        " public_key => 'sign_pkey', tag => 'user_cards')"
+    )
+    there.run(
+        f"CREATE TABLE storage ({STORAGE.format('text')},"
+        " PRIMARY KEY (user_hash, uuid, sign_b64)) PARTITION BY HASH (user_hash)"
+    )
+    there.run("CREATE TABLE p PARTITION OF storage FOR VALUES WITH (MODULUS 1, REMAINDER 0)")
+    there.run(
+        "SELECT rowseal.declare('storage', owner => 'user_hash',"
+        " identity => 'cards', tag => 'user_storage')"
+    )
+    there.run("ALTER TABLE storage RENAME value_b64 TO content")
+
+
 def test_two_databases_agree_whatever_their_layout_and_storage(
     server: Server, example: Scratch, ann: Owner
 ) -> None:
-    """Two tables with bytea here, one partitioned table with base64 text and other column names
-    there.
-    """
+    """Two tables with bytea here, another layout there."""
     first = version(example, ann, b"1", None)
     rows = [
         first,
@@ -90,35 +111,9 @@ def test_two_databases_agree_whatever_their_layout_and_storage(
     try:
         with server.connect(name, "app") as c:
             there = Db(c)
-            there.run(
-                """CREATE TABLE cards (user_hash bytea PRIMARY KEY, sign_pkey bytea,
-                    contact_pkey bytea, contact_cert bytea, crypt_pkey bytea, crypt_cert bytea,
-                    name text, deleted_flag boolean, owner_timestamp bigint, sign_b64 text)"""
-            )
-            there.run(
-                "SELECT rowseal.declare('cards', owner => 'user_hash',"
-                " public_key => 'sign_pkey', tag => 'user_cards')"
-            )
-            there.run(
-                f"CREATE TABLE storage ({STORAGE.format('text')},"
-                " PRIMARY KEY (user_hash, uuid, sign_b64)) PARTITION BY HASH (user_hash)"
-            )
-            there.run(
-                "CREATE TABLE p PARTITION OF storage FOR VALUES WITH (MODULUS 1, REMAINDER 0)"
-            )
-            there.run(
-                "SELECT rowseal.declare('storage', owner => 'user_hash',"
-                " identity => 'cards', tag => 'user_storage')"
-            )
-            there.run("ALTER TABLE storage RENAME value_b64 TO content")
-            write(
-                there,
-                ann,
-                "cards",
-                dict(zip(ann.card(), example.one("SELECT * FROM user_cards"))),
-                tag="user_cards",
-                text=True,
-            )
+            other_layout(there)
+            card = dict(zip(ann.card(), example.one("SELECT * FROM user_cards")))
+            write(there, ann, "cards", card, tag="user_cards", text=True)
             random.Random(1).shuffle(rows)
             for row in rows:
                 example.insert("user_storage", row)
@@ -128,21 +123,9 @@ def test_two_databases_agree_whatever_their_layout_and_storage(
             assert there.one("SELECT count(*) FROM storage") == 3
             assert there.digest("storage") == example.digest("user_storage")
             assert there.digest("cards") == example.digest("user_cards")
-            write(
-                there,
-                ann,
-                "storage",
-                {
-                    "user_hash": ann.hash,
-                    "uuid": KEY,
-                    "content": b"4",
-                    "deleted_flag": False,
-                    "owner_timestamp": next(ann.clock),
-                    "parent_sign_b64": None,
-                },
-                tag="user_storage",
-                text=True,
-            )
+            another = {k: v for k, v in ann.value(None, KEY).items() if k != "value_b64"}
+            another["content"] = b"4"
+            write(there, ann, "storage", another, tag="user_storage", text=True)
             assert there.digest("storage") != example.digest("user_storage")
     finally:
         server.drop(name)

@@ -35,37 +35,16 @@ def test_history_walks_the_tree_and_heads_shows_its_open_ends(
         + call.format("history"),
         key_of(ann),
     )
+
+    def shown(depth: int, row: dict[str, Any], parent: bytes | None, tip: bool) -> tuple[Any, ...]:
+        value = b64encode(row["value_b64"]).decode()
+        at = row["owner_timestamp"]
+        return (depth, row["sign_b64"], parent, at, False, tip, False, value)
+
     assert rows == [
-        (
-            0,
-            root["sign_b64"],
-            None,
-            root["owner_timestamp"],
-            False,
-            False,
-            False,
-            b64encode(b"root").decode(),
-        ),
-        (
-            1,
-            left["sign_b64"],
-            root["sign_b64"],
-            left["owner_timestamp"],
-            False,
-            False,
-            False,
-            b64encode(b"left").decode(),
-        ),
-        (
-            1,
-            right["sign_b64"],
-            root["sign_b64"],
-            right["owner_timestamp"],
-            False,
-            True,
-            False,
-            b64encode(b"right").decode(),
-        ),
+        shown(0, root, None, False),
+        shown(1, left, root["sign_b64"], False),
+        shown(1, right, root["sign_b64"], True),
     ]
     heads = "SELECT sign, tip " + call.format("heads")
     assert example.all(heads, key_of(ann)) == [(right["sign_b64"], True), (left["sign_b64"], False)]

@@ -56,8 +56,38 @@ def test_known_answers(algorithm: Algorithm) -> None:
 HINT = {"ml-dsa-65": (55, 6), "ml-dsa-87": (75, 8)}  # ω, k: FIPS 204, table 1
 
 
-def edge_cases(algorithm: Algorithm) -> Iterator[tuple[str, bytes, bytes, bytes]]:
+Case = tuple[str, bytes, bytes, bytes]
+
+
+def edge_cases(algorithm: Algorithm) -> Iterator[Case]:
     """What every verifier has to refuse: (what, signature, message, key)."""
+    private = PRIVATE[algorithm.name].from_seed_bytes(bytes(32))
+    key, message = public_key(private), b"message"
+    good = private.sign(message)
+    size = algorithm.signature
+    for n in (0, 1, 31, 32, 63, 64, size - 1, size + 1, 2 * size):
+        yield f"signature of {n} bytes", (good * 2)[:n], message, key
+    # 1312: ML-DSA-44
+    for n in (0, 1, 31, 33, 1312, algorithm.public_key - 1, algorithm.public_key + 1):
+        yield f"key of {n} bytes", good, message, (key * 2)[:n]
+    name = next(name for name in PRIVATE if name != algorithm.name)
+    other = PRIVATE[name].from_seed_bytes(bytes(32))
+    yield "the other algorithm's key", good, message, public_key(other)
+    yield "the other algorithm's signature", other.sign(message), message, key
+    for bit in range(0, 8 * size, 331):
+        yield f"bit {bit} of the signature", flipped(good, bit), message, key
+    for bit in range(0, 8 * algorithm.public_key, 331):
+        yield f"bit {bit} of the key", good, message, flipped(key, bit)
+    yield "another message", good, message + b"\0", key
+    yield "zero", bytes(size), message, key
+    yield "all ones", b"\xff" * size, message, key
+    yield "key zero", good, message, bytes(algorithm.public_key)
+    yield from altered_hints(algorithm)
+    yield "with context", private.sign(message, b"rowseal"), message, key
+
+
+def altered_hints(algorithm: Algorithm) -> Iterator[Case]:
+    """A signature ends with a hint: positions in rising order, and where each polynomial's end."""
     private = PRIVATE[algorithm.name].from_seed_bytes(bytes(32))
     key, message = public_key(private), b"message"
     omega, k = HINT[algorithm.name]
@@ -68,42 +98,6 @@ def edge_cases(algorithm: Algorithm) -> Iterator[tuple[str, bytes, bytes, bytes]
         two = next((ends[i] for i in range(k) if ends[i + 1] - ends[i] >= 2), None)
         if two is not None and ends[-1] < omega:
             break
-    for n in (
-        0,
-        1,
-        31,
-        32,
-        63,
-        64,
-        algorithm.signature - 1,
-        algorithm.signature + 1,
-        2 * algorithm.signature,
-    ):
-        yield f"signature of {n} bytes", (good * 2)[:n], message, key
-    # 1312: ML-DSA-44
-    for n in (0, 1, 31, 33, 1312, algorithm.public_key - 1, algorithm.public_key + 1):
-        yield f"key of {n} bytes", good, message, (key * 2)[:n]
-    other = next(a for a in map(ALGORITHMS.__getitem__, PRIVATE) if a is not algorithm)
-    yield (
-        "the other algorithm's key",
-        good,
-        message,
-        public_key(PRIVATE[other.name].from_seed_bytes(bytes(32))),
-    )
-    yield (
-        "the other algorithm's signature",
-        PRIVATE[other.name].from_seed_bytes(bytes(32)).sign(message),
-        message,
-        key,
-    )
-    for bit in range(0, 8 * algorithm.signature, 331):
-        yield f"bit {bit} of the signature", flipped(good, bit), message, key
-    for bit in range(0, 8 * algorithm.public_key, 331):
-        yield f"bit {bit} of the key", good, message, flipped(key, bit)
-    yield "another message", good, message + b"\0", key
-    yield "zero", bytes(algorithm.signature), message, key
-    yield "all ones", b"\xff" * algorithm.signature, message, key
-    yield "key zero", good, message, bytes(algorithm.public_key)
     swapped = bytearray(hint)
     swapped[two], swapped[two + 1] = hint[two + 1], hint[two]
     yield "hint: positions fall", head + bytes(swapped), message, key
@@ -126,7 +120,6 @@ def edge_cases(algorithm: Algorithm) -> Iterator[tuple[str, bytes, bytes, bytes]
         if moved[end] > (moved[end - 1] if end > omega else 0):
             moved[end] -= 1
             yield "hint: another division", head + bytes(moved), message, key
-    yield "with context", private.sign(message, b"rowseal"), message, key
 
 
 @every

@@ -11,6 +11,7 @@ import json
 import random
 import threading
 from base64 import b64encode
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -91,6 +92,67 @@ def test_a_revocation_meets_an_open_transaction_of_its_writer(
             assert db.all("SELECT * FROM rowseal.verify('t')") == []
 
 
+Sent = tuple[str, dict[str, Any]]  # table, sealed row
+
+
+class Log:
+    """Rows that are signed: each for the server, and for the model."""
+
+    def __init__(self, db: Db):
+        self.forms = {t: db.form(t) for t in ("grants", "t")}
+        self.rows: list[Row] = []
+
+    def sign(self, who: Writer, to: str, fields: dict[str, Any], **row: Any) -> Sent:
+        sealed = who.sealed(self.forms[to], fields)
+        place = {
+            "writer": None if who.public_key is None else who.public_key.hex(),
+            "number": sealed["writer_seq"],
+            "previous": sealed["writer_prev"],
+            "at": sealed["owner_timestamp"],
+        }
+        self.rows.append(Row(owner="Ann", sign=sealed["sign_b64"], **place, **row))
+        return to, sealed
+
+    def data(self, who: Writer, rng: random.Random) -> Sent:
+        key = rng.choice("abcdef")
+        fields = {"key": key, "owner_timestamp": rng.randint(1, 99)}
+        return self.sign(who, "t", fields, kind="data", table="t", key=key)
+
+    def device(self, ann: Writer, rng: random.Random) -> Iterator[list[Sent]]:
+        """A device: its grant, its rows, and a revocation somewhere in the middle of them."""
+        device = Writer(ann.owner, SigningKey.generate())
+        name = bytes(device.key.verify_key).hex()
+        granted = {"kind": "grant", "grantee": name, "until": 100}
+        yield [self.sign(ann, "grants", grant(device), **granted)]
+        rows, links = [], []
+        for _ in range(25):
+            rows.append(self.data(device, rng))
+            links.append(device.last)
+        yield rows
+        upto = [links[rng.randint(5, 20)]]
+        revoked = {"kind": "revocation", "grantee": name, "upto": frozenset(upto)}
+        yield [self.sign(ann, "grants", revocation(device, upto), **revoked)]
+
+    def envelope(self, table: str, sealed: dict[str, Any]) -> dict[str, Any]:
+        text = {k: v for k, v in sealed.items() if k != "sign_b64"}
+        signature = b64encode(sealed["sign_b64"]).decode()
+        return {**json.loads(self.forms[table].payload_of(text)), "sign_b64": signature}
+
+
+def bring(c: psycopg.Connection[Any], level: str, e: dict[str, Any]) -> str | None:
+    """One row in a transaction, again after each conflict; what else went wrong."""
+    while True:
+        try:
+            c.execute(f"BEGIN ISOLATION LEVEL {level}")
+            c.execute("SELECT * FROM rowseal.receive(%s)", [Jsonb([e])]).fetchall()
+            c.execute("COMMIT")
+            return None
+        except psycopg.Error as error:
+            c.execute("ROLLBACK")
+            if error.sqlstate not in ("40001", "40P01"):
+                return f"{error.sqlstate} {error}"
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_owner_devices_and_revocations_at_once(
     server: Server, database: str, db: Db, level: str
@@ -98,114 +160,26 @@ def test_owner_devices_and_revocations_at_once(
     db.run(tables(feed=True))
     ann = Writer(Owner("Ann"))
     card(db, ann.owner)
-    forms = {t: db.form(t) for t in ("grants", "t")}
     with server.connect(database) as c:
         Db(c).run(f"ALTER DATABASE {database} SET deadlock_timeout = '50ms'")
-    rng = random.Random(level)
-    sent: list[tuple[str, dict[str, Any], Row]] = []
-    jobs: list[Any] = []
+    rng, log = random.Random(level), Log(db)
+    jobs = [job for _ in range(4) for job in log.device(ann, rng)]
+    jobs.append([log.data(ann, rng) for _ in range(25)])
+    failures: list[str | None] = []
 
-    def note(
-        who: Writer, to: str, fields: dict[str, Any], **row: Any
-    ) -> tuple[str, dict[str, Any]]:
-        sealed = who.sealed(forms[to], fields)
-        name = None if who.public_key is None else who.public_key.hex()
-        sent.append(
-            (
-                to,
-                sealed,
-                Row(
-                    owner="Ann",
-                    sign=sealed["sign_b64"],
-                    writer=name,
-                    number=sealed["writer_seq"],
-                    previous=sealed["writer_prev"],
-                    at=sealed["owner_timestamp"],
-                    **row,
-                ),
-            )
-        )
-        return to, sealed
-
-    for _ in range(4):  # each device: a grant, rows, and a revocation somewhere in the middle
-        device = Writer(ann.owner, SigningKey.generate())
-        name = bytes(device.key.verify_key).hex()
-        jobs.append([note(ann, "grants", grant(device), kind="grant", grantee=name, until=100)])
-        rows, links = [], []
-        for _ in range(25):
-            key = rng.choice("abcdef")
-            rows.append(
-                note(
-                    device,
-                    "t",
-                    {"key": key, "owner_timestamp": rng.randint(1, 99)},
-                    kind="data",
-                    table="t",
-                    key=key,
-                )
-            )
-            links.append(device.last)
-        jobs.append(rows)
-        upto = [links[rng.randint(5, 20)]]
-        jobs.append(
-            [
-                note(
-                    ann,
-                    "grants",
-                    revocation(device, upto),
-                    kind="revocation",
-                    grantee=name,
-                    upto=frozenset(upto),
-                )
-            ]
-        )  # type: ignore[arg-type]
-    jobs.append(
-        [
-            note(
-                ann,
-                "t",
-                {"key": (k := rng.choice("abcdef")), "owner_timestamp": rng.randint(1, 99)},
-                kind="data",
-                table="t",
-                key=k,
-            )
-            for _ in range(25)
-        ]
-    )
-    failures: list[str] = []
-
-    def run(job: list[tuple[str, dict[str, Any]]]) -> None:
+    def run(job: list[Sent]) -> None:
         with server.connect(database, "app") as c:
-            for table, sealed in job:
-                text = {k: v for k, v in sealed.items() if k != "sign_b64"}
-                e = {
-                    **json.loads(forms[table].payload_of(text)),
-                    "sign_b64": b64encode(sealed["sign_b64"]).decode(),
-                }
-                while True:
-                    try:
-                        c.execute(f"BEGIN ISOLATION LEVEL {level}")
-                        c.execute("SELECT * FROM rowseal.receive(%s)", [Jsonb([e])]).fetchall()
-                        c.execute("COMMIT")
-                        break
-                    except psycopg.Error as error:
-                        c.execute("ROLLBACK")
-                        if error.sqlstate not in ("40001", "40P01"):
-                            failures.append(f"{error.sqlstate} {error}")
-                            break
+            failures.extend(bring(c, level, log.envelope(*sent)) for sent in job)
 
     threads = [threading.Thread(target=run, args=(job,)) for job in rng.sample(jobs, len(jobs))]
     for t in threads:
         t.start()
     for t in threads:
         t.join(120)
-    assert failures == []
-    want = state(row for *_, row in sent)
-    assert {bytes(s) for s in db.all("SELECT sign_b64 FROM t")} == {
-        r.sign for r in want.tips.values()
-    }
+    assert set(failures) == {None} and len(failures) == len(log.rows)
+    want = state(log.rows)
+    tips = {r.sign for r in want.tips.values()}
+    assert {bytes(s) for s in db.all("SELECT sign_b64 FROM t")} == tips
     versions = {bytes(s) for s in db.all("SELECT sign_b64 FROM t_versions")}
-    assert versions == {r.sign for r in want.valid if r.kind == "data"} - {
-        r.sign for r in want.tips.values()
-    }
+    assert versions == {r.sign for r in want.valid if r.kind == "data"} - tips
     assert [p for t in ("grants", "t") for p in db.all("SELECT * FROM rowseal.verify(%s)", t)] == []

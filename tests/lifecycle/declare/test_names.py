@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from kit.db import Db
 from kit.declaring import STORAGE, as_json
 from kit.example import Owner
 from kit.scratch import CARD, Scratch, card, problems, seal, unwell, write
@@ -172,70 +173,55 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize("name", ODD)
-@pytest.mark.parametrize("layout", ["two tables", "one table"])
-def test_names_may_be_anything(name: str, layout: str, db: Scratch, admin: Scratch) -> None:
-    def q(text: str) -> str:
-        return '"' + text.replace('"', '""') + '"'
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
-    ann, c = Owner(), "c" + name
-    admin.run(f"CREATE SCHEMA {q(name)} AUTHORIZATION app")
-    cards_, table = f"{q(name)}.{q('cards' + name)}", f"{q(name)}.{q(name)}"
+
+def insert(db: Db, into: str, row: dict[str, Any]) -> None:
+    columns = ", ".join(map(quoted, row)).replace("%", "%%")
+    marks = ", ".join(["%s"] * len(row))
+    db.run(f"INSERT INTO {into.replace('%', '%%')} ({columns}) VALUES ({marks})", *row.values())
+
+
+def create_odd(db: Db, name: str, layout: str) -> tuple[str, str]:
+    """Two declared tables in which every name holds ``name``: identity table, table."""
+    q, c = quoted, "c" + name
+    cards, table = f"{q(name)}.{q('cards' + name)}", f"{q(name)}.{q(name)}"
     db.run(
-        f"CREATE TABLE {cards_} ({q(c)} bytea PRIMARY KEY, k bytea, deleted_flag boolean,"
+        f"CREATE TABLE {cards} ({q(c)} bytea PRIMARY KEY, k bytea, deleted_flag boolean,"
         " owner_timestamp bigint, sign_b64 bytea)"
     )
-    db.run("SELECT rowseal.declare(%s, owner => %s, public_key => 'k', tag => 'c')", cards_, c)
+    db.run("SELECT rowseal.declare(%s, owner => %s, public_key => 'k', tag => 'c')", cards, c)
     db.run(f"""CREATE TABLE {table} ({q(c)} bytea, {q(name)} text, {q("v" + name)} bytea[],
         deleted_flag boolean, owner_timestamp bigint, parent_sign_b64 bytea, sign_b64 bytea,
         PRIMARY KEY ({q(c)}, {q(name)}{", sign_b64" if layout == "one table" else ""}))""")
-    versions = q("old" + name) if layout == "two tables" else None
-    db.run(
-        "SELECT rowseal.declare(%s, owner => %s, identity => %s, versions => %s)",
-        table,
-        c,
-        cards_,
-        versions,
-    )
+    declare = "SELECT rowseal.declare(%s, owner => %s, identity => %s, versions => %s)"
+    db.run(declare, table, c, cards, q("old" + name) if layout == "two tables" else None)
+    return cards, table
 
-    def insert(into: str, row: dict[str, Any]) -> None:
-        columns = ", ".join(map(q, row)).replace("%", "%%")
-        db.run(
-            f"INSERT INTO {into.replace('%', '%%')} ({columns})"
-            f" VALUES ({', '.join(['%s'] * len(row))})",
-            *row.values(),
-        )
 
-    insert(
-        cards_,
-        seal(
-            db,
-            ann,
-            "c",
-            {c: ann.hash, "k": ann.public_key, "deleted_flag": False, "owner_timestamp": 1},
-        ),
-    )
-    row = {
-        c: ann.hash,
-        name: "x",
-        "v" + name: [b"a"],
-        "deleted_flag": False,
-        "parent_sign_b64": None,
-    }
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("layout", ["two tables", "one table"])
+def test_names_may_be_anything(name: str, layout: str, db: Scratch, admin: Scratch) -> None:
+    ann, c = Owner(), "c" + name
+    admin.run(f"CREATE SCHEMA {quoted(name)} AUTHORIZATION app")
+    cards_, table = create_odd(db, name, layout)
+    card_ = {c: ann.hash, "k": ann.public_key, "deleted_flag": False, "owner_timestamp": 1}
+    insert(db, cards_, seal(db, ann, "c", card_))
+    value = {"v" + name: [b"a"], "deleted_flag": False, "parent_sign_b64": None}
+    row = {c: ann.hash, name: "x", **value}
     for at in (1, 3, 2):
-        insert(table, seal(db, ann, name, {**row, "owner_timestamp": at}))
-        assert db.apply(table, [ann.envelope(db.form(name), {**row, "owner_timestamp": at})]) == [
-            ("duplicate", None)
-        ]
+        version = {**row, "owner_timestamp": at}
+        insert(db, table, seal(db, ann, name, version))
+        sealed = ann.envelope(db.form(name), version)
+        assert db.apply(table, [sealed]) == [("duplicate", None)]
     assert (problems(db, table), unwell(db)) == ([], [])
-    assert [
-        h[3]
-        for h in db.all(
-            "SELECT * FROM rowseal.history(%s, %s)", table, as_json({c: ann.hash, name: "x"})
-        )
-    ] == [1, 2, 3]
+    key = as_json({c: ann.hash, name: "x"})
+    history = db.all("SELECT * FROM rowseal.history(%s, %s)", table, key)
+    assert [h[3] for h in history] == [1, 2, 3]
+    altered = {**seal(db, ann, name, {**row, "owner_timestamp": 4}), "v" + name: [b"b"]}
     with pytest.raises(psycopg.Error, match="invalid signature"):
-        insert(table, {**seal(db, ann, name, {**row, "owner_timestamp": 4}), "v" + name: [b"b"]})
+        insert(db, table, altered)
     assert db.one("SELECT rowseal.undeclare(%s)", table)
 
 
