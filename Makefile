@@ -4,6 +4,7 @@
 #   make test        all tests on a server of their own; installs what is missing.  ARGS="-k merge" passes on
 #   make lint        ruff, mypy, pgspot, the house rules (.ci/house.py)
 #   make all install the extension alone, for the PostgreSQL of PG_CONFIG
+#   make golden      the committed triggers of some tables, written anew
 #   make installcheck  tests against what is installed, changing nothing
 #   make bench       measure, in less than a minute; bench-full: all, in less than twenty; bench-readme: write the README's section from it
 #   make soak        write at random for long.  ARGS are passed on
@@ -52,6 +53,10 @@ demo:
 test:
 	@WITH_NODE=1 tests/setup.sh $(PYTEST) $(or $(ARGS),tests)
 
+# The committed functions of some tables (tests/lifecycle/golden), written anew.
+golden:
+	@UPDATE_GOLDEN=1 tests/setup.sh $(PYTEST) -q tests/lifecycle/test_golden_triggers.py
+
 installcheck:
 	PG_CONFIG=$(PG_CONFIG) $(PYTEST) $(or $(ARGS),tests)
 
@@ -89,4 +94,4 @@ dist:
 	mkdir -p dist
 	git archive --format zip --prefix rowseal-$(RELEASE)/ --output dist/rowseal-$(RELEASE).zip HEAD
 
-.PHONY: all install clean demo test installcheck lint bench bench-full bench-readme soak dist
+.PHONY: all install clean demo test golden installcheck lint bench bench-full bench-readme soak dist
