@@ -1,4 +1,4 @@
-"""The functions of some tables as files, so that a reviewer sees what a change does to the triggers.
+"""The functions of some tables as files: a reviewer sees what a change does to the triggers.
 
 ``make golden`` writes them anew.  They are what PostgreSQL stores (pg_proc.prosrc), nothing else.
 """
