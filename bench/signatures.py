@@ -47,7 +47,7 @@ PREPARE = """
     CREATE TABLE together (LIKE user_storage);
 """
 # the index of a versions table does not hold ML-DSA
-UNVERSIONED = ", versions => 'user_storage_versions'"
+UNVERSIONED = ",\n        versions => 'user_storage_versions'"
 
 
 class Bench:

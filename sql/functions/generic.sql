@@ -8,6 +8,9 @@ DECLARE
   owner text;
 BEGIN
   SELECT * INTO d FROM rowseal.declarations x WHERE x.id = TG_ARGV[0]::integer;
+  IF NOT FOUND THEN
+    RETURN NULL;  -- data is being restored, and the declaration comes after it
+  END IF;
   EXECUTE d.queries ->> 'owner' INTO owner USING NEW;
   PERFORM rowseal._retry(d.tag || ' ' || owner);
   RETURN NULL;
@@ -20,10 +23,14 @@ COMMENT ON FUNCTION rowseal._cure() IS
 CREATE OR REPLACE FUNCTION rowseal._keep_writers() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+  query text;
   spent boolean;
 BEGIN
-  EXECUTE (SELECT x.queries ->> CASE TG_ARGV[1] WHEN 'main' THEN 'spent' ELSE 'spent_versions' END
-             FROM rowseal.declarations x WHERE x.id = TG_ARGV[0]::integer) INTO spent USING OLD;
+  SELECT x.queries ->> CASE TG_ARGV[1] WHEN 'main' THEN 'spent' ELSE 'spent_versions' END INTO query
+    FROM rowseal.declarations x WHERE x.id = TG_ARGV[0]::integer;
+  IF FOUND THEN
+    EXECUTE query INTO spent USING OLD;
+  END IF;
   IF spent THEN
     RETURN OLD;
   END IF;
@@ -46,7 +53,7 @@ DECLARE
   inner_ boolean := coalesce(pg_catalog.current_setting('rowseal.settling', true), '') = 'on';
 BEGIN
   SELECT * INTO d FROM rowseal.declarations x WHERE x.id = TG_ARGV[0]::integer;
-  IF inner_ AND NOT d.grants THEN
+  IF NOT FOUND OR (inner_ AND NOT d.grants) THEN  -- not found: as in _cure
     RETURN NULL;
   END IF;
   grants := CASE WHEN d.grants THEN d.id

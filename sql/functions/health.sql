@@ -37,7 +37,7 @@ SET search_path = pg_catalog, pg_temp AS $$
   SELECT p.oid, t ->> 'name', CASE WHEN m.own THEN (
              SELECT o ->> 'definition' FROM pg_catalog.jsonb_array_elements(d.manifest -> 'triggers') o
               WHERE o ->> 'on' = 'partitions' AND o ->> 'name' = t ->> 'name'
-                AND (o ->> 'table')::pg_catalog.regclass = p.oid) END,
+                AND pg_catalog.to_regclass(o ->> 'table') = p.oid) END,
          CASE WHEN NOT m.own THEN i.inhparent END
     FROM rowseal._tree(d.relation) p JOIN pg_catalog.pg_inherits i ON i.inhrelid = p.oid,
          pg_catalog.jsonb_array_elements(d.manifest -> 'triggers') t,

@@ -40,10 +40,7 @@ EXAMPLE_ML_DSA = (
         "user_storage_versions (sign_sha256 bytea GENERATED ALWAYS AS (sha256(sign_b64)) STORED"
         " PRIMARY KEY, user_hash",
     )
-    .replace(
-        "parent_sign_b64 bytea, sign_b64 bytea PRIMARY KEY)",
-        "parent_sign_b64 bytea, sign_b64 bytea)",
-    )
+    .replace("sign_b64 bytea PRIMARY KEY)", "sign_b64 bytea)")
 )
 
 

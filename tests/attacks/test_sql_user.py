@@ -952,7 +952,7 @@ HARMLESS = {
     "_advance",
     "_pull",
     # writers: what is to be signed, with the caller's rights; pure functions; answers about grants;
-    # _settle and _retract_N make the tables what the rules say, with the caller's rights; a lock
+    # _settle and _retract make the tables what the rules say, with the caller's rights; a lock
     # until the end of the transaction
     "allow",
     "revoke",

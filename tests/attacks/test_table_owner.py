@@ -375,7 +375,7 @@ def test_a_detached_partition_is_seen_by_digest_and_checked_when_it_comes_back(
 
 # ----------------------------------------------------- names that try to break out of their quotes
 WORDS = [
-    "format", "rows", "outcome", "outcome", "outcomes", "r", "verdict", "tip", "whole", "known",
+    "format", "rows", "outcome", "outcomes", "r", "verdict", "tip", "whole", "known",
     "settled", "public_key",
     "new", "old", "tg_op", "t", "e", "k", "row", "id", "key", "sign", "signature", "hash",
     "problem", "waits_for", "relation", "null",

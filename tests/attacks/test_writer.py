@@ -250,7 +250,10 @@ def test_valid_rows_can_be_neither_deleted_nor_retracted(stage: Stage) -> None:
         "SELECT id FROM rowseal.declarations WHERE grants OR writers IS NOT NULL"
     ):
         stage.mallory.run(
-            f"SELECT rowseal._retract_{id_}(%s, %s)", owner, [stage.device.public_key]
+            "SELECT rowseal._retract(d, %s, %s) FROM rowseal.declarations d WHERE d.id = %s",
+            owner,
+            [stage.device.public_key],
+            id_,
         )
     stage.mallory.run(
         "SELECT rowseal._settle(2, %s, %s, 1, 'x', %s, true)",

@@ -208,7 +208,7 @@ def test_nobody_can_block_an_owner_or_a_declaration_with_a_hand_made_entry(
 ) -> None:
     ann, (stranger, form) = Owner(), (site.session("mallory"), site.form("user_cards"))
     waits_for = f"user_cards {b64encode(ann.hash).decode()}"
-    for tag, verdict in (("user_storage", "RS002 x"), ("news", "RS007 x")):
+    for tag, verdict in (("user_storage", "(RS002,x)"), ("news", "(RS007,x)")):
         for sql in (
             f"SELECT rowseal._quarantine('{tag}', '{verdict}', 'no format', '{{}}', '{waits_for}')",
             f"SELECT rowseal._quarantine('{tag}', '{verdict}', 'pgtext', '[]', '{waits_for}')",

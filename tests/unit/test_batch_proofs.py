@@ -136,7 +136,7 @@ def test_no_other_column_is_accepted_for_a_row(d: list[bytes], data: st.DataObje
         good[:9] + good[-64:],
         good[-64:],
         good + good[-64:],
-    } - {good}
+    } - {column for row, column in zip(d, columns) if row == d[i]}  # of equal rows
     assert [o.hex() for o in others if check(o, d[i], PUBLIC_KEY)] == []
     for j, other in enumerate(columns):
         assert check(other, d[i], PUBLIC_KEY) is (d[j] == d[i])
