@@ -4,6 +4,7 @@
 #   make test        all tests on a server of their own; installs what is missing.  ARGS="-k merge" passes on
 #   make lint        ruff, mypy, pgspot, the house rules (.ci/house.py)
 #   make all install the extension alone, for the PostgreSQL of PG_CONFIG
+#   make golden      the committed triggers of some tables, written anew
 #   make installcheck  tests against what is installed, changing nothing
 #   make bench       measure, in less than a minute; bench-full: all, in less than twenty; bench-readme: write the README's section from it
 #   make soak        write at random for long.  ARGS are passed on
@@ -49,8 +50,17 @@ PYTEST = .venv/bin/python -m pytest --rootdir . -ra -n 2 --dist worksteal
 demo:
 	@tests/setup.sh .venv/bin/python examples/demo.py $(ARGS)
 
+# Without ARGS the whole suite, with the coverage of the Python package, commands in subprocesses included.
+COVERAGE = --cov --cov-config plpython/pyproject.toml --cov-report term:skip-covered
+NOT_COVERED = Coverage is of what clients and tests run.  What PL/Python runs inside the server is not counted.
+
 test:
-	@WITH_NODE=1 tests/setup.sh $(PYTEST) $(or $(ARGS),tests)
+	@WITH_NODE=1 tests/setup.sh $(PYTEST) $(or $(ARGS),$(COVERAGE) tests); \
+	  status=$$?; $(if $(ARGS),,echo "$(NOT_COVERED)";) exit $$status
+
+# The committed functions of some tables (tests/lifecycle/golden), written anew.
+golden:
+	@UPDATE_GOLDEN=1 tests/setup.sh $(PYTEST) -q tests/lifecycle/test_golden_triggers.py
 
 installcheck:
 	PG_CONFIG=$(PG_CONFIG) $(PYTEST) $(or $(ARGS),tests)
@@ -60,12 +70,15 @@ installcheck:
 # search path: tests/attacks/test_sql_user.py reads them, it knows no OPERATOR() either.
 lint:
 	@tests/setup.sh .venv/bin/ruff check --config plpython/pyproject.toml .
+	@.venv/bin/ruff format --check --quiet --config plpython/pyproject.toml .
 	@.venv/bin/mypy --config-file plpython/pyproject.toml
 	@sed -e 's/"row"/row_/g' -e 's/^\( *d\) rowseal\.declarations;/\1 record;/' $(SCRIPT) | .venv/bin/pgspot --ignore-lang plpython3u \
 	  --proc-without-search-path 'rowseal._verified(signature bytea,message bytea,public_key bytea)' \
 	  --proc-without-search-path 'rowseal._settled(outcome text)' --proc-without-search-path 'rowseal._trusted_owner(owner oid)' \
-	  --proc-without-search-path 'rowseal._results(verdicts text[],ordinal integer,outcome text,reason text)' \
-	  --proc-without-search-path 'rowseal._arrive()' --proc-without-search-path 'rowseal._bucket(grants integer,owner text)'
+	  --proc-without-search-path 'rowseal._results(outcomes text[],ordinal integer,outcome text,reason text)' \
+	  --proc-without-search-path 'rowseal._arrive()' --proc-without-search-path 'rowseal._bucket(grants integer,owner text)' \
+	  --proc-without-search-path 'rowseal._encoded(bytea)' --proc-without-search-path 'rowseal._string(name text,value text)' \
+	  --proc-without-search-path 'rowseal._text(name text,value text)' --proc-without-search-path 'rowseal._flag(name text,value boolean)'
 	@.venv/bin/python .ci/house.py
 
 # The plot needs matplotlib.
@@ -86,4 +99,4 @@ dist:
 	mkdir -p dist
 	git archive --format zip --prefix rowseal-$(RELEASE)/ --output dist/rowseal-$(RELEASE).zip HEAD
 
-.PHONY: all install clean demo test installcheck lint bench bench-full bench-readme soak dist
+.PHONY: all install clean demo test golden installcheck lint bench bench-full bench-readme soak dist

@@ -1,10 +1,11 @@
-"""Tables and signed rows: what is measured, and beside each declared table what one would use instead of it.
+"""Tables and signed rows: what is measured,
+and beside each declared table what one would use instead of it.
 
 A ``Shape`` NAME is a declared table and, in the same database, for the same rows
 
-- ``NAME_plain``: no check at all;
-- ``NAME_hand``: the check written by hand, one PL/pgSQL trigger over a verify function, ``jsonb::text`` as canonical form;
-- ``NAME_app``: a plain table that an application writes, which has verified the rows itself.
+- ``NAME_plain``: no check at all; - ``NAME_hand``: the check written by hand, one PL/pgSQL trigger
+over a verify function, ``jsonb::text`` as canonical form; - ``NAME_app``: a plain table that an
+application writes, which has verified the rows itself.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ HAND = """
 CREATE FUNCTION {hand}() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   IF NOT public.hand_verify(NEW.sign_b64, convert_to((to_jsonb(NEW) - 'sign_b64')::text, 'UTF8'),
-                            (SELECT sign_pkey FROM public.user_cards WHERE user_hash = NEW.user_hash)) THEN
+                            (SELECT sign_pkey FROM public.user_cards
+                            WHERE user_hash = NEW.user_hash)) THEN
     RAISE EXCEPTION 'invalid signature';
   END IF;
   IF TG_OP = 'UPDATE' THEN
@@ -55,10 +57,27 @@ class Owner:
 
 
 class Batch:
-    """Signed rows of one shape, in the forms in which they travel; ``hand`` ones are signed for the table checked by hand."""
+    """Signed rows of one shape, in the forms in which they travel;
+    ``hand`` ones are signed for the table checked by hand.
+    """
 
-    def __init__(self, shape: Shape, fresh: list[Row], newer: list[Row], hand: list[Row], hand_newer: list[Row], name: str):
-        self.shape, self.fresh, self.newer, self.hand, self.hand_newer, self.name = shape, fresh, newer, hand, hand_newer, name
+    def __init__(
+        self,
+        shape: Shape,
+        fresh: list[Row],
+        newer: list[Row],
+        hand: list[Row],
+        hand_newer: list[Row],
+        name: str,
+    ):
+        self.shape, self.fresh, self.newer, self.hand, self.hand_newer, self.name = (
+            shape,
+            fresh,
+            newer,
+            hand,
+            hand_newer,
+            name,
+        )
 
     def __len__(self) -> int:
         return len(self.fresh)
@@ -81,37 +100,86 @@ class Batch:
 
 
 class Shape:
-    """``values``: columns with random content and their size in bytes; the columns of every signed row come on top."""
+    """``values``: columns with random content and their size in bytes;
+    the columns of every signed row come on top.
+    """
 
-    def __init__(self, name: str, values: Mapping[str, int], type_: str = "bytea", versioned: bool = False, feed: bool = False):
-        self.name, self.values, self.type, self.versioned, self.feed = name, values, type_, versioned, feed
-        self.columns = {"user_hash": "bytea", "uuid": "uuid", **dict.fromkeys(values, type_), "deleted_flag": "boolean",
-                        "owner_timestamp": "bigint", **({"parent_sign_b64": "bytea"} if versioned else {}), "sign_b64": "bytea"}  # fmt: skip
-        self.kinds = {c: {"bigint": "integer"}.get(t, t) for c, t in self.columns.items() if c != "sign_b64"}
+    def __init__(
+        self,
+        name: str,
+        values: Mapping[str, int],
+        type_: str = "bytea",
+        versioned: bool = False,
+        feed: bool = False,
+    ):
+        self.name, self.values, self.type, self.versioned, self.feed = (
+            name,
+            values,
+            type_,
+            versioned,
+            feed,
+        )
+        self.columns = {
+            "user_hash": "bytea", "uuid": "uuid", **dict.fromkeys(values, type_),
+            "deleted_flag": "boolean", "owner_timestamp": "bigint",
+            **({"parent_sign_b64": "bytea"} if versioned else {}), "sign_b64": "bytea",
+        }  # fmt: skip
+        self.kinds = {
+            c: {"bigint": "integer"}.get(t, t) for c, t in self.columns.items() if c != "sign_b64"
+        }
         self.form = Form(name, self.kinds)
         self.list = ", ".join(self.columns)
         self.set = ", ".join(f"{c} = n.{c}" for c in self.columns)
         self.values_sql = f"({self.list}) VALUES ({', '.join(['%s'] * len(self.columns))})"
         self.from_json = ", ".join(
-            ("decode(e.v ->> 'sign_b64', 'base64')" if c == "sign_b64" else f"decode(e.v -> 'row' ->> '{c}', 'base64')") if t == "bytea"
-            else f"(e.v -> 'row' ->> '{c}')::{t}" for c, t in self.columns.items())  # fmt: skip
+            (
+                "decode(e.v ->> 'sign_b64', 'base64')"
+                if c == "sign_b64"
+                else f"decode(e.v -> 'row' ->> '{c}', 'base64')"
+            )
+            if t == "bytea"
+            else f"(e.v -> 'row' ->> '{c}')::{t}"
+            for c, t in self.columns.items()
+        )
 
     def create(self) -> str:
         """The SQL that makes all its tables."""
         t, columns = self.name, ", ".join(f"{c} {t}" for c, t in self.columns.items())
-        sql = [f"CREATE TABLE {x} ({columns}, PRIMARY KEY (user_hash, uuid))" for x in (t, f"{t}_plain", f"{t}_hand", f"{t}_app")]
+        sql = [
+            f"CREATE TABLE {x} ({columns}, PRIMARY KEY (user_hash, uuid))"
+            for x in (t, f"{t}_plain", f"{t}_hand", f"{t}_app")
+        ]
         versions = ""
         if self.versioned:
-            sql += [f"CREATE TABLE {x}_versions ({columns}, PRIMARY KEY (sign_b64))" for x in (t, f"{t}_plain", f"{t}_hand", f"{t}_app")]
+            sql += [
+                f"CREATE TABLE {x}_versions ({columns}, PRIMARY KEY (sign_b64))"
+                for x in (t, f"{t}_plain", f"{t}_hand", f"{t}_app")
+            ]
             versions = f", versions => '{t}_versions'"
-        sql += [f"CREATE TABLE {t}_{kind}{part} ({columns})" for kind in ("fresh", "newer", "by_hand", "newer_by_hand") for part in ("", "_warm")]
+        sql += [
+            f"CREATE TABLE {t}_{kind}{part} ({columns})"
+            for kind in ("fresh", "newer", "by_hand", "newer_by_hand")
+            for part in ("", "_warm")
+        ]
         sql.append(f"CREATE TABLE {t}_bare (sign bytea, message bytea, key bytea)")
-        sql.append(f"SELECT rowseal.declare('{t}', owner => 'user_hash', identity => 'user_cards', feed => {self.feed}{versions})")
-        sql.append(HAND.format(hand=f"{t}_hand", archive=f"INSERT INTO public.{t}_hand_versions SELECT OLD.*;" if self.versioned else ""))
+        sql.append(
+            f"SELECT rowseal.declare('{t}', owner => 'user_hash', identity => 'user_cards',"
+            f" feed => {self.feed}{versions})"
+        )
+        sql.append(
+            HAND.format(
+                hand=f"{t}_hand",
+                archive=f"INSERT INTO public.{t}_hand_versions SELECT OLD.*;"
+                if self.versioned
+                else "",
+            )
+        )
         return ";\n".join(sql)
 
     def state(self, name: str) -> str:
-        """The SQL that puts the tables into a state, past the triggers: empty, fresh (rows stored), newer (and superseded)."""
+        """The SQL that puts the tables into a state, past the triggers: empty,
+        fresh (rows stored), newer (and superseded).
+        """
         tables = [self.name, f"{self.name}_plain", f"{self.name}_hand", f"{self.name}_app"]
         archives = [f"{t}_versions" for t in tables] if self.versioned else []
         sql = [f"TRUNCATE {', '.join(tables + archives)}"]
@@ -119,19 +187,32 @@ class Shape:
             kind = "by_hand" if "_hand" in table else "fresh"
             if name == "newer" and table in tables:
                 kind = {"fresh": "newer", "by_hand": "newer_by_hand"}[kind]
-            sql += [f"INSERT INTO {table} SELECT * FROM {self.name}_{kind}{part}" for part in ("", "_warm")]
-        return self.past_triggers(*sql)  # not analysed: a plan for a table known to be empty scans it, however it grows
+            sql += [
+                f"INSERT INTO {table} SELECT * FROM {self.name}_{kind}{part}"
+                for part in ("", "_warm")
+            ]
+        # not analysed: a plan for a table known to be empty scans it, however it grows
+        return self.past_triggers(*sql)
 
     def past_triggers(self, *statements: str) -> str:
         """The same statements, unseen by the triggers of the shape's tables."""
         guarded = [self.name, f"{self.name}_versions"][: 1 + self.versioned]
         again = """DO $$ DECLARE t name; BEGIN
-            FOR t IN SELECT tgname FROM pg_trigger WHERE tgrelid = '{0}'::regclass AND NOT tgisinternal LOOP
+            FOR t IN SELECT tgname FROM pg_trigger WHERE tgrelid = '{0}'::regclass
+            AND NOT tgisinternal LOOP
               EXECUTE format('ALTER TABLE {0} ENABLE ALWAYS TRIGGER %I', t);
             END LOOP; END $$"""
-        return ";\n".join(["SET client_min_messages = error", "SET session_replication_role = replica",
-                           *(f"ALTER TABLE {t} DISABLE TRIGGER USER" for t in guarded), *statements, *(again.format(t) for t in guarded),
-                           "RESET session_replication_role", "RESET client_min_messages"])  # fmt: skip
+        return ";\n".join(
+            [
+                "SET client_min_messages = error",
+                "SET session_replication_role = replica",
+                *(f"ALTER TABLE {t} DISABLE TRIGGER USER" for t in guarded),
+                *statements,
+                *(again.format(t) for t in guarded),
+                "RESET session_replication_role",
+                "RESET client_min_messages",
+            ]
+        )
 
     # -- rows
     def rows(self, owners: list[Owner], count: int, seed: int, hand: bool = False) -> Iterator[Row]:
@@ -139,15 +220,25 @@ class Shape:
         draw = random.Random(seed)
         for i in range(count):
             owner = owners[i % len(owners)]
-            row: Row = {"user_hash": owner.hash, "uuid": uuid.UUID(int=draw.getrandbits(128), version=4)}
+            row: Row = {
+                "user_hash": owner.hash,
+                "uuid": uuid.UUID(int=draw.getrandbits(128), version=4),
+            }
             for column, size in self.values.items():
                 value = draw.randbytes(size)
                 row[column] = value if self.type == "bytea" else value.hex()[:size]
-            row |= {"deleted_flag": False, "owner_timestamp": 1_700_000_000_000_000 + i} | ({"parent_sign_b64": None} if self.versioned else {})
+            row |= {"deleted_flag": False, "owner_timestamp": 1_700_000_000_000_000 + i} | (
+                {"parent_sign_b64": None} if self.versioned else {}
+            )
             yield self.sealed(row, owner, hand)
 
     def sealed(self, row: Row, owner: Owner, hand: bool = False) -> Row:
-        return {**row, "sign_b64": owner.key.sign(jsonb_text(row) if hand else self.form.payload_of(row)).signature}
+        return {
+            **row,
+            "sign_b64": owner.key.sign(
+                jsonb_text(row) if hand else self.form.payload_of(row)
+            ).signature,
+        }
 
     def newer(self, row: Row, owner: Owner, hand: bool = False) -> Row:
         """The next version of a row."""
@@ -155,12 +246,17 @@ class Shape:
         following = unsigned(row) | {"owner_timestamp": row["owner_timestamp"] + 1_000_000} | parent
         return self.sealed(following, owner, hand)
 
-    def batch(self, c: psycopg.Connection[Any], owners: list[Owner], count: int, seed: int, part: str = "") -> Batch:
+    def batch(
+        self, c: psycopg.Connection[Any], owners: list[Owner], count: int, seed: int, part: str = ""
+    ) -> Batch:
         """Rows in staging tables, and as a Batch."""
         rows = []
         for hand in False, True:
             fresh = list(self.rows(owners, count, seed, hand))
-            rows += [fresh, [self.newer(r, owners[i % len(owners)], hand) for i, r in enumerate(fresh)]]
+            rows += [
+                fresh,
+                [self.newer(r, owners[i % len(owners)], hand) for i, r in enumerate(fresh)],
+            ]
         for kind, some in zip(("fresh", "newer", "by_hand", "newer_by_hand"), rows):
             load(c, f"{self.name}_{kind}{part}", some)
         c.execute(f"ANALYZE {self.name}_fresh{part}, {self.name}_by_hand{part}")
@@ -174,10 +270,15 @@ def unsigned(row: Row) -> Row:
 
 def jsonb_text(row: Row) -> bytes:
     """What PostgreSQL shows as to_jsonb(row)::text."""
-    def value(v: Any) -> Any:
-        return "\\x" + v.hex() if isinstance(v, bytes) else str(v) if isinstance(v, uuid.UUID) else v
 
-    return json.dumps({k: value(row[k]) for k in sorted(row, key=lambda k: (len(k), k))}, ensure_ascii=False).encode()
+    def value(v: Any) -> Any:
+        return (
+            "\\x" + v.hex() if isinstance(v, bytes) else str(v) if isinstance(v, uuid.UUID) else v
+        )
+
+    return json.dumps(
+        {k: value(row[k]) for k in sorted(row, key=lambda k: (len(k), k))}, ensure_ascii=False
+    ).encode()
 
 
 def copy_text(rows: Iterable[Row]) -> bytes:
@@ -195,39 +296,71 @@ def load(c: psycopg.Connection[Any], table: str, rows: Iterable[Row]) -> None:
 
 def envelope(tag: str, row: Row) -> str:
     """The signed row as the JSON text of an envelope."""
-    return payload(tag, unsigned(row)).decode()[:-1] + f',"sign_b64":"{b64encode(row["sign_b64"]).decode()}"}}'
+    return (
+        payload(tag, unsigned(row)).decode()[:-1]
+        + f',"sign_b64":"{b64encode(row["sign_b64"]).decode()}"}}'
+    )
 
 
-# ------------------------------------------------------------------- the application that checks and merges by itself
+# ------------------------------------------------ the application that checks and merges by itself
 def payload(tag: str, row: Row) -> bytes:
     """A canonical form as applications write it; for these types it is rowseal/1."""
+
     def value(v: Any) -> Any:
-        return b64encode(v).decode() if isinstance(v, bytes) else v if isinstance(v, (str, bool)) else str(v)
+        return (
+            b64encode(v).decode()
+            if isinstance(v, bytes)
+            else v
+            if isinstance(v, (str, bool))
+            else str(v)
+        )
 
     signed = {k: value(v) for k, v in row.items() if v is not None}
-    return json.dumps({"row": signed, "rowseal": 1, "table": tag}, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps(
+        {"row": signed, "rowseal": 1, "table": tag},
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+    ).encode()
 
 
 class Application:
-    """Verifies with PyNaCl, writes with psycopg; a newer version wins, the one that it supersedes is archived."""
+    """Verifies with PyNaCl, writes with psycopg; a newer version wins,
+    the one that it supersedes is archived.
+    """
 
     def __init__(self, c: psycopg.Connection[Any], shape: Shape):
         self.c, self.shape, self.keys = c, shape, dict[bytes, bytes]()
-        self.merge = self._merge(f"VALUES ({', '.join(f'%s::{t}' for t in shape.columns.values())})")
+        self.merge = self._merge(
+            f"VALUES ({', '.join(f'%s::{t}' for t in shape.columns.values())})"
+        )
         self.merge_staged = self._merge("SELECT * FROM pg_temp.staged")
 
     def _merge(self, source: str) -> str:
-        table, newer = f"{self.shape.name}_app", "({0}.owner_timestamp, {0}.deleted_flag, {0}.sign_b64) < ({1}.owner_timestamp, {1}.deleted_flag, {1}.sign_b64)"
-        rest = ", ".join(f"{c} = EXCLUDED.{c}" for c in self.shape.columns if c not in ("user_hash", "uuid"))
-        archived = f""", archived AS (INSERT INTO {table}_versions SELECT t.* FROM {table} t JOIN n USING (user_hash, uuid)
+        table = f"{self.shape.name}_app"
+        newer = (
+            "({0}.owner_timestamp, {0}.deleted_flag, {0}.sign_b64)"
+            " < ({1}.owner_timestamp, {1}.deleted_flag, {1}.sign_b64)"
+        )
+        rest = ", ".join(
+            f"{c} = EXCLUDED.{c}" for c in self.shape.columns if c not in ("user_hash", "uuid")
+        )
+        archived = f""", archived AS (INSERT INTO {table}_versions SELECT t.* FROM {table} t JOIN n
+            USING (user_hash, uuid)
                         WHERE {newer.format("t", "n")} ON CONFLICT DO NOTHING)"""
-        return f"""WITH n ({self.shape.list}) AS ({source}){archived if self.shape.versioned else ""}
-            INSERT INTO {table} AS t SELECT * FROM n ON CONFLICT (user_hash, uuid) DO UPDATE SET {rest} WHERE {newer.format("t", "EXCLUDED")}"""
+        return f"""WITH n ({self.shape.list})
+            AS ({source}){archived if self.shape.versioned else ""}
+            INSERT INTO {table} AS t SELECT * FROM n ON CONFLICT (user_hash, uuid) DO UPDATE
+                SET {rest} WHERE {newer.format("t", "EXCLUDED")}"""
 
     def check(self, signed: bytes, signature: bytes, owner: bytes) -> None:
         """Raises when the signature is not the owner's."""
         if owner not in self.keys:
-            self.keys.update(self.c.execute("SELECT user_hash, sign_pkey FROM user_cards WHERE user_hash = %s", [owner]).fetchall())
+            self.keys.update(
+                self.c.execute(
+                    "SELECT user_hash, sign_pkey FROM user_cards WHERE user_hash = %s", [owner]
+                ).fetchall()
+            )
         crypto_sign_open(signature + signed, self.keys[owner])
 
     def checked(self, row: Row) -> list[Any]:
@@ -246,7 +379,10 @@ class Application:
         """COPY into a staging table, merged by one statement."""
         checked = [self.checked(row) for row in rows]
         with self.c.transaction():
-            self.c.execute(f"CREATE TEMPORARY TABLE staged ON COMMIT DROP AS SELECT * FROM {self.shape.name}_app LIMIT 0")
+            self.c.execute(
+                "CREATE TEMPORARY TABLE staged ON COMMIT DROP AS SELECT *"
+                f" FROM {self.shape.name}_app LIMIT 0"
+            )
             with self.c.cursor().copy("COPY staged FROM STDIN") as copy:
                 for row in checked:
                     copy.write_row(row)
@@ -258,8 +394,20 @@ class Application:
         for e in json.loads(text):
             row, signature = e["row"], b64decode(e.pop("sign_b64"))
             owner = b64decode(row["user_hash"])
-            self.check(json.dumps(e, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(), signature, owner)
-            rows.append([signature if c == "sign_b64" else b64decode(row[c]) if t == "bytea" and c in row else row.get(c)
-                         for c, t in self.shape.columns.items()])  # fmt: skip
+            self.check(
+                json.dumps(e, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(),
+                signature,
+                owner,
+            )
+            rows.append(
+                [
+                    signature
+                    if c == "sign_b64"
+                    else b64decode(row[c])
+                    if t == "bytea" and c in row
+                    else row.get(c)
+                    for c, t in self.shape.columns.items()
+                ]
+            )
         with self.c.transaction():
             self.c.cursor().executemany(self.merge, rows)

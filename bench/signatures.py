@@ -2,8 +2,9 @@
 
     python bench/signatures.py [--rows 10000] [--rounds 5] [--output bench/results]
 
-The limit of an algorithm is one bare verification of it (in the server's Python, in a loop) plus the plain INSERT of the
-same rows.  CPU times of the backend (getrusage), everything in one session, alternating; medians.
+The limit of an algorithm is one bare verification of it (in the server's Python, in a loop) plus
+the plain INSERT of the same rows.  CPU times of the backend (getrusage), everything in one session,
+alternating; medians.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from typing import Any
 import psycopg
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from kit import ROOT
 from kit.example import EXAMPLE, Owner
+from lab import server
 from rowseal.client import Form, SigningKey, sign_many
-from run import ROOT, server
 
 PREPARE = """
     CREATE FUNCTION cpu() RETURNS float8 LANGUAGE plpython3u AS $$
@@ -28,7 +30,8 @@ PREPARE = """
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
     $$;
-    CREATE FUNCTION bare(payload bytea, sign bytea, key bytea, times integer) RETURNS void LANGUAGE plpython3u AS $$
+    CREATE FUNCTION bare(payload bytea, sign bytea, key bytea, times integer) RETURNS void
+    LANGUAGE plpython3u AS $$
     if len(key) == 32:
         from nacl.bindings import crypto_sign_open
         for _ in range(times):
@@ -43,7 +46,8 @@ PREPARE = """
     CREATE TABLE alone (LIKE user_storage);
     CREATE TABLE together (LIKE user_storage);
 """
-UNVERSIONED = ", versions => 'user_storage_versions'"  # the index of a versions table does not hold ML-DSA
+# the index of a versions table does not hold ML-DSA
+UNVERSIONED = ",\n        versions => 'user_storage_versions'"
 
 
 class Bench:
@@ -51,7 +55,11 @@ class Bench:
         self.n, self.rounds, self.size = rows, rounds, size
         self.c = psycopg.connect(dsn, autocommit=True)
         self.run("CREATE EXTENSION rowseal CASCADE")
-        self.run(EXAMPLE.replace("'sha256',", "'sha256', algorithms => '{ed25519,ml-dsa-65,ml-dsa-87}',").replace(UNVERSIONED, ""))
+        self.run(
+            EXAMPLE.replace(
+                "'sha256',", "'sha256', algorithms => '{ed25519,ml-dsa-65,ml-dsa-87}',"
+            ).replace(UNVERSIONED, "")
+        )
         self.run(PREPARE)
 
     def run(self, sql: str, *args: Any) -> Any:
@@ -74,7 +82,10 @@ class Bench:
         fields = dict(self.run("SELECT tag, spec -> 'fields' FROM rowseal.declarations").fetchall())
         forms = {tag: Form(tag, f) for tag, f in fields.items()}
         card = owner.sealed(forms["user_cards"], owner.card())
-        self.run(f"INSERT INTO user_cards ({', '.join(card)}) VALUES ({', '.join(['%s'] * len(card))})", *card.values())
+        self.run(
+            f"INSERT INTO user_cards ({', '.join(card)}) VALUES ({', '.join(['%s'] * len(card))})",
+            *card.values(),
+        )
         form = forms["user_storage"]
         rows = [owner.value(os.urandom(self.size)) for _ in range(self.n)]
         signs = list(sign_many([(form, r) for r in rows], owner.key))
@@ -85,14 +96,30 @@ class Bench:
         bare, inserted, each, batch = [], [], [], []
         for _ in range(self.rounds):
             self.run("TRUNCATE plain")
-            self.run("ALTER TABLE user_storage DISABLE TRIGGER zzz_rowseal_keep_all; TRUNCATE user_storage")
+            self.run(
+                "ALTER TABLE user_storage DISABLE TRIGGER zzz_rowseal_keep_all;"
+                " TRUNCATE user_storage"
+            )
             self.run("ALTER TABLE user_storage ENABLE ALWAYS TRIGGER zzz_rowseal_keep_all")
-            bare.append(self.time("SELECT bare(%s, %s, %s, %s)", alone, form.payload_of(rows[0]), single[0]["sign_b64"], owner.public_key, alone))
+            bare.append(
+                self.time(
+                    "SELECT bare(%s, %s, %s, %s)",
+                    alone,
+                    form.payload_of(rows[0]),
+                    single[0]["sign_b64"],
+                    owner.public_key,
+                    alone,
+                )
+            )
             inserted.append(self.time("INSERT INTO plain SELECT * FROM alone", alone))
             each.append(self.time("INSERT INTO user_storage SELECT * FROM alone", alone))
-            self.run("ALTER TABLE user_storage DISABLE TRIGGER zzz_rowseal_keep_all; TRUNCATE user_storage")
+            self.run(
+                "ALTER TABLE user_storage DISABLE TRIGGER zzz_rowseal_keep_all;"
+                " TRUNCATE user_storage"
+            )
             self.run("ALTER TABLE user_storage ENABLE ALWAYS TRIGGER zzz_rowseal_keep_all")
-            with psycopg.connect(self.c.info.dsn, autocommit=True) as fresh:  # a session that knows no root
+            # a session that knows no root
+            with psycopg.connect(self.c.info.dsn, autocommit=True) as fresh:
                 self.c, kept = fresh, self.c
                 batch.append(self.time("INSERT INTO user_storage SELECT * FROM together", self.n))
                 self.c = kept
@@ -104,12 +131,17 @@ class Bench:
         ):
             ratios = [t / (a + b) for t, a, b in zip(times, bare, inserted)]
             median = statistics.median(times)
-            out.append(f"| {name}, {count} rows {what} | {median:.1f} | {statistics.median(ratios):.2f} | {min(ratios):.2f}-{max(ratios):.2f} | {goal} | {limit:.1f} | {size} |")
+            out.append(
+                f"| {name}, {count} rows {what} | {median:.1f} | {statistics.median(ratios):.2f}"
+                f" | {min(ratios):.2f}-{max(ratios):.2f} | {goal} | {limit:.1f} | {size} |"
+            )
         return out
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size", type=int, default=300, help="bytes of value_b64")
@@ -119,12 +151,25 @@ def main() -> None:
 
     with server() as dsn:
         bench = Bench(dsn, args.rows, args.rounds, args.size)
-        lines = ["| work | µs per row | × limit | range | goal | limit, µs | signature column, bytes |", "| --- | ---: | ---: | --- | --- | ---: | ---: |"]
-        lines += bench.measure("Ed25519", SigningKey.generate(), args.rows // 4, ("≤ 1.10", "≤ 0.40"))
-        lines += bench.measure("ML-DSA-65", mldsa.MLDSA65PrivateKey.generate(), args.rows // 10, ("≤ 1.05", ""))
-        lines += bench.measure("ML-DSA-87", mldsa.MLDSA87PrivateKey.generate(), args.rows // 10, ("≤ 1.05", "≤ 0.08"))
+        lines = [
+            "| work | µs per row | × limit | range | goal | limit, µs | signature column, bytes |",
+            "| --- | ---: | ---: | --- | --- | ---: | ---: |",
+        ]
+        lines += bench.measure(
+            "Ed25519", SigningKey.generate(), args.rows // 4, ("≤ 1.10", "≤ 0.40")
+        )
+        lines += bench.measure(
+            "ML-DSA-65", mldsa.MLDSA65PrivateKey.generate(), args.rows // 10, ("≤ 1.05", "")
+        )
+        lines += bench.measure(
+            "ML-DSA-87", mldsa.MLDSA87PrivateKey.generate(), args.rows // 10, ("≤ 1.05", "≤ 0.08")
+        )
         bench.c.close()
-    text = "\n".join(lines) + f"\n\n{args.rows} rows of 7 columns, {args.size} B values, {args.rounds} rounds; a batch meets a new session each time. Load of the machine at the end: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.\n"
+    text = "\n".join(lines) + (
+        f"\n\n{args.rows} rows of 7 columns, {args.size} B values, {args.rounds} rounds;"
+        " a batch meets a new session each time. Load of the machine at the end:"
+        f" {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.\n"
+    )
     print(text)
     args.output.mkdir(parents=True, exist_ok=True)
     (args.output / "signatures.md").write_text(text)

@@ -1,9 +1,11 @@
-"""Benchmark of writers other than the owner: what a row of theirs costs, and what taking their rows back costs.
+"""Benchmark of writers other than the owner: what a row of theirs costs,
+and what taking their rows back costs.
 
     python bench/writers.py [--rows 2000] [--rounds 5] [--retract 10000] [--output bench/results]
 
-CPU times of the backend (getrusage), one session that has seen the grant, alternating; medians.  Unit of the first lines: an
-owner's row in a table without writers.  Memory is the backend's own (RssAnon), without what it shares with the others.
+CPU times of the backend (getrusage), one session that has seen the grant, alternating; medians.
+Unit of the first lines: an owner's row in a table without writers.  Memory is the backend's own
+(RssAnon), without what it shares with the others.
 """
 
 from __future__ import annotations
@@ -20,11 +22,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import psycopg
 
+from kit import ROOT
 from kit.db import Db
 from kit.example import Owner
 from kit.writers import SIGNED, WRITER, Writer, card, grant, revocation, tables
+from lab import server
 from rowseal.client import SigningKey
-from run import ROOT, server
 
 PREPARE = f"""
     CREATE FUNCTION usage() RETURNS float8 LANGUAGE plpython3u AS $$
@@ -32,8 +35,10 @@ PREPARE = f"""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
     $$;
-    CREATE TABLE plain (user_hash bytea, key text, value integer, parent_sign_b64 bytea, {WRITER}, {SIGNED}, PRIMARY KEY (user_hash, key));
-    SELECT rowseal.declare('plain', owner => 'user_hash', identity => 'cards', versions => 'plain_versions');
+    CREATE TABLE plain (user_hash bytea, key text, value integer, parent_sign_b64 bytea, {WRITER},
+        {SIGNED}, PRIMARY KEY (user_hash, key));
+    SELECT rowseal.declare('plain', owner => 'user_hash', identity => 'cards',
+        versions => 'plain_versions');
 """
 
 
@@ -67,7 +72,9 @@ class Bench:
         self.made = 0
 
     def admit(self, device: Writer) -> None:
-        self.db.insert("grants", self.first.sealed(self.db.form("grants"), grant(device, until=2**60)))
+        self.db.insert(
+            "grants", self.first.sealed(self.db.form("grants"), grant(device, until=2**60))
+        )
 
     def load(self, table: str, writer: Writer, rows: int, into: str) -> None:
         """Signed rows of a writer for a table, in a table without checks."""
@@ -77,7 +84,15 @@ class Bench:
         with self.db.connection.cursor().copy(f"COPY {into} FROM STDIN") as copy:
             for _ in range(rows):
                 self.made += 1
-                row = writer.sealed(form, {"key": f"key {self.made}", "value": self.made, "parent_sign_b64": None, "owner_timestamp": self.made})
+                row = writer.sealed(
+                    form,
+                    {
+                        "key": f"key {self.made}",
+                        "value": self.made,
+                        "parent_sign_b64": None,
+                        "owner_timestamp": self.made,
+                    },
+                )
                 copy.write_row([row[c] for c in columns])
 
     def time(self, sql: str, rows: int = 1) -> float:
@@ -87,9 +102,15 @@ class Bench:
         return float(self.db.one("SELECT usage()") - before) / rows * 1e6
 
     def rows(self, n: int, rounds: int) -> list[str]:
-        works: dict[str, list[float]] = {"an owner's row, table without writers": [], "an owner's row, table with writers": [], "a writer's row, chain of one": []}
+        works: dict[str, list[float]] = {
+            "an owner's row, table without writers": [],
+            "an owner's row, table with writers": [],
+            "a writer's row, chain of one": [],
+        }
         for _ in range(rounds + 1):  # the first round loads code and plans
-            for work, (table, writer) in zip(works, (("plain", self.first), ("t", self.first), ("t", self.device))):
+            for work, (table, writer) in zip(
+                works, (("plain", self.first), ("t", self.first), ("t", self.device))
+            ):
                 self.load(table, writer, n, "given")
                 works[work].append(self.time(f"INSERT INTO {table} SELECT * FROM given", n))
                 self.db.run("DROP TABLE given")
@@ -97,7 +118,11 @@ class Bench:
         out = []
         for (work, times), goal in zip(works.items(), ("", "≤ 1.00", "≤ 1.25")):
             ratios = [t / u for t, u in zip(times[1:], units)]
-            out.append(f"| {work} | {statistics.median(times[1:]):.0f} | {statistics.median(ratios):.2f} | {min(ratios):.2f}-{max(ratios):.2f} | {goal} |")
+            out.append(
+                f"| {work} | {statistics.median(times[1:]):.0f} |"
+                f" {statistics.median(ratios):.2f} | {min(ratios):.2f}-{max(ratios):.2f} |"
+                f" {goal} |"
+            )
         return out
 
     def retract(self, n: int) -> str:
@@ -108,21 +133,30 @@ class Bench:
         self.db.run("DROP TABLE given")
         columns = self.first.sealed(self.db.form("grants"), revocation(lost, []))
         names = ", ".join(columns)
-        before, memory = self.db.one("SELECT usage()"), Memory(self.db.one("SELECT pg_backend_pid()"))
+        before, memory = (
+            self.db.one("SELECT usage()"),
+            Memory(self.db.one("SELECT pg_backend_pid()")),
+        )
         memory.start()
-        self.db.run(f"INSERT INTO grants ({names}) VALUES ({', '.join(['%s'] * len(columns))})", *columns.values())
+        self.db.run(
+            f"INSERT INTO grants ({names}) VALUES ({', '.join(['%s'] * len(columns))})",
+            *columns.values(),
+        )
         memory.over.set()
         memory.join()
         cpu = self.db.one("SELECT usage()") - before
         assert self.db.one("SELECT count(*) FROM t WHERE writer_pkey = %s", lost.public_key) == 0
         return (
             f"Taking back the {n:,} rows of a revoked writer: one statement, {cpu:.1f} s of CPU"
-            f" ({cpu / n * 1e6:.0f} µs per row), the backend's memory at most {memory.peak:.0f} MB, {memory.first:.0f} MB before."
+            f" ({cpu / n * 1e6:.0f} µs per row), the backend's memory at most {memory.peak:.0f}"
+            f" MB, {memory.first:.0f} MB before."
         )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--retract", type=int, nargs="*", default=[10_000])
@@ -130,10 +164,21 @@ def main() -> None:
     args = parser.parse_args()
     with server() as dsn:
         bench = Bench(dsn)
-        lines: list[Any] = ["| work | µs per row | × | range | goal |", "| --- | ---: | ---: | --- | --- |", *bench.rows(args.rows, args.rounds), ""]
+        lines: list[Any] = [
+            "| work | µs per row | × | range | goal |",
+            "| --- | ---: | ---: | --- | --- |",
+            *bench.rows(args.rows, args.rounds),
+            "",
+        ]
         lines += [bench.retract(n) for n in args.retract]
         bench.db.connection.close()
-    lines += ["", f"{args.rows} rows, {args.rounds} rounds. Load of the machine at the end: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores."]
+    lines += [
+        "",
+        (
+            f"{args.rows} rows, {args.rounds} rounds. Load of the machine at the end:"
+            f" {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores."
+        ),
+    ]
     text = "\n".join(lines) + "\n"
     print(text)
     args.output.mkdir(parents=True, exist_ok=True)

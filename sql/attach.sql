@@ -1,4 +1,5 @@
--- What binds the functions to rowseal's own tables and to the database.  The declared tables get their triggers from _install.
+-- What binds the functions to rowseal's own tables and to the database.  The declared tables get their triggers from
+-- _install.
 
 -- ------------------------------------------------------------------------------------------------------ row security
 ALTER TABLE rowseal.declarations ENABLE ROW LEVEL SECURITY;
@@ -34,7 +35,7 @@ CREATE POLICY administer ON rowseal.shapes TO rowseal_admin USING (true);
 -- ---------------------------------------------------------------------------------------------------------- triggers
 CREATE TRIGGER complete BEFORE INSERT OR UPDATE ON rowseal.declarations
   FOR EACH ROW EXECUTE FUNCTION rowseal._complete_declaration();
-CREATE TRIGGER install AFTER INSERT OR UPDATE OR DELETE ON rowseal.declarations
+CREATE TRIGGER install AFTER INSERT OR DELETE OR UPDATE OF queries ON rowseal.declarations
   FOR EACH ROW EXECUTE FUNCTION rowseal._install();
 
 -- ENABLE ALWAYS: what a subscription brings meets them, too
@@ -61,4 +62,5 @@ ALTER EVENT TRIGGER rowseal_drop ENABLE ALWAYS;
 ALTER EVENT TRIGGER rowseal_ddl_retry ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER rowseal_ddl IS 'Keeps generated functions in step with declared tables';
 COMMENT ON EVENT TRIGGER rowseal_drop IS 'Forgets the declaration of a dropped table';
-COMMENT ON EVENT TRIGGER rowseal_ddl_retry IS 'Verifies the rows of new partitions; tries rows again that waited for a column';
+COMMENT ON EVENT TRIGGER rowseal_ddl_retry IS
+  'Verifies the rows of new partitions; tries rows again that waited for a column';

@@ -4,12 +4,15 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA rowseal FROM PUBLIC;
 DO $$
 DECLARE
   -- SECURITY DEFINER: they write the tables of rowseal_internal for everybody, or answer about them
-  definers CONSTANT text[] := '{_quarantine,_forget,prune_feed,_advance,_lock_writers,_licensed,_admit,_revoked,_affected,
-    _feed_held,_forget_held,_gaps,_heads_of,_below}';
+  definers CONSTANT text[] := '{_quarantine,_forget,prune_feed,_advance,_lock_writers,_licensed,_admit,_revoked,
+    _affected,_feed_held,_forget_held,_gaps,_heads_of,_below}';
   -- those call these, nobody else does
-  internal CONSTANT text[] := '{_derive,_walk,_authority_of,_enter,_grant,_ungrant,_dead,_held,_retracted,_readable}';
+  internal CONSTANT text[] := '{_count_dropped,_make_room,_derive,_walk,_authority_of,_enter,_grant,_ungrant,
+    _dead,_held,_retracted,_readable}';
   -- triggers of a superuser call these, nobody else does
-  superusers CONSTANT text[] := '{_bind,_refresh,_forget_writers}';
+  superusers CONSTANT text[] := '{_bind,_refresh,_uninstall,_forget_writers}';
+  -- triggers that whoever restores his table creates
+  restored CONSTANT text[] := '{_keep,_keep_writers,_cure,_settle_row}';
   f record;
 BEGIN
   FOR f IN
@@ -24,9 +27,9 @@ BEGIN
       EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO rowseal_internal', f.signature);
     ELSIF f.name = 'prune_feed' THEN
       EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO rowseal_admin', f.signature);
-    -- The guards run with the rights of who writes, so everybody may call what they call.  Triggers need EXECUTE only when
-    -- they are created: those with _keep by whoever restores his table.
-    ELSIF f.name <> ALL (superusers) AND (NOT f.fires OR f.name = '_keep') THEN
+    -- The guards run with the rights of who writes, so everybody may call what they call.  Triggers need EXECUTE only
+    -- when they are created.
+    ELSIF f.name <> ALL (superusers) AND (NOT f.fires OR f.name = ANY (restored)) THEN
       EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', f.signature);
     END IF;
   END LOOP;

@@ -1,38 +1,36 @@
 """A real PostgreSQL server for the tests, and the people of the running example.
 
-The server is started by pytest-postgresql in a temporary folder.  Every test gets a database of its own, made from a
-template that has the extension.  ``db`` connects as an ordinary role that owns its tables; ``admin`` is the superuser.
+The server runs in a temporary folder (kit/server.py).  Every test gets a database of its own, made
+from a template that has the extension.  ``db`` connects as an ordinary role that owns its tables;
+``admin`` is the superuser.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
+import signal
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from pytest_postgresql import factories
 
 pytest.register_assert_rewrite("kit")
 
 from kit.db import Db, Server  # noqa: E402
 from kit.example import EXAMPLE, Owner  # noqa: E402
-from kit.server import PG_CTL, SETTINGS  # noqa: E402
+from kit.server import LOGICAL, Postgres, own_environment, temporary_folder  # noqa: E402
 
-postgresql_proc = factories.postgresql_proc(executable=PG_CTL, postgres_options=SETTINGS, unixsocketdir="/tmp")
+own_environment()
 
 
-def pytest_unconfigure() -> None:
-    if os.geteuid() == 0:
-        shutil.rmtree(Path(PG_CTL).parent, ignore_errors=True)
+def pytest_configure() -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the server is stopped
 
 
 @pytest.fixture(scope="session")
-def server(postgresql_proc: Any) -> Server:
-    return Server(postgresql_proc.host, postgresql_proc.port)
+def server() -> Iterator[Server]:
+    with temporary_folder("tests") as folder, Postgres(folder, settings=LOGICAL) as postgres:
+        yield Server(postgres.host, postgres.port)
 
 
 @pytest.fixture
@@ -66,7 +64,9 @@ def example(db: Db) -> Db:
 
 @pytest.fixture
 def transaction(shared: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
-    """The connection of a module that shares one database (kit/scratch.py), in a transaction that is rolled back."""
+    """The connection of a module that shares one database (kit/scratch.py),
+    in a transaction that is rolled back.
+    """
     with shared.transaction(force_rollback=True):
         yield shared
 
@@ -84,8 +84,13 @@ def other(server: Server) -> Iterator[Db]:
 
 @pytest.fixture
 def mallory(server: Server, database: str, example: Db) -> Iterator[Db]:
-    """Connection of a role that may read and write the example's tables and create objects, but owns none of them."""
-    example.run("GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER ON user_cards, user_storage, user_storage_versions TO mallory")
+    """Connection of a role that may read and write the example's tables and create objects,
+    but owns none of them.
+    """
+    example.run(
+        "GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER ON user_cards, user_storage,"
+        " user_storage_versions TO mallory"
+    )
     with server.connect(database, "mallory") as c:
         yield Db(c)
 

@@ -1,4 +1,5 @@
 """rowseal: rows that only their owner can write.
 
-The same modules run inside PostgreSQL (inlined into the extension) and in a client that signs.
+What is signed (form) runs inside PostgreSQL, inlined into the extension, and in clients; client,
+electric and cli run outside alone, everything else inside alone.
 """

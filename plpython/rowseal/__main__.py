@@ -7,7 +7,9 @@ def main() -> None:
     try:
         from .cli import app
     except ModuleNotFoundError as e:
-        sys.stderr.write(f'error: the command needs the package {e.name}\nhint: pip install "rowseal[cli]"\n')
+        sys.stderr.write(
+            f'error: the command needs the package {e.name}\nhint: pip install "rowseal[cli]"\n'
+        )
         sys.exit(3)
     app()
 

@@ -1,6 +1,6 @@
-"""Which licences follow from one owner's grants and revocations, and what makes a writer's row authentic.
+"""Which licences follow from one owner's grants and revocations.
 
-Pure: rules R2 and R3 of docs/writers.md.
+And what makes a writer's row authentic.  Pure: rules R2 and R3 of docs/writers.md.
 """
 
 from __future__ import annotations
@@ -31,12 +31,18 @@ class Licence(NamedTuple):
 def _extended(by: Licence | None, grant: Mapping[str, Any], frontiers: frozenset[int]) -> Licence:
     tables = None if grant["tables"] is None else frozenset(grant["tables"])
     keys = () if grant["keys"] is None else (json.dumps(grant["keys"], sort_keys=True),)
-    own = Licence(grant["until"], tables, keys, grant["tombstones"], grant["may_grant"] - 1, frontiers)
+    own = Licence(
+        grant["until"], tables, keys, grant["tombstones"], grant["may_grant"] - 1, frontiers
+    )
     if by is None:
         return own
     return Licence(
         min(by.until, own.until),
-        by.tables if own.tables is None else own.tables if by.tables is None else own.tables & by.tables,
+        by.tables
+        if own.tables is None
+        else own.tables
+        if by.tables is None
+        else own.tables & by.tables,
         tuple(sorted({*by.keys, *own.keys})),
         by.tombstones and own.tombstones,
         min(by.may_grant - 1, own.may_grant),
@@ -45,16 +51,19 @@ def _extended(by: Licence | None, grant: Mapping[str, Any], frontiers: frozenset
 
 
 def licences(rows: list[dict[str, Any]], stands: set[tuple[int, int]]) -> dict[str, set[Licence]]:
-    """The licences of each writer, from the stored grants and revocations of one owner (columns of ``rowseal._grants``).
+    """The licences of each writer, from the stored grants and revocations of one owner.
 
-    ``stands`` has (revocation, row) for rows of the grants table that lie in a revocation's past.  Top down: what stands
-    at a level decides the level below, so who is lower in a chain never has a say about who is higher.
+    ``rows`` have the columns of ``rowseal._grants``.  ``stands`` has (revocation, row) for rows of
+    the grants table that lie in a revocation's past.  Top down: what stands at a level decides the
+    level below, so who is lower in a chain never has a say about who is higher.
     """
     signed: dict[str | None, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         signed[row["writer"]].append(row)
     out: dict[str, set[Licence]] = defaultdict(set)
-    todo: list[tuple[str | None, Licence | None, frozenset[int], frozenset[str]]] = [(None, None, frozenset(), frozenset())]
+    todo: list[tuple[str | None, Licence | None, frozenset[int], frozenset[str]]] = [
+        (None, None, frozenset(), frozenset())
+    ]
     seen = set(todo)
     grantee_of = {row["id"]: row["grantee"] for row in rows}
     while todo:
@@ -63,9 +72,12 @@ def licences(rows: list[dict[str, Any]], stands: set[tuple[int, int]]) -> dict[s
         if who is not None and licence is not None:
             out[who].add(licence)
             standing = [
-                row for row in standing
-                if row["at"] <= licence.until and licence.may_grant >= 0 and all((f, row["id"]) in stands for f in licence.frontiers)
-            ]  # fmt: skip
+                row
+                for row in standing
+                if row["at"] <= licence.until
+                and licence.may_grant >= 0
+                and all((f, row["id"]) in stands for f in licence.frontiers)
+            ]
         if len(path) >= LONGEST_CHAIN:
             continue
         above |= {row["id"] for row in standing if row["upto"] is not None}
@@ -81,15 +93,28 @@ def licences(rows: list[dict[str, Any]], stands: set[tuple[int, int]]) -> dict[s
 
 
 def authentic(envelope: Any, verify: Verify) -> bool:
-    """Whether an envelope names a writer and a number and link that fit each other, and that writer signed it."""
+    """Whether an envelope names a writer, who signed it, and a number and link that fit."""
     try:
         row, sign = envelope["row"], unbase64(envelope["sign_b64"])
         writer, number = unbase64(row["writer_pkey"]), int(row["writer_seq"])
         previous = unbase64(row["writer_prev"]) if number != 1 else None
-        if sign is None or writer is None or envelope["rowseal"] != 1 or set(envelope) != {"row", "rowseal", "table", "sign_b64"}:
+        if (
+            sign is None
+            or writer is None
+            or envelope["rowseal"] != 1
+            or set(envelope) != {"row", "rowseal", "table", "sign_b64"}
+        ):
             return False
-        if not 1 <= number < 2**63 or str(number) != row["writer_seq"] or (previous is None) != ("writer_prev" not in row):
+        if (
+            not 1 <= number < 2**63
+            or str(number) != row["writer_seq"]
+            or (previous is None) != ("writer_prev" not in row)
+        ):
             return False
-        return verify(sign, jcs({k: v for k, v in envelope.items() if k != "sign_b64"}, JSON_DEPTH + 2), writer)
+        return verify(
+            sign,
+            jcs({k: v for k, v in envelope.items() if k != "sign_b64"}, JSON_DEPTH + 2),
+            writer,
+        )
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return False

@@ -8,8 +8,13 @@ from typing import Any
 
 from .form import batch, signature, verdict
 from .form.canonical import CanonicalError
+from .form.verdict import Verdict
 
-NO_PROVIDER = "RS014 no provider of signatures: neither the extension pgsodium nor the Python package PyNaCl is there"
+NO_PROVIDER = Verdict(
+    "RS014",
+    "no provider of signatures: neither the extension pgsodium "
+    "nor the Python package PyNaCl is there",
+)
 
 _verify: signature.Verify | None = None
 
@@ -19,21 +24,26 @@ def _pgsodium(plpy: Any) -> signature.Verify | None:
     try:
         if not plpy.execute("SELECT version FROM rowseal._pgsodium()")[0]["version"]:
             return None
-        plan = plpy.prepare("SELECT rowseal._verified($1, $2, $3) AS ok", ["bytea", "bytea", "bytea"])
+        plan = plpy.prepare(
+            "SELECT rowseal._verified($1, $2, $3) AS ok", ["bytea", "bytea", "bytea"]
+        )
     except plpy.SPIError:
         return None
 
     def verify(sign: bytes, message: bytes, public_key: bytes) -> bool:
         ok = plan.execute([sign, message, public_key])[0]["ok"]
         if ok is None:  # the extension has been dropped in the meantime, and there is no PyNaCl
-            raise signature.NoProvider(NO_PROVIDER.removeprefix("RS014 "))
+            raise signature.NoProvider(NO_PROVIDER.reason)
         return bool(ok)
 
     return verify
 
 
 def provider(plpy: Any) -> signature.Verify:
-    """The session's verifier, chosen at its first use; ImportError when there is none of Ed25519."""
+    """The session's verifier, chosen at its first use.
+
+    ImportError when there is none of Ed25519.
+    """
     global _verify
     if _verify is None:
         _verify = signature.verifier(_pgsodium(plpy) or signature.pynacl())
@@ -41,7 +51,10 @@ def provider(plpy: Any) -> signature.Verify:
 
 
 def without_sql() -> bool:
-    """Whether verifying needs no SQL: PyNaCl is there, and the session's provider unless it had one before."""
+    """Whether verifying needs no SQL.
+
+    PyNaCl is there, and the session's provider unless it had one before.
+    """
     global _verify
     try:
         _verify = _verify or signature.verifier(signature.pynacl())
@@ -79,33 +92,39 @@ def seal(plpy: Any, spec: str) -> verdict.Seal:
 
 
 def payload(plpy: Any, spec: str) -> Callable[[Any], str]:
-    """Values to canonical text, or to a refusal (which begins with RS, a payload with a brace)."""
+    """Values to canonical text, which begins with a brace, or to the text form of a verdict."""
     form = verdict.form(json.loads(spec))
 
     def call(values: Any) -> str:
         try:
             return form.payload(values).decode()
         except CanonicalError as e:
-            return f"RS006 {e}"
+            return Verdict("RS006", str(e)).text()
 
     return call
 
 
 def signed(plpy: Any, spec: str) -> Callable[[Any], str]:
-    """Values to the text that is signed, after "=", or to a refusal; for forms whose text may begin with anything."""
+    """Values to the text that is signed, after "=", or to the text form of a verdict.
+
+    For other forms.
+    """
     form = verdict.signed_form(json.loads(spec))
 
     def call(values: Any) -> str:
         try:
             return "=" + form.payload(values).decode()
         except CanonicalError as e:
-            return f"RS006 {e}"
+            return Verdict("RS006", str(e)).text()
 
     return call
 
 
 def hexed(kind: Any, value: Any) -> Any:
-    """A canonical JSON value with every bytea in it as PostgreSQL's hex; what does not fit is left for PostgreSQL to refuse."""
+    """A canonical JSON value with every bytea in it as PostgreSQL's hex.
+
+    What does not fit is left for PostgreSQL to refuse.
+    """
     if isinstance(value, str) and kind == "bytea":
         raw = verdict.unbase64(value)
         return value if raw is None else "\\x" + raw.hex()
@@ -119,15 +138,29 @@ def hexed(kind: Any, value: Any) -> Any:
 
 
 def licences(grants: str, stands: str) -> str:
-    """rowseal._chains: rows of rowseal._grants (keys in hex) and [revocation, row] pairs in, rows of rowseal._licences out."""
+    """rowseal._chains: rows of rowseal._licences.
+
+    They follow from rows of rowseal._grants (keys in hex) and [revocation, row] pairs.
+    """
     from . import licences as rules
 
     found = rules.licences(json.loads(grants), {(f, row) for f, row in json.loads(stands)})
     out = []
     for writer, licences_ in found.items():
         for x in licences_:
-            tables, keys = None if x.tables is None else sorted(x.tables), [json.loads(k) for k in x.keys] or None
-            out.append({**x._asdict(), "writer": writer, "tables": tables, "keys": keys, "frontiers": sorted(x.frontiers)})
+            tables, keys = (
+                None if x.tables is None else sorted(x.tables),
+                [json.loads(k) for k in x.keys] or None,
+            )
+            out.append(
+                {
+                    **x._asdict(),
+                    "writer": writer,
+                    "tables": tables,
+                    "keys": keys,
+                    "frontiers": sorted(x.frontiers),
+                }
+            )
     return json.dumps(out)
 
 
@@ -139,23 +172,37 @@ def authentic(plpy: Any, envelope: str) -> bool:
 
 
 def plan(wish: str, facts: str, versions: str | None, identity: str | None) -> str:
-    """rowseal._plan: JSON in, JSON out: {"declaration", "statements", "triggers"} or {"refused"}."""
-    from .declare import declaration
-    from .generate import enforcement  # compiled when first imported: a session that only stores rows does without
+    """rowseal._plan: JSON in, {"declaration", "functions", "triggers", …} or {"refused"} out."""
+    # compiled when first imported: a session that only stores rows does without
+    from .declare.case import Refused
+    from .declare.decide import decide
+    from .declare.model import Identity, Table, Wish
+    from .generate.assemble import assemble
 
-    main = json.loads(facts)
-    history, card = (json.loads(x) if x else None for x in (versions, identity))
+    table = Table.of(json.loads(facts))
+    history = Table.of(json.loads(versions)) if versions else None
+    card = Identity.of(json.loads(identity)) if identity else None
     try:
-        d = declaration.plan(json.loads(wish), main, history, card)
-    except declaration.Refused as e:
-        return json.dumps({"refused": {"sqlstate": e.sqlstate, "message": e.message, "hint": e.hint}})
-    if d["public_key"] is not None:
-        card = {"facts": main, "public_key": d["public_key"], "owner": d["owner"], "algorithms": d["algorithms"]}
-    sql = enforcement.Sql(d, main, history, card)
-    d["queries"] = sql.queries()
-    out = {"declaration": d, "functions": sql.install(), "bodies": sql.bodies, "triggers": sql.triggers()}
-    if declaration.large(d, card):
-        out["version_hash"] = enforcement.generated_hash(d["signature_column"], main)
-    if d["layout"] == "one table":
-        out["tips"] = sql.tips()
-    return json.dumps(out)
+        declaration = decide(Wish.of(json.loads(wish)), table, history, card)
+    except Refused as e:
+        return json.dumps({"refused": e.json()})
+    made = assemble(declaration, table, history, card)
+    out = {
+        "declaration": {**declaration.json(), "queries": made.queries, "manifest": made.manifest},
+        "functions": [s for f in made.functions for s in f.statements()],
+        "triggers": [s for t in made.triggers for s in t.statements()],
+        "tips": made.tips,
+        "version_hash": made.version_hash,
+    }
+    return json.dumps({k: v for k, v in out.items() if v is not None})
+
+
+def options(argument: str, given: str) -> str:
+    """rowseal._options: what ``columns`` or ``legacy`` of declare say, or {"refused"}."""
+    from .declare.case import Refused
+    from .declare.decide import options as named
+
+    try:
+        return json.dumps(named(argument, json.loads(given)))
+    except Refused as e:
+        return json.dumps({"refused": e.json()})

@@ -1,18 +1,24 @@
 -- apply and receive: many rows, from whoever carries them, never an error for a bad one.
 
 CREATE OR REPLACE FUNCTION rowseal._settled(outcome text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT pg_catalog.strpos(outcome, ' ') OPERATOR(pg_catalog.=) 0
+  SELECT pg_catalog.strpos(outcome, '(') OPERATOR(pg_catalog.=) 0
 $$;
 COMMENT ON FUNCTION rowseal._settled(text) IS
-  'Whether an outcome is one word (inserted, superseded, archived, stale, duplicate), or a refusal: a SQLSTATE, a blank and the reason. Without a search path, so that it is inlined';
+  'Whether an outcome is one word (inserted, superseded, archived, stale, duplicate), or else a verdict as text. '
+  'Without a search path, so that it is inlined';
 
-CREATE OR REPLACE FUNCTION rowseal._results(verdicts text[]) RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION rowseal._results(outcomes text[])
+RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE sql STABLE AS $$
   SELECT v.n::pg_catalog.int4,
-         CASE WHEN rowseal._settled(v.verdict) THEN v.verdict WHEN rowseal._curable(v.verdict) THEN 'deferred' ELSE 'rejected' END,
-         CASE WHEN NOT rowseal._settled(v.verdict) THEN pg_catalog.concat(pg_catalog.left(v.verdict, 5), ':', pg_catalog.substr(v.verdict, 6)) END
-    FROM pg_catalog.unnest(verdicts) WITH ORDINALITY v(verdict, n)
+         CASE WHEN rowseal._settled(v.outcome) THEN v.outcome
+              WHEN rowseal._curable(v.outcome::rowseal.verdict) THEN 'deferred' ELSE 'rejected' END,
+         CASE WHEN NOT rowseal._settled(v.outcome)
+              THEN pg_catalog.concat((v.outcome::rowseal.verdict).sqlstate, ': ',
+                                     (v.outcome::rowseal.verdict).reason) END
+    FROM pg_catalog.unnest(outcomes) WITH ORDINALITY v(outcome, n)
 $$;
-COMMENT ON FUNCTION rowseal._results(text[]) IS 'What apply returns for outcomes and refusals, as rowseal._settled tells them apart. Without a search path, so that it is inlined';
+COMMENT ON FUNCTION rowseal._results(text[]) IS
+  'What apply returns for outcomes, words and verdicts. Without a search path, so that it is inlined';
 
 CREATE OR REPLACE FUNCTION rowseal._merged(id integer, rows jsonb, format text) RETURNS text[] LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -20,6 +26,7 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   n integer := pg_catalog.jsonb_array_length(rows);
   half integer := n / 2;
+  part jsonb;
   outcomes text[];
   written boolean := pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL;
 BEGIN
@@ -33,27 +40,66 @@ BEGIN
       RETURN outcomes;
     EXCEPTION
       WHEN deadlock_detected THEN
-        IF written THEN  -- locks from before this call stay: trying again could go on for ever
+        -- The locks of this batch are gone, so it can be tried again.  Locks from before this call stay: with them,
+        -- trying again could go on for ever.
+        IF written THEN
           RAISE;
-        END IF;  -- those of this batch are gone: once more
+        END IF;
       WHEN OTHERS THEN
-        -- conflicts, missing rights or resources and a broken schema are not the row's fault, but tsvector and jsonpath
-        -- call their bad input a syntax error
+        -- Conflicts, missing rights or resources and a broken schema are not the row's fault.  A syntax error is:
+        -- tsvector and jsonpath call bad input so.
         IF pg_catalog.left(SQLSTATE, 2) IN ('25', '40', '42', '53', '55', '57', '58') AND SQLSTATE <> '42601' THEN
           RAISE;
         END IF;
         IF n = 1 THEN
-          RETURN ARRAY[SQLSTATE || ' ' || SQLERRM];
+          RETURN ARRAY[ROW(SQLSTATE, SQLERRM)::rowseal.verdict::text];
         END IF;
         EXIT;
     END;
   END LOOP;
-  -- one row or several cannot be stored at all: halve, so that the cost grows with the bad rows, not with all
-  RETURN rowseal._merged(id, pg_catalog.jsonb_path_query_array(rows, '$[0 to $last]', pg_catalog.jsonb_build_object('last', half - 1)), format)
-      || rowseal._merged(id, pg_catalog.jsonb_path_query_array(rows, '$[$first to last]', pg_catalog.jsonb_build_object('first', half)), format);
+  -- Some row cannot be stored at all.  Halving finds it at a cost that grows with the bad rows, not with all.
+  part := pg_catalog.jsonb_build_object('half', half);
+  RETURN rowseal._merged(id, pg_catalog.jsonb_path_query_array(rows, '$[0 to $half - 1]', part), format)
+      || rowseal._merged(id, pg_catalog.jsonb_path_query_array(rows, '$[$half to last]', part), format);
 END
 $$;
-COMMENT ON FUNCTION rowseal._merged(integer, jsonb, text) IS 'Outcome or refusal of each row; bisects a batch that raises';
+COMMENT ON FUNCTION rowseal._merged(integer, jsonb, text) IS
+  'The outcome of each row, a word or a verdict as text; bisects a batch that raises';
+
+CREATE OR REPLACE FUNCTION rowseal._set_aside(d rowseal.declarations, outcome text, format text, element jsonb)
+RETURNS text LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  verdict rowseal.verdict := rowseal._explained(d, outcome::rowseal.verdict, element, format);
+  waits_for text := rowseal._waits_for(d, verdict, format, element);
+  signature text;
+BEGIN
+  IF waits_for IS NOT NULL THEN
+    -- Somebody may be bringing the owner just now.  Either he waits for this lock and then sees what is entered here,
+    -- or we wait for him and see the owner.
+    PERFORM rowseal._lock_owner(waits_for, false);
+    outcome := (rowseal._merged(d.id, pg_catalog.jsonb_build_array(element), format))[1];
+    IF rowseal._settled(outcome) THEN
+      RETURN outcome;
+    END IF;
+    verdict := rowseal._explained(d, outcome::rowseal.verdict, element, format);
+  END IF;
+  IF verdict.sqlstate IN ('RS010', 'RS011', 'RS012') THEN
+    IF format <> 'canonical' THEN  -- a row of a writer is kept as what was signed
+      signature := element ->> d.signature_column;
+      element := rowseal._envelope(rowseal.payload(d.relation, element),
+        CASE WHEN pg_catalog.starts_with(signature, E'\\x') THEN signature::bytea
+             ELSE pg_catalog.decode(signature, 'base64') END);
+    END IF;
+    PERFORM rowseal._hold(d, verdict, element, waits_for);
+  ELSE
+    PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for);
+  END IF;
+  RETURN verdict::text;
+END
+$$;
+COMMENT ON FUNCTION rowseal._set_aside(rowseal.declarations, text, text, jsonb) IS
+  'Keeps a row that was refused in the quarantine, unless what it waits for has come; returns its outcome';
 
 CREATE OR REPLACE FUNCTION rowseal.apply(relation regclass, rows jsonb, format text DEFAULT 'canonical')
 RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql
@@ -62,9 +108,6 @@ SET search_path = pg_catalog, pg_temp SET rowseal.mode = 'apply' AS $$
 DECLARE
   d rowseal.declarations;
   outcomes text[];
-  element jsonb;
-  verdict text;
-  waits_for text;
   i integer;
 BEGIN
   IF format NOT IN ('canonical', 'pgtext') OR format IS NULL THEN
@@ -87,47 +130,29 @@ BEGIN
     RETURN;
   END IF;
   -- every session enters what it refuses in the same order
-  FOR i, verdict IN
-    SELECT o.n, o.outcome FROM pg_catalog.unnest(outcomes) WITH ORDINALITY o(outcome, n) WHERE NOT rowseal._settled(o.outcome)
+  FOR i IN
+    SELECT o.n FROM pg_catalog.unnest(outcomes) WITH ORDINALITY o(outcome, n) WHERE NOT rowseal._settled(o.outcome)
      ORDER BY pg_catalog.md5((rows -> (o.n::integer - 1))::text)
   LOOP
-    element := rows -> (i - 1);
-    verdict := rowseal._explained(d, verdict, element, format);
-    waits_for := rowseal._waits_for(d, verdict, format, element);
-    IF waits_for IS NOT NULL THEN
-      -- Somebody may be bringing the owner just now.  Either he waits for this lock and then sees what is entered here, or
-      -- we wait for him and see the owner.
-      PERFORM rowseal._lock_owner(waits_for, false);
-      outcomes[i] := (rowseal._merged(d.id, pg_catalog.jsonb_build_array(element), format))[1];
-      CONTINUE WHEN rowseal._settled(outcomes[i]);
-      verdict := rowseal._explained(d, outcomes[i], element, format);
-    END IF;
-    outcomes[i] := verdict;
-    IF pg_catalog.left(verdict, 5) IN ('RS010', 'RS011', 'RS012') THEN
-      IF format <> 'canonical' THEN  -- it is kept as what was signed
-        element := rowseal._envelope(rowseal.payload(d.relation, element), CASE WHEN pg_catalog.starts_with(element ->> d.signature_column, E'\\x')
-          THEN (element ->> d.signature_column)::bytea ELSE pg_catalog.decode(element ->> d.signature_column, 'base64') END);
-      END IF;
-      PERFORM rowseal._hold(d, verdict, element, waits_for);
-      CONTINUE;
-    END IF;
-    PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for);
+    outcomes[i] := rowseal._set_aside(d, outcomes[i], format, rows -> (i - 1));
   END LOOP;
   RETURN QUERY SELECT * FROM rowseal._results(outcomes);
 END
 $$;
 COMMENT ON FUNCTION rowseal.apply(regclass, jsonb, text) IS
-$$Merges rows that others signed; a bad row is quarantined, not raised. rows: a JSON array. format canonical: envelopes {"row": …,
-"rowseal": 1, "table": …, "sign_b64": …}; pgtext: objects of columns in PostgreSQL's text form. One result per row, in their order;
-outcome is inserted, superseded, archived, stale, duplicate, deferred (waits for its owner or a column) or rejected; reason: SQLSTATE
-and text. Needs INSERT, UPDATE and SELECT on the table. Errors: RS007 not declared, 22023 no rows or unknown format.$$;
+$$Merges rows that others signed; a bad row is quarantined, not raised. rows: a JSON array. format canonical:
+envelopes {"row": …, "rowseal": 1, "table": …, "sign_b64": …}; pgtext: objects of columns in PostgreSQL's text form.
+One result per row, in their order; outcome is inserted, superseded, archived, stale, duplicate, deferred (waits for
+its owner or a column) or rejected; reason: SQLSTATE and text. Needs INSERT, UPDATE and SELECT on the table. Errors:
+RS007 not declared, 22023 no rows or unknown format.$$;
 
 CREATE OR REPLACE FUNCTION rowseal._trusted_owner(owner oid) RETURNS boolean LANGUAGE sql STABLE AS $$
   SELECT pg_catalog.pg_has_role(owner, pg_catalog.to_regrole(pg_catalog.quote_ident(current_user)), 'USAGE')
       OR pg_catalog.pg_has_role(owner, 'rowseal_trusted', 'USAGE')
 $$;
 COMMENT ON FUNCTION rowseal._trusted_owner(oid) IS
-  'Whether triggers of a table''s owner may run as the current user without his naming the table. Without a search path, so that it is inlined';
+  'Whether triggers of a table''s owner may run as the current user without his naming the table. Without a search '
+  'path, so that it is inlined';
 
 CREATE OR REPLACE FUNCTION rowseal._trusted(relation regclass) RETURNS boolean LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -137,11 +162,12 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._trusted(regclass) IS 'rowseal._trusted_owner, of a table';
 
-CREATE OR REPLACE FUNCTION rowseal.receive(envelopes jsonb) RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal.receive(envelopes jsonb)
+RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   part record;
-  verdict text;
+  verdict rowseal.verdict;
 BEGIN
   IF pg_catalog.jsonb_typeof(envelopes) = 'object' THEN
     envelopes := pg_catalog.jsonb_build_array(envelopes);
@@ -149,35 +175,41 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'envelopes must be a JSON array of envelopes, or one envelope';
   END IF;
   FOR part IN
-    SELECT d.relation, e.v ->> 'table' AS tag, pg_catalog.array_agg(e.n::integer ORDER BY e.n) AS ordinals, pg_catalog.jsonb_agg(e.v ORDER BY e.n) AS rows
-      FROM pg_catalog.jsonb_array_elements(envelopes) WITH ORDINALITY e(v, n)
-      LEFT JOIN rowseal.declarations d ON d.tag = e.v ->> 'table'
+    SELECT d.relation, e.envelope ->> 'table' AS tag, pg_catalog.array_agg(e.n::integer ORDER BY e.n) AS ordinals,
+           pg_catalog.jsonb_agg(e.envelope ORDER BY e.n) AS rows
+      FROM pg_catalog.jsonb_array_elements(envelopes) WITH ORDINALITY e(envelope, n)
+      LEFT JOIN rowseal.declarations d ON d.tag = e.envelope ->> 'table'
      GROUP BY d.relation, d.identity IS NULL, d.id, 2
      ORDER BY d.identity IS NULL DESC, d.id  -- owners before what they own; everywhere in the same order
   LOOP
-    verdict := CASE WHEN part.tag IS NULL THEN 'RS001 not an envelope: it names no table'
-                    WHEN part.relation IS NULL THEN 'RS007 no table is declared with this tag'
-                    WHEN NOT rowseal._trusted(part.relation) THEN 'RS017 the owner of the table is not trusted by the current user' END;
+    verdict := CASE
+      WHEN part.tag IS NULL THEN ROW('RS001', 'not an envelope: it names no table')::rowseal.verdict
+      WHEN part.relation IS NULL THEN ROW('RS007', 'no table is declared with this tag')::rowseal.verdict
+      WHEN NOT rowseal._trusted(part.relation)
+        THEN ROW('RS017', 'the owner of the table is not trusted by the current user')::rowseal.verdict END;
     IF verdict IS NULL THEN
       BEGIN
-        RETURN QUERY SELECT part.ordinals[a.ordinal], a.outcome, a.reason FROM rowseal.apply(part.relation, part.rows) a;
+        RETURN QUERY
+          SELECT part.ordinals[a.ordinal], a.outcome, a.reason FROM rowseal.apply(part.relation, part.rows) a;
         CONTINUE;
       EXCEPTION
-        -- conflicts and exhausted resources pass: the caller comes back to these rows
-        WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error OR internal_error THEN
+        -- conflicts and exhausted resources are passed on: the caller comes back to these rows
+        WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error
+             OR internal_error THEN
           RAISE;
         WHEN OTHERS THEN  -- the table is broken or not ours to write; the rows of other tables must not wait for it
-          verdict := SQLSTATE || ' ' || SQLERRM;
+          verdict := ROW(SQLSTATE, SQLERRM)::rowseal.verdict;
       END;
     END IF;
     FOR i IN 1 .. pg_catalog.cardinality(part.ordinals) LOOP
       PERFORM rowseal._quarantine(part.tag, verdict, 'canonical', part.rows -> (i - 1));
-      RETURN QUERY SELECT part.ordinals[i], r.outcome, r.reason FROM rowseal._results(ARRAY[verdict]) r;
+      RETURN QUERY SELECT part.ordinals[i], r.outcome, r.reason FROM rowseal._results(ARRAY[verdict::text]) r;
     END LOOP;
   END LOOP;
 END
 $$;
 COMMENT ON FUNCTION rowseal.receive(jsonb) IS
-$$Merges envelopes of any tables: each goes to the table declared with its tag, as by rowseal.apply; without such a table it waits in the
-quarantine. What the envelopes say decides here which tables are written, and tables have triggers: only those are whose owner could act as
-the current user anyway, or is a member of rowseal_trusted. envelopes: a JSON array. One result per envelope. Errors: 22023 no array.$$;
+$$Merges envelopes of any tables: each goes to the table declared with its tag, as by rowseal.apply; without such a
+table it waits in the quarantine. What the envelopes say decides here which tables are written, and tables have
+triggers: only those are whose owner could act as the current user anyway, or is a member of rowseal_trusted.
+envelopes: a JSON array. One result per envelope. Errors: 22023 no array.$$;

@@ -14,36 +14,46 @@ DECLARE
   planned jsonb;
   card jsonb;
 BEGIN
-  SELECT pg_catalog.jsonb_build_object('facts', rowseal._facts(i.relation), 'public_key', i.public_key, 'owner', i.owner, 'algorithms', i.algorithms)
+  SELECT pg_catalog.jsonb_build_object('facts', rowseal._facts(i.relation), 'public_key', i.public_key, 'owner',
+      i.owner, 'algorithms', i.algorithms)
     INTO card FROM rowseal.declarations i WHERE i.relation = d.identity;
-  IF (d.versions IS NOT NULL AND rowseal._facts(d.versions) IS NULL) OR (d.identity IS NOT NULL AND rowseal._facts(d.identity) IS NULL) THEN
-    RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('the versions or identity table of %s is gone', d.relation),
+  IF (d.versions IS NOT NULL AND rowseal._facts(d.versions) IS NULL)
+      OR (d.identity IS NOT NULL AND rowseal._facts(d.identity) IS NULL) THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS007',
+        MESSAGE = pg_catalog.format('the versions or identity table of %s is gone', d.relation),
       HINT = 'rowseal.undeclare the table and declare it anew.';
   END IF;
   planned := rowseal._plan(
-    pg_catalog.to_jsonb(d) - 'facts' - 'queries' - 'spec' || pg_catalog.jsonb_build_object('identity_label', d.identity::text,
-      'grants_table', (SELECT pg_catalog.jsonb_build_object('id', g.id, 'grants', g.grants, 'identity', g.identity, 'label', g.relation::text)
+    pg_catalog.to_jsonb(d) - ARRAY['facts', 'queries', 'spec',
+        'manifest'] || pg_catalog.jsonb_build_object('identity_label', d.identity::text,
+      'grants_table', (SELECT pg_catalog.jsonb_build_object('id', g.id, 'grants', g.grants, 'identity', g.identity,
+          'label', g.relation::text)
                          FROM rowseal.declarations g WHERE g.relation = d.writers)),
     rowseal._facts(d.relation), CASE WHEN d.versions IS NOT NULL THEN rowseal._facts(d.versions) END, card);
   IF planned ? 'refused' THEN
     RAISE EXCEPTION USING
-      ERRCODE = planned #>> '{refused,sqlstate}', MESSAGE = planned #>> '{refused,message}', HINT = planned #>> '{refused,hint}';
+      ERRCODE = planned #>> '{refused,sqlstate}', MESSAGE = planned #>> '{refused,message}',
+          HINT = planned #>> '{refused,hint}';
   END IF;
   RETURN planned;
 END
 $$;
-COMMENT ON FUNCTION rowseal._planned(rowseal.declarations) IS 'The completed declaration and its statements; raises RS007 for a wrong one';
+COMMENT ON FUNCTION rowseal._planned(rowseal.declarations) IS
+  'The completed declaration and its statements; raises RS007 for a wrong one';
 
 CREATE OR REPLACE FUNCTION rowseal._known_facts(d rowseal.declarations) RETURNS jsonb LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT pg_catalog.jsonb_build_object(
     'main', rowseal._facts(d.relation),
     'versions', CASE WHEN d.versions IS NOT NULL THEN rowseal._facts(d.versions) END,
-    'identity', (SELECT pg_catalog.jsonb_build_object('facts', f - ARRAY['unique', 'partitions', 'late_triggers', 'rules'],
-                                                      'owner', i.owner, 'public_key', i.public_key, 'algorithms', i.algorithms)
+    'identity', (SELECT pg_catalog.jsonb_build_object('facts',
+        f - ARRAY['unique', 'partitions', 'late_triggers', 'rules'],
+                                                      'owner', i.owner, 'public_key', i.public_key, 'algorithms',
+                                                          i.algorithms)
                    FROM rowseal.declarations i, rowseal._facts(i.relation) f WHERE i.relation = d.identity))
 $$;
-COMMENT ON FUNCTION rowseal._known_facts(rowseal.declarations) IS 'The facts that a declaration rests on, as they are now';
+COMMENT ON FUNCTION rowseal._known_facts(rowseal.declarations) IS
+  'The facts that a declaration rests on, as they are now';
 
 -- BEFORE INSERT OR UPDATE.  Whatever the caller wrote there, what is derived is derived here.
 CREATE OR REPLACE FUNCTION rowseal._complete_declaration() RETURNS trigger LANGUAGE plpgsql
@@ -70,6 +80,30 @@ BEGIN
 END
 $$;
 
+-- Called by _install alone, with its rights.
+CREATE OR REPLACE FUNCTION rowseal._uninstall(d rowseal.declarations) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  trigger_ record;
+  function_ text;
+BEGIN
+  FOR trigger_ IN
+    SELECT g.tgname, g.tgrelid::pg_catalog.regclass AS relation
+      FROM rowseal._wanted_triggers(d) w JOIN pg_catalog.pg_trigger g ON g.tgrelid = w.relation AND g.tgname = w.name
+     WHERE g.tgparentid = 0
+  LOOP
+    EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', trigger_.tgname, trigger_.relation);
+  END LOOP;
+  FOR function_ IN SELECT f ->> 'name' FROM pg_catalog.jsonb_array_elements(d.manifest -> 'functions') f LOOP
+    EXECUTE pg_catalog.format('DROP FUNCTION IF EXISTS rowseal.%I', function_);
+  END LOOP;
+  IF d.grants THEN
+    PERFORM rowseal._forget_writers(d.id);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._uninstall(rowseal.declarations) IS 'Drops what the manifest of a declaration lists';
+
 -- AFTER ROW, so after row security has decided.  SECURITY DEFINER: functions in plpython3u and in the schema rowseal
 -- are the superuser's to create.  It runs nothing of the table's owner: CREATE FUNCTION and CREATE TRIGGER only.
 CREATE OR REPLACE FUNCTION rowseal._install() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
@@ -77,25 +111,9 @@ SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
 DECLARE
   planned jsonb;
   statement text;
-  trigger_ record;
 BEGIN
   IF TG_OP = 'DELETE' THEN
-    FOR trigger_ IN
-      SELECT g.tgname, g.tgrelid::pg_catalog.regclass AS relation
-        FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc p ON p.oid = g.tgfoid
-       WHERE g.tgparentid = 0 AND p.pronamespace = 'rowseal'::pg_catalog.regnamespace
-         AND (g.tgrelid IN (OLD.relation, OLD.versions)
-              OR g.tgrelid IN (SELECT rowseal._tree(OLD.relation)))
-    LOOP
-      EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', trigger_.tgname, trigger_.relation);
-    END LOOP;
-    FOREACH statement IN ARRAY ARRAY['seal', 'payload', 'signed', 'guard', 'apply', 'take', 'guard_versions', 'cure', 'feed', 'feed_versions', 'is_tip',
-                                    'keep', 'keep_versions', 'ledger', 'ledger_versions', 'settle', 'settle_versions', 'retract'] LOOP
-      EXECUTE pg_catalog.format('DROP FUNCTION IF EXISTS rowseal.%I', pg_catalog.format('_%s_%s', statement, OLD.id));
-    END LOOP;
-    IF OLD.grants THEN
-      PERFORM rowseal._forget_writers(OLD.id);
-    END IF;
+    PERFORM rowseal._uninstall(OLD);
     RETURN NULL;
   END IF;
   IF TG_OP = 'INSERT' AND pg_catalog.to_regprocedure(pg_catalog.format('rowseal._guard_%s()', NEW.id)) IS NOT NULL THEN
@@ -105,9 +123,17 @@ BEGIN
     RETURN NULL;  -- no longer as declared: see _refresh
   END IF;
   planned := rowseal._planned(NEW);
-  FOR statement IN SELECT * FROM pg_catalog.jsonb_array_elements_text(planned -> 'functions' || (planned -> 'triggers')) LOOP
+  FOR statement IN SELECT *
+      FROM pg_catalog.jsonb_array_elements_text(planned -> 'functions' || (planned -> 'triggers')) LOOP
     EXECUTE statement;
   END LOOP;
+  -- what has been made, as the catalogs show it: health() compares
+  UPDATE rowseal.declarations d SET manifest = d.manifest || pg_catalog.jsonb_build_object('triggers', (
+      SELECT pg_catalog.jsonb_agg(t || pg_catalog.jsonb_build_object('definition',
+          pg_catalog.pg_get_triggerdef(g.oid)) ORDER BY n)
+        FROM pg_catalog.jsonb_array_elements(d.manifest -> 'triggers') WITH ORDINALITY x(t, n)
+        JOIN pg_catalog.pg_trigger g ON g.tgrelid = (t ->> 'table')::pg_catalog.regclass AND g.tgname = t ->> 'name'))
+   WHERE d.id = NEW.id;
   RETURN NULL;
 END
 $$;
@@ -121,13 +147,15 @@ BEGIN
   IF pg_catalog.cardinality(path) > 2 THEN
     RAISE invalid_parameter_value;
   END IF;
-  RETURN pg_catalog.format('%I.%I', CASE WHEN pg_catalog.cardinality(path) > 1 THEN path[1] ELSE schema_ END, path[pg_catalog.cardinality(path)]);
+  RETURN pg_catalog.format('%I.%I', CASE WHEN pg_catalog.cardinality(path) > 1 THEN path[1] ELSE schema_ END,
+      path[pg_catalog.cardinality(path)]);
 EXCEPTION WHEN invalid_parameter_value THEN
   RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('%L is not the name of a table', name_),
     HINT = 'name or schema.name, each part in double quotes where it is not lower case.';
 END
 $$;
-COMMENT ON FUNCTION rowseal._qualified(text, text) IS 'A name as SQL would read it, quoted, in the given schema when it names none';
+COMMENT ON FUNCTION rowseal._qualified(text, text) IS
+  'A name as SQL would read it, quoted, in the given schema when it names none';
 
 CREATE OR REPLACE FUNCTION rowseal.declare(
   INOUT relation regclass,
@@ -191,7 +219,8 @@ BEGIN
       HINT = 'A table with writers and its grants table must have the same owner.';
   END IF;
   IF rowseal._provider() IS NULL THEN
-    RAISE EXCEPTION USING ERRCODE = 'RS014', MESSAGE = 'no provider of signatures: neither pgsodium nor PyNaCl is there',
+    RAISE EXCEPTION USING ERRCODE = 'RS014',
+        MESSAGE = 'no provider of signatures: neither pgsodium nor PyNaCl is there',
       HINT = rowseal._hint('RS014');
   END IF;
   SELECT n.nspname, c.relname INTO schema_, name_
@@ -201,20 +230,25 @@ BEGIN
   d.tag := coalesce(tag, name_);
   SELECT x.relation INTO bad FROM rowseal.declarations x WHERE x.tag = d.tag;
   IF FOUND THEN
-    RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('tag %L of %s is taken by %s', d.tag, label, bad.relation),
+    RAISE EXCEPTION USING ERRCODE = 'RS007',
+        MESSAGE = pg_catalog.format('tag %L of %s is taken by %s', d.tag, label, bad.relation),
       HINT = 'Rows of one could be replayed into the other. Choose another one with tag => ….';
   END IF;
   BEGIN
-    d.owner := CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = relation AND a.attname = owner AND a.attnum > 0)
+    d.owner := CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = relation AND a.attname = owner
+        AND a.attnum > 0)
                       OR pg_catalog.left(owner, 1) <> '{' THEN ARRAY[owner] ELSE owner::text[] END;
   EXCEPTION WHEN invalid_text_representation THEN
-    RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('owner %L is neither a column nor an array of columns', owner),
+    RAISE EXCEPTION USING ERRCODE = 'RS007',
+        MESSAGE = pg_catalog.format('owner %L is neither a column nor an array of columns', owner),
       HINT = 'owner => ''column'' or owner => ''{one,another}''.';
   END;
   d.public_key := public_key; d.fingerprint := fingerprint; d.fingerprint_prefix := coalesce(fingerprint_prefix, '');
-  d.algorithms := algorithms; d.digests := coalesce((SELECT pg_catalog.jsonb_object_agg(c, c || '_sha256') FROM pg_catalog.unnest(digests) c), '{}'); d.heal := coalesce(heal, false);
+  d.algorithms := algorithms; d.digests := coalesce((SELECT pg_catalog.jsonb_object_agg(c, c || '_sha256')
+      FROM pg_catalog.unnest(digests) c), '{}'); d.healed := CASE WHEN heal THEN digests ELSE '{}' END;
   d.form := form; d.accept_ambiguity := coalesce(accept_ambiguity, false);
-  d.name_column := name_column; d.name_hash := coalesce(name_hash, 'sha3-512'); d.name_prefix := coalesce(name_prefix, '');
+  d.name_column := name_column; d.name_hash := coalesce(name_hash, 'sha3-512'); d.name_prefix := coalesce(name_prefix,
+      '');
   d.certificates := coalesce(certificates, '{}'); d.unsigned := coalesce(unsigned, '{}');
   d.timestamp_column := timestamp_column; d.deleted_column := deleted_column;
   d.signature_column := signature_column; d.parent_column := parent_column; d.version_columns := version_columns;
@@ -239,32 +273,41 @@ BEGIN
           EXECUTE pg_catalog.format('ALTER TABLE %s ADD COLUMN %I bytea GENERATED ALWAYS AS (%s) STORED PRIMARY KEY',
             target, d.signature_column || '_sha256', planned ->> 'version_hash');
         ELSE
-          EXECUTE pg_catalog.format('ALTER TABLE %s ADD PRIMARY KEY (%I)', target, coalesce(d.name_column, d.signature_column));
+          EXECUTE pg_catalog.format('ALTER TABLE %s ADD PRIMARY KEY (%I)', target,
+              coalesce(d.name_column, d.signature_column));
         END IF;
         EXECUTE pg_catalog.format('CREATE INDEX ON %s (%s)', target, (
           SELECT pg_catalog.string_agg(pg_catalog.quote_ident(k ->> 'name'), ', ')
             FROM pg_catalog.jsonb_array_elements(rowseal._facts(relation) -> 'key') k));
         EXECUTE pg_catalog.format('ALTER TABLE %s OWNER TO %s', target, (
           SELECT c.relowner::pg_catalog.regrole FROM pg_catalog.pg_class c WHERE c.oid = relation));
-        EXECUTE pg_catalog.format('COMMENT ON TABLE %s IS %L', target, 'Superseded versions of ' || label || ', kept by rowseal');
+        EXECUTE pg_catalog.format('COMMENT ON TABLE %s IS %L', target,
+            'Superseded versions of ' || label || ', kept by rowseal');
       END IF;
       d.versions := target::pg_catalog.regclass;
       IF NOT rowseal._owns(d.versions) THEN
-        RAISE EXCEPTION USING ERRCODE = 'RS008', MESSAGE = pg_catalog.format('no right to use %s as versions table', target),
+        RAISE EXCEPTION USING ERRCODE = 'RS008',
+            MESSAGE = pg_catalog.format('no right to use %s as versions table', target),
           HINT = 'Main and versions table must have the same owner.';
       END IF;
       EXECUTE pg_catalog.format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', target);
     END;
   END IF;
 
-  INSERT INTO rowseal.declarations (relation, tag, versions, owner, public_key, identity, fingerprint, fingerprint_prefix, algorithms,
-      certificates, unsigned, form, accept_ambiguity, name_column, name_hash, name_prefix, digests, heal, feed, timestamp_column, deleted_column, signature_column, parent_column, version_columns, grants, writers)
-    SELECT d.relation, d.tag, d.versions, d.owner, d.public_key, d.identity, d.fingerprint, d.fingerprint_prefix, d.algorithms,
-      d.certificates, d.unsigned, d.form, d.accept_ambiguity, d.name_column, d.name_hash, d.name_prefix, d.digests, d.heal, feed, d.timestamp_column, d.deleted_column, d.signature_column, d.parent_column, d.version_columns, d.grants, writers;
+  INSERT INTO rowseal.declarations (relation, tag, versions, owner, public_key, identity, fingerprint,
+      fingerprint_prefix, algorithms,
+      certificates, unsigned, form, accept_ambiguity, name_column, name_hash, name_prefix, digests, healed, feed,
+          timestamp_column, deleted_column, signature_column, parent_column, version_columns, grants, writers)
+    SELECT d.relation, d.tag, d.versions, d.owner, d.public_key, d.identity, d.fingerprint, d.fingerprint_prefix,
+        d.algorithms,
+      d.certificates, d.unsigned, d.form, d.accept_ambiguity, d.name_column, d.name_hash, d.name_prefix, d.digests,
+          d.healed, feed, d.timestamp_column, d.deleted_column, d.signature_column, d.parent_column, d.version_columns,
+          d.grants, writers;
   SELECT * INTO STRICT d FROM rowseal.declarations x WHERE x.relation = declare.relation;
   SELECT a AS algorithm INTO bad FROM pg_catalog.unnest(d.algorithms) a WHERE rowseal._provider(a) IS NULL;
   IF FOUND THEN
-    RAISE EXCEPTION USING ERRCODE = 'RS014', MESSAGE = pg_catalog.format('no provider of %s, which %s is to allow', bad.algorithm, label),
+    RAISE EXCEPTION USING ERRCODE = 'RS014',
+        MESSAGE = pg_catalog.format('no provider of %s, which %s is to allow', bad.algorithm, label),
       HINT = rowseal._hint('RS014');
   END IF;
 
@@ -285,24 +328,28 @@ BEGIN
       name_ := pg_catalog.left(name_, -1);
     END LOOP;
     EXECUTE pg_catalog.concat('CREATE OR REPLACE VIEW ',
-      coalesce(rowseal._qualified(tips, schema_), pg_catalog.format('%I.%I', schema_, name_ || '_tips')), ' ', rowseal._planned(d) ->> 'tips');
+      coalesce(rowseal._qualified(tips, schema_), pg_catalog.format('%I.%I', schema_, name_ || '_tips')), ' ',
+          rowseal._planned(d) ->> 'tips');
   END IF;
   layout := d.layout; versions := d.versions; created := true;
   PERFORM rowseal._retry(NULL, d.tag);  -- what came before it was declared
 END
 $declare$;
 COMMENT ON FUNCTION rowseal.declare IS
-$$Declares a table: from now on it accepts only rows that their owner signed. Existing rows are verified first.
-owner: column of the primary key that names the owner, or several as '{a,b}'; public_key: makes it an identity table, names the key
-column; identity: the identity table of its owners; fingerprint: sha256, sha512, sha3-512 or blake2b-256, the owner must be
-this hash of the key (bytea, or fingerprint_prefix || hex); algorithms: of an identity table, what its keys may be (ed25519,
-ml-dsa-65, ml-dsa-87; by default ed25519); certificates: {"column": "column it certifies"}; versions: table
-for superseded rows, created when missing; version_columns: {"main column": "versions column"} where names differ; tag: name in
-the signed bytes; unsigned: columns for local bookkeeping; form: rowseal/1, or concatenated for the rows of one older system (accept_ambiguity: although
-different rows share their bytes); name_column: holds the name_hash of the signature, after name_prefix, parents are named so; digests: columns signed by digest, which rowseal.erase can empty (each needs a column
-NAME_sha256 bytea beside it); heal: whether an intact row that arrives restores what was erased; feed: accepted versions enter rowseal.feed; grants: its rows let other keys write; writers: the table
-with such grants, for a table that others than the owner may write; *_column: other column names; tips: name of the view of current rows (one
-table layout). Errors: RS007 wrong declaration, RS008 not the owner, RS014 no provider; RS001-RS006 for an existing row.$$;
+$$Declares a table: from now on it accepts only rows that their owner signed. Existing rows are verified first. owner:
+column of the primary key that names the owner, or several as '{a,b}'; public_key: makes it an identity table, names
+the key column; identity: the identity table of its owners; fingerprint: sha256, sha512, sha3-512 or blake2b-256, the
+owner must be this hash of the key (bytea, or fingerprint_prefix || hex); algorithms: of an identity table, what its
+keys may be (ed25519, ml-dsa-65, ml-dsa-87; by default ed25519); certificates: {"column": "column it certifies"};
+versions: table for superseded rows, created when missing; version_columns: {"main column": "versions column"} where
+names differ; tag: name in the signed bytes; unsigned: columns for local bookkeeping; form: rowseal/1, or concatenated
+for the rows of one older system (accept_ambiguity: although different rows share their bytes); name_column: holds the
+name_hash of the signature, after name_prefix, parents are named so; digests: columns signed by digest, which
+rowseal.erase can empty (each needs a column NAME_sha256 bytea beside it); heal: whether an intact row that arrives
+restores what was erased; feed: accepted versions enter rowseal.feed; grants: its rows let other keys write; writers:
+the table with such grants, for a table that others than the owner may write; *_column: other column names; tips: name
+of the view of current rows (one table layout). Errors: RS007 wrong declaration, RS008 not the owner, RS014 no
+provider; RS001-RS006 for an existing row.$$;
 
 CREATE OR REPLACE FUNCTION rowseal.undeclare(relation regclass) RETURNS boolean LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -331,4 +378,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal.undeclare(regclass) IS
-  'Takes triggers and functions off a declared table; its rows, its versions table and its view stay as they are. False when it was not declared.';
+  'Takes triggers and functions off a declared table; its rows, its versions table and its view stay as they are. '
+  'False when it was not declared.';

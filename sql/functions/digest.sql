@@ -2,33 +2,40 @@
 
 CREATE OR REPLACE FUNCTION rowseal._hashes(relation regclass, owner jsonb) RETURNS text LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT 'SELECT DISTINCT ON (hash) key, sign, hash FROM (' ||
-         ((rowseal._declaration(relation)).queries ->> CASE WHEN owner IS NULL THEN 'digest' ELSE 'digest_owner' END) || ') x'
+  SELECT pg_catalog.format('SELECT DISTINCT ON (hash) key, sign, hash FROM (%s) x',
+    (rowseal._declaration(relation)).queries ->> CASE WHEN owner IS NULL THEN 'digest' ELSE 'digest_owner' END)
 $$;
-COMMENT ON FUNCTION rowseal._hashes(regclass, jsonb) IS 'A query of (key, signature, hash of signed bytes and signature) for all versions, or for those of one owner ($1)';
+COMMENT ON FUNCTION rowseal._hashes(regclass, jsonb) IS
+  'A query of (key, signature, hash of signed bytes and signature) for all versions, or for those of one owner ($1)';
 
 CREATE OR REPLACE FUNCTION rowseal._buckets(relation regclass, owner jsonb) RETURNS text LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT pg_catalog.format($q$
     SELECT key, sign, hash, (pg_catalog.get_byte(k, 0) * 256 + pg_catalog.get_byte(k, 1)) * $2 / 65536 AS bucket
-      FROM (SELECT *, pg_catalog.sha256(pg_catalog.convert_to(key::text, 'UTF8')) AS k FROM (%s) h) x $q$, rowseal._hashes(relation, owner))
+      FROM (SELECT *, pg_catalog.sha256(pg_catalog.convert_to(key::text, 'UTF8')) AS k FROM (%s) h) x $q$,
+    rowseal._hashes(relation, owner))
 $$;
-COMMENT ON FUNCTION rowseal._buckets(regclass, jsonb) IS 'The query of rowseal._hashes with the bucket, of so many ($2), that a key falls into';
+COMMENT ON FUNCTION rowseal._buckets(regclass, jsonb) IS
+  'The query of rowseal._hashes with the bucket, of so many ($2), that a key falls into';
 
-CREATE OR REPLACE FUNCTION rowseal.digest(relation regclass, owner jsonb DEFAULT NULL) RETURNS bytea LANGUAGE plpgsql STABLE
+CREATE OR REPLACE FUNCTION rowseal.digest(relation regclass, owner jsonb DEFAULT NULL)
+RETURNS bytea LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
 SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 SET jit = off AS $$
 #variable_conflict use_variable
 DECLARE
   result bytea;
 BEGIN
-  EXECUTE pg_catalog.format($q$SELECT pg_catalog.sha256(coalesce(pg_catalog.string_agg(DISTINCT hash, '' ORDER BY hash), '')) FROM (%s) y$q$,
-    (rowseal._declaration(relation)).queries ->> CASE WHEN owner IS NULL THEN 'digest' ELSE 'digest_owner' END) INTO result USING owner;
+  EXECUTE pg_catalog.format($q$
+      SELECT pg_catalog.sha256(coalesce(pg_catalog.string_agg(DISTINCT hash, '' ORDER BY hash), '')) FROM (%s) y $q$,
+    (rowseal._declaration(relation)).queries ->> CASE WHEN owner IS NULL THEN 'digest' ELSE 'digest_owner' END)
+    INTO result USING owner;
   RETURN result;
 END
 $$;
 COMMENT ON FUNCTION rowseal.digest(regclass, jsonb) IS
-  'A digest of all versions of a table, or of one owner''s ({"user_hash": …}) (32 bytes): equal on two servers if and only if they hold the same signed rows, wherever and in whatever order they are stored';
+  'A digest of all versions of a table, or of one owner''s ({"user_hash": …}) (32 bytes): equal on two servers if and '
+  'only if they hold the same signed rows, wherever and in whatever order they are stored';
 
 CREATE OR REPLACE FUNCTION rowseal.digests(relation regclass, buckets integer DEFAULT 256, owner jsonb DEFAULT NULL)
 RETURNS TABLE (bucket integer, rows bigint, digest bytea) LANGUAGE plpgsql STABLE
@@ -37,11 +44,12 @@ SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits =
 #variable_conflict use_variable
 BEGIN
   IF buckets NOT BETWEEN 1 AND 65536 THEN
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = pg_catalog.format('%s buckets: 1 to 65536 are possible', buckets);
+    RAISE EXCEPTION USING ERRCODE = '22023',
+      MESSAGE = pg_catalog.format('%s buckets: 1 to 65536 are possible', buckets);
   END IF;
   RETURN QUERY EXECUTE pg_catalog.format($q$
-    SELECT bucket, count(*), pg_catalog.sha256(pg_catalog.string_agg(hash, '' ORDER BY hash)) FROM (%s) y GROUP BY bucket ORDER BY bucket $q$,
-    rowseal._buckets(relation, owner)) USING owner, buckets;
+    SELECT bucket, count(*), pg_catalog.sha256(pg_catalog.string_agg(hash, '' ORDER BY hash))
+      FROM (%s) y GROUP BY bucket ORDER BY bucket $q$, rowseal._buckets(relation, owner)) USING owner, buckets;
 END
 $$;
 COMMENT ON FUNCTION rowseal.digests(regclass, integer, jsonb) IS
@@ -53,8 +61,10 @@ SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
 SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 AS $$
 #variable_conflict use_variable
 BEGIN
-  RETURN QUERY EXECUTE pg_catalog.format('SELECT key, sign FROM (%s) y WHERE bucket = ANY ($3)', rowseal._buckets(relation, owner))
+  RETURN QUERY EXECUTE
+    pg_catalog.format('SELECT key, sign FROM (%s) y WHERE bucket = ANY ($3)', rowseal._buckets(relation, owner))
     USING owner, buckets, chosen;
 END
 $$;
-COMMENT ON FUNCTION rowseal._signatures(regclass, integer, integer[], jsonb) IS 'Keys and signatures of all versions in some buckets of rowseal.digests';
+COMMENT ON FUNCTION rowseal._signatures(regclass, integer, integer[], jsonb) IS
+  'Keys and signatures of all versions in some buckets of rowseal.digests';

@@ -11,8 +11,10 @@ BEGIN
   ELSIF t.typtype = 'e' THEN
     RETURN '"text"';
   ELSIF t.typtype = 'c' THEN
-    IF EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
-                  AND rowseal._kind(a.atttypid) = '{"array": "json"}') THEN  -- jsonb_populate_record takes elements for dimensions
+    IF EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0
+        AND NOT a.attisdropped
+                  -- jsonb_populate_record takes elements for dimensions
+                  AND rowseal._kind(a.atttypid) = '{"array": "json"}') THEN
       RETURN pg_catalog.jsonb_build_object('refused', pg_catalog.format_type(t.oid, NULL));
     END IF;
     RETURN pg_catalog.jsonb_build_object('composite', coalesce((
@@ -25,12 +27,14 @@ BEGIN
     RETURN pg_catalog.jsonb_build_object('array', rowseal._kind(t.typelem));
   ELSIF t.typtype IN ('r', 'm') AND EXISTS (
       SELECT FROM pg_catalog.pg_range r
-       WHERE type IN (r.rngtypid, r.rngmultitypid) AND pg_catalog.jsonb_path_exists(rowseal._kind(r.rngsubtype), '$.**.refused')) THEN
+       WHERE type IN (r.rngtypid, r.rngmultitypid)
+           AND pg_catalog.jsonb_path_exists(rowseal._kind(r.rngsubtype), '$.**.refused')) THEN
     RETURN pg_catalog.jsonb_build_object('refused', pg_catalog.format_type(t.oid, NULL));
   ELSIF t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace THEN
     -- money depends on lc_monetary; oid and reg* name objects of one server; int2vector counts from 0;
     -- of xml, the text leaves out a declaration that is stored
-    IF t.typname ~ '^reg' OR t.typname IN ('money', 'oid', 'oidvector', 'int2vector', 'xid', 'xid8', 'cid', 'tid', 'aclitem', 'xml')
+    IF t.typname ~ '^reg'
+        OR t.typname IN ('money', 'oid', 'oidvector', 'int2vector', 'xid', 'xid8', 'cid', 'tid', 'aclitem', 'xml')
        OR t.typtype = 'p' THEN
       RETURN pg_catalog.jsonb_build_object('refused', t.typname);
     END IF;
@@ -46,7 +50,8 @@ BEGIN
   RETURN CASE WHEN t.typname = 'citext' THEN '"text"' ELSE '"other"' END;
 END
 $$;
-COMMENT ON FUNCTION rowseal._kind(oid) IS 'The kind of a type: which row of the type table in docs/specification.md it follows';
+COMMENT ON FUNCTION rowseal._kind(oid) IS
+  'The kind of a type: which row of the type table in docs/specification.md it follows';
 
 CREATE OR REPLACE FUNCTION rowseal._base_type(type oid) RETURNS oid LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -64,7 +69,8 @@ SET search_path = pg_catalog, pg_temp AS $$
   WITH RECURSIVE t(oid) AS (
     SELECT relation
     UNION ALL
-    SELECT i.inhrelid FROM t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+    SELECT i.inhrelid FROM t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid JOIN pg_catalog.pg_class c
+        ON c.oid = i.inhrelid
      WHERE c.relispartition
   ) SELECT t.oid FROM t
 $$;
@@ -90,7 +96,7 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
                  SELECT b.attname FROM pg_catalog.pg_attrdef x JOIN pg_catalog.pg_attribute b ON b.attrelid = x.adrelid
                   WHERE a.attgenerated <> '' AND x.adrelid = a.attrelid AND x.adnum = a.attnum AND b.attnum > 0
                     AND pg_catalog.pg_get_expr(x.adbin, x.adrelid) IN (pg_catalog.format('sha256(%I)', b.attname),
-                                                                       pg_catalog.format('sha256(decode(%I, ''base64''::text))', b.attname))),
+                        pg_catalog.format('sha256(decode(%I, ''base64''::text))', b.attname))),
                 'identity', a.attidentity,
                'notnull', a.attnotnull, 'toastable', t.typlen = -1, 'domain', t.typtype = 'd',
                'required', a.attnotnull AND NOT a.atthasdef AND a.attidentity = '') ORDER BY a.attnum)
@@ -100,7 +106,8 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
       SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('name', a.attname,
                -- the index's own equality: that of citext, say, is in no fixed schema
                'equal', pg_catalog.format('OPERATOR(%I.%s)', opn.nspname, op.oprname)) ORDER BY k.ord)
-        FROM ROWS FROM (pg_catalog.unnest(x.indkey::pg_catalog.int2[]), pg_catalog.unnest(x.indclass::pg_catalog.oid[])) WITH ORDINALITY k(attnum, class, ord)
+        FROM ROWS FROM (pg_catalog.unnest(x.indkey::pg_catalog.int2[]),
+            pg_catalog.unnest(x.indclass::pg_catalog.oid[])) WITH ORDINALITY k(attnum, class, ord)
         JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
         JOIN pg_catalog.pg_opclass oc ON oc.oid = k.class
         JOIN pg_catalog.pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amopstrategy = 3
@@ -112,7 +119,8 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
       SELECT coalesce(pg_catalog.jsonb_agg(u.names ORDER BY u.names), '[]')
         FROM pg_catalog.pg_index ui,
              LATERAL (SELECT pg_catalog.jsonb_agg(a.attname ORDER BY a.attnum) AS names
-                        FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY (ui.indkey::pg_catalog.int2[])) u
+                        FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid
+                            AND a.attnum = ANY (ui.indkey::pg_catalog.int2[])) u
        WHERE ui.indrelid = c.oid AND ui.indisunique AND ui.indimmediate AND ui.indpred IS NULL AND ui.indexprs IS NULL),
     'rules', (
       SELECT coalesce(pg_catalog.jsonb_agg(r.rulename ORDER BY r.rulename), '[]')
@@ -124,7 +132,8 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
          AND g.tgtype & 3 = 3 AND g.tgtype & 20 <> 0  -- ROW, BEFORE; INSERT or UPDATE
          AND g.tgname > 'zzz_rowseal_guard'::pg_catalog.name),
     'partitions', (
-      SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.format('%I.%I', pn.nspname, p.relname) ORDER BY pn.nspname, p.relname), '[]')
+      SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.format('%I.%I', pn.nspname, p.relname) ORDER BY pn.nspname,
+          p.relname), '[]')
         FROM rowseal._tree(c.oid) pt
         JOIN pg_catalog.pg_class p ON p.oid = pt JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace
        WHERE pt <> c.oid))
@@ -133,4 +142,5 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
     LEFT JOIN pg_catalog.pg_index x ON x.indrelid = c.oid AND x.indisprimary
    WHERE c.oid = relation
 $$;
-COMMENT ON FUNCTION rowseal._facts(regclass) IS 'Catalog facts of a table: columns with their kinds, primary key, partitions, whatever stands against declaring it';
+COMMENT ON FUNCTION rowseal._facts(regclass) IS
+  'Catalog facts of a table: columns with their kinds, primary key, partitions, whatever stands against declaring it';

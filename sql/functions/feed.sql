@@ -1,16 +1,19 @@
 -- The feed: accepted versions in an append-only table, published insert-only, followed by servers or by a cursor.
 
--- BEFORE INSERT, ENABLE ALWAYS.  What the tables' own triggers append passes; whatever else arrives, by subscription or by
--- hand, is a claim: it goes through receive, whose result, if it was news, enters the feed by those triggers.
+-- BEFORE INSERT, ENABLE ALWAYS.  What the tables' own triggers append passes; whatever else arrives, by subscription
+-- or by hand, is a claim: it goes through receive, whose result, if it was news, enters the feed by those triggers.
 --
--- receive guards each table with a subtransaction, which costs a transaction id.  A worker does without: a row that raises
--- an error ends it, and the next worker begins with the same transaction.  So the first transaction of a worker is taken with care,
--- and for ten minutes after a row that raised, all are: rows made to raise delay a link once, not again and again.
+-- receive guards each table with a subtransaction, which costs a transaction id.  A worker does without: a row that
+-- raises an error ends it, and the next worker begins with the same transaction.  So the first transaction of a
+-- worker is taken with care, and for ten minutes after a row that raised, all are: rows made to raise delay a link
+-- once, not again and again.
 CREATE OR REPLACE FUNCTION rowseal._arrive() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  -- What the tables' own triggers append.  Depth: from 16 on a worker takes on the role of the table's owner, and that is
-  -- rowseal_internal, too.  (As a WHEN condition this would cost three times as much: its text is parsed for each statement.)
-  IF current_user OPERATOR(pg_catalog.=) 'rowseal_internal' AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.>) 1 THEN
+  -- What the tables' own triggers append.  Depth: from 16 on a worker takes on the role of the table's owner, and
+  -- that is rowseal_internal, too.  (As a WHEN condition this would cost three times as much: its text is parsed for
+  -- each statement.)
+  IF current_user OPERATOR(pg_catalog.=) 'rowseal_internal'
+     AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.>) 1 THEN
     RETURN NEW;
   END IF;
   IF rowseal._receive_one(NEW.envelope) THEN  -- as a condition it needs no executor
@@ -18,7 +21,8 @@ BEGIN
   END IF;
 END
 $$;
-COMMENT ON FUNCTION rowseal._arrive() IS 'Hands an envelope that arrives in the feed to its table; without a search path of its own, as the guards';
+COMMENT ON FUNCTION rowseal._arrive() IS
+  'Hands an envelope that arrives in the feed to its table; without a search path of its own, as the guards';
 
 CREATE OR REPLACE FUNCTION rowseal._receive_one(envelope jsonb) RETURNS boolean LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -33,7 +37,8 @@ BEGIN
       careful := pg_catalog.set_config('rowseal.careful', pg_catalog.pg_current_xact_id()::text, false);
     END IF;
     IF careful <> pg_catalog.pg_current_xact_id()::text
-       AND pg_catalog.date_part('epoch', pg_catalog.now()) > coalesce(nullif(pg_catalog.current_setting('rowseal.careful_until', true), ''), '0')::float8 THEN
+       AND pg_catalog.date_part('epoch', pg_catalog.now())
+           > coalesce(nullif(pg_catalog.current_setting('rowseal.careful_until', true), ''), '0')::float8 THEN
       SELECT d.id INTO declared FROM rowseal.declarations d JOIN pg_catalog.pg_class c ON c.oid = d.relation
        WHERE d.tag = envelope ->> 'table' AND rowseal._trusted_owner(c.relowner);
       IF FOUND THEN
@@ -44,13 +49,16 @@ BEGIN
       END IF;
     END IF;
   END IF;
-  FOR outcome IN SELECT r.reason FROM rowseal.receive(pg_catalog.jsonb_build_array(envelope)) r WHERE r.reason !~ '^RS' LOOP
-    PERFORM pg_catalog.set_config('rowseal.careful_until', (pg_catalog.date_part('epoch', pg_catalog.now()) + 600)::text, false);
-  END LOOP;
+  PERFORM FROM rowseal.receive(pg_catalog.jsonb_build_array(envelope)) r WHERE r.reason !~ '^RS';
+  IF FOUND THEN  -- it raised an error
+    PERFORM pg_catalog.set_config('rowseal.careful_until',
+      (pg_catalog.date_part('epoch', pg_catalog.now()) + 600)::text, false);
+  END IF;
   RETURN true;
 END
 $$;
-COMMENT ON FUNCTION rowseal._receive_one(jsonb) IS 'receive of one envelope, true; in a worker without its subtransaction, as far as that may be';
+COMMENT ON FUNCTION rowseal._receive_one(jsonb) IS
+  'receive of one envelope, true; in a worker without its subtransaction, as far as that may be';
 
 CREATE OR REPLACE FUNCTION rowseal._keep_feed() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -73,8 +81,9 @@ COMMENT ON FUNCTION rowseal._keep_feed() IS 'Keeps the feed append-only, for ses
 CREATE OR REPLACE FUNCTION rowseal._forget() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  UPDATE rowseal.feed f SET envelope = CASE WHEN (f.envelope -> 'content') - NEW.fields = '{}' THEN f.envelope - 'content'
-           ELSE pg_catalog.jsonb_set(f.envelope, '{content}', (f.envelope -> 'content') - NEW.fields) END
+  UPDATE rowseal.feed f
+     SET envelope = CASE WHEN (f.envelope -> 'content') - NEW.fields = '{}' THEN f.envelope - 'content'
+                         ELSE pg_catalog.jsonb_set(f.envelope, '{content}', (f.envelope -> 'content') - NEW.fields) END
    WHERE f.tag = NEW.tag AND (f.envelope -> 'row') @> NEW.key AND (f.envelope -> 'content') ?| NEW.fields;
   RETURN NULL;
 END
@@ -95,21 +104,25 @@ BEGIN
     from_xid := state.pruned_xid; from_position := state.pruned_position;
   ELSE
     IF changes.after !~ '^[0-9a-f-]{36}:[0-9]{1,19}:[0-9]{1,18}$' THEN
-      RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = pg_catalog.format('%L is no cursor of rowseal.changes', changes.after),
+      RAISE EXCEPTION USING ERRCODE = '22023',
+        MESSAGE = pg_catalog.format('%L is no cursor of rowseal.changes', changes.after),
         HINT = 'Give the cursor of the last row, or NULL to begin.';
     END IF;
     from_xid := pg_catalog.split_part(changes.after, ':', 2)::xid8;
     from_position := pg_catalog.split_part(changes.after, ':', 3)::bigint;
     IF pg_catalog.split_part(changes.after, ':', 1) <> state.id::text
        OR (from_xid, from_position) < (state.pruned_xid, state.pruned_position) THEN
-      RAISE EXCEPTION USING ERRCODE = 'RS016', MESSAGE = 'the cursor is older than what the feed keeps, or of another server',
-        HINT = 'Take the tables'' state with rowseal.export, then follow the feed from its present end: rowseal.changes_end().';
+      RAISE EXCEPTION USING ERRCODE = 'RS016',
+        MESSAGE = 'the cursor is older than what the feed keeps, or of another server',
+        HINT = 'Take the tables'' state with rowseal.export, then follow the feed from its present end: '
+            || 'rowseal.changes_end().';
     END IF;
   END IF;
   -- Transactions commit in another order than they began.  Only what was written by transactions older than every open
   -- one is shown: nothing can appear before it any more, so a cursor never skips a row.
   RETURN QUERY
-    SELECT pg_catalog.format('%s:%s:%s', state.id, f.xid, f.position), f.tag, f.owner, f.envelope, f.role, f.subscription, f.accepted
+    SELECT pg_catalog.format('%s:%s:%s', state.id, f.xid, f.position),
+           f.tag, f.owner, f.envelope, f.role, f.subscription, f.accepted
       FROM rowseal.feed f
      WHERE (f.xid, f.position) > (from_xid, from_position)
        AND f.xid < pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
@@ -117,15 +130,18 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal.changes(text, integer) IS
-$$What was accepted after a cursor (NULL: from the beginning of what is kept), in an order in which nothing can appear later before it;
-at most so many rows. Give the last row's cursor the next time. A long transaction anywhere in the cluster holds back
-what came after it began. Errors: RS016 the cursor is older than what is kept. Needs SELECT on rowseal.feed (role rowseal_admin).$$;
+$$What was accepted after a cursor (NULL: from the beginning of what is kept), in an order in which nothing can appear
+later before it; at most so many rows. Give the last row's cursor the next time. A long transaction anywhere in the
+cluster holds back what came after it began. Errors: RS016 the cursor is older than what is kept. Needs SELECT on
+rowseal.feed (role rowseal_admin).$$;
 
 CREATE OR REPLACE FUNCTION rowseal.changes_end() RETURNS text LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT pg_catalog.format('%s:%s:0', s.id, pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())) FROM rowseal.feed_state s
+  SELECT pg_catalog.format('%s:%s:0', s.id, pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()))
+    FROM rowseal.feed_state s
 $$;
-COMMENT ON FUNCTION rowseal.changes_end() IS 'A cursor for rowseal.changes at the present end: take it first, then the tables'' state';
+COMMENT ON FUNCTION rowseal.changes_end() IS
+  'A cursor for rowseal.changes at the present end: take it first, then the tables'' state';
 
 -- SECURITY DEFINER, owner rowseal_internal: administrators prune the feed, nobody deletes from it by hand.
 CREATE OR REPLACE FUNCTION rowseal.prune_feed(keep interval) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
@@ -135,12 +151,14 @@ DECLARE
   young record;
   last record;
 BEGIN
-  -- up to the oldest row that is young, or not yet settled, so that what remains has no holes
+  -- Up to the oldest row that is young, or whose transaction may still be running: what remains has no holes.
   SELECT f.xid, f.position INTO young FROM rowseal.feed f
-   WHERE f.accepted >= pg_catalog.clock_timestamp() - keep OR f.xid >= pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
+   WHERE f.accepted >= pg_catalog.clock_timestamp() - keep
+      OR f.xid >= pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
    ORDER BY f.xid, f.position LIMIT 1;
   SELECT f.xid, f.position INTO last FROM rowseal.feed f
-   WHERE young.xid IS NULL OR (f.xid, f.position) < (young.xid, young.position) ORDER BY f.xid DESC, f.position DESC LIMIT 1;
+   WHERE young.xid IS NULL OR (f.xid, f.position) < (young.xid, young.position)
+   ORDER BY f.xid DESC, f.position DESC LIMIT 1;
   IF NOT FOUND THEN
     RETURN 0;
   END IF;
@@ -151,4 +169,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal.prune_feed(interval) IS
-  'Drops what entered the feed longer ago than this; the tables keep everything. Local: nothing of it is replicated. Returns how many rows';
+  'Drops what entered the feed longer ago than this; the tables keep everything. Local: nothing of it is replicated. '
+  'Returns how many rows';

@@ -1,8 +1,9 @@
 -- What the table's owner may take away: old versions, and the content of columns that are signed by their digest.
 
--- Runs with the rights of the table's owner, who may take triggers off anyway: there is no hole in the guards for this.
-CREATE OR REPLACE FUNCTION rowseal.prune(relation regclass, keep integer DEFAULT 0, before bigint DEFAULT 9223372036854775807) RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = error AS $$
+-- Runs with the rights of the table's owner, who may take triggers off anyway: no guard has a hole for this.
+CREATE OR REPLACE FUNCTION rowseal.prune(
+  relation regclass, keep integer DEFAULT 0, before bigint DEFAULT 9223372036854775807)
+RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = error AS $$
 #variable_conflict use_variable
 DECLARE
   d rowseal.declarations := rowseal._declaration(relation);
@@ -24,9 +25,10 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal.prune(regclass, integer, bigint) IS
-$$Drops superseded versions on this server for good: keep so many of the newest of each key besides the current one, and all with an
-owner_timestamp from before on. For the table's owner; it locks the table against writes. Purely local: digests differ from servers
-that keep more, and a dropped version that arrives again is archived again. Returns how many rows.$$;
+$$Drops superseded versions on this server for good: keep so many of the newest of each key besides the current one,
+and all with an owner_timestamp from before on. For the table's owner; it locks the table against writes. Purely
+local: digests differ from servers that keep more, and a dropped version that arrives again is archived again. Returns
+how many rows.$$;
 
 -- With the rights of the table's owner, like prune.
 CREATE OR REPLACE FUNCTION rowseal.erase(relation regclass, key jsonb, columns text[]) RETURNS bigint
@@ -43,7 +45,8 @@ BEGIN
       HINT = 'Only the owner of a table may do that.';
   END IF;
   IF columns IS NULL OR pg_catalog.cardinality(columns) = 0 OR NOT (d.digests ?& columns) THEN
-    RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('columns %s of %s are not all signed by digest', columns, relation),
+    RAISE EXCEPTION USING ERRCODE = 'RS007',
+      MESSAGE = pg_catalog.format('columns %s of %s are not all signed by digest', columns, relation),
       HINT = pg_catalog.format('Those that can be erased: %s. rowseal.declare(…, digests => …) says which.',
         ARRAY(SELECT pg_catalog.jsonb_object_keys(d.digests)));
   END IF;
@@ -58,13 +61,15 @@ BEGIN
   INSERT INTO rowseal.erasures (relation, tag, key, fields, versions)
     SELECT d.relation, d.tag, k.key, ARRAY(SELECT d.fields ->> c FROM pg_catalog.unnest(columns) c), count(*)
       FROM pg_catalog.unnest(payloads) p,
-           LATERAL (SELECT pg_catalog.jsonb_object_agg(d.fields ->> c, p::jsonb -> 'row' -> (d.fields ->> c)) AS key FROM pg_catalog.unnest(d.key) c) k
+           LATERAL (SELECT pg_catalog.jsonb_object_agg(d.fields ->> c, p::jsonb -> 'row' -> (d.fields ->> c)) AS key
+                      FROM pg_catalog.unnest(d.key) c) k
      GROUP BY k.key;
   RETURN pg_catalog.cardinality(payloads);
 END
 $$;
 COMMENT ON FUNCTION rowseal.erase(regclass, jsonb, text[]) IS
-$$Empties columns that are signed by digest (declare: digests) in all versions of a key on this server, its feed included; the digests are
-kept beside them, so the rows stay verifiable and go on travelling without that content. key: its fields, as for history. For the table's
-owner; it locks the table against writes and is recorded in rowseal.erasures. Returns how many versions. Other servers, backups and WAL
-keep what they have; the space is free after VACUUM. Errors: RS007 not such a column, RS008 not the owner.$$;
+$$Empties columns that are signed by digest (declare: digests) in all versions of a key on this server, its feed
+included; the digests are kept beside them, so the rows stay verifiable and go on travelling without that content.
+key: its fields, as for history. For the table's owner; it locks the table against writes and is recorded in
+rowseal.erasures. Returns how many versions. Other servers, backups and WAL keep what they have; the space is free
+after VACUUM. Errors: RS007 not such a column, RS008 not the owner.$$;

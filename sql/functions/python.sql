@@ -1,6 +1,7 @@
 -- Values and the Python package.  Everything here is pure: it reads its arguments and no table.
 
-CREATE OR REPLACE FUNCTION rowseal._load(parallel boolean DEFAULT false) RETURNS boolean LANGUAGE plpython3u STABLE PARALLEL SAFE
+CREATE OR REPLACE FUNCTION rowseal._load(parallel boolean DEFAULT false) RETURNS boolean
+LANGUAGE plpython3u STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $_load$
 # Modules are compiled when first imported; GD keeps them for the session, for one version of the extension.
 PACKAGE = "_rowseal_" + "@VERSION@".replace(".", "_")
@@ -26,7 +27,8 @@ if GD.get("rowseal_package") != PACKAGE:
 return not parallel or GD["rowseal"]("server").without_sql()
 $_load$;
 COMMENT ON FUNCTION rowseal._load(boolean) IS
-  'Makes the Python package available to PL/Python as GD["rowseal"](module name). parallel: for a parallel worker, which can run no SQL from Python; false when verifying needs it (pgsodium without PyNaCl)';
+  'Makes the Python package available to PL/Python as GD["rowseal"](module name). parallel: for a parallel worker, '
+  'which can run no SQL from Python; false when verifying needs it (pgsodium without PyNaCl)';
 
 CREATE OR REPLACE FUNCTION rowseal._unbase64(text) RETURNS bytea LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -43,7 +45,8 @@ SET search_path = pg_catalog, pg_temp AS $$
 plpy.execute("SELECT rowseal._load()")
 return GD["rowseal"]("form.signature").FINGERPRINTS[algorithm](value)
 $$;
-COMMENT ON FUNCTION rowseal._hash(text, bytea) IS 'One of the hashes that a declaration can name: sha256, sha512, sha3-512, blake2b-256';
+COMMENT ON FUNCTION rowseal._hash(text, bytea) IS
+  'One of the hashes that a declaration can name: sha256, sha512, sha3-512, blake2b-256';
 
 CREATE OR REPLACE FUNCTION rowseal._hex(kind jsonb, value jsonb) RETURNS jsonb LANGUAGE plpython3u IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -51,7 +54,8 @@ import json
 plpy.execute("SELECT rowseal._load()")
 return None if value is None else json.dumps(GD["rowseal"]("server").hexed(json.loads(kind), json.loads(value)))
 $$;
-COMMENT ON FUNCTION rowseal._hex(jsonb, jsonb) IS 'A nested canonical value with every bytea in PostgreSQL''s hex, for jsonb_populate_record';
+COMMENT ON FUNCTION rowseal._hex(jsonb, jsonb) IS
+  'A nested canonical value with every bytea in PostgreSQL''s hex, for jsonb_populate_record';
 
 CREATE OR REPLACE FUNCTION rowseal._one_based(value anyarray) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -65,14 +69,18 @@ SET search_path = pg_catalog, pg_temp AS $$
   SELECT x.extversion, p.probin, p.prosrc
     FROM pg_catalog.pg_extension x
     JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
-                               AND d.refobjid = x.oid AND d.deptype = 'e' AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
-    JOIN pg_catalog.pg_proc p ON p.oid = d.objid AND p.oid = pg_catalog.to_regprocedure('pgsodium.crypto_sign_verify_detached(bytea,bytea,bytea)')
+                               AND d.refobjid = x.oid AND d.deptype = 'e'
+                                   AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+    JOIN pg_catalog.pg_proc p ON p.oid = d.objid
+        AND p.oid = pg_catalog.to_regprocedure('pgsodium.crypto_sign_verify_detached(bytea,bytea,bytea)')
     JOIN pg_catalog.pg_language l ON l.oid = p.prolang AND l.lanname = 'c'
    WHERE x.extname = 'pgsodium' AND p.prorettype = 'boolean'::pg_catalog.regtype
 $$;
-COMMENT ON FUNCTION rowseal._pgsodium() IS 'Version of the extension pgsodium and its C function that verifies, when it is in this database, else NULL';
+COMMENT ON FUNCTION rowseal._pgsodium() IS
+  'Version of the extension pgsodium and its C function that verifies, when it is in this database, else NULL';
 
-CREATE OR REPLACE FUNCTION rowseal._pynacl(signature bytea, message bytea, public_key bytea) RETURNS boolean LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 8000 AS $$
+CREATE OR REPLACE FUNCTION rowseal._pynacl(signature bytea, message bytea, public_key bytea) RETURNS boolean
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 8000 AS $$
 try:
     verify = SD["verify"]
 except KeyError:
@@ -87,20 +95,24 @@ if None in args or len(signature) != 64 or len(public_key) != 32:
 return verify(signature, message, public_key)
 $$;
 COMMENT ON FUNCTION rowseal._pynacl(bytea, bytea, bytea) IS
-  'Whether PyNaCl finds that an Ed25519 signature and key fit a message; NULL without PyNaCl. No search path, which costs more than the call: it names nothing';
+  'Whether PyNaCl finds that an Ed25519 signature and key fit a message; NULL without PyNaCl. No search path, which '
+  'costs more than the call: it names nothing';
 
--- What guards call for every row: pgsodium's C function under a name of ours, so that neither another schema of that name nor
--- the privileges on the real one matter; without pgsodium, in line, _pynacl.
-CREATE OR REPLACE FUNCTION rowseal._verified(signature bytea, message bytea, public_key bytea) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+-- What guards call for every row: pgsodium's C function under a name of ours, so that neither another schema of that
+-- name nor the privileges on the real one matter; without pgsodium, in line, _pynacl.
+CREATE OR REPLACE FUNCTION rowseal._verified(signature bytea, message bytea,
+    public_key bytea) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS 'SELECT rowseal._pynacl($1, $2, $3)';
 COMMENT ON FUNCTION rowseal._verified(bytea, bytea, bytea) IS
-  'Whether an Ed25519 signature (64 bytes) and key (32) fit a message: by the C function of the extension pgsodium, else by PyNaCl; see _bind';
+  'Whether an Ed25519 signature (64 bytes) and key (32) fit a message: by the C function of the extension pgsodium, '
+  'else by PyNaCl; see _bind';
 
 CREATE OR REPLACE FUNCTION rowseal._bound() RETURNS boolean LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT EXISTS (SELECT FROM pg_catalog.pg_proc p, rowseal._pgsodium() s
                   WHERE p.oid = 'rowseal._verified(bytea,bytea,bytea)'::pg_catalog.regprocedure
-                    AND p.probin IS NOT DISTINCT FROM s.library AND p.prosrc = coalesce(s.symbol, 'SELECT rowseal._pynacl($1, $2, $3)'))
+                    AND p.probin IS NOT DISTINCT FROM s.library
+                        AND p.prosrc = coalesce(s.symbol, 'SELECT rowseal._pynacl($1, $2, $3)'))
 $$;
 COMMENT ON FUNCTION rowseal._bound() IS 'Whether rowseal._verified is what _bind would make it';
 
@@ -114,12 +126,14 @@ BEGIN
     RETURN;
   END IF;
   SELECT * INTO theirs FROM rowseal._pgsodium();
-  EXECUTE 'CREATE OR REPLACE FUNCTION rowseal._verified(signature bytea, message bytea, public_key bytea) RETURNS boolean IMMUTABLE PARALLEL SAFE '
+  EXECUTE 'CREATE OR REPLACE FUNCTION rowseal._verified(signature bytea, message bytea, public_key bytea) '
+      || 'RETURNS boolean IMMUTABLE PARALLEL SAFE '
       || CASE WHEN theirs.library IS NULL THEN $f$LANGUAGE sql AS 'SELECT rowseal._pynacl($1, $2, $3)'$f$
               ELSE pg_catalog.format('LANGUAGE c STRICT COST 6000 AS %L, %L', theirs.library, theirs.symbol) END;
 END
 $$;
-COMMENT ON FUNCTION rowseal._bind() IS 'Makes rowseal._verified what it should be; called whenever an extension comes or goes';
+COMMENT ON FUNCTION rowseal._bind() IS
+  'Makes rowseal._verified what it should be; called whenever an extension comes or goes';
 SELECT rowseal._bind();
 
 CREATE OR REPLACE FUNCTION rowseal._provider(algorithm text DEFAULT 'ed25519') RETURNS text LANGUAGE plpython3u
@@ -127,9 +141,11 @@ SET search_path = pg_catalog, pg_temp AS $$
 plpy.execute("SELECT rowseal._load()")
 return GD["rowseal"]("server").provider_name(plpy, algorithm)
 $$;
-COMMENT ON FUNCTION rowseal._provider(text) IS 'The library that verifies signatures of an algorithm, with version; NULL when there is none';
+COMMENT ON FUNCTION rowseal._provider(text) IS
+  'The library that verifies signatures of an algorithm, with version; NULL when there is none';
 
-CREATE OR REPLACE FUNCTION rowseal._plan(wish jsonb, facts jsonb, versions jsonb, identity jsonb) RETURNS jsonb LANGUAGE plpython3u
+CREATE OR REPLACE FUNCTION rowseal._plan(wish jsonb, facts jsonb, versions jsonb,
+    identity jsonb) RETURNS jsonb LANGUAGE plpython3u
 SET search_path = pg_catalog, pg_temp AS $_load$
 # What only declaring needs is not part of _load: a session that stores rows does without its 100 kB.
 plpy.execute("SELECT rowseal._load()")
@@ -137,4 +153,6 @@ plpy.execute("SELECT rowseal._load()")
 GD["rowseal_sources"].update(SOURCES)
 return GD["rowseal"]("server").plan(wish, facts, versions, identity)
 $_load$;
-COMMENT ON FUNCTION rowseal._plan(jsonb, jsonb, jsonb, jsonb) IS 'Checks a declaration against catalog facts; returns it completed, with the statements that enforce it, or {"refused": …}';
+COMMENT ON FUNCTION rowseal._plan(jsonb, jsonb, jsonb, jsonb) IS
+  'Checks a declaration against catalog facts; returns it completed, with the statements that enforce it, or '
+  '{"refused": …}';

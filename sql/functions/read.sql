@@ -8,11 +8,13 @@ DECLARE
 BEGIN
   SELECT * INTO d FROM rowseal.declarations x WHERE x.relation = _declaration.relation;
   IF NOT FOUND THEN
-    RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('table %s is not declared', coalesce(relation::text, 'NULL')),
+    RAISE EXCEPTION USING ERRCODE = 'RS007',
+      MESSAGE = pg_catalog.format('table %s is not declared', coalesce(relation::text, 'NULL')),
       HINT = 'SELECT rowseal.declare(…) first; rowseal.declarations lists the declared tables.';
   END IF;
   IF d.queries = '{}' THEN
-    RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('table %s is no longer as it was declared', relation),
+    RAISE EXCEPTION USING ERRCODE = 'RS007',
+      MESSAGE = pg_catalog.format('table %s is no longer as it was declared', relation),
       HINT = 'rowseal.health() shows what is wrong; put it right, or undeclare the table.';
   END IF;
   RETURN d;
@@ -28,69 +30,77 @@ DECLARE
   d rowseal.declarations := rowseal._declaration(relation);
   unknown text;
   result text;
+  verdict rowseal.verdict;
 BEGIN
   SELECT pg_catalog.min(k) INTO unknown FROM pg_catalog.jsonb_object_keys("row") k
    WHERE NOT (d.spec -> 'fields') ? k AND k <> d.signature_column AND k <> ALL (d.unsigned);
   IF unknown IS NOT NULL THEN
-    RAISE EXCEPTION USING ERRCODE = 'RS015', MESSAGE = pg_catalog.format('no column for field %L in table %s', unknown, relation),
-      HINT = 'Its fields are ' || (SELECT pg_catalog.string_agg(k, ', ') FROM pg_catalog.jsonb_object_keys(d.spec -> 'fields') k) || '.';
+    RAISE EXCEPTION USING ERRCODE = 'RS015',
+      MESSAGE = pg_catalog.format('no column for field %L in table %s', unknown, relation),
+      HINT = pg_catalog.format('Its fields are %s.', (SELECT pg_catalog.string_agg(k, ', ')
+                                                        FROM pg_catalog.jsonb_object_keys(d.spec -> 'fields') k));
   END IF;
   EXECUTE d.queries ->> 'payload' INTO result USING "row";
-  IF d.form = 'concatenated' AND pg_catalog.left(result, 1) = '=' THEN
-    RETURN pg_catalog.substr(result, 2);
-  ELSIF pg_catalog.left(result, 1) <> '{' OR d.form = 'concatenated' THEN
-    RAISE EXCEPTION USING ERRCODE = pg_catalog.left(result, 5), HINT = rowseal._hint(pg_catalog.left(result, 5)),
-      MESSAGE = pg_catalog.format('%s, in table %s', pg_catalog.substr(result, 7), relation);
+  IF pg_catalog.starts_with(result, '(') THEN
+    verdict := result::rowseal.verdict;
+    RAISE EXCEPTION USING ERRCODE = verdict.sqlstate, HINT = rowseal._hint(verdict.sqlstate),
+      MESSAGE = pg_catalog.format('%s, in table %s', verdict.reason, relation);
   END IF;
-  RETURN result;
+  RETURN CASE WHEN d.form = 'concatenated' THEN pg_catalog.substr(result, 2) ELSE result END;  -- after "="
 END
 $$;
 COMMENT ON FUNCTION rowseal.payload(regclass, jsonb) IS
-$$The canonical text of a row: its UTF-8 bytes are what the owner signs (form rowseal/1, unless declared with another form). row: an object of fields, values as in
-the canonical form or as to_jsonb shows them (bytea: base64 or \x hex). Errors: RS006 no canonical form, RS007 not declared,
-RS015 unknown field.$$;
+$$The canonical text of a row: its UTF-8 bytes are what the owner signs (form rowseal/1, unless declared with another
+form). row: an object of fields, values as in the canonical form or as to_jsonb shows them (bytea: base64 or \x hex).
+Errors: RS006 no canonical form, RS007 not declared, RS015 unknown field.$$;
 
 CREATE OR REPLACE FUNCTION rowseal.verify(relation regclass)
 RETURNS TABLE (key jsonb, sign bytea, sqlstate text, problem text) LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
 SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1
-SET jit = off SET min_parallel_table_scan_size = '256kB' AS $$  -- a row costs a hundred times what the planner thinks of a page
+SET jit = off SET min_parallel_table_scan_size = '256kB'  -- to check a page costs far more than the planner thinks
+AS $$
 #variable_conflict use_column
 DECLARE
   d rowseal.declarations := rowseal._declaration(verify.relation);
   workers text := pg_catalog.current_setting('max_parallel_workers_per_gather');
 BEGIN
-  IF NOT rowseal._load(true) THEN  -- pgsodium alone, which a parallel worker cannot reach
+  IF NOT rowseal._load(true) THEN  -- there is pgsodium alone, which a parallel worker cannot reach
     PERFORM pg_catalog.set_config('max_parallel_workers_per_gather', '0', true);
   END IF;
   RETURN QUERY EXECUTE pg_catalog.format($q$
-    SELECT key, sign, pg_catalog.left(problem, 5), pg_catalog.substr(problem, 7) FROM (%s) x
+    SELECT key, sign, (problem).sqlstate, (problem).reason FROM (%s) x
      WHERE problem IS NOT NULL $q$, d.queries ->> 'verify') USING NULL::pg_catalog.oid[];
   PERFORM pg_catalog.set_config('max_parallel_workers_per_gather', workers, true);
 END
 $$;
 COMMENT ON FUNCTION rowseal.verify(regclass) IS
-  'Checks every stored row and version again: signature, form, fingerprint, certificates, order. Returns what is wrong; nothing when all is well';
+  'Checks every stored row and version again: signature, form, fingerprint, certificates, order. Returns what is '
+  'wrong; nothing when all is well';
 
-CREATE OR REPLACE FUNCTION rowseal.export(relation regclass, owner jsonb DEFAULT NULL) RETURNS SETOF jsonb LANGUAGE plpgsql STABLE
+CREATE OR REPLACE FUNCTION rowseal.export(relation regclass, owner jsonb DEFAULT NULL)
+RETURNS SETOF jsonb LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
-  RETURN QUERY EXECUTE (rowseal._declaration(relation)).queries ->> CASE WHEN owner IS NULL THEN 'envelopes' ELSE 'envelopes_owner' END
+  RETURN QUERY EXECUTE (rowseal._declaration(relation)).queries
+      ->> CASE WHEN owner IS NULL THEN 'envelopes' ELSE 'envelopes_owner' END
     USING owner;
 END
 $$;
 COMMENT ON FUNCTION rowseal.export(regclass, jsonb) IS
   'All versions of a table, or of one owner ({"user_hash": …}), as envelopes. Give them to rowseal.apply on any server';
 
-CREATE OR REPLACE FUNCTION rowseal._versions_of(relation regclass, keys jsonb) RETURNS SETOF jsonb LANGUAGE plpgsql STABLE
+CREATE OR REPLACE FUNCTION rowseal._versions_of(relation regclass, keys jsonb)
+RETURNS SETOF jsonb LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   query text := (rowseal._declaration(relation)).queries ->> 'versions';
   key jsonb;
 BEGIN
   FOR key IN SELECT * FROM pg_catalog.jsonb_array_elements(keys) LOOP
-    RETURN QUERY EXECUTE pg_catalog.format('SELECT rowseal._envelope(payload, sign, content) FROM (%s) x', query) USING key;
+    RETURN QUERY EXECUTE pg_catalog.format('SELECT rowseal._envelope(payload, sign, content) FROM (%s) x', query)
+      USING key;
   END LOOP;
 END
 $$;

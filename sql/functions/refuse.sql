@@ -5,65 +5,73 @@
 CREATE OR REPLACE FUNCTION rowseal._hint(sqlstate text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT CASE sqlstate
-    WHEN 'RS001' THEN 'Sign rowseal.payload(table, row) with the owner''s key; every column in it must be stored as signed.'
+    WHEN 'RS001' THEN 'Sign rowseal.payload(table, row) with the owner''s key; '
+                   || 'every column in it must be stored as signed.'
     WHEN 'RS002' THEN 'Store the owner''s row in the identity table first.'
     WHEN 'RS003' THEN 'A row with another key, owner or public key is another row: insert it.'
     WHEN 'RS004' THEN 'Write a signed row with the deletion flag set; rowseal.prune removes old versions.'
-    WHEN 'RS005' THEN 'The owner must be derived from the public key, and certificates signed with it, as the declaration says.'
+    WHEN 'RS005' THEN 'The owner must be derived from the public key, and certificates signed with it, '
+                   || 'as the declaration says.'
     WHEN 'RS006' THEN 'See the type table in docs/specification.md.'
     WHEN 'RS009' THEN 'Insert the new version; what is stored never changes.'
     WHEN 'RS010' THEN 'The owner, or somebody whom he let, has to sign a grant for this key: rowseal.allow.'
     WHEN 'RS011' THEN 'rowseal.writers shows what the writer may write; a wider grant has to be signed.'
-    WHEN 'RS012' THEN 'The writer has been revoked: rows after the frontier never count, rows before it wait for the links between.'
-    WHEN 'RS013' THEN 'writer_pkey, writer_seq (1, 2, …) and writer_prev (the link of the row before; none for 1) go together; see docs/writers.md.'
-    WHEN 'RS014' THEN 'For the server''s Python: ed25519 needs python3-nacl (Debian: apt install python3-nacl) or CREATE EXTENSION pgsodium; '
-      || 'ML-DSA needs the package cryptography, 47 or later (README, Install).'
-    WHEN 'RS017' THEN 'GRANT rowseal_trusted to the owner of the table, or let the owner call rowseal.retry().'
+    WHEN 'RS012' THEN 'The writer has been revoked: rows after the frontier never count, '
+                   || 'rows before it wait for the links between.'
+    WHEN 'RS013' THEN 'writer_pkey, writer_seq (1, 2, …) and writer_prev (the link of the row before; none for 1) '
+                   || 'go together; see docs/writers.md.'
+    WHEN 'RS014' THEN 'For the server''s Python: ed25519 needs python3-nacl (Debian: apt install python3-nacl) '
+                   || 'or CREATE EXTENSION pgsodium; '
+                   || 'ML-DSA needs the package cryptography, 47 or later (README, Install).'
     WHEN 'RS015' THEN 'Add the column to the table; rows that wait for it follow by themselves.'
+    WHEN 'RS017' THEN 'GRANT rowseal_trusted to the owner of the table, or let the owner call rowseal.retry().'
   END
 $$;
 COMMENT ON FUNCTION rowseal._hint(text) IS 'What to do about a refusal';
 
 -- Called by the guards.  In apply the outcome goes to the caller; in a replication worker the row into quarantine.
-CREATE OR REPLACE FUNCTION rowseal._refuse(relation regclass, main regclass, verdict text, key jsonb, payload text, signature bytea, raw record,
+CREATE OR REPLACE FUNCTION rowseal._refuse(
+  relation regclass, main regclass, verdict rowseal.verdict, key jsonb, payload text, signature bytea, raw record,
   content jsonb DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
 SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 AS $$
 DECLARE
   d rowseal.declarations;
   envelope jsonb;
+  waits_for text;
 BEGIN
   IF pg_catalog.current_setting('rowseal.mode', true) = 'apply' THEN
-    PERFORM pg_catalog.set_config('rowseal.outcome', verdict, true);
+    PERFORM pg_catalog.set_config('rowseal.outcome', verdict::text, true);
     RETURN;
   END IF;
   IF pg_catalog.current_setting('session_replication_role') = 'replica' THEN
     SELECT * INTO d FROM rowseal.declarations x WHERE x.relation = main;
-    IF signature IS NULL OR pg_catalog.left(payload, 1) <> '{' THEN
+    IF signature IS NULL OR pg_catalog.starts_with(payload, '(') THEN  -- it has no canonical form
       PERFORM rowseal._quarantine(d.tag, verdict, 'raw', pg_catalog.to_jsonb(raw));
-    ELSE
-      envelope := rowseal._envelope(payload, signature, content);
-      IF pg_catalog.left(verdict, 5) = 'RS002' THEN  -- who brings the owner now, waits and finds it
-        PERFORM rowseal._lock_owner(rowseal._waits_for(d, verdict, 'canonical', envelope), false);
-      END IF;
-      IF pg_catalog.left(verdict, 5) IN ('RS010', 'RS011', 'RS012') THEN
-        PERFORM rowseal._hold(d, verdict, envelope, rowseal._waits_for(d, verdict, 'canonical', envelope));
-        RETURN;
-      END IF;
-      PERFORM rowseal._quarantine(d.tag, verdict, 'canonical', envelope, rowseal._waits_for(d, verdict, 'canonical', envelope));
+      RETURN;
     END IF;
+    envelope := rowseal._envelope(payload, signature, content);
+    waits_for := rowseal._waits_for(d, verdict, 'canonical', envelope);
+    IF verdict.sqlstate IN ('RS010', 'RS011', 'RS012') THEN
+      PERFORM rowseal._hold(d, verdict, envelope, waits_for);
+      RETURN;
+    ELSIF verdict.sqlstate = 'RS002' THEN  -- who is bringing the owner waits for this lock, and then finds the row
+      PERFORM rowseal._lock_owner(waits_for, false);
+    END IF;
+    PERFORM rowseal._quarantine(d.tag, verdict, 'canonical', envelope, waits_for);
     RETURN;
   END IF;
-  RAISE EXCEPTION USING ERRCODE = pg_catalog.left(verdict, 5),
-    MESSAGE = pg_catalog.format('%s, in table %s, key %s', pg_catalog.substr(verdict, 7), relation, key),
-    HINT = rowseal._hint(pg_catalog.left(verdict, 5)),
+  RAISE EXCEPTION USING ERRCODE = verdict.sqlstate, HINT = rowseal._hint(verdict.sqlstate),
+    MESSAGE = pg_catalog.format('%s, in table %s, key %s', verdict.reason, relation, key),
     SCHEMA = (SELECT c.relnamespace::pg_catalog.regnamespace::text FROM pg_catalog.pg_class c WHERE c.oid = relation),
     TABLE = (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid = relation);
 END
 $$;
-COMMENT ON FUNCTION rowseal._refuse(regclass, regclass, text, jsonb, text, bytea, record, jsonb) IS 'Refuses a row: raises, reports to apply, or quarantines it';
+COMMENT ON FUNCTION rowseal._refuse(regclass, regclass, rowseal.verdict, jsonb, text, bytea, record, jsonb) IS
+  'Refuses a row: raises, reports to apply, or quarantines it';
 
-CREATE OR REPLACE FUNCTION rowseal._refuse_delete(relation oid, operation text, row_ jsonb) RETURNS void LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal._refuse_delete(relation oid, operation text, row_ jsonb)
+RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -77,19 +85,22 @@ BEGIN
       OR x.relation IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(relation) a);
   IF row_ IS NOT NULL THEN
     IF pg_catalog.current_setting('session_replication_role') = 'replica' THEN
-      PERFORM rowseal._quarantine(d.tag, 'RS004 DELETE is refused', 'raw', row_);
+      PERFORM rowseal._quarantine(d.tag, ROW('RS004', 'DELETE is refused')::rowseal.verdict, 'raw', row_);
       RETURN;
     END IF;
-    SELECT pg_catalog.jsonb_object_agg(k, row_ -> CASE WHEN relation = d.versions THEN d.version_columns ->> k ELSE k END) INTO key
-      FROM pg_catalog.unnest(d.key) k;
+    SELECT pg_catalog.jsonb_object_agg(
+             k, row_ -> CASE WHEN relation = d.versions THEN d.version_columns ->> k ELSE k END)
+      INTO key FROM pg_catalog.unnest(d.key) k;
   END IF;
   SELECT n.nspname, c.relname INTO schema_, table_
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation;
   RAISE EXCEPTION USING ERRCODE = 'RS004', HINT = rowseal._hint('RS004'), SCHEMA = schema_, TABLE = table_,
-    MESSAGE = pg_catalog.format('%s is refused, in table %I.%I', operation, schema_, table_) || coalesce(', key ' || key::text, '');
+    MESSAGE = pg_catalog.format('%s is refused, in table %I.%I', operation, schema_, table_)
+           || coalesce(', key ' || key::text, '');
 END
 $$;
-COMMENT ON FUNCTION rowseal._refuse_delete(oid, text, jsonb) IS 'Refuses a DELETE (with its row) or a TRUNCATE; under replication it notes it in the quarantine';
+COMMENT ON FUNCTION rowseal._refuse_delete(oid, text, jsonb) IS
+  'Refuses a DELETE (with its row) or a TRUNCATE; under replication it notes it in the quarantine';
 
 CREATE OR REPLACE FUNCTION rowseal._keep() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$

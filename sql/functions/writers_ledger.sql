@@ -1,69 +1,80 @@
 -- The ledger: every authentic row of a writer, whether it counts or is held in the quarantine (docs/writers.md).
 -- What changes it is for rowseal_internal alone, called by definer functions that have seen the row.
 
-CREATE OR REPLACE FUNCTION rowseal.link(writer_seq bigint, writer_prev bytea, signature bytea) RETURNS bytea LANGUAGE sql IMMUTABLE PARALLEL SAFE
+CREATE OR REPLACE FUNCTION rowseal.link(writer_seq bigint, writer_prev bytea, signature bytea)
+RETURNS bytea LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT pg_catalog.sha256(pg_catalog.int8send(writer_seq) || coalesce(writer_prev, '') || signature)
 $$;
-COMMENT ON FUNCTION rowseal.link(bigint, bytea, bytea) IS 'The link of a writer''s row (32 bytes): what its next row names as writer_prev, and a revocation in upto';
+COMMENT ON FUNCTION rowseal.link(bigint, bytea, bytea) IS
+  'The link of a writer''s row (32 bytes): what its next row names as writer_prev, and a revocation in upto';
 
 CREATE OR REPLACE FUNCTION rowseal._authentic(envelope jsonb) RETURNS boolean LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 plpy.execute("SELECT rowseal._load()")
 return GD["rowseal"]("server").authentic(plpy, envelope)
 $$;
-COMMENT ON FUNCTION rowseal._authentic(jsonb) IS 'Whether an envelope names a writer, a number and a link that fit each other, and was signed by that writer';
+COMMENT ON FUNCTION rowseal._authentic(jsonb) IS
+  'Whether an envelope names a writer, a number and a link that fit each other, and was signed by that writer';
 
 CREATE OR REPLACE FUNCTION rowseal._authority_of(grants integer, owner text) RETURNS integer LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-  a integer;
+  authority integer;
 BEGIN
   LOOP
-    SELECT x.id INTO a FROM rowseal._authority x WHERE x.grants = grants AND x.owner = owner;
+    SELECT x.id INTO authority FROM rowseal._authority x WHERE x.grants = grants AND x.owner = owner;
     EXIT WHEN FOUND;
     INSERT INTO rowseal._authority (grants, owner) VALUES (grants, owner) ON CONFLICT DO NOTHING;
   END LOOP;
-  RETURN a;
+  RETURN authority;
 END
 $$;
 COMMENT ON FUNCTION rowseal._authority_of(integer, text) IS 'The number of an owner, made when he has none yet';
 
-CREATE OR REPLACE FUNCTION rowseal._enter(grants integer, owner text, writer bytea, seq bigint, prev bytea, link bytea, held bigint) RETURNS boolean LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal._enter(
+  grants integer, owner text, writer bytea, seq bigint, prev bytea, link bytea, held bigint)
+RETURNS boolean LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-  a integer;
+  authority integer;
 BEGIN
-  SELECT x.id INTO a FROM rowseal._authority x WHERE x.grants = grants AND x.owner = owner;
+  SELECT x.id INTO authority FROM rowseal._authority x WHERE x.grants = grants AND x.owner = owner;
   IF NOT FOUND THEN
-    a := rowseal._authority_of(grants, owner);
+    authority := rowseal._authority_of(grants, owner);
   END IF;
-  INSERT INTO rowseal._writer_rows AS r VALUES (a, writer, seq, link, prev, held)
-    ON CONFLICT ON CONSTRAINT _writer_rows_pkey DO UPDATE SET held = EXCLUDED.held WHERE r.held IS DISTINCT FROM EXCLUDED.held;
-  IF EXISTS (SELECT FROM rowseal._wanted w WHERE w.authority = a AND w.writer = writer AND w.link = link AND (w.seq IS NULL OR w.seq = seq)) THEN
-    IF pg_catalog.current_setting('rowseal.settling', true) = 'on' THEN  -- what _settle lets in has been walked before: somebody pretends
+  INSERT INTO rowseal._writer_rows AS r VALUES (authority, writer, seq, link, prev, held)
+    ON CONFLICT ON CONSTRAINT _writer_rows_pkey DO UPDATE SET held = EXCLUDED.held
+      WHERE r.held IS DISTINCT FROM EXCLUDED.held;
+  IF EXISTS (SELECT FROM rowseal._wanted w
+              WHERE w.authority = authority AND w.writer = writer AND w.link = link
+                AND (w.seq IS NULL OR w.seq = seq)) THEN
+    IF pg_catalog.current_setting('rowseal.settling', true) = 'on' THEN
+      -- what _settle lets in has been walked before, so somebody else has set this
       RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'rowseal.settling is not yours to set';
     END IF;
-    PERFORM rowseal._walk(a, writer, seq, link);
-    IF EXISTS (SELECT FROM rowseal._grants g WHERE g.authority = a AND g.writer = writer) THEN
-      PERFORM rowseal._derive(a);
+    PERFORM rowseal._walk(authority, writer, seq, link);
+    IF EXISTS (SELECT FROM rowseal._grants g WHERE g.authority = authority AND g.writer = writer) THEN
+      PERFORM rowseal._derive(authority);
     END IF;
     RETURN true;
   END IF;
   RETURN false;
 END
 $$;
-COMMENT ON FUNCTION rowseal._enter(integer, text, bytea, bigint, bytea, bytea, bigint) IS 'Enters an authentic row into the ledger; whether a walk has moved by it';
+COMMENT ON FUNCTION rowseal._enter(integer, text, bytea, bigint, bytea, bytea, bigint) IS
+  'Enters an authentic row into the ledger; whether a walk has moved by it';
 
-CREATE OR REPLACE FUNCTION rowseal._walk(authority integer, writer bytea, seq bigint, link bytea) RETURNS void LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal._walk(authority integer, writer bytea, seq bigint, link bytea)
+RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-  rho bigint;
+  revocation bigint;
 BEGIN
-  FOR rho IN
+  FOR revocation IN
     SELECT DISTINCT w.revocation FROM rowseal._wanted w
      WHERE w.authority = authority AND w.writer = writer AND w.link = link AND (w.seq IS NULL OR w.seq = seq)
   LOOP
@@ -73,23 +84,26 @@ BEGIN
       UNION ALL
       SELECT r.seq, r.link, r.prev FROM down d JOIN rowseal._writer_rows r
           ON r.authority = authority AND r.writer = writer AND r.seq = d.seq - 1 AND r.link = d.prev
-       WHERE NOT EXISTS (SELECT FROM rowseal._stands s WHERE s.revocation = rho AND s.link = r.link)
+       WHERE NOT EXISTS (SELECT FROM rowseal._stands s WHERE s.revocation = revocation AND s.link = r.link)
     ), stand AS (
-      INSERT INTO rowseal._stands SELECT rho, d.link FROM down d ON CONFLICT DO NOTHING
+      INSERT INTO rowseal._stands SELECT revocation, d.link FROM down d ON CONFLICT DO NOTHING
     ), gone AS (
-      DELETE FROM rowseal._wanted w WHERE w.revocation = rho AND w.link = link AND (w.seq IS NULL OR w.seq = seq)
+      DELETE FROM rowseal._wanted w WHERE w.revocation = revocation AND w.link = link AND (w.seq IS NULL OR w.seq = seq)
     )
     -- the end of the walk waits for its predecessor, unless another branch has been there
-    INSERT INTO rowseal._wanted SELECT rho, authority, writer, d.seq - 1, d.prev FROM down d
+    INSERT INTO rowseal._wanted SELECT revocation, authority, writer, d.seq - 1, d.prev FROM down d
      WHERE d.seq > 1 AND NOT EXISTS (SELECT FROM down p WHERE p.seq = d.seq - 1 AND p.link = d.prev)
-       AND NOT EXISTS (SELECT FROM rowseal._stands s JOIN rowseal._writer_rows r ON r.authority = authority AND r.writer = writer
-                          AND r.seq = d.seq - 1 AND r.link = d.prev WHERE s.revocation = rho AND s.link = d.prev);
+       AND NOT EXISTS (SELECT FROM rowseal._stands s JOIN rowseal._writer_rows r
+                           ON r.authority = authority AND r.writer = writer AND r.seq = d.seq - 1 AND r.link = d.prev
+                        WHERE s.revocation = revocation AND s.link = d.prev);
   END LOOP;
 END
 $$;
-COMMENT ON FUNCTION rowseal._walk(integer, bytea, bigint, bytea) IS 'A row that revocations name or want has arrived: it stands, and its predecessors as far as they are here';
+COMMENT ON FUNCTION rowseal._walk(integer, bytea, bigint, bytea) IS
+  'A row that revocations name or want has arrived: it stands, and its predecessors as far as they are here';
 
-CREATE OR REPLACE FUNCTION rowseal._dead(authority integer, writer bytea, link bytea) RETURNS boolean LANGUAGE plpgsql STABLE
+CREATE OR REPLACE FUNCTION rowseal._dead(authority integer, writer bytea, link bytea)
+RETURNS boolean LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
@@ -100,9 +114,11 @@ BEGIN
        AND NOT EXISTS (SELECT FROM rowseal._stands s WHERE s.revocation = g.id AND s.link = link));
 END
 $$;
-COMMENT ON FUNCTION rowseal._dead(integer, bytea, bytea) IS 'Whether a row never counts again: outside the past of an owner''s revocation that has been walked to number 1';
+COMMENT ON FUNCTION rowseal._dead(integer, bytea, bytea) IS
+  'Whether a row never counts again: outside the past of an owner''s revocation that has been walked to number 1';
 
-CREATE OR REPLACE FUNCTION rowseal._writer_text(grants integer, owner text, writer bytea) RETURNS text LANGUAGE plpgsql STABLE
+CREATE OR REPLACE FUNCTION rowseal._writer_text(grants integer, owner text, writer bytea)
+RETURNS text LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
@@ -121,41 +137,47 @@ DECLARE
   owner text;
   writer bytea;
   seq bigint;
+  prev bytea;
   link bytea;
-  r jsonb := envelope -> 'row';
-  verdict text;
-  a integer;
+  signed jsonb := envelope -> 'row';
+  verdict rowseal.verdict;
+  authority integer;
   dead boolean;
 BEGIN
   SELECT * INTO d FROM rowseal.declarations x WHERE x.tag = tag;
-  grants := CASE WHEN d.grants THEN d.id ELSE (SELECT x.id FROM rowseal.declarations x WHERE x.relation = d.writers) END;
+  grants := CASE WHEN d.grants THEN d.id
+                 ELSE (SELECT x.id FROM rowseal.declarations x WHERE x.relation = d.writers) END;
   -- everybody can put a row into the quarantine: nothing is believed of it but its signature
   IF grants IS NULL OR rowseal._authentic(envelope) IS NOT TRUE OR envelope ->> 'table' <> tag THEN
     RETURN;
   END IF;
   owner := rowseal._owner_text(d.spec, envelope);
-  writer := pg_catalog.decode(r ->> 'writer_pkey', 'base64');
-  seq := r ->> 'writer_seq';
-  link := rowseal.link(seq, pg_catalog.decode(r ->> 'writer_prev', 'base64'), pg_catalog.decode(envelope ->> 'sign_b64', 'base64'));
-  verdict := rowseal._licensed(grants, owner, writer, seq, link, tag, (r ->> (d.fields ->> d.timestamp_column))::bigint,
-    (r ->> (d.fields ->> d.deleted_column))::boolean,
-    CASE WHEN NOT d.grants THEN rowseal._only(r, ARRAY(SELECT d.fields ->> k FROM pg_catalog.unnest(d.key) k)) END);
+  writer := pg_catalog.decode(signed ->> 'writer_pkey', 'base64');
+  seq := signed ->> 'writer_seq';
+  prev := pg_catalog.decode(signed ->> 'writer_prev', 'base64');
+  link := rowseal.link(seq, prev, pg_catalog.decode(envelope ->> 'sign_b64', 'base64'));
+  verdict := rowseal._licensed(grants, owner, writer, seq, link, tag,
+    (signed ->> (d.fields ->> d.timestamp_column))::bigint, (signed ->> (d.fields ->> d.deleted_column))::boolean,
+    CASE WHEN NOT d.grants
+         THEN rowseal._only(signed, ARRAY(SELECT d.fields ->> k FROM pg_catalog.unnest(d.key) k)) END);
   IF owner IS NULL OR verdict IS NULL THEN
     RETURN;
   END IF;
-  PERFORM rowseal._enter(grants, owner, writer, seq, pg_catalog.decode(r ->> 'writer_prev', 'base64'), link, entry);
-  a := rowseal._authority_of(grants, owner);
-  dead := rowseal._dead(a, writer, link);
+  PERFORM rowseal._enter(grants, owner, writer, seq, prev, link, entry);
+  authority := rowseal._authority_of(grants, owner);
+  dead := rowseal._dead(authority, writer, link);
   UPDATE rowseal.quarantine q
-     SET sqlstate = pg_catalog.left(verdict, 5), reason = pg_catalog.substr(verdict, 7), curable = NOT dead,
+     SET sqlstate = verdict.sqlstate, reason = verdict.reason, curable = NOT dead,
          waits_for = rowseal._writer_text(grants, owner, writer),
-         kept = NOT dead AND EXISTS (SELECT FROM rowseal._licences l WHERE l.authority = a AND l.writer = writer)
+         kept = NOT dead AND EXISTS (
+           SELECT FROM rowseal._licences l WHERE l.authority = authority AND l.writer = writer)
    WHERE q.id = entry;
 EXCEPTION WHEN data_exception THEN
-  NULL;  -- a number or a flag that is none: it cannot have come from the table's guard
+  NULL;  -- a number that is none, say: the row cannot have come from the table's guard
 END
 $$;
-COMMENT ON FUNCTION rowseal._held(bigint, text, jsonb) IS 'Enters an authentic row that does not count into the ledger, once its signature has been checked';
+COMMENT ON FUNCTION rowseal._held(bigint, text, jsonb) IS
+  'Enters an authentic row that does not count into the ledger, once its signature has been checked';
 
 -- What is held and known travels: others may need it as a link (see poisoned_link in the tests).
 -- SECURITY DEFINER, owner rowseal_internal: nobody else may write the feed.
@@ -166,8 +188,7 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'RS009', MESSAGE = 'the feed takes what its tables have accepted, and nothing else';
   END IF;
   INSERT INTO rowseal.feed (tag, owner, envelope, role, subscription)
-    SELECT NEW.tag, rowseal._owner_text(d.spec, NEW.row), NEW.row,
-           session_user, rowseal._subscription()
+    SELECT NEW.tag, rowseal._owner_text(d.spec, NEW.row), NEW.row, session_user, rowseal._subscription()
       FROM rowseal.declarations d WHERE d.tag = NEW.tag AND d.feed;
   RETURN NULL;
 END
@@ -177,24 +198,31 @@ COMMENT ON FUNCTION rowseal._feed_held() IS 'Passes a held row of a known writer
 -- SECURITY DEFINER, owner rowseal_internal: the ledger forgets a row whose body is gone, whoever discards it.
 CREATE OR REPLACE FUNCTION rowseal._forget_held() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
 DECLARE
-  a integer;
+  authority integer;
 BEGIN
   IF TG_RELID <> 'rowseal.quarantine'::pg_catalog.regclass OR TG_WHEN <> 'AFTER' THEN
     RAISE EXCEPTION USING ERRCODE = 'RS009', MESSAGE = 'the ledger follows the quarantine, and nothing else';
   END IF;
-  DELETE FROM rowseal._writer_rows r WHERE r.held = OLD.id RETURNING r.authority INTO a;
-  DELETE FROM rowseal._authority x WHERE x.id = a AND NOT EXISTS (SELECT FROM rowseal._writer_rows r WHERE r.authority = a)
-     AND NOT EXISTS (SELECT FROM rowseal._grants g WHERE g.authority = a);
+  DELETE FROM rowseal._writer_rows r WHERE r.held = OLD.id RETURNING r.authority INTO authority;
+  DELETE FROM rowseal._authority x
+   WHERE x.id = authority
+     AND NOT EXISTS (SELECT FROM rowseal._writer_rows r WHERE r.authority = authority)
+     AND NOT EXISTS (SELECT FROM rowseal._grants g WHERE g.authority = authority);
   RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION rowseal._forget_held() IS 'Takes a held row out of the ledger when it leaves the quarantine otherwise than into its table';
+COMMENT ON FUNCTION rowseal._forget_held() IS
+  'Takes a held row out of the ledger when it leaves the quarantine otherwise than into its table';
 
 -- SECURITY DEFINER, owner rowseal_internal: health is for everybody, the ledger is not.
-CREATE OR REPLACE FUNCTION rowseal._gaps(grants integer) RETURNS TABLE (writer bytea, last bigint, numbers bigint) LANGUAGE sql STABLE SECURITY DEFINER
+CREATE OR REPLACE FUNCTION rowseal._gaps(grants integer)
+RETURNS TABLE (writer bytea, last bigint, numbers bigint) LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT r.writer, pg_catalog.max(r.seq), count(DISTINCT r.seq) FROM rowseal._authority a JOIN rowseal._writer_rows r ON r.authority = a.id
+  SELECT r.writer, pg_catalog.max(r.seq), count(DISTINCT r.seq)
+    FROM rowseal._authority a JOIN rowseal._writer_rows r ON r.authority = a.id
    WHERE a.grants = _gaps.grants GROUP BY r.authority, r.writer
 $$;
-COMMENT ON FUNCTION rowseal._gaps(integer) IS 'Highest number and how many different ones, for each writer of each owner';
+COMMENT ON FUNCTION rowseal._gaps(integer) IS
+  'Highest number and how many different ones, for each writer of each owner';

@@ -15,86 +15,107 @@ SET search_path = pg_catalog, pg_temp AS $$
        SELECT FROM pg_catalog.jsonb_each(CASE WHEN pg_catalog.jsonb_typeof(k) = 'object' THEN k ELSE '{}' END) e
         WHERE (CASE WHEN pg_catalog.jsonb_typeof(e.value) = 'object'
                     THEN pg_catalog.jsonb_typeof(e.value -> 'prefix') = 'string' AND e.value - 'prefix' = '{}'
-                         AND pg_catalog.jsonb_typeof(_matches.key -> e.key) = 'string' AND pg_catalog.starts_with(_matches.key ->> e.key, e.value ->> 'prefix')
+                         AND pg_catalog.jsonb_typeof(_matches.key -> e.key) = 'string'
+                         AND pg_catalog.starts_with(_matches.key ->> e.key, e.value ->> 'prefix')
                     ELSE _matches.key -> e.key = e.value END) IS NOT TRUE))
 $$;
-COMMENT ON FUNCTION rowseal._matches(jsonb, jsonb) IS 'Whether the primary key (canonical values by field) lies in all of these scopes; what is no scope matches nothing';
+COMMENT ON FUNCTION rowseal._matches(jsonb, jsonb) IS
+  'Whether the primary key (canonical values by field) lies in all of these scopes; what is no scope matches nothing';
 
-CREATE OR REPLACE FUNCTION rowseal._bucket(grants integer, owner text) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+CREATE OR REPLACE FUNCTION rowseal._bucket(grants integer, owner text)
+RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT pg_catalog.hashtext(owner) OPERATOR(pg_catalog.#) grants OPERATOR(pg_catalog.&) 63
 $$;
-COMMENT ON FUNCTION rowseal._bucket(integer, text) IS 'Which lock an owner has, of 64; without a search path, so that it is inlined';
+COMMENT ON FUNCTION rowseal._bucket(integer, text) IS
+  'Which lock an owner has, of 64; without a search path, so that it is inlined';
 
 -- SECURITY DEFINER, owner rowseal_internal: whoever may write a row may take its lock, nobody may write the table.
-CREATE OR REPLACE FUNCTION rowseal._lock_writers(grants integer, owner text, exclusive boolean) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+CREATE OR REPLACE FUNCTION rowseal._lock_writers(grants integer, owner text, exclusive boolean)
+RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
 DECLARE
-  b integer := rowseal._bucket(grants, owner);  -- NULL: all
+  bucket integer := rowseal._bucket(grants, owner);  -- NULL: all
 BEGIN
   -- An UPDATE, not a share lock: a REPEATABLE READ transaction on either side meets it, too, and fails with 40001
   -- instead of deciding on a state that is gone.
   IF exclusive THEN
-    PERFORM FROM rowseal._writer_locks l WHERE b IS NULL OR l.bucket = b ORDER BY l.bucket, l.stripe FOR NO KEY UPDATE;
-    UPDATE rowseal._writer_locks l SET xid = pg_catalog.pg_current_xact_id() WHERE (b IS NULL OR l.bucket = b) AND l.xid <> pg_catalog.pg_current_xact_id();
+    PERFORM FROM rowseal._writer_locks l WHERE bucket IS NULL OR l.bucket = bucket
+      ORDER BY l.bucket, l.stripe FOR NO KEY UPDATE;
+    UPDATE rowseal._writer_locks l SET xid = pg_catalog.pg_current_xact_id()
+     WHERE (bucket IS NULL OR l.bucket = bucket) AND l.xid <> pg_catalog.pg_current_xact_id();
   ELSE
     UPDATE rowseal._writer_locks l SET xid = pg_catalog.pg_current_xact_id()
-     WHERE l.bucket = b AND l.stripe = pg_catalog.pg_backend_pid() & 15 AND l.xid <> pg_catalog.pg_current_xact_id();
+     WHERE l.bucket = bucket AND l.stripe = pg_catalog.pg_backend_pid() & 15
+       AND l.xid <> pg_catalog.pg_current_xact_id();
   END IF;
   RETURN FOUND;
 END
 $$;
 COMMENT ON FUNCTION rowseal._lock_writers(integer, text, boolean) IS
-  'Until the transaction ends: rows of this owner are being written (shared between sessions), or his grants change (exclusive); owner NULL: of all owners. True when it was not held before';
+  'Until the transaction ends: rows of this owner are being written (shared between sessions), or his grants change '
+  '(exclusive); owner NULL: of all owners. True when it was not held before';
 
--- SECURITY DEFINER, owner rowseal_internal: guards run with the rights of who writes, and ask this.  It answers and changes nothing.
-CREATE OR REPLACE FUNCTION rowseal._licensed(grants integer, owner text, writer bytea, seq bigint, link bytea, tag text, at bigint, deleted boolean, key jsonb)
-RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+-- SECURITY DEFINER, owner rowseal_internal: guards run with the rights of who writes, and ask this.  It answers and
+-- changes nothing.
+CREATE OR REPLACE FUNCTION rowseal._licensed(
+  grants integer, owner text, writer bytea, seq bigint, link bytea, tag text, at bigint, deleted boolean, key jsonb)
+RETURNS rowseal.verdict LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-  verdict text := 'RS010 no grant for this writer';
   l rowseal._licences;
+  beyond boolean := false;
+  outside boolean := false;
 BEGIN
   FOR l IN
-    SELECT x.* FROM rowseal._authority a JOIN rowseal._licences x ON x.authority = a.id WHERE a.grants = grants AND a.owner = owner AND x.writer = writer
+    SELECT x.* FROM rowseal._authority a JOIN rowseal._licences x ON x.authority = a.id
+     WHERE a.grants = grants AND a.owner = owner AND x.writer = writer
   LOOP
     IF l.frontiers <> '{}' AND EXISTS (  -- what a walk waits for stands as soon as it is here
          SELECT FROM pg_catalog.unnest(l.frontiers) f
           WHERE NOT EXISTS (SELECT FROM rowseal._stands s WHERE s.revocation = f AND s.link = link)
-            AND NOT EXISTS (SELECT FROM rowseal._wanted w WHERE w.authority = l.authority AND w.writer = writer AND w.link = link
+            AND NOT EXISTS (SELECT FROM rowseal._wanted w
+                             WHERE w.authority = l.authority AND w.writer = writer AND w.link = link
                                AND w.revocation = f AND (w.seq IS NULL OR w.seq = seq))) THEN
-      verdict := CASE WHEN verdict LIKE 'RS011%' THEN verdict ELSE 'RS012 beyond the frontier of a revocation' END;
+      beyond := true;
     ELSIF at <= l.until AND ((key IS NULL AND l.may_grant >= 0)
           OR (key IS NOT NULL AND (l.tables IS NULL OR tag = ANY (l.tables)) AND (l.tombstones OR NOT deleted)
               AND (l.keys IS NULL OR rowseal._matches(l.keys, key)))) THEN
       RETURN NULL;
     ELSE
-      verdict := 'RS011 outside the scope of the writer''s grants';
+      outside := true;
     END IF;
   END LOOP;
-  RETURN verdict;
+  RETURN CASE WHEN outside THEN ROW('RS011', 'outside the scope of the writer''s grants')::rowseal.verdict
+              WHEN beyond THEN ROW('RS012', 'beyond the frontier of a revocation')::rowseal.verdict
+              ELSE ROW('RS010', 'no grant for this writer')::rowseal.verdict END;
 END
 $$;
 COMMENT ON FUNCTION rowseal._licensed(integer, text, bytea, bigint, bytea, text, bigint, boolean, jsonb) IS
-  'NULL when the row stands under some chain of grants, else why not. key: canonical primary key; NULL for a row of the grants table';
+  'NULL when the row stands under some chain of grants, else why not. key: canonical primary key; NULL for a row of '
+  'the grants table';
 
 -- SECURITY DEFINER, owner rowseal_internal: as _lock_writers and _licensed, in one.
-CREATE OR REPLACE FUNCTION rowseal._admit(grants integer, owner text, writer bytea, seq bigint, link bytea, tag text, at bigint, deleted boolean, key jsonb)
-RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION rowseal._admit(
+  grants integer, owner text, writer bytea, seq bigint, link bytea, tag text, at bigint, deleted boolean, key jsonb)
+RETURNS rowseal.verdict LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
   bucket integer := rowseal._bucket(grants, owner);
   stripe integer := pg_catalog.pg_backend_pid() & 15;
   l record;
   news boolean;
-  verdict text;
+  verdict rowseal.verdict;
 BEGIN
-  -- Most often the lock is held, and the first licence covers the row.  Conditions stand outside of the query: to prepare
-  -- them there, for every row, costs more than its look-ups.
+  -- Most often the lock is held, and the first licence covers the row.  Conditions stand outside of the query: to
+  -- prepare them there, for every row, costs more than its look-ups.
   SELECT k.xid, a.revocations, x.until, x.tables, x.keys, x.tombstones INTO l
     FROM rowseal._writer_locks k, rowseal._authority a, rowseal._licences x
-   WHERE k.bucket = bucket AND k.stripe = stripe AND a.grants = grants AND a.owner = owner AND x.authority = a.id AND x.writer = writer LIMIT 1;
+   WHERE k.bucket = bucket AND k.stripe = stripe AND a.grants = grants AND a.owner = owner
+     AND x.authority = a.id AND x.writer = writer LIMIT 1;
   IF l.xid = pg_catalog.pg_current_xact_id_if_assigned() AND NOT l.revocations AND at <= l.until
-     AND (l.tables IS NULL OR tag = ANY (l.tables)) AND (l.tombstones OR NOT deleted) AND (l.keys IS NULL OR rowseal._matches(l.keys, key)) THEN
+     AND (l.tables IS NULL OR tag = ANY (l.tables)) AND (l.tombstones OR NOT deleted)
+     AND (l.keys IS NULL OR rowseal._matches(l.keys, key)) THEN
     RETURN NULL;
   END IF;
   news := rowseal._lock_writers(grants, owner, false);
@@ -102,14 +123,17 @@ BEGIN
   IF rowseal._revoked(grants, owner, writer) THEN
     PERFORM pg_catalog.set_config('rowseal.revoked', 'on', true);  -- for the trigger that settles
   END IF;
-  RETURN CASE WHEN verdict IS NULL AND news THEN 'news' ELSE verdict END;
+  RETURN CASE WHEN verdict IS NULL AND news THEN ROW('00000', 'news')::rowseal.verdict ELSE verdict END;
 END
 $$;
 COMMENT ON FUNCTION rowseal._admit(integer, text, bytea, bigint, bytea, text, bigint, boolean, jsonb) IS
-  'Takes the shared lock of the owner; then as _licensed, for a row of a data table. news: it stands, but the lock was not held before';
+  'Takes the shared lock of the owner; then as _licensed, for a row of a data table. 00000 news: it stands, but look '
+  'again, the lock was not held before';
 
--- SECURITY DEFINER, owner rowseal_internal: answers about the state, for _settle, which runs with the rights of who writes.
-CREATE OR REPLACE FUNCTION rowseal._revoked(grants integer, owner text, writer bytea) RETURNS boolean LANGUAGE plpgsql STABLE SECURITY DEFINER
+-- SECURITY DEFINER, owner rowseal_internal: answers about the state, for _settle, which runs with the rights of who
+-- writes.
+CREATE OR REPLACE FUNCTION rowseal._revoked(grants integer, owner text, writer bytea)
+RETURNS boolean LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
@@ -124,7 +148,8 @@ SET search_path = pg_catalog, pg_temp AS $$
 plpy.execute("SELECT rowseal._load()")
 return GD["rowseal"]("server").licences(grants, stands)
 $$;
-COMMENT ON FUNCTION rowseal._chains(jsonb, jsonb) IS 'The licences that follow from one owner''s grants and revocations; see plpython/rowseal/writers.py';
+COMMENT ON FUNCTION rowseal._chains(jsonb, jsonb) IS
+  'The licences that follow from one owner''s grants and revocations; see plpython/rowseal/licences.py';
 
 CREATE OR REPLACE FUNCTION rowseal._derive(authority integer) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -132,14 +157,18 @@ SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   DELETE FROM rowseal._licences l WHERE l.authority = authority;
   INSERT INTO rowseal._licences
-    SELECT authority, pg_catalog.decode(x.writer, 'hex'), x.until, x.tables, x.keys, x.tombstones, x.may_grant, x.frontiers
+    SELECT authority, pg_catalog.decode(x.writer, 'hex'), x.until, x.tables, x.keys, x.tombstones, x.may_grant,
+           x.frontiers
       FROM pg_catalog.jsonb_to_recordset(rowseal._chains(
-             (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(g) || pg_catalog.jsonb_build_object(
-                       'writer', pg_catalog.encode(g.writer, 'hex'), 'grantee', pg_catalog.encode(g.grantee, 'hex'))), '[]')
+             (SELECT coalesce(pg_catalog.jsonb_agg(
+                       pg_catalog.to_jsonb(g) || pg_catalog.jsonb_build_object(
+                         'writer', pg_catalog.encode(g.writer, 'hex'),
+                         'grantee', pg_catalog.encode(g.grantee, 'hex'))), '[]')
                 FROM rowseal._grants g WHERE g.authority = authority),
              (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(s.revocation, g.id)), '[]')
                 FROM rowseal._grants g JOIN rowseal._stands s ON s.link = g.link WHERE g.authority = authority)))
-           AS x(writer text, until bigint, tables text[], keys jsonb, tombstones boolean, may_grant integer, frontiers bigint[]);
+           AS x(writer text, until bigint, tables text[], keys jsonb, tombstones boolean, may_grant integer,
+                frontiers bigint[]);
 END
 $$;
 COMMENT ON FUNCTION rowseal._derive(integer) IS 'Derives the licences of an owner''s writers anew';
@@ -150,15 +179,19 @@ DECLARE
   named record;
 BEGIN
   g.authority := rowseal._authority_of(grants, owner);
-  INSERT INTO rowseal._grants (authority, sign, at, writer, link, grantee, tables, keys, tombstones, until, may_grant, upto)
-    VALUES (g.authority, g.sign, g.at, g.writer, g.link, g.grantee, g.tables, g.keys, coalesce(g.tombstones, false), g.until,
-            coalesce(g.may_grant, 0), g.upto) ON CONFLICT DO NOTHING RETURNING id INTO g.id;
+  INSERT INTO rowseal._grants (authority, sign, at, writer, link, grantee, tables, keys, tombstones, until, may_grant,
+                               upto)
+    VALUES (g.authority, g.sign, g.at, g.writer, g.link, g.grantee, g.tables, g.keys, coalesce(g.tombstones, false),
+            g.until, coalesce(g.may_grant, 0), g.upto)
+    ON CONFLICT DO NOTHING RETURNING id INTO g.id;
   IF g.id IS NULL THEN
     RETURN;
   END IF;
   IF g.upto IS NOT NULL THEN
     UPDATE rowseal._authority a SET revocations = true WHERE a.id = g.authority AND NOT a.revocations;
-    INSERT INTO rowseal._wanted SELECT g.id, g.authority, g.grantee, NULL, l FROM (SELECT DISTINCT pg_catalog.unnest(g.upto)) x(l) WHERE l IS NOT NULL;
+    INSERT INTO rowseal._wanted
+      SELECT g.id, g.authority, g.grantee, NULL, x.link FROM (SELECT DISTINCT pg_catalog.unnest(g.upto)) x(link)
+       WHERE x.link IS NOT NULL;
     FOR named IN SELECT r.seq, r.link FROM rowseal._writer_rows r
                   WHERE r.authority = g.authority AND r.writer = g.grantee AND r.link = ANY (g.upto) LOOP
       PERFORM rowseal._walk(g.authority, g.grantee, named.seq, named.link);
@@ -167,14 +200,18 @@ BEGIN
   PERFORM rowseal._derive(g.authority);
 END
 $$;
-COMMENT ON FUNCTION rowseal._grant(rowseal._grants, integer, text) IS 'A row of a grants table has been stored: its walk begins, licences are derived anew';
+COMMENT ON FUNCTION rowseal._grant(rowseal._grants, integer, text) IS
+  'A row of a grants table has been stored: its walk begins, licences are derived anew';
 
 CREATE OR REPLACE FUNCTION rowseal._ungrant(grants integer, owner text, sign bytea) RETURNS void LANGUAGE sql
 SET search_path = pg_catalog, pg_temp AS $$
   -- only a row under which nothing stands can go, so licences stay as they are
   WITH gone AS (
-    DELETE FROM rowseal._grants g WHERE g.sign = _ungrant.sign
-       AND g.authority = (SELECT a.id FROM rowseal._authority a WHERE a.grants = _ungrant.grants AND a.owner = _ungrant.owner) RETURNING g.id
+    DELETE FROM rowseal._grants g
+     WHERE g.sign = _ungrant.sign
+       AND g.authority = (SELECT a.id FROM rowseal._authority a
+                           WHERE a.grants = _ungrant.grants AND a.owner = _ungrant.owner)
+    RETURNING g.id
   ), unwanted AS (
     DELETE FROM rowseal._wanted w USING gone WHERE w.revocation = gone.id
   ) DELETE FROM rowseal._stands s USING gone WHERE s.revocation = gone.id

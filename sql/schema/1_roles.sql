@@ -8,7 +8,8 @@ DO $$
 BEGIN
   IF pg_catalog.getdatabaseencoding() <> 'UTF8' THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
-      MESSAGE = pg_catalog.format('rowseal needs a database in UTF8, this one is in %s', pg_catalog.getdatabaseencoding()),
+      MESSAGE = pg_catalog.format('rowseal needs a database in UTF8, this one is in %s',
+                                  pg_catalog.getdatabaseencoding()),
       HINT = 'The signed bytes are UTF-8. CREATE DATABASE … ENCODING ''UTF8'' TEMPLATE template0.';
   END IF;
   -- Roles belong to the whole cluster: another database may have made them already.
@@ -25,6 +26,6 @@ END
 $$;
 
 -- rowseal_internal owns rowseal's own tables and the functions that write them for everybody: it has no members.
--- rowseal_admin reads and empties the quarantine and follows the feed.
--- rowseal_trusted: its members' declared tables, with their triggers, may be written by links and by whoever brings a missing owner.
+-- rowseal_admin reads and empties the quarantine and follows the feed. rowseal_trusted: its members' declared tables,
+-- with their triggers, may be written by links and by whoever brings a missing owner.
 GRANT USAGE ON SCHEMA rowseal TO PUBLIC;

@@ -21,7 +21,7 @@ CREATE TABLE rowseal.declarations (
   name_hash          text NOT NULL DEFAULT 'sha3-512',
   name_prefix        text NOT NULL DEFAULT '',
   digests            jsonb NOT NULL DEFAULT '{}',
-  heal               boolean NOT NULL DEFAULT false,
+  healed             text[] NOT NULL DEFAULT '{}',
   feed               boolean NOT NULL DEFAULT false,
   timestamp_column   text NOT NULL DEFAULT 'owner_timestamp',
   deleted_column     text NOT NULL DEFAULT 'deleted_flag',
@@ -36,6 +36,7 @@ CREATE TABLE rowseal.declarations (
   queries            jsonb NOT NULL,
   facts              jsonb NOT NULL,
   version_key        text,
+  manifest           jsonb NOT NULL,
   CHECK ((public_key IS NULL) <> (identity IS NULL)),
   CHECK (NOT grants OR writers IS NULL)
 );
@@ -44,24 +45,41 @@ SELECT pg_catalog.pg_extension_config_dump('rowseal.declarations', '');
 SELECT pg_catalog.pg_extension_config_dump('rowseal.declarations_id_seq', '');
 GRANT USAGE ON SEQUENCE rowseal.declarations_id_seq TO PUBLIC;
 
-COMMENT ON TABLE rowseal.declarations IS 'The declared tables. Written by rowseal.declare and rowseal.undeclare; whoever owns a table may declare it (row security).';
+COMMENT ON TABLE rowseal.declarations IS
+  'The declared tables. Written by rowseal.declare and rowseal.undeclare; whoever owns a table may declare it (row '
+  'security).';
 COMMENT ON COLUMN rowseal.declarations.id IS 'Part of the names of the generated functions: _guard_ID, _seal_ID, …';
-COMMENT ON COLUMN rowseal.declarations.tag IS 'Name of the table in the signed bytes; unique, or rows could be replayed from one table into another';
+COMMENT ON COLUMN rowseal.declarations.tag IS
+  'Name of the table in the signed bytes; unique, or rows could be replayed from one table into another';
 COMMENT ON COLUMN rowseal.declarations.versions IS 'Versions table of the layout "two tables"';
 COMMENT ON COLUMN rowseal.declarations.grants IS 'Whether its rows are grants and revocations of other writers';
-COMMENT ON COLUMN rowseal.declarations.writers IS 'The grants table that says who besides the owner may write rows here';
-COMMENT ON COLUMN rowseal.declarations.form IS 'What is signed: rowseal/1, or concatenated, for the rows of one older system';
-COMMENT ON COLUMN rowseal.declarations.name_column IS 'Column that holds a version''s name: name_prefix and the name_hash of its signature; parents are named so, too';
-COMMENT ON COLUMN rowseal.declarations.digests IS 'Columns signed by their digest, and the columns that keep it when they are erased: {"column": "column_sha256"}';
-COMMENT ON COLUMN rowseal.declarations.heal IS 'Whether an intact row that arrives restores erased content';
-COMMENT ON COLUMN rowseal.declarations.algorithms IS 'Of an identity table: what its keys may be: ed25519, ml-dsa-65, ml-dsa-87';
-COMMENT ON COLUMN rowseal.declarations.version_key IS 'Column that tells versions apart where they are kept: the signature, its generated hash, or the name';
+COMMENT ON COLUMN rowseal.declarations.writers IS
+  'The grants table that says who besides the owner may write rows here';
+COMMENT ON COLUMN rowseal.declarations.form IS
+  'What is signed: rowseal/1, or concatenated, for the rows of one older system';
+COMMENT ON COLUMN rowseal.declarations.name_column IS
+  'Column that holds a version''s name: name_prefix and the name_hash of its signature; parents are named so, too';
+COMMENT ON COLUMN rowseal.declarations.digests IS
+  'Columns signed by their digest, and the columns that keep it when they are erased: {"column": "column_sha256"}';
+COMMENT ON COLUMN rowseal.declarations.healed IS
+  'Of the columns signed by digest: those that an intact row that arrives restores';
+COMMENT ON COLUMN rowseal.declarations.manifest IS
+  'The functions and triggers of the table, as they were installed; undeclare takes them off, health() compares them';
+COMMENT ON COLUMN rowseal.declarations.algorithms IS
+  'Of an identity table: what its keys may be: ed25519, ml-dsa-65, ml-dsa-87';
+COMMENT ON COLUMN rowseal.declarations.version_key IS
+  'Column that tells versions apart where they are kept: the signature, its generated hash, or the name';
 COMMENT ON COLUMN rowseal.declarations.key IS 'Primary key columns, without the version_key';
-COMMENT ON COLUMN rowseal.declarations.fields IS 'Signed columns and the field names they had at declaration: {"column": "field"}';
-COMMENT ON COLUMN rowseal.declarations.spec IS 'What a verdict needs: tag, fields with their kinds, owner, fingerprint, certificates; also what a client needs to sign';
-COMMENT ON COLUMN rowseal.declarations.version_columns IS 'Columns of the versions table: {"main column": "versions column"}';
+COMMENT ON COLUMN rowseal.declarations.fields IS
+  'Signed columns and the field names they had at declaration: {"column": "field"}';
+COMMENT ON COLUMN rowseal.declarations.spec IS
+  'What a verdict needs: tag, fields with their kinds, owner, fingerprint, certificates; also what a client needs to '
+  'sign';
+COMMENT ON COLUMN rowseal.declarations.version_columns IS
+  'Columns of the versions table: {"main column": "versions column"}';
 COMMENT ON COLUMN rowseal.declarations.queries IS 'Generated queries behind payload, verify, digest, history';
-COMMENT ON COLUMN rowseal.declarations.facts IS 'Catalog facts that functions and triggers were generated from; health() compares them';
+COMMENT ON COLUMN rowseal.declarations.facts IS
+  'Catalog facts that functions and triggers were generated from; health() compares them';
 
 GRANT SELECT, INSERT, DELETE ON rowseal.declarations TO PUBLIC;
 

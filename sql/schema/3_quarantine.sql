@@ -1,4 +1,9 @@
--- Rows that were refused.
+-- Rows that were refused, and why.
+
+CREATE TYPE rowseal.verdict AS (sqlstate text, reason text);
+COMMENT ON TYPE rowseal.verdict IS
+  'Why a row is refused; NULL: it is not. As text it begins with "(", which neither a settled outcome nor a canonical '
+  'text does';
 
 CREATE TABLE rowseal.quarantine (
   id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -24,14 +29,19 @@ SELECT pg_catalog.pg_extension_config_dump('rowseal.quarantine_id_seq', '');
 
 COMMENT ON TABLE rowseal.quarantine IS 'Rows that were refused where an error would have stopped the rows behind them';
 COMMENT ON COLUMN rowseal.quarantine.tag IS 'Tag of the table the row was meant for';
-COMMENT ON COLUMN rowseal.quarantine.curable IS 'Whether an event can cure it: the owner becomes known, the table is declared, a column is added';
+COMMENT ON COLUMN rowseal.quarantine.curable IS
+  'Whether an event can cure it: the owner becomes known, the table is declared, a column is added';
 COMMENT ON COLUMN rowseal.quarantine.role IS 'session_user that brought the row';
 COMMENT ON COLUMN rowseal.quarantine.subscription IS 'Subscription that brought the row, NULL for a session';
-COMMENT ON COLUMN rowseal.quarantine.format IS 'How row is written: canonical (an envelope), pgtext, or raw (to_jsonb of a row without canonical form)';
+COMMENT ON COLUMN rowseal.quarantine.format IS
+  'How row is written: canonical (an envelope), pgtext, or raw (to_jsonb of a row without canonical form)';
 COMMENT ON COLUMN rowseal.quarantine.bytes IS 'Size of the row as text, in bytes';
 COMMENT ON COLUMN rowseal.quarantine.hash IS 'sha256 of tag and row: the same row is kept once, attempts counts it';
-COMMENT ON COLUMN rowseal.quarantine.kept IS 'A row of a writer of whom a grant speaks: the bounds leave it alone, as they do what is stored';
-COMMENT ON COLUMN rowseal.quarantine.waits_for IS 'For an unknown owner: tag of the identity table, a blank, the owner. For a writer''s row: tag of the grants table, owner, writer';
+COMMENT ON COLUMN rowseal.quarantine.kept IS
+  'A row of a writer of whom a grant speaks: the bounds leave it alone, as they do what is stored';
+COMMENT ON COLUMN rowseal.quarantine.waits_for IS
+  'For an unknown owner: tag of the identity table, a blank, the owner. For a writer''s row: tag of the grants table, '
+  'owner, writer';
 CREATE INDEX ON rowseal.quarantine (waits_for) WHERE curable;
 CREATE INDEX ON rowseal.quarantine (tag) WHERE curable;
 
@@ -41,7 +51,8 @@ CREATE TABLE rowseal.quarantine_limits (
   bytes bigint NOT NULL DEFAULT 64 * 1024 * 1024 CHECK (bytes > 0)
 );
 INSERT INTO rowseal.quarantine_limits DEFAULT VALUES;
-COMMENT ON TABLE rowseal.quarantine_limits IS 'How much the quarantine keeps of each source (role and subscription); one row, change it with UPDATE';
+COMMENT ON TABLE rowseal.quarantine_limits IS
+  'How much the quarantine keeps of each source (role and subscription); one row, change it with UPDATE';
 
 CREATE TABLE rowseal.quarantine_dropped (
   role         text NOT NULL,
@@ -51,7 +62,8 @@ CREATE TABLE rowseal.quarantine_dropped (
   last         timestamptz NOT NULL,
   PRIMARY KEY (role, subscription)
 );
-COMMENT ON TABLE rowseal.quarantine_dropped IS 'What fell out of the quarantine because its source sent too much; subscription is empty for sessions';
+COMMENT ON TABLE rowseal.quarantine_dropped IS
+  'What fell out of the quarantine because its source sent too much; subscription is empty for sessions';
 
 ALTER TABLE rowseal.quarantine OWNER TO rowseal_internal;
 ALTER TABLE rowseal.quarantine_limits OWNER TO rowseal_internal;

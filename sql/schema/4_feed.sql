@@ -11,10 +11,13 @@ CREATE TABLE rowseal.feed (
   accepted     timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
   PRIMARY KEY (xid, position)
 );
-COMMENT ON TABLE rowseal.feed IS 'Every accepted version of the tables declared with feed => true, as an envelope; publish it to other servers, or follow it with rowseal.changes';
+COMMENT ON TABLE rowseal.feed IS
+  'Every accepted version of the tables declared with feed => true, as an envelope; publish it to other servers, or '
+  'follow it with rowseal.changes';
 COMMENT ON COLUMN rowseal.feed.xid IS 'Transaction that accepted the version; with position, what a cursor is made of';
 COMMENT ON COLUMN rowseal.feed.tag IS 'Tag of the table: filter publications by it';
-COMMENT ON COLUMN rowseal.feed.owner IS 'Owner in canonical form (several columns: a JSON array): filter publications by it';
+COMMENT ON COLUMN rowseal.feed.owner IS
+  'Owner in canonical form (several columns: a JSON array): filter publications by it';
 COMMENT ON COLUMN rowseal.feed.envelope IS 'The signed row: {"row": …, "rowseal": 1, "table": TAG, "sign_b64": …}';
 COMMENT ON COLUMN rowseal.feed.role IS 'session_user that brought it';
 COMMENT ON COLUMN rowseal.feed.subscription IS 'Subscription that brought it, NULL for a session of this server';
@@ -26,7 +29,8 @@ CREATE TABLE rowseal.feed_state (
   pruned_position bigint NOT NULL DEFAULT 0
 );
 INSERT INTO rowseal.feed_state DEFAULT VALUES;
-COMMENT ON TABLE rowseal.feed_state IS 'Identity of this feed and how far it has been pruned; a cursor of another feed, or from before, is refused';
+COMMENT ON TABLE rowseal.feed_state IS
+  'Identity of this feed and how far it has been pruned; a cursor of another feed, or from before, is refused';
 
 CREATE TABLE rowseal.erasures (
   id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -40,7 +44,8 @@ CREATE TABLE rowseal.erasures (
 );
 SELECT pg_catalog.pg_extension_config_dump('rowseal.erasures', '');
 SELECT pg_catalog.pg_extension_config_dump('rowseal.erasures_id_seq', '');
-COMMENT ON TABLE rowseal.erasures IS 'What rowseal.erase has emptied, and who did it; for the table''s owner and administrators';
+COMMENT ON TABLE rowseal.erasures IS
+  'What rowseal.erase has emptied, and who did it; for the table''s owner and administrators';
 COMMENT ON COLUMN rowseal.erasures.key IS 'Key fields in canonical form';
 COMMENT ON COLUMN rowseal.erasures.versions IS 'How many versions of the key were emptied';
 

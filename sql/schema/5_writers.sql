@@ -1,7 +1,8 @@
 -- Writers other than the owner: grants, revocations, and what stands under them (docs/writers.md).
 --
--- All tables here are derived from signed rows.  They are written by AFTER ROW triggers of the declared tables, which see
--- rows that a guard has let in, and by _quarantine, which verifies what it is given; never by a call of an ordinary user.
+-- All tables here are derived from signed rows.  They are written by AFTER ROW triggers of the declared tables, which
+-- see rows that a guard has let in, and by _quarantine, which verifies what it is given; never by a call of an
+-- ordinary user.
 
 CREATE TABLE rowseal._authority (
   id     integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -10,8 +11,10 @@ CREATE TABLE rowseal._authority (
   revocations boolean NOT NULL DEFAULT false,
   UNIQUE (grants, owner)
 );
-COMMENT ON TABLE rowseal._authority IS 'Owners with writers: declarations.id of the grants table, and the owner in canonical form';
-COMMENT ON COLUMN rowseal._authority.revocations IS 'Whether there ever was one: without, a row of a writer neither moves nor meets a walk';
+COMMENT ON TABLE rowseal._authority IS
+  'Owners with writers: declarations.id of the grants table, and the owner in canonical form';
+COMMENT ON COLUMN rowseal._authority.revocations IS
+  'Whether there ever was one: without, a row of a writer neither moves nor meets a walk';
 
 CREATE TABLE rowseal._writer_rows (
   authority integer NOT NULL,
@@ -23,8 +26,10 @@ CREATE TABLE rowseal._writer_rows (
   PRIMARY KEY (authority, writer, seq, link)
 );
 CREATE INDEX ON rowseal._writer_rows (held) WHERE held IS NOT NULL;
-COMMENT ON TABLE rowseal._writer_rows IS 'The ledger: every authentic row of a writer, of all tables, superseded and held ones too';
-COMMENT ON COLUMN rowseal._writer_rows.held IS 'Its entry in the quarantine while it does not count; NULL: it is in its table';
+COMMENT ON TABLE rowseal._writer_rows IS
+  'The ledger: every authentic row of a writer, of all tables, superseded and held ones too';
+COMMENT ON COLUMN rowseal._writer_rows.held IS
+  'Its entry in the quarantine while it does not count; NULL: it is in its table';
 
 CREATE TABLE rowseal._grants (
   id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -43,7 +48,8 @@ CREATE TABLE rowseal._grants (
   UNIQUE (authority, sign)
 );
 CREATE INDEX ON rowseal._grants (authority, grantee) WHERE upto IS NOT NULL;
-COMMENT ON TABLE rowseal._grants IS 'The stored rows of grants tables, of all owners and tables in one shape; writer and link are NULL for the owner''s';
+COMMENT ON TABLE rowseal._grants IS
+  'The stored rows of grants tables, of all owners and tables in one shape; writer and link are NULL for the owner''s';
 
 CREATE TABLE rowseal._licences (
   authority  integer NOT NULL,
@@ -56,8 +62,10 @@ CREATE TABLE rowseal._licences (
   frontiers  bigint[] NOT NULL
 );
 CREATE INDEX ON rowseal._licences (authority, writer);
-COMMENT ON TABLE rowseal._licences IS 'What a writer may write: one row per standing chain of grants, folded into the conjunction of its scopes';
-COMMENT ON COLUMN rowseal._licences.keys IS 'Array of the keys of all grants of the chain, all must match; NULL: any key';
+COMMENT ON TABLE rowseal._licences IS
+  'What a writer may write: one row per standing chain of grants, folded into the conjunction of its scopes';
+COMMENT ON COLUMN rowseal._licences.keys IS
+  'Array of the keys of all grants of the chain, all must match; NULL: any key';
 COMMENT ON COLUMN rowseal._licences.may_grant IS 'How many further links may follow; -1: no rows of the grants table';
 COMMENT ON COLUMN rowseal._licences.frontiers IS 'Revocations (_grants.id) that bind the writer in this chain';
 
@@ -77,7 +85,8 @@ CREATE TABLE rowseal._wanted (
 );
 CREATE INDEX ON rowseal._wanted (authority, writer, link);
 CREATE INDEX ON rowseal._wanted (revocation);
-COMMENT ON TABLE rowseal._wanted IS 'Rows that a walk waits for, by number and link; the number is NULL for those that the revocation itself names';
+COMMENT ON TABLE rowseal._wanted IS
+  'Rows that a walk waits for, by number and link; the number is NULL for those that the revocation itself names';
 
 CREATE TABLE rowseal._writer_locks (
   bucket integer,
@@ -85,18 +94,23 @@ CREATE TABLE rowseal._writer_locks (
   xid    xid8 NOT NULL,
   PRIMARY KEY (bucket, stripe)
 ) WITH (fillfactor = 50);
-INSERT INTO rowseal._writer_locks SELECT b, s, '0' FROM pg_catalog.generate_series(0, 63) b, pg_catalog.generate_series(0, 15) s;
-COMMENT ON TABLE rowseal._writer_locks IS 'Locks of owners (buckets by hash): a writing session updates one stripe once per transaction, who changes grants all 16';
+INSERT INTO rowseal._writer_locks
+  SELECT b, s, '0' FROM pg_catalog.generate_series(0, 63) b, pg_catalog.generate_series(0, 15) s;
+COMMENT ON TABLE rowseal._writer_locks IS
+  'Locks of owners (buckets by hash): a writing session updates one stripe once per transaction, who changes grants '
+  'all 16';
 
 DO $$
 DECLARE
   t text;
 BEGIN
-  FOREACH t IN ARRAY ARRAY['_authority', '_writer_rows', '_grants', '_licences', '_stands', '_wanted', '_writer_locks'] LOOP
+  FOREACH t IN ARRAY '{_authority,_writer_rows,_grants,_licences,_stands,_wanted,_writer_locks}'::text[] LOOP
     EXECUTE pg_catalog.format('ALTER TABLE rowseal.%I OWNER TO rowseal_internal', t);
   END LOOP;
   -- derived, but in a dump nothing derives it anew: rows are restored before triggers
-  FOREACH t IN ARRAY ARRAY['_authority', '_authority_id_seq', '_writer_rows', '_grants', '_grants_id_seq', '_licences', '_stands', '_wanted'] LOOP
+  FOREACH t IN ARRAY
+    '{_authority,_authority_id_seq,_writer_rows,_grants,_grants_id_seq,_licences,_stands,_wanted}'::text[]
+  LOOP
     PERFORM pg_catalog.pg_extension_config_dump(('rowseal.' || t)::pg_catalog.regclass, '');
   END LOOP;
 END

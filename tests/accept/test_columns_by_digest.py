@@ -1,4 +1,6 @@
-"""Columns signed by digest: content can be erased, by a recorded act of the table's owner alone, and the rows stay what they are."""
+"""Columns signed by digest: content can be erased,
+by a recorded act of the table's owner alone, and the rows stay what they are.
+"""
 
 from __future__ import annotations
 
@@ -22,24 +24,44 @@ from rowseal import client
 from rowseal.client import Form, envelope, sign_many, verify
 
 KEY = uuid.UUID(int=7)
-COLUMNS = "user_hash bytea, uuid uuid, value_b64 bytea, note text, value_b64_sha256 bytea, note_sha256 bytea, local integer, deleted_flag boolean, owner_timestamp bigint, parent_sign_b64 bytea, sign_b64 bytea"
-DECLARE = "SELECT rowseal.declare('{}', owner => 'user_hash', identity => 'user_cards', digests => '{{value_b64,note}}', unsigned => '{{local}}' {})"
+COLUMNS = (
+    "user_hash bytea, uuid uuid, value_b64 bytea, note text, value_b64_sha256 bytea,"
+    " note_sha256 bytea, local integer, deleted_flag boolean, owner_timestamp bigint,"
+    " parent_sign_b64 bytea, sign_b64 bytea"
+)
+DECLARE = (
+    "SELECT rowseal.declare('{}', owner => 'user_hash', identity => 'user_cards',"
+    " digests => '{{value_b64,note}}', unsigned => '{{local}}' {})"
+)
 LAYOUTS = ["unversioned", "two tables", "one table", "partitioned"]
 
 
 def make(db: Db, layout: str, options: str = "", name: str = "s") -> None:
     key = "user_hash, uuid" + (", sign_b64" if layout == "one table" else "")
-    db.run(f"CREATE TABLE {name} ({COLUMNS}, PRIMARY KEY ({key})) {'PARTITION BY HASH (uuid)' if layout == 'partitioned' else ''}")
+    db.run(
+        f"CREATE TABLE {name} ({COLUMNS}, PRIMARY KEY ({key}))"
+        f" {'PARTITION BY HASH (uuid)' if layout == 'partitioned' else ''}"
+    )
     if layout == "partitioned":
-        db.run(f"CREATE TABLE {name}_0 PARTITION OF {name} FOR VALUES WITH (MODULUS 1, REMAINDER 0)")
-    db.run(DECLARE.format(name, (f", versions => '{name}v'" if layout in ("two tables", "partitioned") else "") + options))
+        db.run(
+            f"CREATE TABLE {name}_0 PARTITION OF {name} FOR VALUES WITH (MODULUS 1, REMAINDER 0)"
+        )
+    db.run(
+        DECLARE.format(
+            name,
+            (f", versions => '{name}v'" if layout in ("two tables", "partitioned") else "")
+            + options,
+        )
+    )
 
 
 def tables(layout: str) -> list[str]:
     return ["s", "sv"] if layout in ("two tables", "partitioned") else ["s"]
 
 
-def row(owner: Owner, value: bytes | None, note: str | None = "zoë", **changes: Any) -> dict[str, Any]:
+def row(
+    owner: Owner, value: bytes | None, note: str | None = "zoë", **changes: Any
+) -> dict[str, Any]:
     return {**owner.value(value, KEY), "note": note, **changes}
 
 
@@ -50,55 +72,107 @@ def key(owner: Owner) -> str:
 def contents(db: Db, layout: str) -> list[Any]:
     """Of every version kept: value, note, and whether their digests stand beside them."""
     return sorted(
-        (r for t in tables(layout) for r in db.all(f"SELECT owner_timestamp, value_b64, note, value_b64_sha256 IS NOT NULL, note_sha256 IS NOT NULL FROM {t}")),
+        (
+            r
+            for t in tables(layout)
+            for r in db.all(
+                "SELECT owner_timestamp, value_b64, note, value_b64_sha256 IS NOT NULL,"
+                f" note_sha256 IS NOT NULL FROM {t}"
+            )
+        ),
     )
 
 
 def everything_holds(db: Db) -> bool:
-    return db.all("SELECT * FROM rowseal.verify('s')") == [] and db.all('SELECT "check", detail FROM rowseal.health() WHERE NOT ok') == []
+    return (
+        db.all("SELECT * FROM rowseal.verify('s')") == []
+        and db.all('SELECT "check", detail FROM rowseal.health() WHERE NOT ok') == []
+    )
 
 
-# ------------------------------------------------------------------------------------------------ the signed form
+# --------------------------------------------------------------------------------- the signed form
 def test_the_example_of_the_specification() -> None:
     section = PAGE.split("\n## Digests\n")[1].split("\n## ")[0]
     payload, intact, erased = (b.split("\n```")[0] for b in section.split("```json\n")[1:])
     signature = section.split("```base64\n")[1].split("\n```")[0]
     content = bytes.fromhex("00ff68656c6c6f")
     assert rfc8785.dumps(json.loads(payload)).decode() == payload
-    assert json.loads(payload)["row"]["value_b64"] == {"sha256": base64.b64encode(hashlib.sha256(content).digest()).decode()}
+    assert json.loads(payload)["row"]["value_b64"] == {
+        "sha256": base64.b64encode(hashlib.sha256(content).digest()).decode()
+    }
     assert base64.b64encode(SigningKey(SEED).sign(payload.encode()).signature).decode() == signature
     assert json.loads(erased) == {**json.loads(payload), "sign_b64": signature}
-    assert json.loads(intact) == {**json.loads(erased), "content": {"value_b64": base64.b64encode(content).decode()}}
-    kinds = {"user_hash": "bytea", "uuid": "uuid", "value_b64": {"digest": "bytea"}, "deleted_flag": "boolean", "owner_timestamp": "integer"}
+    assert json.loads(intact) == {
+        **json.loads(erased),
+        "content": {"value_b64": base64.b64encode(content).decode()},
+    }
+    kinds = {
+        "user_hash": "bytea",
+        "uuid": "uuid",
+        "value_b64": {"digest": "bytea"},
+        "deleted_flag": "boolean",
+        "owner_timestamp": "integer",
+    }
     form, fields = Form("user_storage", kinds), json.loads(payload)["row"]
     ours = {**fields, "user_hash": base64.b64decode(fields["user_hash"]), "value_b64": content}
-    assert form.payload_of(ours).decode() == payload == form.payload_of({**ours, "value_b64": fields["value_b64"]}).decode()
+    assert (
+        form.payload_of(ours).decode()
+        == payload
+        == form.payload_of({**ours, "value_b64": fields["value_b64"]}).decode()
+    )
     assert envelope(form, ours, SigningKey(SEED)) == json.loads(intact)
     assert verify(json.loads(intact), PUBLIC_KEY) and verify(json.loads(erased), PUBLIC_KEY)
-    for wrong in ({"value_b64": "AAAA"}, {"value_b64": 1}, {"uuid": "AAAA"}, {"value_b64": "AP9oZWxsbw"}, []):
+    for wrong in (
+        {"value_b64": "AAAA"},
+        {"value_b64": 1},
+        {"uuid": "AAAA"},
+        {"value_b64": "AP9oZWxsbw"},
+        [],
+    ):
         assert not verify({**json.loads(erased), "content": wrong}, PUBLIC_KEY)
 
 
 def test_the_server_signs_what_the_client_signs(example: Db, ann: Owner) -> None:
     make(example, "unversioned")
     form = example.form("s")
-    assert example.one("SELECT spec #> '{fields,note}' FROM rowseal.declarations WHERE tag = 's'") == {"digest": "text"}
-    for value, note in ((b"", ""), (b"\0\xff", "zoë 😀"), (None, None), (b"x" * 100_000, "y" * 100_000), (None, "only")):
+    assert example.one(
+        "SELECT spec #> '{fields,note}' FROM rowseal.declarations WHERE tag = 's'"
+    ) == {"digest": "text"}
+    for value, note in (
+        (b"", ""),
+        (b"\0\xff", "zoë 😀"),
+        (None, None),
+        (b"x" * 100_000, "y" * 100_000),
+        (None, "only"),
+    ):
         r = row(ann, value, note)
         sealed = ann.envelope(form, r)
         payload = form.payload_of(r).decode()
-        assert example.one("SELECT rowseal.payload('s', %s)", json.dumps(sealed["row"])) == payload  # digests given
-        given = {**sealed["row"], "value_b64": None if value is None else base64.b64encode(value).decode(), "note": note}
-        assert example.one("SELECT rowseal.payload('s', %s)", json.dumps(given)) == payload  # contents given
+        # digests given
+        assert example.one("SELECT rowseal.payload('s', %s)", json.dumps(sealed["row"])) == payload
+        given = {
+            **sealed["row"],
+            "value_b64": None if value is None else base64.b64encode(value).decode(),
+            "note": note,
+        }
+        # contents given
+        assert example.one("SELECT rowseal.payload('s', %s)", json.dumps(given)) == payload
         assert example.apply("s", [sealed])[0][0] in ("inserted", "superseded")
-        assert example.all("SELECT value_b64, note, value_b64_sha256, note_sha256 FROM s") == [(value, note, None, None)]
+        assert example.all("SELECT value_b64, note, value_b64_sha256, note_sha256 FROM s") == [
+            (value, note, None, None)
+        ]
         assert example.all("SELECT rowseal.export('s')") == [sealed]
     assert everything_holds(example)
 
 
 def test_domains_and_varchar(example: Db, ann: Owner) -> None:
-    example.run("CREATE DOMAIN photo AS bytea CHECK (length(VALUE) < 100); CREATE DOMAIN title AS varchar(20)")
-    columns = COLUMNS.replace("value_b64 bytea", "value_b64 photo").replace("note text", "note title")
+    example.run(
+        "CREATE DOMAIN photo AS bytea CHECK (length(VALUE) < 100);"
+        " CREATE DOMAIN title AS varchar(20)"
+    )
+    columns = COLUMNS.replace("value_b64 bytea", "value_b64 photo").replace(
+        "note text", "note title"
+    )
     example.run(f"CREATE TABLE s ({columns}, PRIMARY KEY (user_hash, uuid))")
     example.run(DECLARE.format("s", ", versions => 'sv', feed => true"))
     form = example.form("s")
@@ -110,14 +184,21 @@ def test_domains_and_varchar(example: Db, ann: Owner) -> None:
     assert everything_holds(example) and len(example.all("SELECT rowseal.export('s')")) == 3
     example.run("ALTER TABLE s RENAME note TO remark")  # renamed columns keep their part
     example.run("ALTER TABLE s RENAME note_sha256 TO kept")
-    assert example.one("SELECT digests FROM rowseal.declarations WHERE tag = 's'") == {"value_b64": "value_b64_sha256", "remark": "kept"}
+    assert example.one("SELECT digests FROM rowseal.declarations WHERE tag = 's'") == {
+        "value_b64": "value_b64_sha256",
+        "remark": "kept",
+    }
     assert example.one("SELECT rowseal.erase('s', %s, '{remark}')", key(ann)) == 1
-    assert example.one("SELECT kept FROM s") == hashlib.sha256("zoë".encode()).digest() and everything_holds(example)
+    assert example.one("SELECT kept FROM s") == hashlib.sha256(
+        "zoë".encode()
+    ).digest() and everything_holds(example)
 
 
-# --------------------------------------------------------------------------------------------------------- erasing
+# ----------------------------------------------------------------------------------------- erasing
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_erased_rows_live_on(layout: str, example: Db, ann: Owner, bob: Owner, server: Server) -> None:
+def test_erased_rows_live_on(
+    layout: str, example: Db, ann: Owner, bob: Owner, server: Server
+) -> None:
     make(example, layout, ", feed => true")
     form = example.form("s")
     rows = [ann.sealed(form, row(ann, b"%d" % n)) for n in range(3)]
@@ -128,10 +209,15 @@ def test_erased_rows_live_on(layout: str, example: Db, ann: Owner, bob: Owner, s
     intact = example.all("SELECT rowseal.export('s')")
     kept = [r for r in before if r[1] != b"bob's"]
     assert example.one("SELECT rowseal.erase('s', %s, '{value_b64}')", key(ann)) == len(kept)
-    assert contents(example, layout) == sorted([(at, None, note, True, False) for at, _, note, *_ in kept] + [r for r in before if r[1] == b"bob's"])
+    assert contents(example, layout) == sorted(
+        [(at, None, note, True, False) for at, _, note, *_ in kept]
+        + [r for r in before if r[1] == b"bob's"]
+    )
     assert everything_holds(example) and example.digest("s") == digest
     assert example.one("SELECT rowseal.erase('s', %s, '{value_b64}')", key(ann)) == 0
-    assert example.all("SELECT key, fields, versions, role FROM rowseal.erasures") == [(json.loads(key(ann)), ["value_b64"], len(kept), "app")]
+    assert example.all("SELECT key, fields, versions, role FROM rowseal.erasures") == [
+        (json.loads(key(ann)), ["value_b64"], len(kept), "app")
+    ]
     assert example.one("SELECT count(*) FROM rowseal.history('s', %s)", key(ann)) == len(kept)
     assert example.all("SELECT DISTINCT local FROM s") == [5]
     # the same versions again, intact: nothing is put back
@@ -142,24 +228,37 @@ def test_erased_rows_live_on(layout: str, example: Db, ann: Owner, bob: Owner, s
     # a newer version replaces and archives an erased one; the rest of the content can go as well
     newer = ann.sealed(form, row(ann, b"new", parent_sign_b64=rows[2]["sign_b64"]))
     example.insert("s", newer)
-    assert example.one("SELECT rowseal.erase('s', %s, '{note,value_b64}')", key(ann)) == len(contents(example, layout)) - 1
-    assert all(r[1:3] == (None, None) for r in contents(example, layout) if r[0] != 0 and r[1] != b"bob's") and everything_holds(example)
-    # erased rows travel
+    assert (
+        example.one("SELECT rowseal.erase('s', %s, '{note,value_b64}')", key(ann))
+        == len(contents(example, layout)) - 1
+    )
+    assert all(
+        r[1:3] == (None, None) for r in contents(example, layout) if r[0] != 0 and r[1] != b"bob's"
+    ) and everything_holds(example)
+    erased_rows_travel(layout, example, server, ann, bob)
+
+
+def erased_rows_travel(layout: str, example: Db, server: Server, *owners: Owner) -> None:
     name = server.database()
     try:
         with server.connect(name, "app") as c:
             there = Db(c)
             there.run(EXAMPLE)
             make(there, layout)
-            for owner in (ann, bob):
+            for owner in owners:
                 there.insert("user_cards", owner.sealed(there.form("user_cards"), owner.card()))
             exported = example.all("SELECT rowseal.export('s')")
             for one in exported:  # as the feed brings them, one by one
-                assert there.all("SELECT outcome FROM rowseal.receive(%s)", Jsonb(one))[0] in ("inserted", "superseded", "archived", "stale")
+                (outcome,) = there.all("SELECT outcome FROM rowseal.receive(%s)", Jsonb(one))
+                assert outcome in ("inserted", "superseded", "archived", "stale")
             assert {o for o, _ in there.apply("s", exported)} <= {"duplicate", "stale"}
             assert there.digest("s") == example.digest("s") and everything_holds(there)
-            assert [r[1:] for r in contents(there, layout)] == [r[1:] for r in contents(example, layout)]
-            assert sorted(there.all("SELECT rowseal.export('s')"), key=str) == sorted(exported, key=str)
+            assert [r[1:] for r in contents(there, layout)] == [
+                r[1:] for r in contents(example, layout)
+            ]
+            assert sorted(there.all("SELECT rowseal.export('s')"), key=str) == sorted(
+                exported, key=str
+            )
     finally:
         server.drop(name)
 
@@ -176,41 +275,72 @@ def test_the_feed_forgets(example: Db, ann: Owner, bob: Owner, admin: Db) -> Non
     note = base64.b64encode("zoë".encode()).decode()
     assert admin.all(fed, base64.b64encode(ann.hash).decode()) == [{"note": note}] * 2
     example.run("SELECT rowseal.erase('s', %s, '{note}')", key(ann))
-    assert admin.all("SELECT envelope ? 'content' FROM rowseal.feed WHERE owner = %s", base64.b64encode(ann.hash).decode()) == [False, False]
+    assert admin.all(
+        "SELECT envelope ? 'content' FROM rowseal.feed WHERE owner = %s",
+        base64.b64encode(ann.hash).decode(),
+    ) == [False, False]
     assert admin.all(fed, base64.b64encode(bob.hash).decode()) == theirs and len(theirs) == 2
-    assert all(verify(e, ann.public_key) for e in admin.all("SELECT envelope FROM rowseal.feed WHERE owner = %s", base64.b64encode(ann.hash).decode()))
+    assert all(
+        verify(e, ann.public_key)
+        for e in admin.all(
+            "SELECT envelope FROM rowseal.feed WHERE owner = %s",
+            base64.b64encode(ann.hash).decode(),
+        )
+    )
     for statement in ("UPDATE rowseal.feed SET envelope = '{}'", "DELETE FROM rowseal.feed"):
         admin.refused("RS004", statement)
+
+
+def stripped(one: dict[str, Any], columns: list[str]) -> dict[str, Any]:
+    """The row with the digests of these columns in the place of their contents."""
+    out = dict(one)
+    for column in columns:
+        content = one[column]
+        raw = content if isinstance(content, bytes) else content.encode()
+        out |= {column: None, column + "_sha256": hashlib.sha256(raw).digest()}
+    return out
+
+
+def enveloped(form: Form, one: dict[str, Any]) -> dict[str, Any]:
+    """The envelope of a row that may lack contents."""
+    strip = {"value_b64_sha256", "note_sha256", "sign_b64"}
+    fields = {
+        c: {"sha256": base64.b64encode(one[c + "_sha256"]).decode()} if c + "_sha256" in one else v
+        for c, v in one.items()
+        if c not in strip
+    }
+    return client.signing.with_signature(form, fields, form.payload_of(fields), one["sign_b64"])
 
 
 @pytest.mark.parametrize("heal", [False, True])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_state_follows_the_model(layout: str, heal: bool, example: Db, ann: Owner) -> None:
-    """Versions arrive intact, or stripped of contents by a relay, by INSERT or apply; now and then something is erased."""
+    """Versions arrive intact, or stripped of contents by a relay, by INSERT or apply;
+    now and then something is erased.
+    """
     make(example, layout, f", heal => {heal}")
     form, r = example.form("s"), random.Random(f"{layout}{heal}")
     versions = [row(ann, b"%d" % n, str(n)) for n in range(4)]
-    sealed = [{**v, "sign_b64": s} for v, s in zip(versions, sign_many([(form, v) for v in versions], ann.key))]
+    signatures = sign_many([(form, v) for v in versions], ann.key)
+    sealed = [{**v, "sign_b64": s} for v, s in zip(versions, signatures)]
     state: dict[int, list[bytes | str | None]] = {}  # timestamp: value, note
     for _ in range(40):
         if r.random() < 0.2:
             chosen = r.sample(["value_b64", "note"], r.randint(1, 2))
             example.run("SELECT rowseal.erase('s', %s, %s)", key(ann), chosen)
             for content in state.values():
-                content[:] = [None if c in chosen else x for c, x in zip(("value_b64", "note"), content)]
+                pairs = zip(("value_b64", "note"), content)
+                content[:] = [None if c in chosen else x for c, x in pairs]
             continue
-        one = dict(r.choice(sealed))
-        for column in r.sample(["value_b64", "note"], r.randint(0, 2)):
-            content = one[column]
-            one |= {column: None, column + "_sha256": hashlib.sha256(content if isinstance(content, bytes) else content.encode()).digest()}
+        whole = r.choice(sealed)
+        one = stripped(whole, r.sample(["value_b64", "note"], r.randint(0, 2)))
         if r.random() < 0.5:
             example.insert("s", one)
         else:
-            strip = {"value_b64_sha256", "note_sha256", "sign_b64"}
-            fields = {c: {"sha256": base64.b64encode(one[c + "_sha256"]).decode()} if c + "_sha256" in one else v for c, v in one.items() if c not in strip}
-            e = client.signing.with_signature(form, fields, form.payload_of(fields), one["sign_b64"])
+            e = enveloped(form, one)
             assert verify(e, ann.public_key)
-            assert example.apply("s", [e])[0][0] in ("inserted", "superseded", "archived", "stale", "duplicate")
+            outcomes = ("inserted", "superseded", "archived", "stale", "duplicate")
+            assert example.apply("s", [e])[0][0] in outcomes
         at, content = one["owner_timestamp"], [one["value_b64"], one["note"]]
         if at not in state:
             if layout == "unversioned":
@@ -220,15 +350,21 @@ def test_the_state_follows_the_model(layout: str, heal: bool, example: Db, ann: 
             state[at] = content
         elif heal:
             state[at] = [old if old is not None else new for old, new in zip(state[at], content)]
-        assert [[a, v, n] for a, v, n, *_ in contents(example, layout)] == [[at, *state[at]] for at in sorted(state)]
-        assert all((v is None) == v_ and (n is None) == n_ for _, v, n, v_, n_ in contents(example, layout))
+        assert [[a, v, n] for a, v, n, *_ in contents(example, layout)] == [
+            [at, *state[at]] for at in sorted(state)
+        ]
+        assert all(
+            (v is None) == v_ and (n is None) == n_ for _, v, n, v_, n_ in contents(example, layout)
+        )
     assert everything_holds(example)
 
 
-# --------------------------------------------------------------------------------------------------------- attacks
+# ----------------------------------------------------------------------------------------- attacks
 @pytest.mark.parametrize("heal", [False, True])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_content_cannot_be_changed_or_taken_by_statements(layout: str, heal: bool, example: Db, mallory: Db, ann: Owner) -> None:
+def test_content_cannot_be_changed_or_taken_by_statements(
+    layout: str, heal: bool, example: Db, mallory: Db, ann: Owner
+) -> None:
     make(example, layout, f", heal => {heal}")
     example.run(f"GRANT ALL ON {', '.join(tables(layout))} TO mallory")
     form = example.form("s")
@@ -236,53 +372,95 @@ def test_content_cannot_be_changed_or_taken_by_statements(layout: str, heal: boo
     example.insert("s", old)
     example.insert("s", tip)
     before = contents(example, layout)
-    hash_ = "sha256(value_b64)"
     for table in tables(layout):
-        for sets, code in (
-            (f"value_b64 = NULL, value_b64_sha256 = {hash_}", "RS004"),
-            ("note = NULL, note_sha256 = sha256(convert_to(note, 'UTF8'))", "RS004"),
-            ("value_b64 = NULL", None),
-            ("value_b64 = 'forged'", None),
-            ("note = NULL", None),
-            ("value_b64 = NULL, value_b64_sha256 = 'x'", None),
-            (f"value_b64 = 'forged', value_b64_sha256 = {hash_}", None),
-        ):
-            with pytest.raises(psycopg.Error) as error:
-                mallory.run(f"UPDATE {table} SET {sets}")
-            assert error.value.sqlstate in ([code] if code else ["RS001", "RS006", "RS009"]), (table, sets)
-        mallory.run(f"UPDATE {table} SET value_b64_sha256 = 'x', note_sha256 = {hash_}")  # nothing stays beside a content
+        no_update_changes_content(mallory, table)
         assert contents(example, layout) == before
-    for change in ({"value_b64": b"forged"}, {"note": "forged"}, {"note": None}, {"value_b64": None, "value_b64_sha256": bytes(32)}, {"value_b64": b"forged", "value_b64_sha256": hashlib.sha256(b"tip").digest()}):
-        with pytest.raises(psycopg.Error) as error:
-            mallory.insert("s", {**tip, "owner_timestamp": tip["owner_timestamp"] + 9, **change})
-        assert error.value.sqlstate == "RS001"
-        with pytest.raises(psycopg.Error) as error:
-            mallory.insert("s", {**tip, **change})
-        assert error.value.sqlstate == "RS001"
-    sealed = ann.envelope(form, {k: v for k, v in tip.items() if k != "sign_b64"})
-    for content in ({"value_b64": "AAAA"}, {"note": "AAAA"}):
-        e = {**sealed, "content": {**sealed["content"], **content}, "row": {**sealed["row"], "owner_timestamp": str(tip["owner_timestamp"] + 9)}}
-        assert mallory.apply("s", [e])[0][0] == "rejected"
-    assert mallory.apply("s", [{**sealed, "content": {"note": "/w=="}}])[0][0] == "rejected"  # no UTF-8
-    for odd in ("x", 1, [], {"value_b64": 1}, {"value_b64": "*"}):
-        assert mallory.apply("s", [{**sealed, "content": odd}])[0][0] in ("duplicate", "rejected")
+    no_altered_content_comes(mallory, ann, form, tip)
     assert contents(example, layout) == before
-    mallory.refused("RS008", "SELECT rowseal.erase('s', %s, '{note}')", key(ann))
-    mallory.refused("42501", "INSERT INTO rowseal.erasures (relation, tag, key, fields, versions) VALUES ('s', 's', '{}', '{note}', 1)")
-    for statement in ("UPDATE rowseal.erasures SET versions = 0", "DELETE FROM rowseal.erasures", "TRUNCATE rowseal.erasures"):
-        example.refused("42501", statement)
-    # what the owner has erased, nobody brings back by a statement, unless the table heals; then only as it was signed
+    erasures_are_the_owners(example, mallory, ann)
+    # what the owner has erased, nobody brings back by a statement, unless the table heals;
+    # then only as it was signed
     example.run("SELECT rowseal.erase('s', %s, '{value_b64}')", key(ann))
-    mallory.refused("RS001" if layout != "one table" else "RS009", "UPDATE s SET value_b64 = 'forged', value_b64_sha256 = NULL")
+    mallory.refused(
+        "RS001" if layout != "one table" else "RS009",
+        "UPDATE s SET value_b64 = 'forged', value_b64_sha256 = NULL",
+    )
+    bring_back = (
+        "UPDATE s SET value_b64 = 'tip', value_b64_sha256 = NULL"
+        " WHERE value_b64_sha256 = sha256('tip')"
+    )
     if heal:
-        mallory.run("UPDATE s SET value_b64 = 'tip', value_b64_sha256 = NULL WHERE value_b64_sha256 = sha256('tip')")
+        mallory.run(bring_back)
         assert example.one("SELECT count(*) FROM s WHERE value_b64 = 'tip'") == 1
     else:
-        mallory.refused("RS004", "UPDATE s SET value_b64 = 'tip', value_b64_sha256 = NULL WHERE value_b64_sha256 = sha256('tip')")
+        mallory.refused("RS004", bring_back)
     assert example.all("SELECT * FROM rowseal.verify('s')") == []
 
 
-def test_an_entry_of_another_table_makes_the_feed_forget_nothing(example: Db, mallory: Db, ann: Owner, admin: Db) -> None:
+def no_update_changes_content(mallory: Db, table: str) -> None:
+    hash_ = "sha256(value_b64)"
+    for sets, code in (
+        (f"value_b64 = NULL, value_b64_sha256 = {hash_}", "RS004"),
+        ("note = NULL, note_sha256 = sha256(convert_to(note, 'UTF8'))", "RS004"),
+        ("value_b64 = NULL", None),
+        ("value_b64 = 'forged'", None),
+        ("note = NULL", None),
+        ("value_b64 = NULL, value_b64_sha256 = 'x'", None),
+        (f"value_b64 = 'forged', value_b64_sha256 = {hash_}", None),
+    ):
+        with pytest.raises(psycopg.Error) as error:
+            mallory.run(f"UPDATE {table} SET {sets}")
+        codes = [code] if code else ["RS001", "RS006", "RS009"]
+        assert error.value.sqlstate in codes, (table, sets)
+    # nothing stays beside a content
+    mallory.run(f"UPDATE {table} SET value_b64_sha256 = 'x', note_sha256 = {hash_}")
+
+
+def no_altered_content_comes(mallory: Db, ann: Owner, form: Form, tip: dict[str, Any]) -> None:
+    later = tip["owner_timestamp"] + 9
+    for change in (
+        {"value_b64": b"forged"},
+        {"note": "forged"},
+        {"note": None},
+        {"value_b64": None, "value_b64_sha256": bytes(32)},
+        {"value_b64": b"forged", "value_b64_sha256": hashlib.sha256(b"tip").digest()},
+    ):
+        for forged in ({**tip, "owner_timestamp": later, **change}, {**tip, **change}):
+            with pytest.raises(psycopg.Error) as error:
+                mallory.insert("s", forged)
+            assert error.value.sqlstate == "RS001"
+    sealed = ann.envelope(form, {k: v for k, v in tip.items() if k != "sign_b64"})
+    for content in ({"value_b64": "AAAA"}, {"note": "AAAA"}):
+        e = {
+            **sealed,
+            "content": {**sealed["content"], **content},
+            "row": {**sealed["row"], "owner_timestamp": str(later)},
+        }
+        assert mallory.apply("s", [e])[0][0] == "rejected"
+    # no UTF-8
+    assert mallory.apply("s", [{**sealed, "content": {"note": "/w=="}}])[0][0] == "rejected"
+    for odd in ("x", 1, [], {"value_b64": 1}, {"value_b64": "*"}):
+        assert mallory.apply("s", [{**sealed, "content": odd}])[0][0] in ("duplicate", "rejected")
+
+
+def erasures_are_the_owners(example: Db, mallory: Db, ann: Owner) -> None:
+    mallory.refused("RS008", "SELECT rowseal.erase('s', %s, '{note}')", key(ann))
+    mallory.refused(
+        "42501",
+        "INSERT INTO rowseal.erasures (relation, tag, key, fields, versions)"
+        " VALUES ('s', 's', '{}', '{note}', 1)",
+    )
+    for statement in (
+        "UPDATE rowseal.erasures SET versions = 0",
+        "DELETE FROM rowseal.erasures",
+        "TRUNCATE rowseal.erasures",
+    ):
+        example.refused("42501", statement)
+
+
+def test_an_entry_of_another_table_makes_the_feed_forget_nothing(
+    example: Db, mallory: Db, ann: Owner, admin: Db
+) -> None:
     """Mallory owns a table and may erase there; the feed's entries of others are not hers."""
     make(example, "unversioned", ", feed => true")
     example.insert("s", ann.sealed(example.form("s"), row(ann, b"1")))
@@ -290,14 +468,27 @@ def test_an_entry_of_another_table_makes_the_feed_forget_nothing(example: Db, ma
     mallory.run(f"CREATE TABLE mine ({COLUMNS}, PRIMARY KEY (user_hash, uuid))")
     mallory.run(DECLARE.format("mine", ""))
     for tag, relation in (("s", "mine"), ("s", "s"), ("mine", "s")):
-        mallory.refused("42501", "INSERT INTO rowseal.erasures (relation, tag, key, fields, versions) VALUES (%s, %s, '{}', '{value_b64,note}', 1)", relation, tag)
-    mallory.refused("42501", "INSERT INTO rowseal.erasures (relation, tag, key, fields, versions, role) VALUES ('mine', 'mine', '{}', '{note}', 1, 'app')")
-    mallory.run("INSERT INTO rowseal.erasures (relation, tag, key, fields, versions) VALUES ('mine', 'mine', '{}', '{value_b64,note}', 1)")
+        mallory.refused(
+            "42501",
+            "INSERT INTO rowseal.erasures (relation, tag, key, fields, versions)"
+            " VALUES (%s, %s, '{}', '{value_b64,note}', 1)",
+            relation,
+            tag,
+        )
+    mallory.refused(
+        "42501",
+        "INSERT INTO rowseal.erasures (relation, tag, key, fields, versions, role)"
+        " VALUES ('mine', 'mine', '{}', '{note}', 1, 'app')",
+    )
+    mallory.run(
+        "INSERT INTO rowseal.erasures (relation, tag, key, fields, versions)"
+        " VALUES ('mine', 'mine', '{}', '{value_b64,note}', 1)"
+    )
     assert admin.all("SELECT envelope FROM rowseal.feed") == before
     assert example.all("SELECT FROM rowseal.erasures") == []
 
 
-# ----------------------------------------------------------------------------------------------------- declarations
+# ------------------------------------------------------------------------------------ declarations
 @pytest.mark.parametrize(
     ("digests", "columns", "says"),
     [
@@ -311,9 +502,21 @@ def test_an_entry_of_another_table_makes_the_feed_forget_nothing(example: Db, ma
         ("{k}", "k_sha256 bytea", "cannot be signed by digest"),
     ],
 )
-def test_columns_that_cannot_be_erased_are_refused(digests: str, columns: str, says: str, db: Db) -> None:
-    db.run(f"CREATE TABLE t (id bytea PRIMARY KEY, k bytea, {columns + ', ' if columns else ''} deleted_flag boolean, owner_timestamp bigint, sign_b64 bytea)")
-    assert says in str(db.refused("RS007", f"SELECT rowseal.declare('t', owner => 'id', public_key => 'k', digests => '{digests}')").message_primary)
+def test_columns_that_cannot_be_erased_are_refused(
+    digests: str, columns: str, says: str, db: Db
+) -> None:
+    db.run(
+        "CREATE TABLE t (id bytea PRIMARY KEY, k bytea,"
+        f" {columns + ', ' if columns else ''} deleted_flag boolean, owner_timestamp bigint,"
+        " sign_b64 bytea)"
+    )
+    assert says in str(
+        db.refused(
+            "RS007",
+            "SELECT rowseal.declare('t', owner => 'id', public_key => 'k',"
+            f" digests => '{digests}')",
+        ).message_primary
+    )
 
 
 def test_wrong_calls_of_erase(example: Db, ann: Owner) -> None:

@@ -1,4 +1,6 @@
-"""Rows of the older system: signed as a plain concatenation, versions named by the hash of their signature."""
+"""Rows of the older system: signed as a plain concatenation,
+versions named by the hash of their signature.
+"""
 
 from __future__ import annotations
 
@@ -11,119 +13,38 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
+from kit.concatenated import KEY, named, older
 from kit.db import Db, Server
 from kit.example import Owner
 from kit.server import SERVER_PACKAGES
-from kit.specification import PAGE
 from rowseal.client import envelope, public_key, verify
-from rowseal.form.canonical import CanonicalError
-from rowseal.form.concatenated import Concatenated, ambiguities, supported
+from rowseal.form.concatenated import Concatenated
 
-KEY = uuid.UUID(int=7)
-SECTION = PAGE.split("\n## The form `concatenated`\n")[1].split("\n## ")[0]
-
-
-def older(row: Mapping[str, Any]) -> bytes:
-    """The older system's payload, written from its description alone."""
-
-    def text(value: Any) -> str:
-        if isinstance(value, list):
-            return "".join(map(text, value))
-        if isinstance(value, bytes):
-            return base64.b64encode(value).decode()
-        return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-    return "".join(text(row[name]) for name in sorted(row) if name not in ("sign_b64", "sign_hash")).encode()
-
-
-def named(signature: bytes, prefix: str = "ush_") -> str:
-    return prefix + hashlib.sha3_512(signature).hexdigest()
-
-
-# --------------------------------------------------------------------------------------------------------- the form
-def test_the_example_of_the_specification() -> None:
-    row = {"deleted_flag": False, "owner_timestamp": 1700000003, "parent_sign_hash": None, "user_hash": "u_56475aa7",
-           "uuid": "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "value_b64": bytes.fromhex("00ff68656c6c6f")}  # fmt: skip
-    payload = SECTION.split("```text\n")[1].split("\n```")[0]
-    kinds = {"deleted_flag": "boolean", "owner_timestamp": "integer", "parent_sign_hash": "text", "user_hash": "text", "uuid": "uuid", "value_b64": "bytea"}
-    assert older(row).decode() == payload == Concatenated("t", kinds).payload_of(row).decode()
-    assert all(f"| `{c}` | `" in SECTION for c in row)
-
-
-KINDS: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
-    "boolean": ("boolean", st.booleans()),
-    "integer": ("integer", st.integers(-120, 120)),
-    "uuid": ("uuid", st.sampled_from([str(uuid.UUID(int=n)) for n in (0, 1, 0xABCDEF)])),
-    "text": ("text", st.text("a1n-tf", max_size=3) | st.sampled_from(["null", "true", "nulltrue", "1", "QQ=="])),
-    "bytea": ("bytea", st.sampled_from([b"", b"A", b"AAA", base64.b64decode("null"), base64.b64decode("true1111")])),
-    "bytea[]": ({"array": "bytea"}, st.lists(st.sampled_from([b"A", b"AAA", b"AAAAAA"]), max_size=2)),
-}
-column = st.tuples(st.sampled_from(sorted(KINDS)), st.booleans())
-
-
-@given(st.lists(column, min_size=1, max_size=5), st.data())
-def test_it_is_as_described_and_injective_where_nothing_is_reported(columns: list[tuple[str, bool]], data: st.DataObject) -> None:
-    names = [f"c{i}" for i in range(len(columns))]
-    form = Concatenated("t", {n: KINDS[k][0] for n, (k, _) in zip(names, columns)})
-    one, two = ({n: data.draw(KINDS[k][1] | st.none() if null else KINDS[k][1]) for n, (k, null) in zip(names, columns)} for _ in range(2))
-    assert form.payload_of(one) == older(one)
-    if form.payload_of(one) == form.payload_of(two) and one != two:
-        assert ambiguities([(n, KINDS[k][0], null) for n, (k, null) in zip(names, columns)])
-
-
-@pytest.mark.parametrize(
-    ("columns", "reported"),
-    [
-        ("boolean integer boolean? text? uuid?", ["NULL and the content 'null' of c3"]),
-        ("boolean integer? boolean bytea boolean? uuid", []),
-        ("integer boolean text uuid boolean?", []),
-        ("text", []),
-        ("integer integer", ["c0 and c1"]),
-        ("integer uuid", []),
-        ("integer uuid text", ["c0 and c1", "c1 and c2"]),
-        ("text text", ["c0 and c1"]),
-        ("text boolean text", ["c0 and c1", "c1 and c2"]),  # each pair alone could be told apart, the three cannot
-        ("uuid text", []),
-        ("bytea? uuid", ["NULL and the content 'null' of c0"]),
-        ("bytea[]", ["the elements of c0"]),
-    ],
+# -------------------------------------------------------------------------------- the older tables
+CARDS = (
+    "user_hash text PRIMARY KEY, sign_pkey bytea NOT NULL, contact_pkey bytea,"
+    " contact_cert bytea, name text, deleted_flag boolean NOT NULL, owner_timestamp bigint NOT"
+    " NULL, sign_b64 bytea NOT NULL, sign_hash text NOT NULL"
 )
-def test_what_is_reported(columns: str, reported: list[str]) -> None:
-    assert ambiguities([(f"c{i}", KINDS[k.rstrip("?")][0], k.endswith("?")) for i, k in enumerate(columns.split())]) == reported
-
-
-def test_every_kind_of_report_has_a_collision() -> None:
-    def same(kinds: list[str], one: list[Any], two: list[Any]) -> bool:
-        form = Concatenated("t", {f"c{i}": KINDS[k][0] for i, k in enumerate(kinds)})
-        return one != two and form.payload(one) == form.payload(two)
-
-    assert same(["integer", "integer"], [1, 23], [12, 3])
-    assert same(["text", "boolean", "text"], ["", True, "true"], ["true", True, ""])
-    assert same(["text"], [None], ["null"]) and same(["bytea"], [None], [base64.b64decode("null")])
-    assert same(["bytea[]"], [[b"AAA", b"AAA"]], [[b"AAAAAA"]])
-
-
-def test_values_without_this_form() -> None:
-    for kind, values in (({"array": "bytea"}, ([None], [b"", None], "x")), ("text", (1, b"", "a\0", "\ud800")), ("integer", ("x", 1.5)), ("bytea", ("x",)), ("uuid", ("x",))):
-        for value in values:
-            with pytest.raises(CanonicalError):
-                Concatenated("t", {"c": kind}).payload([value])
-    assert not any(supported(k) for k in ("numeric", "json", "timestamptz", "float", "other", {"array": "integer"}, {"composite": []}))
-
-
-# ------------------------------------------------------------------------------------------------- the older tables
-CARDS = "user_hash text PRIMARY KEY, sign_pkey bytea NOT NULL, contact_pkey bytea, contact_cert bytea, name text, deleted_flag boolean NOT NULL, owner_timestamp bigint NOT NULL, sign_b64 bytea NOT NULL, sign_hash text NOT NULL"
-STORAGE = "user_hash text NOT NULL, uuid uuid NOT NULL, value_b64 bytea, parts_b64 bytea[], deleted_flag boolean NOT NULL, owner_timestamp bigint NOT NULL, parent_sign_hash text, sign_b64 bytea NOT NULL, sign_hash text NOT NULL"
-OLDER = f"CREATE TABLE cards ({CARDS}); CREATE TABLE storage ({STORAGE}, PRIMARY KEY (user_hash, uuid)); CREATE TABLE storage_versions ({STORAGE}, PRIMARY KEY (sign_hash))"
+STORAGE = (
+    "user_hash text NOT NULL, uuid uuid NOT NULL, value_b64 bytea, parts_b64 bytea[],"
+    " deleted_flag boolean NOT NULL, owner_timestamp bigint NOT NULL, parent_sign_hash text,"
+    " sign_b64 bytea NOT NULL, sign_hash text NOT NULL"
+)
+OLDER = (
+    f"CREATE TABLE cards ({CARDS}); CREATE TABLE storage ({STORAGE},"
+    f" PRIMARY KEY (user_hash, uuid)); CREATE TABLE storage_versions ({STORAGE},"
+    " PRIMARY KEY (sign_hash))"
+)
 NAMED = "form => 'concatenated', name_column => 'sign_hash', parent_column => 'parent_sign_hash'"
-DECLARE_CARDS = f"""SELECT rowseal.declare('cards', owner => 'user_hash', public_key => 'sign_pkey', algorithms => '{{ed25519,ml-dsa-87}}',
-    fingerprint => 'sha3-512', fingerprint_prefix => 'u_', certificates => '{{"contact_cert": "contact_pkey"}}', name_prefix => 'uch_', {NAMED}"""
-DECLARE_STORAGE = f"""SELECT rowseal.declare('storage', owner => 'user_hash', identity => 'cards', versions => 'storage_versions',
-    name_prefix => 'ush_', {NAMED}"""
+DECLARE_CARDS = f"""SELECT rowseal.declare('cards', owner => 'user_hash',
+    public_key => 'sign_pkey', algorithms => '{{ed25519,ml-dsa-87}}',
+    fingerprint => 'sha3-512', fingerprint_prefix => 'u_',
+    certificates => '{{"contact_cert": "contact_pkey"}}', name_prefix => 'uch_', {NAMED}"""
+DECLARE_STORAGE = f"""SELECT rowseal.declare('storage', owner => 'user_hash', identity => 'cards',
+    versions => 'storage_versions', name_prefix => 'ush_', {NAMED}"""
 ACCEPT = ", accept_ambiguity => true)"
 
 
@@ -142,13 +63,22 @@ class Member:
     def card(self, **changes: Any) -> dict[str, Any]:
         contact = b"contact"
         cert = self.key.sign(contact)
-        row = {"user_hash": self.hash, "sign_pkey": self.public_key, "contact_pkey": contact, "contact_cert": bytes(getattr(cert, "signature", cert)),
-               "name": "Zoë", "deleted_flag": False, "owner_timestamp": next(Owner.clock)}  # fmt: skip
+        row = {
+            "user_hash": self.hash, "sign_pkey": self.public_key, "contact_pkey": contact,
+            "contact_cert": bytes(getattr(cert, "signature", cert)), "name": "Zoë",
+            "deleted_flag": False, "owner_timestamp": next(Owner.clock),
+        }  # fmt: skip
         return self.sealed({**row, **changes}, "uch_")
 
-    def row(self, value: bytes | None, parent: Mapping[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
-        row = {"user_hash": self.hash, "uuid": str(KEY), "value_b64": value, "parts_b64": [b"a", value or b""], "deleted_flag": False,
-               "owner_timestamp": next(Owner.clock), "parent_sign_hash": parent["sign_hash"] if parent else None}  # fmt: skip
+    def row(
+        self, value: bytes | None, parent: Mapping[str, Any] | None = None, **changes: Any
+    ) -> dict[str, Any]:
+        row = {
+            "user_hash": self.hash, "uuid": str(KEY), "value_b64": value,
+            "parts_b64": [b"a", value or b""], "deleted_flag": False,
+            "owner_timestamp": next(Owner.clock),
+            "parent_sign_hash": parent["sign_hash"] if parent else None,
+        }  # fmt: skip
         return self.sealed({**row, **changes}, "ush_")
 
 
@@ -180,27 +110,52 @@ def test_existing_rows_are_taken_over_as_they_are(db: Db, member: Member, server
     for r in (first, left):
         db.insert("storage_versions", r)
     refusal = db.refused("RS007", DECLARE_CARDS + ")")
-    assert "name and owner_timestamp" in str(refusal.message_primary) and "accept_ambiguity" in str(refusal.message_hint)
+    assert "name and owner_timestamp" in str(refusal.message_primary)
+    assert "accept_ambiguity" in str(refusal.message_hint)
     declare(db)
     for table in ("cards", "storage"):
         assert db.all("SELECT * FROM rowseal.verify(%s)", table) == []
     assert db.all('SELECT "check", detail FROM rowseal.health() WHERE NOT ok') == []
     # all rules hold: order, archive, duplicates, parents as signed
     newest = member.row(b"newest", left)
-    assert db.insert("storage", newest) == 0 and db.insert("storage", newest) == 0 and db.insert("storage", first) == 0
+    assert [db.insert("storage", row) for row in (newest, newest, first)] == [0, 0, 0]
     assert db.all("SELECT value_b64 FROM storage") == [b"newest"]
-    assert db.all("SELECT value_b64 FROM storage_versions ORDER BY owner_timestamp") == [b"first", b"left", b"right"]
-    walked = db.all("SELECT depth, parent, tip, gap FROM rowseal.history('storage', %s)", key(member))
-    assert walked == [(0, None, False, False), (1, first["sign_b64"], False, False), (1, first["sign_b64"], False, False), (2, left["sign_b64"], True, False)]
-    assert db.all("SELECT sign FROM rowseal.heads('storage', %s)", key(member)) == [newest["sign_b64"], right["sign_b64"]]
+    assert db.all("SELECT value_b64 FROM storage_versions ORDER BY owner_timestamp") == [
+        b"first",
+        b"left",
+        b"right",
+    ]
+    walked = db.all(
+        "SELECT depth, parent, tip, gap FROM rowseal.history('storage', %s)", key(member)
+    )
+    assert walked == [
+        (0, None, False, False),
+        (1, first["sign_b64"], False, False),
+        (1, first["sign_b64"], False, False),
+        (2, left["sign_b64"], True, False),
+    ]
+    assert db.all("SELECT sign FROM rowseal.heads('storage', %s)", key(member)) == [
+        newest["sign_b64"],
+        right["sign_b64"],
+    ]
     lost = member.row(b"later", {"sign_hash": "ush_unknown"})
     db.insert("storage", lost)
     assert db.one("SELECT gap FROM rowseal.history('storage', %s) WHERE tip", key(member))
     # the payload is what was signed
     shown = {k: v for k, v in lost.items() if k not in ("sign_b64", "sign_hash")}
-    given = json.dumps({**shown, "value_b64": base64.b64encode(b"later").decode(), "parts_b64": [base64.b64encode(p).decode() for p in shown["parts_b64"]]})
+    parts = [base64.b64encode(p).decode() for p in shown["parts_b64"]]
+    value = base64.b64encode(b"later").decode()
+    given = json.dumps({**shown, "value_b64": value, "parts_b64": parts})
     assert db.one("SELECT rowseal.payload('storage', %s)", given).encode() == older(shown)
-    # envelopes carry them; a server that was told nothing of names fills them in
+    envelopes_carry_them(db, member, server, newest)
+
+
+def envelopes_carry_them(db: Db, member: Member, server: Server, newest: dict[str, Any]) -> None:
+    """A server that was told nothing of names fills them in."""
+    receive = (
+        "SELECT outcome, reason FROM rowseal.receive((SELECT jsonb_agg(e)"
+        " FROM jsonb_array_elements(%s) e))"
+    )
     name = server.database()
     try:
         with server.connect(name, "app") as c:
@@ -208,15 +163,21 @@ def test_existing_rows_are_taken_over_as_they_are(db: Db, member: Member, server
             there.run(OLDER)
             declare(there)
             for table in ("cards", "storage"):
-                answers = there.all("SELECT outcome, reason FROM rowseal.receive((SELECT jsonb_agg(e) FROM jsonb_array_elements(%s) e))", psycopg.types.json.Jsonb(db.all("SELECT rowseal.export(%s)", table)))
+                sent = psycopg.types.json.Jsonb(db.all("SELECT rowseal.export(%s)", table))
+                answers = there.all(receive, sent)
                 assert {o for o, _ in answers} <= {"inserted", "superseded", "archived"}, answers
-                assert there.digest(table) == db.digest(table) and there.all("SELECT * FROM rowseal.verify(%s)", table) == []
+                assert there.digest(table) == db.digest(table)
+                assert there.all("SELECT * FROM rowseal.verify(%s)", table) == []
             form = Concatenated("storage", db.form("storage").fields)
             carried = db.all("SELECT rowseal.export('storage')")
-            assert all(verify(e, member.public_key, form) and not verify(e, member.public_key) for e in carried)
+            for e in carried:
+                assert verify(e, member.public_key, form) and not verify(e, member.public_key)
             fields = {k: v for k, v in newest.items() if k not in ("sign_b64", "sign_hash")}
-            assert envelope(form, fields, member.key)["row"] in [e["row"] for e in carried] and form.payload_of(fields) == older(fields)
-            assert there.all("SELECT sign_hash FROM storage_versions ORDER BY 1") == db.all("SELECT sign_hash FROM storage_versions ORDER BY 1")
+            rows = [e["row"] for e in carried]
+            assert envelope(form, fields, member.key)["row"] in rows
+            assert form.payload_of(fields) == older(fields)
+            names = "SELECT sign_hash FROM storage_versions ORDER BY 1"
+            assert there.all(names) == db.all(names)
     finally:
         server.drop(name)
 
@@ -228,8 +189,18 @@ def test_names_are_checked(db: Db, member: Member) -> None:
     first, second = member.row(b"first"), member.row(b"second")
     marks = ", ".join(["%s"] * len(first))
     for table in ("storage", "storage_versions"):
-        for wrong in (second["sign_hash"], "", first["sign_hash"].upper(), first["sign_hash"] + " ", first["sign_hash"][4:]):
-            diag = db.refused("RS005", f"INSERT INTO {table} ({', '.join(first)}) VALUES ({marks})", *{**first, "sign_hash": wrong}.values())
+        for wrong in (
+            second["sign_hash"],
+            "",
+            first["sign_hash"].upper(),
+            first["sign_hash"] + " ",
+            first["sign_hash"][4:],
+        ):
+            diag = db.refused(
+                "RS005",
+                f"INSERT INTO {table} ({', '.join(first)}) VALUES ({marks})",
+                *{**first, "sign_hash": wrong}.values(),
+            )
             assert "sign_hash is not the sha3-512 of the signature" in str(diag.message_primary)
     db.insert("storage", {**first, "sign_hash": None})
     assert db.all("SELECT sign_hash FROM storage") == [first["sign_hash"]]
@@ -240,9 +211,22 @@ def test_names_are_checked(db: Db, member: Member) -> None:
     # a name of something that is there already gives nothing away
     for wrong in (first["sign_hash"], second["sign_hash"]):
         third = member.row(b"third")
-        db.refused("RS005", f"INSERT INTO storage ({', '.join(third)}) VALUES ({marks})", *{**third, "sign_hash": wrong}.values())
-    for change in ({"value_b64": b"forged"}, {"owner_timestamp": 9}, {"parent_sign_hash": first["sign_hash"]}, {"sign_b64": first["sign_b64"], "sign_hash": None}):
-        db.refused("RS001", f"INSERT INTO storage ({', '.join(second)}) VALUES ({marks})", *{**second, "uuid": str(uuid.UUID(int=9)), **change}.values())
+        db.refused(
+            "RS005",
+            f"INSERT INTO storage ({', '.join(third)}) VALUES ({marks})",
+            *{**third, "sign_hash": wrong}.values(),
+        )
+    for change in (
+        {"value_b64": b"forged"},
+        {"owner_timestamp": 9},
+        {"parent_sign_hash": first["sign_hash"]},
+        {"sign_b64": first["sign_b64"], "sign_hash": None},
+    ):
+        db.refused(
+            "RS001",
+            f"INSERT INTO storage ({', '.join(second)}) VALUES ({marks})",
+            *{**second, "uuid": str(uuid.UUID(int=9)), **change}.values(),
+        )
     assert db.all("SELECT * FROM rowseal.verify('storage')") == []
 
 
@@ -259,20 +243,44 @@ def test_what_accept_ambiguity_accepts(db: Db) -> None:
     assert db.all("SELECT * FROM rowseal.verify('storage')") == []
 
 
-# ---------------------------------------------------------------------------------------------- names with rowseal/1
+# ---------------------------------------------------------------------------- names with rowseal/1
+def declare_names(example: Db, layout: str, type_: str, prefix: str) -> None:
+    """A table ``n`` whose versions have names."""
+    columns = (
+        "user_hash bytea, uuid uuid, value_b64 bytea, deleted_flag boolean,"
+        f" owner_timestamp bigint, parent {type_}, sign_b64 bytea, name {type_}"
+    )
+    key = "user_hash, uuid, name" if layout == "one table" else "user_hash, uuid"
+    example.run(f"CREATE TABLE n ({columns}, PRIMARY KEY ({key}))")
+    versions = ", versions => 'nv'" if layout == "made" else ""
+    options = (
+        f"name_column => 'name', name_hash => 'sha256', name_prefix => '{prefix}',"
+        f" parent_column => 'parent'{versions}"
+    )
+    assert example.one(
+        "SELECT layout FROM rowseal.declare('n', owner => 'user_hash',"
+        f" identity => 'user_cards', {options})"
+    ) == {"made": "two tables"}.get(layout, layout)
+
+
 @pytest.mark.parametrize("type_", ["bytea", "text"])
 @pytest.mark.parametrize("layout", ["unversioned", "made", "one table"])
-def test_versions_by_name_in_the_other_form(layout: str, type_: str, example: Db, ann: Owner) -> None:
-    columns = f"user_hash bytea, uuid uuid, value_b64 bytea, deleted_flag boolean, owner_timestamp bigint, parent {type_}, sign_b64 bytea, name {type_}"
-    example.run(f"CREATE TABLE n ({columns}, PRIMARY KEY (user_hash, uuid{', name' if layout == 'one table' else ''}))")
+def test_versions_by_name_in_the_other_form(
+    layout: str, type_: str, example: Db, ann: Owner
+) -> None:
     prefix = "v_" if type_ == "text" else ""
-    versions = ", versions => 'nv'" if layout == "made" else ""
-    options = f"name_column => 'name', name_hash => 'sha256', name_prefix => '{prefix}', parent_column => 'parent'{versions}"
-    assert example.one(f"SELECT layout FROM rowseal.declare('n', owner => 'user_hash', identity => 'user_cards', {options})") == {"made": "two tables"}.get(layout, layout)
+    declare_names(example, layout, type_, prefix)
     form, rows, parent = example.form("n"), [], None
     assert "name" not in form.names
     for n in range(3):
-        row = {"user_hash": ann.hash, "uuid": KEY, "value_b64": b"%d" % n, "deleted_flag": False, "owner_timestamp": next(ann.clock), "parent": parent}
+        row = {
+            "user_hash": ann.hash,
+            "uuid": KEY,
+            "value_b64": b"%d" % n,
+            "deleted_flag": False,
+            "owner_timestamp": next(ann.clock),
+            "parent": parent,
+        }
         rows.append(ann.sealed(form, row))
         digest = hashlib.sha256(rows[-1]["sign_b64"]).digest()
         parent = digest if type_ == "bytea" else prefix + digest.hex()
@@ -280,14 +288,26 @@ def test_versions_by_name_in_the_other_form(layout: str, type_: str, example: Db
     for row in [rows[1], rows[0], rows[2], *rows]:
         example.insert("n", row)
     shown = json.dumps({"user_hash": "\\x" + ann.hash.hex(), "uuid": str(KEY)})
-    assert example.all("SELECT depth, gap FROM rowseal.history('n', %s)", shown) == ([(0, True)] if layout == "unversioned" else [(0, False), (1, False), (2, False)])
-    sealed = [envelope(form, {k: v for k, v in r.items() if k not in ("sign_b64", "name")}, ann.key) for r in rows]
-    assert [o for o, _ in example.apply("n", sealed)] == (["stale", "stale", "duplicate"] if layout == "unversioned" else ["duplicate"] * 3)
+    assert example.all("SELECT depth, gap FROM rowseal.history('n', %s)", shown) == (
+        [(0, True)] if layout == "unversioned" else [(0, False), (1, False), (2, False)]
+    )
+    sealed = [
+        envelope(form, {k: v for k, v in r.items() if k not in ("sign_b64", "name")}, ann.key)
+        for r in rows
+    ]
+    assert [o for o, _ in example.apply("n", sealed)] == (
+        ["stale", "stale", "duplicate"] if layout == "unversioned" else ["duplicate"] * 3
+    )
     newer = {**rows[2], "value_b64": b"3", "owner_timestamp": next(ann.clock), "parent": parent}
     new = envelope(form, {k: v for k, v in newer.items() if k not in ("sign_b64", "name")}, ann.key)
     assert [o for o, _ in example.apply("n", [new])] == ["superseded"]
-    assert example.all("SELECT * FROM rowseal.verify('n')") == [] and example.all('SELECT "check", detail FROM rowseal.health() WHERE NOT ok') == []
-    assert set(example.all(f"SELECT count(*) FROM {'nv' if layout == 'made' else 'n'} WHERE name IS NULL")) == {0}
+    assert (
+        example.all("SELECT * FROM rowseal.verify('n')") == []
+        and example.all('SELECT "check", detail FROM rowseal.health() WHERE NOT ok') == []
+    )
+    assert set(
+        example.all(f"SELECT count(*) FROM {'nv' if layout == 'made' else 'n'} WHERE name IS NULL")
+    ) == {0}
     # renamed columns keep their part
     example.run("ALTER TABLE n RENAME name TO title")
     assert example.one("SELECT name_column FROM rowseal.declarations WHERE tag = 'n'") == "title"
@@ -306,21 +326,44 @@ def test_versions_by_name_in_the_other_form(layout: str, type_: str, example: Db
         ("name_column => 'k'", "cannot hold the name"),
         ("name_column => 'title', name_hash => 'md5'", "name_hash 'md5'"),
         ("name_column => 'raw', name_prefix => 'x'", "bytes in one place and text in another"),
-        ("name_column => 'title', parent_column => 'raw'", "bytes in one place and text in another"),
-        ("form => 'concatenated', accept_ambiguity => true, unsigned => '{j}', digests => '{title}'", "cannot be signed by digest"),
+        (
+            "name_column => 'title', parent_column => 'raw'",
+            "bytes in one place and text in another",
+        ),
+        (
+            "form => 'concatenated', accept_ambiguity => true, unsigned => '{j}',"
+            " digests => '{title}'",
+            "cannot be signed by digest",
+        ),
         ("form => 'concatenated', accept_ambiguity => true", "has type jsonb"),
     ],
 )
 def test_wrong_declarations(options: str, says: str, db: Db) -> None:
-    db.run("CREATE TABLE t (id bytea PRIMARY KEY, k bytea, n integer, title text, title_sha256 bytea, raw bytea, j jsonb, deleted_flag boolean, owner_timestamp bigint, sign_b64 bytea)")
+    db.run(
+        "CREATE TABLE t (id bytea PRIMARY KEY, k bytea, n integer, title text,"
+        " title_sha256 bytea, raw bytea, j jsonb, deleted_flag boolean, owner_timestamp bigint,"
+        " sign_b64 bytea)"
+    )
     if "with the same signature" in says:
         db.run("ALTER TABLE t DROP j")
-    assert says in str(db.refused("RS007", f"SELECT rowseal.declare('t', owner => 'id', public_key => 'k', {options})").message_primary)
+    assert says in str(
+        db.refused(
+            "RS007", f"SELECT rowseal.declare('t', owner => 'id', public_key => 'k', {options})"
+        ).message_primary
+    )
 
 
 def test_a_table_without_ambiguity_needs_no_acceptance(example: Db, ann: Owner) -> None:
-    example.run("CREATE TABLE t (a_deleted boolean NOT NULL, b_timestamp bigint NOT NULL, c_flag boolean NOT NULL, d_owner bytea NOT NULL, sign_b64 bytea, PRIMARY KEY (d_owner))")
-    example.run("SELECT rowseal.declare('t', owner => 'd_owner', identity => 'user_cards', timestamp_column => 'b_timestamp', deleted_column => 'a_deleted', form => 'concatenated')")
+    example.run(
+        "CREATE TABLE t (a_deleted boolean NOT NULL, b_timestamp bigint NOT NULL,"
+        " c_flag boolean NOT NULL, d_owner bytea NOT NULL, sign_b64 bytea,"
+        " PRIMARY KEY (d_owner))"
+    )
+    example.run(
+        "SELECT rowseal.declare('t', owner => 'd_owner', identity => 'user_cards',"
+        " timestamp_column => 'b_timestamp', deleted_column => 'a_deleted',"
+        " form => 'concatenated')"
+    )
     row = {"a_deleted": False, "b_timestamp": 5, "c_flag": True, "d_owner": ann.hash}
     assert example.insert("t", {**row, "sign_b64": ann.key.sign(older(row)).signature}) == 1
     assert example.one("SELECT accept_ambiguity FROM rowseal.declarations WHERE tag = 't'") is False

@@ -16,9 +16,13 @@ from kit.scratch import unwell
 from kit.writers import Writer, card, grant, link_of, revocation, tables
 from rowseal.client import SigningKey, envelope
 
-DECLARE_U = "SELECT rowseal.declare('u', owner => 'user_hash', identity => 'cards', writers => 'grants', versions => 'u_versions')"
-DATA = """(user_hash bytea, key text, value integer, parent_sign_b64 bytea, writer_pkey bytea, writer_seq bigint, writer_prev bytea,
-    deleted_flag boolean, owner_timestamp bigint, sign_b64 bytea, PRIMARY KEY (user_hash, key))"""
+DECLARE_U = (
+    "SELECT rowseal.declare('u', owner => 'user_hash', identity => 'cards', writers => 'grants',"
+    " versions => 'u_versions')"
+)
+DATA = """(user_hash bytea, key text, value integer, parent_sign_b64 bytea, writer_pkey bytea,
+    writer_seq bigint, writer_prev bytea, deleted_flag boolean, owner_timestamp bigint,
+    sign_b64 bytea, PRIMARY KEY (user_hash, key))"""
 
 
 def device_of_ann(db: Db, **scope: object) -> tuple[Writer, Writer]:
@@ -41,14 +45,23 @@ def everybody_writes(db: Db) -> None:
 
 
 # -- forged rows
-def test_the_right_to_create_triggers_does_not_take_a_guard_away_from_links(db: Db, admin: Db, mallory: Db) -> None:
-    db.run("CREATE TABLE cards (user_hash bytea PRIMARY KEY, k bytea, deleted_flag boolean, owner_timestamp bigint, sign_b64 bytea)")
-    db.run("SELECT rowseal.declare('cards', owner => 'user_hash', public_key => 'k', fingerprint => 'sha256', feed => true)")
+def test_the_right_to_create_triggers_does_not_take_a_guard_away_from_links(
+    db: Db, admin: Db, mallory: Db
+) -> None:
+    db.run(
+        "CREATE TABLE cards (user_hash bytea PRIMARY KEY, k bytea, deleted_flag boolean,"
+        " owner_timestamp bigint, sign_b64 bytea)"
+    )
+    db.run(
+        "SELECT rowseal.declare('cards', owner => 'user_hash', public_key => 'k',"
+        " fingerprint => 'sha256', feed => true)"
+    )
     db.run("GRANT INSERT, UPDATE, SELECT, TRIGGER ON cards TO mallory")
     guard = db.one("SELECT id FROM rowseal.declarations WHERE tag = 'cards'")
     attempt(
         mallory,
-        f"CREATE OR REPLACE TRIGGER zzz_rowseal_guard BEFORE INSERT OR UPDATE ON cards FOR EACH ROW EXECUTE FUNCTION rowseal._guard_{guard}()",
+        "CREATE OR REPLACE TRIGGER zzz_rowseal_guard BEFORE INSERT OR UPDATE ON cards"
+        f" FOR EACH ROW EXECUTE FUNCTION rowseal._guard_{guard}()",
     )
     ann = Owner("Ann")
     row = {
@@ -72,17 +85,30 @@ def test_the_right_to_create_triggers_does_not_take_a_guard_away_from_links(db: 
 
 
 def test_a_digest_of_another_length_has_no_canonical_form(db: Db) -> None:
-    db.run("CREATE TABLE cards (user_hash bytea PRIMARY KEY, k bytea, deleted_flag boolean, owner_timestamp bigint, sign_b64 bytea)")
-    db.run("SELECT rowseal.declare('cards', owner => 'user_hash', public_key => 'k', fingerprint => 'sha256')")
-    db.run("""CREATE TABLE d (user_hash bytea, key text, body bytea, body_sha256 bytea, deleted_flag boolean, owner_timestamp bigint,
-        parent_sign_b64 bytea, sign_b64 bytea, PRIMARY KEY (user_hash, key))""")
-    db.run("SELECT rowseal.declare('d', owner => 'user_hash', identity => 'cards', digests => '{body}')")
+    db.run(
+        "CREATE TABLE cards (user_hash bytea PRIMARY KEY, k bytea, deleted_flag boolean,"
+        " owner_timestamp bigint, sign_b64 bytea)"
+    )
+    db.run(
+        "SELECT rowseal.declare('cards', owner => 'user_hash', public_key => 'k',"
+        " fingerprint => 'sha256')"
+    )
+    db.run("""CREATE TABLE d (user_hash bytea, key text, body bytea, body_sha256 bytea,
+        deleted_flag boolean, owner_timestamp bigint, parent_sign_b64 bytea, sign_b64 bytea,
+        PRIMARY KEY (user_hash, key))""")
+    db.run(
+        "SELECT rowseal.declare('d', owner => 'user_hash', identity => 'cards',"
+        " digests => '{body}')"
+    )
     ann = Owner("Ann")
     card(db, ann)
     outcomes = []
     for n in (0, 5, 31, 33):
         kept, owner = bytes(n), b64encode(ann.hash).decode()
-        payload = f'{{"row":{{"body":{{"sha256":"{b64encode(kept).decode()}"}},"deleted_flag":false,"key":"k","owner_timestamp":"{n}","user_hash":"{owner}"}},"rowseal":1,"table":"d"}}'
+        payload = (
+            f'{{"row":{{"body":{{"sha256":"{b64encode(kept).decode()}"}},"deleted_flag":false,'
+            f'"key":"k","owner_timestamp":"{n}","user_hash":"{owner}"}},"rowseal":1,"table":"d"}}'
+        )
         sign = ann.key.sign(payload.encode()).signature
         outcomes.append(
             insert(
@@ -123,7 +149,9 @@ def test_declare_refuses_a_forged_row_of_a_revoked_writer(db: Db, admin: Db) -> 
 # -- rows of a revoked writer that stay
 @pytest.mark.parametrize("first", ["declare", "revoke"])
 @pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ"])
-def test_a_revocation_meets_the_declaration_of_a_table(server: Server, database: str, db: Db, first: str, level: str) -> None:
+def test_a_revocation_meets_the_declaration_of_a_table(
+    server: Server, database: str, db: Db, first: str, level: str
+) -> None:
     ann, device = device_of_ann(db)
     (row,) = chain(db, device, "k", table="u")
     db.run("SELECT rowseal.undeclare('u')")
@@ -183,7 +211,10 @@ def test_row_security_does_not_hide_rows_from_a_revocation(db: Db, mallory: Db) 
     ann, device = device_of_ann(db)
     everybody_writes(db)
     db.insert("t", chain(db, device, "k")[0])
-    db.run("ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON t TO mallory USING (false) WITH CHECK (true)")
+    db.run(
+        "ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON t TO mallory USING (false)"
+        " WITH CHECK (true)"
+    )
     refused = insert(mallory, "grants", ann.sealed(db.form("grants"), revocation(device, [], at=2)))
     assert refused or db.all("SELECT key FROM t") == []
 
@@ -196,7 +227,8 @@ def test_a_revocation_and_a_row_below_it_in_one_statement(db: Db) -> None:
         db.insert("t", row)
     revoked = ann.sealed(db.form("grants"), revocation(device, [link_of(rows[2])], at=2))
     one, other = (
-        f"INSERT INTO {t} ({', '.join(r)}) VALUES ({', '.join(['%s'] * len(r))})" for t, r in (("t", rows[1]), ("grants", revoked))
+        f"INSERT INTO {t} ({', '.join(r)}) VALUES ({', '.join(['%s'] * len(r))})"
+        for t, r in (("t", rows[1]), ("grants", revoked))
     )
     assert attempt(
         db,
@@ -210,10 +242,12 @@ def test_a_trigger_of_others_does_not_switch_settling_off(db: Db, mallory: Db) -
     ann, device = device_of_ann(db)
     everybody_writes(db)
     mallory.run(
-        "CREATE FUNCTION off() RETURNS boolean LANGUAGE sql AS $$ SELECT pg_catalog.set_config('rowseal.revoked', '', true) IS NULL $$"
+        "CREATE FUNCTION off() RETURNS boolean LANGUAGE sql AS $$"
+        " SELECT pg_catalog.set_config('rowseal.revoked', '', true) IS NULL $$"
     )
     mallory.run(
-        "CREATE TRIGGER aaa AFTER INSERT ON t FOR EACH ROW WHEN (public.off()) EXECUTE FUNCTION suppress_redundant_updates_trigger()"
+        "CREATE TRIGGER aaa AFTER INSERT ON t FOR EACH ROW WHEN (public.off())"
+        " EXECUTE FUNCTION suppress_redundant_updates_trigger()"
     )
     rows = chain(db, device, "k0", "k1", "k2")
     for row in (rows[0], rows[2]):
@@ -228,8 +262,14 @@ def test_a_trigger_of_others_does_not_switch_settling_off(db: Db, mallory: Db) -
 
 def test_the_rows_of_a_new_partition_enter_the_ledger(db: Db) -> None:
     ann, device = device_of_ann(db)
-    db.run(f"CREATE TABLE p {DATA} PARTITION BY LIST (key); CREATE TABLE p0 PARTITION OF p FOR VALUES IN ('k0'); CREATE TABLE p1 {DATA}")
-    db.run("SELECT rowseal.declare('p', owner => 'user_hash', identity => 'cards', writers => 'grants', versions => 'p_versions')")
+    db.run(
+        f"CREATE TABLE p {DATA} PARTITION BY LIST (key);"
+        f" CREATE TABLE p0 PARTITION OF p FOR VALUES IN ('k0'); CREATE TABLE p1 {DATA}"
+    )
+    db.run(
+        "SELECT rowseal.declare('p', owner => 'user_hash', identity => 'cards',"
+        " writers => 'grants', versions => 'p_versions')"
+    )
     rows = chain(db, device, "k0", "k1", table="p")
     db.insert("p", rows[0])
     db.insert("p1", rows[1])
@@ -250,7 +290,8 @@ def test_a_condition_with_other_arguments_is_not_the_one_installed(db: Db, mallo
     refused = attempt(
         mallory,
         f"CREATE OR REPLACE TRIGGER zzz_rowseal_feed AFTER INSERT ON t_versions FOR EACH ROW"
-        f" WHEN (NOT rowseal._is_tip_{i}(NEW.user_hash, public.evil(NEW.key), NEW.sign_b64)) EXECUTE FUNCTION rowseal._feed_versions_{i}()",
+        f" WHEN (NOT rowseal._is_tip_{i}(NEW.user_hash, public.evil(NEW.key),"
+        f" NEW.sign_b64)) EXECUTE FUNCTION rowseal._feed_versions_{i}()",
     )
     db.run("ALTER TABLE t_versions ENABLE ALWAYS TRIGGER zzz_rowseal_feed")
     assert refused == "RS007" or unwell(db)
@@ -263,14 +304,19 @@ def test_health_does_not_depend_on_how_identifiers_are_shown(db: Db) -> None:
 
 
 @pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ"])
-def test_a_row_of_a_writer_is_not_archived_unlocked(server: Server, database: str, db: Db, level: str) -> None:
-    """The guard of the versions table took an insert of the current row in a trigger for its table's own archiving; a revocation missed it."""
+def test_a_row_of_a_writer_is_not_archived_unlocked(
+    server: Server, database: str, db: Db, level: str
+) -> None:
+    """The guard of the versions table took an insert of the current row in a trigger for its
+    table's own archiving; a revocation missed it.
+    """
     ann, device = device_of_ann(db)
     everybody_writes(db)
     db.insert("t", chain(db, device, "k")[0])
     with server.connect(database, "mallory") as c:
         c.execute("""CREATE TEMP TABLE deeper (x int);
-            CREATE FUNCTION pg_temp.f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.t_versions SELECT * FROM public.t; RETURN NEW; END $$;
+            CREATE FUNCTION pg_temp.f() RETURNS trigger LANGUAGE plpgsql AS $$
+                BEGIN INSERT INTO public.t_versions SELECT * FROM public.t; RETURN NEW; END $$;
             CREATE TRIGGER a BEFORE INSERT ON deeper FOR EACH ROW EXECUTE FUNCTION pg_temp.f()""")
         c.execute(f"BEGIN ISOLATION LEVEL {level}")
         with pytest.raises(psycopg.errors.SerializationFailure):

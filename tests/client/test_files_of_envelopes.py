@@ -22,10 +22,16 @@ def filled(example: Db, ann: Owner, bob: Owner) -> Db:
 
 
 def lines(db: Db) -> list[str]:
-    return [line + "\n" for table in ("user_storage", "user_cards") for line in export_rows(db.connection, table)]
+    return [
+        line + "\n"
+        for table in ("user_storage", "user_cards")
+        for line in export_rows(db.connection, table)
+    ]
 
 
-def test_an_export_carries_the_whole_state_and_importing_it_twice_changes_nothing(filled: Db, other: Db) -> None:
+def test_an_export_carries_the_whole_state_and_importing_it_twice_changes_nothing(
+    filled: Db, other: Db
+) -> None:
     rows = lines(filled)
     # owners come last in this file: what waits for them follows
     assert import_rows(other.connection, rows) == {"inserted": 4, "archived": 4}
@@ -50,13 +56,26 @@ def test_one_owner_alone_can_be_exported(filled: Db, ann: Owner) -> None:
 
 
 @pytest.mark.parametrize("damage", ["truncated", "not json", "no envelope", "not utf-8"])
-def test_a_damaged_file_names_the_line_and_keeps_what_was_before(filled: Db, other: Db, damage: str) -> None:
+def test_a_damaged_file_names_the_line_and_keeps_what_was_before(
+    filled: Db, other: Db, damage: str
+) -> None:
     rows = [line.encode() for line in reversed(lines(filled))]
-    rows[5] = {"truncated": rows[5][:40], "not json": b"garbage\n", "no envelope": b"[1]\n", "not utf-8": b'{"\xff": 1}\n'}[damage]
+    rows[5] = {
+        "truncated": rows[5][:40],
+        "not json": b"garbage\n",
+        "no envelope": b"[1]\n",
+        "not utf-8": b'{"\xff": 1}\n',
+    }[damage]
     with pytest.raises(DamagedFile, match="line 6: ") as error:
         import_rows(other.connection, rows[: 6 if damage == "truncated" else None])
     assert error.value.line == 6
-    assert other.one("SELECT (SELECT count(*) FROM user_cards) + (SELECT count(*) FROM user_storage) + (SELECT count(*) FROM user_storage_versions)") == 5
+    assert (
+        other.one(
+            "SELECT (SELECT count(*) FROM user_cards) + (SELECT count(*)"
+            " FROM user_storage) + (SELECT count(*) FROM user_storage_versions)"
+        )
+        == 5
+    )
 
 
 def test_a_forged_line_is_rejected_and_the_rest_stored(filled: Db, other: Db) -> None:
@@ -66,21 +85,36 @@ def test_a_forged_line_is_rejected_and_the_rest_stored(filled: Db, other: Db) ->
     assert other.one("SELECT count(*) FROM user_cards") == 2
 
 
-def test_json_that_postgresql_cannot_hold_is_told_by_its_line_and_the_rest_stored(filled: Db, other: Db) -> None:
+def test_json_that_postgresql_cannot_hold_is_told_by_its_line_and_the_rest_stored(
+    filled: Db, other: Db
+) -> None:
     rows = [json.loads(line) for line in reversed(lines(filled))]
     rows[3]["row"]["value_b64"] = "\0"
     rows[5]["row"]["value_b64"] = "\ud800"
     told: list[tuple[int, str, str]] = []
-    outcomes = import_rows(other.connection, [json.dumps(r) for r in rows], refused=lambda *answer: told.append(answer))
+    outcomes = import_rows(
+        other.connection, [json.dumps(r) for r in rows], refused=lambda *answer: told.append(answer)
+    )
     assert outcomes.total() == 8 and outcomes["rejected"] == 2
-    assert [(line, outcome, reason[:2]) for line, outcome, reason in told] == [(4, "rejected", "22"), (6, "rejected", "22")]
+    assert [(line, outcome, reason[:2]) for line, outcome, reason in told] == [
+        (4, "rejected", "22"),
+        (6, "rejected", "22"),
+    ]
     assert other.digest("user_cards") == filled.digest("user_cards")
 
 
 def test_one_table_alone_takes_rows_as_postgresql_shows_them(filled: Db, other: Db) -> None:
     for table in ("user_cards", "user_storage"):
         rows = filled.all(f"SELECT to_jsonb(t)::text FROM {table} t")
-        assert import_rows(other.connection, rows, relation=table, format="pgtext") == {"inserted": 2}
+        assert import_rows(other.connection, rows, relation=table, format="pgtext") == {
+            "inserted": 2
+        }
     told: list[tuple[int, str, str]] = []
-    assert import_rows(other.connection, ['{"user_hash": "\\\\x00"}'], relation="user_cards", format="pgtext", refused=lambda *a: told.append(a)) == {"rejected": 1}
+    assert import_rows(
+        other.connection,
+        ['{"user_hash": "\\\\x00"}'],
+        relation="user_cards",
+        format="pgtext",
+        refused=lambda *a: told.append(a),
+    ) == {"rejected": 1}
     assert told[0][0] == 1 and told[0][2].startswith("RS001: the row is not signed")

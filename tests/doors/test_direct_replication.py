@@ -1,4 +1,6 @@
-"""Publishing the declared tables themselves: what PostgreSQL then does, and where only the feed is sound (docs/replication.md)."""
+"""Publishing the declared tables themselves: what PostgreSQL then does,
+and where only the feed is sound (docs/replication.md).
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,21 @@ MAIN = "user_cards, user_storage"
 ALL = f"{MAIN}, user_storage_versions"
 
 
-def follow(here: Site, there: Site, tables: str, publish: str = "insert, update, delete", copy_data: bool = False) -> str:
+def follow(
+    here: Site,
+    there: Site,
+    tables: str,
+    publish: str = "insert, update, delete",
+    copy_data: bool = False,
+) -> str:
     """Plain logical replication of tables; the name of the subscription."""
     name = link(here, there)
     there.run(f"CREATE PUBLICATION direct FOR TABLE {tables} WITH (publish = '{publish}')")
     there.run("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", name)
-    here.run(f"CREATE SUBSCRIPTION {name} CONNECTION '{there.conninfo}' PUBLICATION direct WITH (create_slot = false, slot_name = {name}, copy_data = {copy_data})")
+    here.run(
+        f"CREATE SUBSCRIPTION {name} CONNECTION '{there.conninfo}' PUBLICATION direct"
+        f" WITH (create_slot = false, slot_name = {name}, copy_data = {copy_data})"
+    )
     return name
 
 
@@ -32,26 +43,35 @@ def unguarded(site: Site, table: str = "user_storage") -> Any:
     """Its administrator takes the checks off for a while."""
     site.run(f"ALTER TABLE {table} DISABLE TRIGGER USER")
     yield
-    for name in site.all("SELECT tgname FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal", table):
+    for name in site.all(
+        "SELECT tgname FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal", table
+    ):
         site.run(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}")
 
 
 def marked(a: Site, b: Site, owner: Owner) -> None:
     """Wait until everything before now has been applied."""
     row = a.put(owner, b"marker")
-    until(lambda: b.all("SELECT 1 FROM user_storage WHERE sign_b64 = %s", row["sign_b64"]), "marker")
+    until(
+        lambda: b.all("SELECT 1 FROM user_storage WHERE sign_b64 = %s", row["sign_b64"]), "marker"
+    )
 
 
 def kept(site: Site) -> list[Any]:
-    return site.all("SELECT value_b64 FROM user_storage WHERE value_b64 IS DISTINCT FROM 'marker' ORDER BY owner_timestamp")
+    return site.all(
+        "SELECT value_b64 FROM user_storage WHERE value_b64 IS DISTINCT FROM 'marker'"
+        " ORDER BY owner_timestamp"
+    )
 
 
 def archived(site: Site) -> list[Any]:
     return site.all("SELECT value_b64 FROM user_storage_versions ORDER BY owner_timestamp")
 
 
-# ------------------------------------------------------------------------------------------ what works
-def test_inserts_and_updates_are_verified_and_merged_and_two_way_links_come_to_rest(net: Net) -> None:
+# -------------------------------------------------------------------------------------- what works
+def test_inserts_and_updates_are_verified_and_merged_and_two_way_links_come_to_rest(
+    net: Net,
+) -> None:
     a, b = net.site(), net.site()
     follow(b, a, ALL)
     follow(a, b, ALL)
@@ -75,8 +95,17 @@ def test_the_initial_copy_verifies_skips_merges_and_archives(net: Net) -> None:
     newer_here, newer_there, both, bad = (uuid.uuid4() for _ in range(4))
     for site in (a, b):
         site.join(ann)
-    rows = {name: ann.sealed(form, ann.value(name.encode(), key)) for name, key in (
-        ("there-1", newer_there), ("here-1", newer_here), ("both", both), ("there-2", newer_there), ("here-2", newer_here), ("bad", bad))}  # fmt: skip
+    rows = {
+        name: ann.sealed(form, ann.value(name.encode(), key))
+        for name, key in (
+            ("there-1", newer_there),
+            ("here-1", newer_here),
+            ("both", both),
+            ("there-2", newer_there),
+            ("here-2", newer_here),
+            ("bad", bad),
+        )
+    }
     for name in ("there-2", "here-1", "both"):
         a.insert("user_storage", rows[name])
     only_there = a.put(ann, b"only there")
@@ -86,8 +115,20 @@ def test_the_initial_copy_verifies_skips_merges_and_archives(net: Net) -> None:
         b.insert("user_storage", rows[name])
     b.put(ann, b"only here")
     name = follow(b, a, ALL, copy_data=True)
-    until(lambda: b.one("SELECT bool_and(srsubstate = 'r') FROM pg_subscription_rel r JOIN pg_subscription s ON s.oid = r.srsubid WHERE subname = %s", name))
-    assert set(b.values()) == {b"there-2", b"here-2", b"both", b"only here", only_there["value_b64"]}
+    until(
+        lambda: b.one(
+            "SELECT bool_and(srsubstate = 'r') FROM pg_subscription_rel r"
+            " JOIN pg_subscription s ON s.oid = r.srsubid WHERE subname = %s",
+            name,
+        )
+    )
+    assert set(b.values()) == {
+        b"there-2",
+        b"here-2",
+        b"both",
+        b"only here",
+        only_there["value_b64"],
+    }
     assert set(archived(b)) == {b"there-1", b"here-1"}
     assert b.all("SELECT sqlstate, subscription FROM rowseal.quarantine") == [("RS001", name)]
     assert b.all("SELECT * FROM rowseal.verify('user_storage')") == []
@@ -100,14 +141,35 @@ def test_a_forged_row_never_stops_the_worker(net: Net) -> None:
     a.join(ann)
     first = a.put(ann, b"1")
     good = ann.sealed(form, ann.value(b"2"))
-    with unguarded(a), unguarded(a, "user_storage_versions"), unguarded(a, "user_cards"), a.connection.transaction():
-        for forged in ({**good, "value_b64": b"forged"}, {**good, "uuid": uuid.uuid4()}, {**good, "uuid": uuid.uuid4(), "sign_b64": None},
-                       {**good, "uuid": uuid.uuid4(), "deleted_flag": None}, {**good, "uuid": uuid.uuid4(), "sign_b64": b"short"}, {**good, "user_hash": bob.hash}):  # fmt: skip
+    with (
+        unguarded(a),
+        unguarded(a, "user_storage_versions"),
+        unguarded(a, "user_cards"),
+        a.connection.transaction(),
+    ):
+        for forged in (
+            {**good, "value_b64": b"forged"},
+            {**good, "uuid": uuid.uuid4()},
+            {**good, "uuid": uuid.uuid4(), "sign_b64": None},
+            {**good, "uuid": uuid.uuid4(), "deleted_flag": None},
+            {**good, "uuid": uuid.uuid4(), "sign_b64": b"short"},
+            {**good, "user_hash": bob.hash},
+        ):
             a.insert("user_storage", forged)
             with contextlib.suppress(psycopg.IntegrityError), a.connection.transaction():
-                a.insert("user_storage_versions", {"storage_uuid" if k == "uuid" else k: v for k, v in forged.items()})
-        a.run("UPDATE user_storage SET value_b64 = 'altered', owner_timestamp = owner_timestamp + 1 WHERE sign_b64 = %s", first["sign_b64"])
-        a.run("UPDATE user_storage SET uuid = gen_random_uuid() WHERE sign_b64 = %s", first["sign_b64"])
+                a.insert(
+                    "user_storage_versions",
+                    {"storage_uuid" if k == "uuid" else k: v for k, v in forged.items()},
+                )
+        a.run(
+            "UPDATE user_storage SET value_b64 = 'altered',"
+            " owner_timestamp = owner_timestamp + 1 WHERE sign_b64 = %s",
+            first["sign_b64"],
+        )
+        a.run(
+            "UPDATE user_storage SET uuid = gen_random_uuid() WHERE sign_b64 = %s",
+            first["sign_b64"],
+        )
         a.run("UPDATE user_cards SET sign_pkey = %s", bob.public_key)
         a.run("UPDATE user_storage SET sign_b64 = NULL WHERE user_hash = %s", ann.hash)
         a.run("DELETE FROM user_storage")
@@ -116,8 +178,18 @@ def test_a_forged_row_never_stops_the_worker(net: Net) -> None:
     marked(a, b, ann)
     assert kept(b) == [b"1", b"2"]
     assert {"RS001", "RS002", "RS003"} == set(b.quarantined())
-    assert b.one("SELECT apply_error_count FROM pg_stat_subscription_stats WHERE subname = %s", link(b, a)) == 0
-    assert b.all("SELECT * FROM rowseal.verify('user_storage')") == b.all("SELECT * FROM rowseal.verify('user_cards')") == []
+    assert (
+        b.one(
+            "SELECT apply_error_count FROM pg_stat_subscription_stats WHERE subname = %s",
+            link(b, a),
+        )
+        == 0
+    )
+    assert (
+        b.all("SELECT * FROM rowseal.verify('user_storage')")
+        == b.all("SELECT * FROM rowseal.verify('user_cards')")
+        == []
+    )
 
 
 def test_a_superuser_who_plays_replication_worker_gets_nothing_past_the_checks(net: Net) -> None:
@@ -126,7 +198,9 @@ def test_a_superuser_who_plays_replication_worker_gets_nothing_past_the_checks(n
     site.join(ann)
     genuine = site.put(ann, b"1")
     site.run("SET session_replication_role = replica")
-    assert site.insert("user_storage", {**ann.sealed(form, ann.value()), "value_b64": b"forged"}) == 0
+    assert (
+        site.insert("user_storage", {**ann.sealed(form, ann.value()), "value_b64": b"forged"}) == 0
+    )
     assert site.run("UPDATE user_storage SET value_b64 = 'forged'") == 0
     assert site.run("UPDATE user_storage SET uuid = gen_random_uuid()") == 0
     assert site.run("DELETE FROM user_storage") == 0
@@ -137,7 +211,7 @@ def test_a_superuser_who_plays_replication_worker_gets_nothing_past_the_checks(n
     assert site.one("SELECT count(*) FROM rowseal.quarantine") == 4
 
 
-# ------------------------------------------------------------------------------------------- the holes
+# --------------------------------------------------------------------------------------- the holes
 def test_hole_1_an_update_or_delete_of_a_row_that_the_subscriber_lacks_is_lost(net: Net) -> None:
     a, b = net.site(), net.site()
     ann, key = Owner(), uuid.uuid4()
@@ -148,7 +222,13 @@ def test_hole_1_an_update_or_delete_of_a_row_that_the_subscriber_lacks_is_lost(n
     a.join(Owner("Bob"))
     until(lambda: b.all("SELECT 1 FROM user_cards"))
     assert (b.values(), b.quarantined()) == ([], [])  # no row, no error, nothing in the quarantine
-    assert b.one("SELECT apply_error_count FROM pg_stat_subscription_stats WHERE subname = %s", link(b, a)) == 0
+    assert (
+        b.one(
+            "SELECT apply_error_count FROM pg_stat_subscription_stats WHERE subname = %s",
+            link(b, a),
+        )
+        == 0
+    )
     # the feed heals it
     a.run("SELECT rowseal.publish()")
     b.subscribe(a, "healer")
@@ -165,13 +245,21 @@ def test_hole_2_large_values_that_do_not_change_are_sent_whole_by_our_trigger(ne
     b.put(ann, other, key)  # what PostgreSQL would mix in, were the column missing
     last = a.put(ann, large, key)
     marked(a, b, ann)
-    assert b.one("SELECT value_b64 = %s FROM user_storage WHERE sign_b64 = %s", large, last["sign_b64"])
+    assert b.one(
+        "SELECT value_b64 = %s FROM user_storage WHERE sign_b64 = %s", large, last["sign_b64"]
+    )
     assert (b.quarantined(), len(archived(b))) == ([], 2)
-    # without our trigger on the publisher the row cannot be verified: it comes to the quarantine, not into the table
+    # without our trigger on the publisher the row cannot be verified:
+    # it comes to the quarantine, not into the table
     b.put(ann, other, key)
     newest = ann.sealed(a.form("user_storage"), ann.value(large, key))
     with unguarded(a), unguarded(a, "user_storage_versions"):
-        a.run("UPDATE user_storage SET owner_timestamp = %s, sign_b64 = %s WHERE uuid = %s", newest["owner_timestamp"], newest["sign_b64"], key)
+        a.run(
+            "UPDATE user_storage SET owner_timestamp = %s, sign_b64 = %s WHERE uuid = %s",
+            newest["owner_timestamp"],
+            newest["sign_b64"],
+            key,
+        )
     marked(a, b, ann)
     assert b.quarantined() == ["RS001"]
     assert b.one("SELECT value_b64 = %s FROM user_storage WHERE uuid = %s", other, key)
@@ -193,7 +281,9 @@ def test_hole_3_a_delete_is_skipped_and_noted(net: Net) -> None:
 
 
 @pytest.mark.parametrize("tables", [MAIN, ALL])
-def test_hole_4_versions_tables_converge_only_if_they_are_published_too(tables: str, net: Net) -> None:
+def test_hole_4_versions_tables_converge_only_if_they_are_published_too(
+    tables: str, net: Net
+) -> None:
     a, b = net.site(), net.site()
     follow(b, a, tables)
     ann, key, form = Owner(), uuid.uuid4(), a.form("user_storage")
@@ -226,4 +316,6 @@ def test_rows_that_came_directly_enter_the_feed_as_well(net: Net) -> None:
     a.join(ann)
     row = a.put(ann, b"1")
     until(lambda: b.values())
-    assert b.all("SELECT subscription FROM rowseal.feed WHERE envelope ->> 'sign_b64' = %s", sign_of(row)) == [name]
+    assert b.all(
+        "SELECT subscription FROM rowseal.feed WHERE envelope ->> 'sign_b64' = %s", sign_of(row)
+    ) == [name]

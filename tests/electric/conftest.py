@@ -1,4 +1,4 @@
-"""What the tests of Electric are given: a source that Electric follows, and our database beside it."""
+"""What the tests of Electric are given: a source that Electric follows, and our database."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def elsewhere(server: Server) -> Iterator[Db]:
 
 @pytest.fixture
 def source(elsewhere: Db) -> Db:
-    """Another server's database, seen by its superuser; its tables are not declared: whoever owns it may do as he likes."""
+    """Another server's database, seen by its superuser; its tables are not declared:
+    whoever owns it may do as he likes.
+    """
     elsewhere.run("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     elsewhere.run(PLAIN)
     return elsewhere

@@ -1,4 +1,6 @@
-"""What the attacks have in common: tables to attack, forgeries, doors, and a trap that tells whose rights it ran with."""
+"""What the attacks have in common: tables to attack, forgeries, doors,
+and a trap that tells whose rights it ran with.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +17,37 @@ from kit.example import Owner
 
 KEY = uuid.UUID(int=7)
 SEALED = "deleted_flag boolean, owner_timestamp bigint, parent_sign_b64 bytea, sign_b64 bytea"
-STORAGE = ("user_hash", "uuid", "value_b64", "deleted_flag", "owner_timestamp", "parent_sign_b64", "sign_b64")
+STORAGE = (
+    "user_hash",
+    "uuid",
+    "value_b64",
+    "deleted_flag",
+    "owner_timestamp",
+    "parent_sign_b64",
+    "sign_b64",
+)
 VERSIONS = ("user_hash", "storage_uuid", *STORAGE[2:])
 
 
-def table(db: Db, name: str, columns: str, key: str = "user_hash, uuid", extra: str = "", declare: str | None = "") -> None:
-    """A table of the identity user_cards, with the usual sealed columns; declared unless declare is None."""
-    db.run(f"CREATE TABLE {name} (user_hash bytea, {columns}, {SEALED}, PRIMARY KEY ({key})) {extra}")
+def table(
+    db: Db,
+    name: str,
+    columns: str,
+    key: str = "user_hash, uuid",
+    extra: str = "",
+    declare: str | None = "",
+) -> None:
+    """A table of the identity user_cards, with the usual sealed columns;
+    declared unless declare is None.
+    """
+    db.run(
+        f"CREATE TABLE {name} (user_hash bytea, {columns}, {SEALED}, PRIMARY KEY ({key})) {extra}"
+    )
     if declare is not None:
-        db.run(f"SELECT rowseal.declare('{name}', owner => 'user_hash', identity => 'user_cards' {declare})")
+        db.run(
+            f"SELECT rowseal.declare('{name}', owner => 'user_hash',"
+            f" identity => 'user_cards' {declare})"
+        )
 
 
 def row(owner: Owner, **columns: Any) -> dict[str, Any]:
@@ -48,29 +72,45 @@ def attempt(db: Db, sql: str, *args: Any) -> str | None:
 def insert(db: Db, target: str, values: Mapping[str, Any]) -> str | None:
     columns = ", ".join('"' + c.replace('"', '""').replace("%", "%%") + '"' for c in values)
     target = target.replace("%", "%%")
-    return attempt(db, f"INSERT INTO {target} ({columns}) VALUES ({', '.join(['%s'] * len(values))})", *values.values())
+    return attempt(
+        db,
+        f"INSERT INTO {target} ({columns}) VALUES ({', '.join(['%s'] * len(values))})",
+        *values.values(),
+    )
 
 
-def apply(db: Db, target: str, rows: Any, format: str = "canonical") -> list[tuple[str, str | None]]:
+def apply(
+    db: Db, target: str, rows: Any, format: str = "canonical"
+) -> list[tuple[str, str | None]]:
     """Outcome and reason of each row."""
-    answer = db.all("SELECT * FROM rowseal.apply(%s::regclass, %s, %s)", target, Jsonb(rows), format)
+    answer = db.all(
+        "SELECT * FROM rowseal.apply(%s::regclass, %s, %s)", target, Jsonb(rows), format
+    )
     return [(outcome, reason) for _, outcome, reason in answer]
 
 
 def state(db: Db) -> tuple[Any, ...]:
     """All that the running example stores."""
-    return tuple(db.all(f"SELECT * FROM {t} ORDER BY 1, 2, 7") for t in ("user_cards", "user_storage", "user_storage_versions"))
+    return tuple(
+        db.all(f"SELECT * FROM {t} ORDER BY 1, 2, 7")
+        for t in ("user_cards", "user_storage", "user_storage_versions")
+    )
 
 
 def intact(db: Db, *tables: str) -> bool:
-    return all(db.all("SELECT * FROM rowseal.verify(%s::regclass)", t) == [] for t in tables or ("user_cards", "user_storage"))
+    return all(
+        db.all("SELECT * FROM rowseal.verify(%s::regclass)", t) == []
+        for t in tables or ("user_cards", "user_storage")
+    )
 
 
 def unhealthy(db: Db) -> list[str]:
     return db.all('SELECT DISTINCT "check" FROM rowseal.health() WHERE NOT ok ORDER BY 1')
 
 
-def forgeries(ann: Owner, bob: Owner, form: Any, sealed: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def forgeries(
+    ann: Owner, bob: Owner, form: Any, sealed: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
     """Rows of user_storage that Ann never signed, made from one that she did."""
     sign: bytes = sealed["sign_b64"]
     later = {**sealed, "owner_timestamp": sealed["owner_timestamp"] + 1_000}
@@ -97,13 +137,32 @@ def forgeries(ann: Owner, bob: Owner, form: Any, sealed: Mapping[str, Any]) -> d
         "no deletion flag": {"deleted_flag": None},
         "no owner": {"user_hash": None},
         "signed by another owner": {"sign_b64": bob.sealed(form, unsealed)["sign_b64"]},
-        "signed as another table": {"sign_b64": ann.sealed(type(form)("other", form_fields()), unsealed)["sign_b64"]},
+        "signed as another table": {
+            "sign_b64": ann.sealed(type(form)("other", form_fields()), unsealed)["sign_b64"]
+        },
     }
-    return {name: {**(sealed if name in ("first bit", "malleable signature", "longer signature") else later), **c} for name, c in changes.items()}
+    return {
+        name: {
+            **(
+                sealed
+                if name in ("first bit", "malleable signature", "longer signature")
+                else later
+            ),
+            **c,
+        }
+        for name, c in changes.items()
+    }
 
 
 def form_fields() -> dict[str, Any]:
-    return {"user_hash": "bytea", "uuid": "uuid", "value_b64": "bytea", "deleted_flag": "boolean", "owner_timestamp": "integer", "parent_sign_b64": "bytea"}
+    return {
+        "user_hash": "bytea",
+        "uuid": "uuid",
+        "value_b64": "bytea",
+        "deleted_flag": "boolean",
+        "owner_timestamp": "integer",
+        "parent_sign_b64": "bytea",
+    }
 
 
 TRAP = """
@@ -119,7 +178,9 @@ END $$;
 
 
 def set_trap(mallory: Db) -> None:
-    """A function public.trap() of Mallory's; :func:`sprung` says whether it ever ran with a superuser's rights."""
+    """A function public.trap() of Mallory's;
+    :func:`sprung` says whether it ever ran with a superuser's rights.
+    """
     mallory.run(TRAP)
 
 

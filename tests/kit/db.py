@@ -35,7 +35,9 @@ class Db:
         return rows[0]
 
     def refused(self, sqlstate: str, sql: str, *args: Any) -> psycopg.errors.Diagnostic:
-        """Execute what must fail with that SQLSTATE; a refusal names the table and never shows a traceback."""
+        """Execute what must fail with that SQLSTATE;
+        a refusal names the table and never shows a traceback.
+        """
         with pytest.raises(psycopg.Error) as error:
             self.run(sql, *args)
         diag = error.value.diag
@@ -44,17 +46,24 @@ class Db:
         return diag
 
     def form(self, tag: str) -> Form:
-        return Form(tag, self.one("SELECT spec -> 'fields' FROM rowseal.declarations WHERE tag = %s", tag))
+        return Form(
+            tag, self.one("SELECT spec -> 'fields' FROM rowseal.declarations WHERE tag = %s", tag)
+        )
 
     def insert(self, table: str, row: Mapping[str, Any], suffix: str = "") -> int:
         columns = ", ".join(f'"{c}"' for c in row)
-        return self.run(f"INSERT INTO {table} ({columns}) VALUES ({', '.join(['%s'] * len(row))}) {suffix}", *row.values())
+        return self.run(
+            f"INSERT INTO {table} ({columns}) VALUES ({', '.join(['%s'] * len(row))}) {suffix}",
+            *row.values(),
+        )
 
     def update(self, table: str, row: Mapping[str, Any], where: str, *args: Any) -> int:
         columns = ", ".join(f'"{c}" = %s' for c in row)
         return self.run(f"UPDATE {table} SET {columns} WHERE {where}", *row.values(), *args)
 
-    def apply(self, table: str, rows: Any, format: str = "canonical") -> list[tuple[str, str | None]]:
+    def apply(
+        self, table: str, rows: Any, format: str = "canonical"
+    ) -> list[tuple[str, str | None]]:
         """Outcome and reason of each row."""
         answer = self.all("SELECT * FROM rowseal.apply(%s, %s, %s)", table, Jsonb(rows), format)
         assert [a[0] for a in answer] == list(range(1, len(answer) + 1))
@@ -62,6 +71,7 @@ class Db:
 
     def digest(self, table: str) -> bytes:
         return self.one("SELECT rowseal.digest(%s)", table)  # type: ignore[no-any-return]
+
 
 class Server:
     """Where databases come from."""
@@ -74,7 +84,8 @@ class Server:
             c.execute("CREATE ROLE mallory LOGIN")
             c.execute("CREATE DATABASE rowseal_template")
         with self.connect("rowseal_template") as c:
-            if os.environ.get("ROWSEAL_PGSODIUM"):  # the whole suite with its C function under the guards
+            # the whole suite with its C function under the guards
+            if os.environ.get("ROWSEAL_PGSODIUM"):
                 for role in ("postgres", "app", "mallory"):
                     c.execute(f"ALTER ROLE {role} SET pgsodium.enable_event_trigger = 'on'")
                 c.execute("SET pgsodium.enable_event_trigger = 'on'; CREATE EXTENSION pgsodium")
@@ -83,7 +94,9 @@ class Server:
             c.execute("GRANT rowseal_trusted TO app")
 
     def connect(self, dbname: str, user: str = "postgres") -> psycopg.Connection[Any]:
-        return psycopg.connect(host=self.host, port=self.port, user=user, dbname=dbname, autocommit=True)
+        return psycopg.connect(
+            host=self.host, port=self.port, user=user, dbname=dbname, autocommit=True
+        )
 
     def database(self, template: str = "rowseal_template") -> str:
         name = f"test{next(self.serial)}"

@@ -1,4 +1,6 @@
-"""What the tests of Electric share: servers, Electric's own client, followers in a thread of their own."""
+"""What the tests of Electric share: servers, Electric's own client,
+followers in a thread of their own.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 
-import rowseal.cli  # noqa: F401  first: it and rowseal.electric import each other
 from kit.db import Db, Server
 from kit.example import EXAMPLE, Owner
 from kit.network import until
@@ -27,24 +28,48 @@ from rowseal.electric import Follower, Shape, declared, shape
 
 PLAIN = EXAMPLE[: EXAMPLE.index("SELECT rowseal.declare")]
 TABLES = ("user_cards", "user_storage")
-CONTENT = "SELECT uuid, value_b64, deleted_flag, owner_timestamp, sign_b64 FROM user_storage ORDER BY uuid"
+CONTENT = (
+    "SELECT uuid, value_b64, deleted_flag, owner_timestamp, sign_b64 FROM user_storage"
+    " ORDER BY uuid"
+)
 CLIENT = Path(__file__).parent / "electric_client"
 HERE = {"first": 0.02, "most": 0.2}  # pauses of a follower, for tests
 
 
 @contextmanager
 def serving(server: Server, database: str, **options: Any) -> Iterator[ShapeServer]:
-    electric = ShapeServer(lambda: server.connect(database), **{"poll": 2.0, "patience": 0.3, "keep_alive": 0.5, **options})
+    electric = ShapeServer(
+        lambda: server.connect(database),
+        **{"poll": 2.0, "patience": 0.3, "keep_alive": 0.5, **options},
+    )
     with electric:
         yield electric
 
 
 class Reader:
-    """Electric's own client, as a process; ``state`` is what it last said when it was up to date."""
+    """Electric's own client, as a process; ``state``: what it last said when up to date."""
 
-    def __init__(self, url: str, table: str, resume: dict[str, str] | None = None, live_sse: bool = False, **params: Any):
-        options = {"url": f"{url}/v1/shape", "params": {"table": table, **params}, "liveSse": live_sse, "resume": resume or {}}
-        self.process = subprocess.Popen(["node", "reader.mjs", json.dumps(options)], cwd=CLIENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(
+        self,
+        url: str,
+        table: str,
+        resume: dict[str, str] | None = None,
+        live_sse: bool = False,
+        **params: Any,
+    ):
+        options = {
+            "url": f"{url}/v1/shape",
+            "params": {"table": table, **params},
+            "liveSse": live_sse,
+            "resume": resume or {},
+        }
+        self.process = subprocess.Popen(
+            ["node", "reader.mjs", json.dumps(options)],
+            cwd=CLIENT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         self.lines: queue.Queue[dict[str, Any]] = queue.Queue()
         self.state: dict[str, Any] = {}
         self.changes: list[Any] = []
@@ -96,8 +121,20 @@ class Pull:
         async with await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as c:
             for table in self.tables:
                 there, _, here = table.partition("=")
-                self.shapes.append(shape(self.url, there, parameters=self.parameters, **await declared(c, here or there)))
-        async with Follower(self.dsn, self.shapes, report=lambda s, what: self.said.append(f"{s.table}: {what}"), **self.options) as follower:
+                self.shapes.append(
+                    shape(
+                        self.url,
+                        there,
+                        parameters=self.parameters,
+                        **await declared(c, here or there),
+                    )
+                )
+        async with Follower(
+            self.dsn,
+            self.shapes,
+            report=lambda s, what: self.said.append(f"{s.table}: {what}"),
+            **self.options,
+        ) as follower:
             self.loop, self.task = asyncio.get_running_loop(), asyncio.ensure_future(follower.run())
             self.ready.set()
             await self.task
@@ -125,7 +162,12 @@ class Pull:
 
     def live(self) -> Pull:
         """Wait until all shapes are live."""
-        until(lambda: self.error or (self.shapes and all(s.live and not s.error for s in self.shapes)), f"live; it said {self.said}")
+        until(
+            lambda: (
+                self.error or (self.shapes and all(s.live and not s.error for s in self.shapes))
+            ),
+            f"live; it said {self.said}",
+        )
         assert self.error is None, self.error
         return self
 
@@ -138,15 +180,20 @@ class Pull:
 
     @property
     def outcomes(self) -> dict[str, int]:
-        return {k: v for s in self.shapes for k, v in s.outcomes.items()} if len(self.shapes) == 1 else {f"{s.table} {k}": v for s in self.shapes for k, v in s.outcomes.items()}
-
+        return (
+            {k: v for s in self.shapes for k, v in s.outcomes.items()}
+            if len(self.shapes) == 1
+            else {f"{s.table} {k}": v for s in self.shapes for k, v in s.outcomes.items()}
+        )
 
 
 Answer = tuple[int, dict[str, str], Iterable[bytes]]
 
 
 class Liar:
-    """An HTTP server that answers what ``script`` says: of the parameters, and of how many requests came before."""
+    """An HTTP server that answers what ``script`` says: of the parameters,
+    and of how many requests came before.
+    """
 
     def __init__(self, script: Callable[[dict[str, str], int], Answer]):
         liar = self
@@ -191,16 +238,31 @@ class Liar:
 
 
 def operation(row: Any, kind: str = "insert", lsn: int = 0, position: int = 0) -> dict[str, Any]:
-    return {"key": "k", "value": row, "headers": {"operation": kind, "lsn": str(lsn), "op_position": position}}
+    return {
+        "key": "k",
+        "value": row,
+        "headers": {"operation": kind, "lsn": str(lsn), "op_position": position},
+    }
 
 
 DONE = {"headers": {"control": "up-to-date", "global_last_seen_lsn": "1"}}
 
 
-def log(messages: list[Any], offset: str, handle: str = "1-1", status: int = 200, **headers: str) -> Answer:
+def log(
+    messages: list[Any], offset: str, handle: str = "1-1", status: int = 200, **headers: str
+) -> Answer:
     """An answer in Electric's form."""
     body = json.dumps(messages).encode()
-    return status, {"electric-handle": handle, "electric-offset": offset, "content-length": str(len(body)), **headers}, [body]
+    return (
+        status,
+        {
+            "electric-handle": handle,
+            "electric-offset": offset,
+            "content-length": str(len(body)),
+            **headers,
+        },
+        [body],
+    )
 
 
 class Writer:
@@ -211,13 +273,21 @@ class Writer:
         self.forms = {t: here.form(t) for t in TABLES}
 
     def join(self) -> Writer:
-        self.source.insert("user_cards", self.owner.sealed(self.forms["user_cards"], self.owner.card()))
+        self.source.insert(
+            "user_cards", self.owner.sealed(self.forms["user_cards"], self.owner.card())
+        )
         return self
 
-    def sealed(self, value: bytes | None = b"value", key: uuid.UUID | None = None, **changes: Any) -> dict[str, Any]:
-        return self.owner.sealed(self.forms["user_storage"], self.owner.value(value, key, **changes))
+    def sealed(
+        self, value: bytes | None = b"value", key: uuid.UUID | None = None, **changes: Any
+    ) -> dict[str, Any]:
+        return self.owner.sealed(
+            self.forms["user_storage"], self.owner.value(value, key, **changes)
+        )
 
-    def put(self, value: bytes | None = b"value", key: uuid.UUID | None = None, **changes: Any) -> uuid.UUID:
+    def put(
+        self, value: bytes | None = b"value", key: uuid.UUID | None = None, **changes: Any
+    ) -> uuid.UUID:
         row = self.sealed(value, key, **changes)
         if key:
             assert self.source.update("user_storage", row, "uuid = %s", key) == 1
@@ -233,7 +303,9 @@ def same(source: Db, here: Db) -> bool:
 @contextmanager
 def administrator(db: Db) -> Iterator[Db]:
     info = db.connection.info
-    with psycopg.connect(host=info.host, port=info.port, user="postgres", dbname=info.dbname, autocommit=True) as c:
+    with psycopg.connect(
+        host=info.host, port=info.port, user="postgres", dbname=info.dbname, autocommit=True
+    ) as c:
         yield Db(c)
 
 
@@ -244,4 +316,6 @@ def quarantined(db: Db) -> list[Any]:
 
 def kept(db: Db) -> dict[str, str]:
     """The offset of each table's shape."""
-    return dict(db.all("SELECT substring(source FROM 'table=([a-z_]+)'), log_offset FROM rowseal.shapes"))
+    return dict(
+        db.all("SELECT substring(source FROM 'table=([a-z_]+)'), log_offset FROM rowseal.shapes")
+    )

@@ -1,32 +1,26 @@
 """Servers of their own, linked by the feed, and everything that may happen to them.
 
-``Node`` is one server process, ``Mesh`` three of them with a topology.  ``Mesh.trouble`` writes at all of them at once
-while links go down and up, a server is killed, another one joins late, and one peer sends forged rows.
-``Mesh.heal`` waits until all is quiet, ``Mesh.check`` says what is not as it must be, ``Mesh.stand_still`` what goes on
-moving.  links/test_mesh_in_trouble.py runs it for seconds, soak.py for as long as wanted.
+``Node`` is one server process, ``Mesh`` three of them with a topology.  ``Mesh.trouble`` writes at
+all of them at once while links go down and up, a server is killed, another one joins late, and one
+peer sends forged rows. ``Mesh.heal`` waits until all is quiet, ``Mesh.check`` says what is not as
+it must be, ``Mesh.stand_still`` what goes on moving.  links/test_mesh_in_trouble.py runs it for
+seconds, soak.py for as long as wanted.
 """
 
 from __future__ import annotations
 
-import atexit
 import datetime
 import hashlib
 import json
-import os
 import random
-import shutil
-import signal
-import subprocess
-import tempfile
 import threading
 import time
 import uuid
 from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -34,43 +28,57 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from kit import model
+from kit.db import Db
+from kit.server import LOGICAL, Postgres, ended_by_signals, temporary_folder
 from rowseal.client import Form, SigningKey, envelope
 
-COMMON = {
-    "listen_addresses": "''",
-    "fsync": "off",  # a killed process loses nothing by that, only a killed machine does
-    "wal_level": "logical",
-    "max_replication_slots": 20,
-    "max_wal_senders": 20,
-    "max_logical_replication_workers": 20,
-    "max_worker_processes": 30,
-    "wal_retrieve_retry_interval": "200ms",
-    "log_min_messages": "warning",
-    "shared_buffers": "64MB",
-    "deadlock_timeout": "200ms",
-}
+COMMON = {**LOGICAL, "shared_buffers": "64MB", "deadlock_timeout": "200ms"}
 # Nothing of this may matter.
 ODD = [
-    {"TimeZone": "'Asia/Kolkata'", "DateStyle": "'German'", "IntervalStyle": "'sql_standard'", "bytea_output": "'escape'"},
-    {"TimeZone": "'America/St_Johns'", "DateStyle": "'SQL, DMY'", "IntervalStyle": "'postgres_verbose'", "extra_float_digits": "-3"},
-    {"TimeZone": "'Pacific/Chatham'", "DateStyle": "'Postgres, MDY'", "IntervalStyle": "'postgres'", "extra_float_digits": "0"},
+    {
+        "TimeZone": "Asia/Kolkata",
+        "DateStyle": "German",
+        "IntervalStyle": "sql_standard",
+        "bytea_output": "escape",
+    },
+    {
+        "TimeZone": "America/St_Johns",
+        "DateStyle": "SQL, DMY",
+        "IntervalStyle": "postgres_verbose",
+        "extra_float_digits": "-3",
+    },
+    {
+        "TimeZone": "Pacific/Chatham",
+        "DateStyle": "Postgres, MDY",
+        "IntervalStyle": "postgres",
+        "extra_float_digits": "0",
+    },
 ]
 LOCALES = ["C", "C.UTF-8", "POSIX"]
 
 TABLES = """
-    CREATE TABLE user_cards (user_hash bytea PRIMARY KEY, sign_pkey bytea, name text, deleted_flag boolean,
-        owner_timestamp bigint, sign_b64 bytea);
-    CREATE TABLE user_storage (user_hash bytea, uuid uuid, value_b64 bytea, note text, at timestamptz, span interval,
-        amount numeric, ratio double precision, doc jsonb, tags text[], day date, deleted_flag boolean, owner_timestamp bigint,
-        parent_sign_b64 bytea, sign_b64 bytea, PRIMARY KEY (user_hash, uuid));
+    CREATE TABLE user_cards (user_hash bytea PRIMARY KEY, sign_pkey bytea, name text,
+        deleted_flag boolean, owner_timestamp bigint, sign_b64 bytea);
+    CREATE TABLE user_storage (user_hash bytea, uuid uuid, value_b64 bytea, note text,
+        at timestamptz, span interval, amount numeric, ratio double precision, doc jsonb,
+        tags text[], day date, deleted_flag boolean, owner_timestamp bigint, parent_sign_b64 bytea,
+        sign_b64 bytea, PRIMARY KEY (user_hash, uuid));
     CREATE TABLE user_notes (LIKE user_storage, PRIMARY KEY (user_hash, uuid, sign_b64));
     CREATE TABLE user_settings (LIKE user_storage, PRIMARY KEY (user_hash, uuid));
-    SELECT rowseal.declare('user_cards', owner => 'user_hash', public_key => 'sign_pkey', fingerprint => 'sha256', feed => true);
-    SELECT rowseal.declare('user_storage', owner => 'user_hash', identity => 'user_cards', versions => 'user_storage_versions', feed => true);
-    SELECT rowseal.declare('user_notes', owner => 'user_hash', identity => 'user_cards', feed => true);
-    SELECT rowseal.declare('user_settings', owner => 'user_hash', identity => 'user_cards', feed => true);
+    SELECT rowseal.declare('user_cards', owner => 'user_hash', public_key => 'sign_pkey',
+        fingerprint => 'sha256', feed => true);
+    SELECT rowseal.declare('user_storage', owner => 'user_hash', identity => 'user_cards',
+        versions => 'user_storage_versions', feed => true);
+    SELECT rowseal.declare('user_notes', owner => 'user_hash', identity => 'user_cards',
+        feed => true);
+    SELECT rowseal.declare('user_settings', owner => 'user_hash', identity => 'user_cards',
+        feed => true);
 """
-LAYOUT = {"user_storage": model.TWO_TABLES, "user_notes": model.ONE_TABLE, "user_settings": model.UNVERSIONED}
+LAYOUT = {
+    "user_storage": model.TWO_TABLES,
+    "user_notes": model.ONE_TABLE,
+    "user_settings": model.UNVERSIONED,
+}
 TOPOLOGIES: dict[str, list[tuple[int, int]]] = {  # (from, to)
     "chain": [(0, 1), (1, 0), (1, 2), (2, 1)],
     "ring": [(0, 1), (1, 2), (2, 0)],
@@ -78,45 +86,13 @@ TOPOLOGIES: dict[str, list[tuple[int, int]]] = {  # (from, to)
 }
 
 
-def _bindir() -> Path:
-    out = subprocess.run([os.environ.get("PG_CONFIG", "pg_config"), "--bindir"], capture_output=True, text=True, check=True)
-    return Path(out.stdout.strip())
-
-
-class Node:
-    """A server of its own: data, socket and log in one folder, no TCP port.  Its process is a child of this one."""
-
-    def __init__(self, name: str, folder: Path, settings: Mapping[str, Any], locale: str = "C"):
-        self.name, self.folder = name, folder / name
-        self.folder.mkdir(mode=0o755)
-        self.process: subprocess.Popen[bytes] | None = None
-        self._as: list[str] = []
-        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-            shutil.chown(self.folder, "postgres", "postgres")
-            self._as = ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--init-groups"]
-        command = [_bindir() / "initdb", "-D", self.folder / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", f"--locale={locale}", "-N"]
-        subprocess.run([*self._as, *map(str, command)], cwd="/", check=True, stdout=subprocess.DEVNULL)
-        lines = [f"{k} = {v}" for k, v in {**COMMON, "unix_socket_directories": f"'{self.folder}'", **settings}.items()]
-        with (self.folder / "data/postgresql.conf").open("a") as f:
-            f.write("\n" + "\n".join(lines) + "\n")
-        atexit.register(self.stop)
-        self.start()
-
-    def start(self) -> None:
-        environ = {**os.environ, "PYTHONNOUSERSITE": "1", "LC_ALL": "C.UTF-8"}
-        command = [*self._as, str(_bindir() / "postgres"), "-D", str(self.folder / "data")]
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, cwd="/", stdout=log, stderr=log, env=environ)
-        for _ in range(300):
-            with suppress(psycopg.OperationalError):
-                self.connect("postgres").close()
-                return
-            assert self.process.poll() is None, self.log()[-2000:]
-            time.sleep(0.1)
-        raise TimeoutError(f"server {self.name} does not start: {self.log()[-2000:]}")
+class Node(Postgres):
+    """One of the servers, with the few words that are said to it most often."""
 
     def kill(self) -> None:
-        """SIGKILL to the server and all of its processes, at once: what a crash leaves is on disk or nowhere."""
+        """SIGKILL to the server and all of its processes, at once:
+        what a crash leaves is on disk or nowhere.
+        """
         assert self.process is not None
         children = psutil.Process(self.process.pid).children(recursive=True)
         self.process.kill()
@@ -127,23 +103,8 @@ class Node:
         psutil.wait_procs(children, timeout=10)
         self.process = None
 
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.send_signal(signal.SIGINT)  # fast shutdown
-            try:
-                self.process.wait(20)
-                self.process = None
-            except subprocess.TimeoutExpired:
-                self.kill()
-
-    def log(self) -> str:
-        return (self.folder / "log").read_text(errors="replace")
-
-    def conninfo(self, dbname: str) -> str:
-        return f"host={self.folder} user=postgres dbname={dbname}"
-
-    def connect(self, dbname: str, **options: Any) -> psycopg.Connection[Any]:
-        c = psycopg.connect(self.conninfo(dbname), autocommit=True, **options)
+    def connect(self, dbname: str, user: str = "postgres") -> psycopg.Connection[Any]:
+        c = super().connect(dbname, user)
         c.prepare_threshold = None
         return c
 
@@ -165,24 +126,15 @@ class Node:
 
 @contextmanager
 def nodes(count: int = 3) -> Iterator[list[Node]]:
-    """Servers in a temporary folder, each with other settings; stopped and removed also on failure."""
-    folder = Path(tempfile.mkdtemp(prefix="rowseal-mesh-"))
-    folder.chmod(0o755)
-    made: list[Node] = []
-    previous = None
-    if threading.current_thread() is threading.main_thread():  # as Ctrl-C does: leave through the finally below
-        previous = signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(SystemExit(143)))
-    try:
+    """Servers in a temporary folder, each with other settings."""
+    with ended_by_signals(), temporary_folder("mesh") as folder, ExitStack() as stack:
+        made = []
         for i in range(count):
-            made.append(Node("abcdefgh"[i], folder, ODD[i % len(ODD)], LOCALES[i % len(LOCALES)]))
+            settings = {**COMMON, **ODD[i % len(ODD)]}
+            node = Node(folder, "abcdefgh"[i], settings, LOCALES[i % len(LOCALES)])
+            stack.enter_context(node)
+            made.append(node)
         yield made
-    finally:
-        for node in made:
-            node.stop()
-            atexit.unregister(node.stop)
-        shutil.rmtree(folder, ignore_errors=True)
-        if previous is not None:
-            signal.signal(signal.SIGTERM, previous)
 
 
 class Person:
@@ -201,29 +153,59 @@ class Problem(AssertionError):
 class Mesh:
     """Three servers, one database of each, and the links between them."""
 
-    def __init__(self, servers: list[Node], dbname: str, topology: str, seed: int, say: Callable[[str], None] = lambda _: None):
-        self.nodes, self.db, self.links, self.seed, self.say = servers, dbname, TOPOLOGIES[topology], seed, say
+    def __init__(
+        self,
+        servers: list[Node],
+        dbname: str,
+        topology: str,
+        seed: int,
+        say: Callable[[str], None] = lambda _: None,
+    ):
+        self.nodes, self.db, self.links, self.seed, self.say = (
+            servers,
+            dbname,
+            TOPOLOGIES[topology],
+            seed,
+            say,
+        )
         self.rng = random.Random(seed)
         self.linked: list[tuple[int, int]] = []
-        self.accepted: dict[str, dict[str, dict[str, Any]]] = {tag: {} for tag in ("user_cards", *LAYOUT)}  # sign_b64: envelope
+        # sign_b64: envelope
+        self.accepted: dict[str, dict[str, dict[str, Any]]] = {
+            tag: {} for tag in ("user_cards", *LAYOUT)
+        }
         self.refused: dict[str, int] = {}
         self.forged = self.retried = 0
         self.lock = threading.Lock()
         self.failures: list[str] = []
         for node in self.nodes:
-            node.run("postgres", f"DROP DATABASE IF EXISTS {dbname} WITH (FORCE)", f"CREATE DATABASE {dbname}")
-            node.run(dbname, "CREATE EXTENSION dblink", "CREATE EXTENSION pg_walinspect", "CREATE EXTENSION rowseal CASCADE", TABLES,
-                     "SELECT rowseal.publish()")  # fmt: skip
-        fields = dict(self.nodes[0].all(dbname, "SELECT tag, spec -> 'fields' FROM rowseal.declarations"))
+            node.run(
+                "postgres",
+                f"DROP DATABASE IF EXISTS {dbname} WITH (FORCE)",
+                f"CREATE DATABASE {dbname}",
+            )
+            node.run(
+                dbname,
+                "CREATE EXTENSION dblink",
+                "CREATE EXTENSION pg_walinspect",
+                "CREATE EXTENSION rowseal CASCADE",
+                TABLES,
+                "SELECT rowseal.publish()",
+            )
+        fields = dict(
+            self.nodes[0].all(dbname, "SELECT tag, spec -> 'fields' FROM rowseal.declarations")
+        )
         self.forms = {tag: Form(tag, f) for tag, f in fields.items()}
         self.people = [Person(self.rng) for _ in range(3)]
-        self.keys = {tag: [uuid.UUID(int=self.rng.getrandbits(128)) for _ in range(4)] for tag in LAYOUT}
+        self.keys = {
+            tag: [uuid.UUID(int=self.rng.getrandbits(128)) for _ in range(4)] for tag in LAYOUT
+        }
         for person in self.people:  # known everywhere from the start
             card = envelope(self.forms["user_cards"], self.card(person), person.key)
             for node in self.nodes:
                 self.apply(node, "user_cards", [card])
 
-    # ------------------------------------------------------------------------------------------------- links
+    # --------------------------------------------------------------------------------------- links
     def _name(self, source: int, target: int) -> str:
         return f"{self.db}_{self.nodes[source].name}_{self.nodes[target].name}"
 
@@ -233,9 +215,14 @@ class Mesh:
             try:
                 with self.nodes[target].connect(self.db) as c:
                     c.execute("SET statement_timeout = '60s'")
-                    took = c.execute("SELECT * FROM rowseal.subscribe(%s, %s)", (self._name(source, target), there)).fetchall()
+                    took = c.execute(
+                        "SELECT * FROM rowseal.subscribe(%s, %s)",
+                        (self._name(source, target), there),
+                    ).fetchall()
                 break
-            except psycopg.errors.DeadlockDetected:  # it takes over the state in one transaction, while others write
+            except (
+                psycopg.errors.DeadlockDetected
+            ):  # it takes over the state in one transaction, while others write
                 self.retried += 1
                 if attempt == 4:
                     raise
@@ -243,27 +230,44 @@ class Mesh:
         self.say(f"{self.nodes[target].name} follows {self.nodes[source].name}: {took}")
 
     def enable(self, source: int, target: int, on: bool) -> None:
-        self.nodes[target].run(self.db, f"ALTER SUBSCRIPTION {self._name(source, target)} {'ENABLE' if on else 'DISABLE'}")
+        self.nodes[target].run(
+            self.db,
+            f"ALTER SUBSCRIPTION {self._name(source, target)} {'ENABLE' if on else 'DISABLE'}",
+        )
 
     def drop(self) -> None:
         """Take links and databases away."""
         for source, target in self.linked:
-            self.nodes[target].all(self.db, "SELECT rowseal.unsubscribe(%s)", self._name(source, target))
+            self.nodes[target].all(
+                self.db, "SELECT rowseal.unsubscribe(%s)", self._name(source, target)
+            )
         for node in self.nodes:
             node.run("postgres", f"DROP DATABASE {self.db} WITH (FORCE)")
 
-    # ------------------------------------------------------------------------------------------------ content
+    # ------------------------------------------------------------------------------------- content
     def card(self, person: Person, name: str = "Ann", timestamp: int = 1) -> dict[str, Any]:
-        return {"user_hash": person.hash, "sign_pkey": person.public_key, "name": name, "deleted_flag": False, "owner_timestamp": timestamp}
+        return {
+            "user_hash": person.hash,
+            "sign_pkey": person.public_key,
+            "name": name,
+            "deleted_flag": False,
+            "owner_timestamp": timestamp,
+        }
 
-    def row(self, rng: random.Random, tag: str, person: Person, last: Mapping[str, Any] | None) -> dict[str, Any]:
-        """A random version; on top of ``last`` it often leaves the large value alone, or moves little in time."""
+    def row(
+        self, rng: random.Random, tag: str, person: Person, last: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        """A random version; on top of ``last`` it often leaves the large value alone,
+        or moves little in time.
+        """
         large = rng.random() < 0.3
         value = rng.randbytes(rng.choice([9_000, 20_000]) if large else rng.randrange(40))
         if last is not None and rng.random() < 0.5:
             value = last["value_b64"]
         deleted = rng.random() < 0.15
-        moment = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc) + datetime.timedelta(microseconds=rng.getrandbits(45))
+        moment = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc) + datetime.timedelta(
+            microseconds=rng.getrandbits(45)
+        )
         return {
             "user_hash": person.hash,
             "uuid": rng.choice(self.keys[tag]),
@@ -277,21 +281,39 @@ class Mesh:
             "tags": rng.choice([None, [], ["a,b", None, 'q"']]),
             "day": moment.date(),
             "deleted_flag": deleted,
-            "owner_timestamp": rng.randrange(5) if rng.random() < 0.2 else time.time_ns() // rng.choice([1_000, 1_000_000_000]),
-            "parent_sign_b64": last["sign_b64"] if last is not None and last["user_hash"] == person.hash else None,
+            "owner_timestamp": rng.randrange(5)
+            if rng.random() < 0.2
+            else time.time_ns() // rng.choice([1_000, 1_000_000_000]),
+            "parent_sign_b64": last["sign_b64"]
+            if last is not None and last["user_hash"] == person.hash
+            else None,
         }
 
-    # ------------------------------------------------------------------------------------------------ writers
+    # ------------------------------------------------------------------------------------- writers
     def _took(self, tag: str, envelopes: list[dict[str, Any]]) -> None:
         with self.lock:
             for e in envelopes:
                 self.accepted[tag][e["sign_b64"]] = e
 
-    def apply(self, node: Node, tag: str, envelopes: list[dict[str, Any]], c: psycopg.Connection[Any] | None = None) -> None:
+    def apply(
+        self,
+        node: Node,
+        tag: str,
+        envelopes: list[dict[str, Any]],
+        c: psycopg.Connection[Any] | None = None,
+    ) -> None:
         """What apply accepts or defers must be everywhere in the end."""
         with c.transaction() if c else node.connect(self.db) as opened:
-            answers = (c or opened).execute("SELECT * FROM rowseal.apply(%s, %s)", (tag, Jsonb(envelopes))).fetchall()
-        bad = [a for a in answers if a[1] not in ("inserted", "superseded", "archived", "stale", "duplicate", "deferred")]
+            answers = (
+                (c or opened)
+                .execute("SELECT * FROM rowseal.apply(%s, %s)", (tag, Jsonb(envelopes)))
+                .fetchall()
+            )
+        bad = [
+            a
+            for a in answers
+            if a[1] not in ("inserted", "superseded", "archived", "stale", "duplicate", "deferred")
+        ]
         if bad:
             self.failures.append(f"apply on {node.name} refused a genuine row: {bad}")
         self._took(tag, envelopes)
@@ -307,17 +329,27 @@ class Mesh:
                     while time.monotonic() < until:
                         self._write(rng, node, c, last)
                         time.sleep(rng.random() * 0.05)
-            except psycopg.OperationalError:  # the server is down; what was not acknowledged may be there or not
+            except (
+                psycopg.OperationalError
+            ):  # the server is down; what was not acknowledged may be there or not
                 time.sleep(0.2)
             except Exception as e:
                 self.failures.append(f"writer {number} at {node.name}: {type(e).__name__} {e}")
                 return
 
-    def _write(self, rng: random.Random, node: Node, c: psycopg.Connection[Any], last: dict[tuple[str, Any], dict[str, Any]]) -> None:
+    def _write(
+        self,
+        rng: random.Random,
+        node: Node,
+        c: psycopg.Connection[Any],
+        last: dict[tuple[str, Any], dict[str, Any]],
+    ) -> None:
         if rng.random() < 0.03:  # somebody new, or a known person by another name
             person = Person(rng) if rng.random() < 0.5 else rng.choice(self.people)
             card = self.card(person, rng.choice(["Ann", "Bob"]), time.time_ns() // 1000)
-            self.apply(node, "user_cards", [envelope(self.forms["user_cards"], card, person.key)], c)
+            self.apply(
+                node, "user_cards", [envelope(self.forms["user_cards"], card, person.key)], c
+            )
             with self.lock:
                 if person not in self.people and len(self.people) < 12:
                     self.people.append(person)
@@ -339,7 +371,11 @@ class Mesh:
         change = ", ".join(f"{n} = EXCLUDED.{n}" for n in columns)
         sql = f"INSERT INTO {tag} ({names}) VALUES ({marks})"
         if door == "on conflict":
-            sql += " ON CONFLICT DO NOTHING" if tag == "user_notes" else f" ON CONFLICT (user_hash, uuid) DO UPDATE SET {change}"
+            sql += (
+                " ON CONFLICT DO NOTHING"
+                if tag == "user_notes"
+                else f" ON CONFLICT (user_hash, uuid) DO UPDATE SET {change}"
+            )
         for row, sealed in rows:
             values = list(row.values())
             try:
@@ -347,14 +383,14 @@ class Mesh:
                     where = "user_hash = %s AND uuid = %s"
                     # an UPDATE of what is not there says nothing: ask before
                     key = (row["user_hash"], row["uuid"])
-                    if not c.execute(f"SELECT 1 FROM {tag} WHERE {where}", key).fetchone():  # type: ignore[arg-type]
+                    if not Db(c).all(f"SELECT 1 FROM {tag} WHERE {where}", *key):
                         continue
-                    c.execute(f"UPDATE {tag} SET {', '.join(f'{n} = %s' for n in columns)} WHERE {where}", [*values, *key])  # type: ignore[arg-type]
+                    Db(c).update(tag, row, where, *key)
                 else:
-                    c.execute(sql, values)  # type: ignore[arg-type]
+                    Db(c).run(sql, *values)
             except psycopg.Error as e:
-                # unknown owner: the card is still on its way; a plain INSERT may lose a race for a fresh key; a deadlock
-                # is possible between the workers and anybody
+                # unknown owner: the card is still on its way; a plain INSERT may lose a race for a
+                # fresh key; a deadlock is possible between the workers and anybody
                 allowed = {"RS002", "40P01"} | ({"23505"} if door != "on conflict" else set())
                 if e.sqlstate is None or e.sqlstate in ("57P01", "57P02", "57P03", "25006"):
                     raise
@@ -365,7 +401,9 @@ class Mesh:
                 self._took(tag, [sealed])
 
     def forge(self, rng: random.Random, index: int) -> None:
-        """The superuser of one server puts bad rows into its feed, past its own trigger, so that they travel."""
+        """The superuser of one server puts bad rows into its feed, past its own trigger,
+        so that they travel.
+        """
         with self.lock:
             genuine = [e for tag in LAYOUT for e in list(self.accepted[tag].values())[-3:]]
         if not genuine:
@@ -377,10 +415,38 @@ class Mesh:
         row["owner_timestamp"] = str(int(row["owner_timestamp"]) + 10**15)  # re-dated, so as to win
         bad.append((tag, changed))
         mallory = Person(rng)
-        bad.append((tag, {**changed, "sign_b64": b64encode(mallory.key.sign(b"x").signature).decode()}))
+        bad.append(
+            (tag, {**changed, "sign_b64": b64encode(mallory.key.sign(b"x").signature).decode()})
+        )
         bad.append((tag, {**rng.choice(genuine), "sign_b64": "!"}))
-        bad.append(("user_cards", envelope(self.forms["user_cards"], {**self.card(mallory), "user_hash": self.people[0].hash}, mallory.key)))
-        bad.append((tag, rng.choice([{}, [], [1], "x", 1, None, {"row": 1}, {"row": {}}, {"row": {"uuid": "x"}, "sign_b64": 1}])))
+        bad.append(
+            (
+                "user_cards",
+                envelope(
+                    self.forms["user_cards"],
+                    {**self.card(mallory), "user_hash": self.people[0].hash},
+                    mallory.key,
+                ),
+            )
+        )
+        bad.append(
+            (
+                tag,
+                rng.choice(
+                    [
+                        {},
+                        [],
+                        [1],
+                        "x",
+                        1,
+                        None,
+                        {"row": 1},
+                        {"row": {}},
+                        {"row": {"uuid": "x"}, "sign_b64": 1},
+                    ]
+                ),
+            )
+        )
         bad.append((tag, {**changed, "row": {**row, "owner_timestamp": "9" * 40}}))
         bad.append((tag, {**changed, "row": {**row, "at": "yesterday-ish", "ratio": "1e999"}}))
         bad.append(("no_such_table", changed))
@@ -397,18 +463,28 @@ class Mesh:
                         c.execute(insert, (tag, Jsonb(e)))
                     c.execute("ALTER TABLE rowseal.feed ENABLE ALWAYS TRIGGER arrive")
             self.forged += len(bad)
-        except (psycopg.OperationalError, psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+        except (
+            psycopg.OperationalError,
+            psycopg.errors.LockNotAvailable,
+            psycopg.errors.DeadlockDetected,
+        ):
             pass
 
-    # ------------------------------------------------------------------------------------------------ trouble
-    def trouble(self, seconds: float, late: int = 2, victim: int = 1, forger: int = 0, writers: int = 1) -> None:
-        """Link all but one, write everywhere, disturb, let the late one in, kill one and start it again."""
+    # ------------------------------------------------------------------------------------- trouble
+    def trouble(
+        self, seconds: float, late: int = 2, victim: int = 1, forger: int = 0, writers: int = 1
+    ) -> None:
+        """Link all but one, write everywhere, disturb, let the late one in,
+        kill one and start it again.
+        """
         first = [x for x in self.links if late not in x]
         for x in first:
             self.link(*x)
         until = time.monotonic() + seconds
         work = [(i * writers + j, i) for i in range(len(self.nodes)) for j in range(writers)]
-        threads = [threading.Thread(target=self.writer, args=(*w, until), daemon=True) for w in work]
+        threads = [
+            threading.Thread(target=self.writer, args=(*w, until), daemon=True) for w in work
+        ]
         for t in threads:
             t.start()
         begun, off = time.monotonic(), set[tuple[int, int]]()
@@ -449,24 +525,45 @@ class Mesh:
 
     def activity(self) -> str:
         """What the servers' processes are waiting for."""
-        sql = "SELECT pid, backend_type, state, wait_event_type, wait_event, left(query, 100) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
+        sql = (
+            "SELECT pid, backend_type, state, wait_event_type, wait_event, left(query, 100)"
+            " FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
+        )
         return "; ".join(f"{n.name}: {n.all('postgres', sql, self.db)}" for n in self.nodes)
 
     def counts(self) -> list[tuple[int, ...]]:
-        return [n.one(self.db, "SELECT (SELECT count(*) FROM rowseal.feed), (SELECT sum(attempts) FROM rowseal.quarantine)") for n in self.nodes]
+        return [
+            n.one(
+                self.db,
+                "SELECT (SELECT count(*) FROM rowseal.feed), (SELECT sum(attempts)"
+                " FROM rowseal.quarantine)",
+            )
+            for n in self.nodes
+        ]
 
     def heal(self, timeout: float = 40) -> float:
-        """Wait until every link has handed over everything and nothing moves any more; seconds that it took."""
+        """Wait until every link has handed over everything and nothing moves any more;
+        seconds that it took.
+        """
         begun = time.monotonic()
         while time.monotonic() - begun < timeout:
             before = self.counts()
-            ends = {n.name: n.one(self.db, "SELECT pg_current_wal_insert_lsn()::text") for n in self.nodes}
+            ends = {
+                n.name: n.one(self.db, "SELECT pg_current_wal_insert_lsn()::text")
+                for n in self.nodes
+            }
             behind = []
             for source, target in self.linked:
-                sql = "SELECT coalesce(confirmed_flush_lsn >= %s, false) FROM pg_replication_slots WHERE slot_name = %s"
+                sql = (
+                    "SELECT coalesce(confirmed_flush_lsn >= %s, false) FROM pg_replication_slots"
+                    " WHERE slot_name = %s"
+                )
                 name = self._name(source, target)
-                # ends of transactions are confirmed; something must be committed after the last one for it to show
-                self.nodes[source].run(self.db, "SELECT pg_logical_emit_message(true, 'rowseal', 'end')")
+                # ends of transactions are confirmed;
+                # something must be committed after the last one for it to show
+                self.nodes[source].run(
+                    self.db, "SELECT pg_logical_emit_message(true, 'rowseal', 'end')"
+                )
                 for _ in range(20):
                     if self.nodes[source].one(self.db, sql, ends[self.nodes[source].name], name):
                         break
@@ -475,47 +572,74 @@ class Mesh:
                     behind.append(name)
             if not behind and self.counts() == before:
                 return time.monotonic() - begun
-        raise Problem(f"not quiet after {timeout} s: behind {behind}; {before} then {self.counts()}; {self.activity()}\n{self.errors()}")
+        raise Problem(
+            f"not quiet after {timeout} s: behind {behind}; {before} then {self.counts()};"
+            f" {self.activity()}\n{self.errors()}"
+        )
 
     def errors(self) -> str:
-        lines = [f"{n.name} {line}" for n in self.nodes for line in n.log().splitlines() if ("ERROR" in line and "unknown owner" not in line) or "PANIC" in line or "TRAP" in line]
+        lines = [
+            f"{n.name} {line}"
+            for n in self.nodes
+            for line in n.log().splitlines()
+            if ("ERROR" in line and "unknown owner" not in line)
+            or "PANIC" in line
+            or "TRAP" in line
+        ]
         return "\n".join(lines[-15:])
 
     def stand_still(self, seconds: float = 2.0) -> str:
-        """Watch while nobody writes: raise Problem when a row changes or a worker fails, else say what else went into the WAL.
+        """Watch while nobody writes: raise Problem when a row changes or a worker fails,
+        else say what else went into the WAL.
 
-        Autovacuum, checkpoints and decoding write as they like.  An envelope that circulates and a row that is tried again
-        and again show as records of the heap or of a sequence, in tables that are not the catalog's.
+        Autovacuum, checkpoints and decoding write as they like.  An envelope that circulates and a
+        row that is tried again and again show as records of the heap or of a sequence, in tables
+        that are not the catalog's.
         """
         sql = """
-            SELECT CASE WHEN r.resource_manager IN ('Heap', 'Sequence') OR r.record_type LIKE 'MULTI_INSERT%%' THEN b.relation::text END,
+            SELECT CASE WHEN r.resource_manager IN ('Heap', 'Sequence')
+                   OR r.record_type LIKE 'MULTI_INSERT%%' THEN b.relation::text END,
                    r.resource_manager || '/' || r.record_type, count(*), sum(r.record_length)::int
               FROM pg_get_wal_records_info(%s, %s) r
               LEFT JOIN LATERAL (
-                SELECT coalesce((SELECT c.oid FROM pg_class c WHERE c.reltoastrelid = id), id)::regclass
-                  FROM regexp_match(r.block_ref, 'rel ([0-9]+)/([0-9]+)/([0-9]+) ') m, pg_filenode_relation(m[1]::oid, m[3]::oid) id
-                 WHERE m[2] = (SELECT oid::text FROM pg_database WHERE datname = current_database()) AND id >= 16384
-              ) b(relation) ON true GROUP BY 1, 2 ORDER BY 1, 2"""
+                SELECT coalesce((SELECT c.oid FROM pg_class c WHERE c.reltoastrelid = id),
+                    id)::regclass
+                  FROM regexp_match(r.block_ref, 'rel ([0-9]+)/([0-9]+)/([0-9]+) ') m,
+                  pg_filenode_relation(m[1]::oid, m[3]::oid) id
+                 WHERE m[2] = (SELECT oid::text FROM pg_database WHERE datname = current_database())
+                 AND id >= 16384 ) b(relation) ON true GROUP BY 1, 2 ORDER BY 1, 2"""
         failures = "SELECT coalesce(sum(apply_error_count), 0)::int FROM pg_stat_subscription_stats"
-        begun = [(n.one(self.db, "SELECT pg_current_wal_insert_lsn()::text"), n.one(self.db, failures)) for n in self.nodes]
+        begun = [
+            (n.one(self.db, "SELECT pg_current_wal_insert_lsn()::text"), n.one(self.db, failures))
+            for n in self.nodes
+        ]
         time.sleep(seconds)
         moved: list[str] = []
         rest: Counter[str] = Counter()
         for n, (begin, failed) in zip(self.nodes, begun):
-            n.run(self.db, "SELECT pg_logical_emit_message(true, 'rowseal', 'end')")  # at least one record to read
-            for relation, kind, count, size in n.all(self.db, sql, begin, n.one(self.db, "SELECT pg_current_wal_flush_lsn()::text")):
+            # at least one record to read
+            n.run(self.db, "SELECT pg_logical_emit_message(true, 'rowseal', 'end')")
+            for relation, kind, count, size in n.all(
+                self.db, sql, begin, n.one(self.db, "SELECT pg_current_wal_flush_lsn()::text")
+            ):
                 if relation:
                     moved.append(f"{n.name}: {count} x {kind} in {relation}")
                 else:
                     rest[kind] += size
             if (now := n.one(self.db, failures)) > failed:
                 moved.append(f"{n.name}: workers failed {now - failed} times")
-        said = f"{sum(rest.values())} bytes of WAL ({', '.join(f'{k} {v}' for k, v in rest.most_common(4))})"
+        said = (
+            f"{sum(rest.values())} bytes of WAL"
+            f" ({', '.join(f'{k} {v}' for k, v in rest.most_common(4))})"
+        )
         if moved:
-            raise Problem(f"in {seconds:g} s without a writer: {'; '.join(moved)}; beside that {said}\n{self.activity()}\n{self.errors()}")
+            raise Problem(
+                f"in {seconds:g} s without a writer: {'; '.join(moved)}; beside that"
+                f" {said}\n{self.activity()}\n{self.errors()}"
+            )
         return said
 
-    # -------------------------------------------------------------------------------------------------- check
+    # --------------------------------------------------------------------------------------- check
     def check(self) -> None:
         """Raise Problem for whatever is not as promised."""
         wrong = list(self.failures)
@@ -524,9 +648,14 @@ class Mesh:
         for tag in tags:
             digests = {n.name: n.one(self.db, "SELECT rowseal.digest(%s)", tag) for n in self.nodes}
             if len(set(digests.values())) > 1:
-                wrong.append(f"digests of {tag} differ: { {k: v.hex()[:12] for k, v in digests.items()} }")
+                wrong.append(
+                    f"digests of {tag} differ: { {k: v.hex()[:12] for k, v in digests.items()} }"
+                )
             for n in self.nodes:
-                exported[tag, n.name] = {e["sign_b64"]: e for e in n.all(self.db, "SELECT e FROM rowseal.export(%s) e", tag)}
+                exported[tag, n.name] = {
+                    e["sign_b64"]: e
+                    for e in n.all(self.db, "SELECT e FROM rowseal.export(%s) e", tag)
+                }
                 if bad := n.all(self.db, "SELECT key::text, problem FROM rowseal.verify(%s)", tag):
                     wrong.append(f"{tag} on {n.name}: {bad[:3]}")
         for n in self.nodes:
@@ -539,29 +668,66 @@ class Mesh:
                 else:
                     lost = [s for s in accepted if s not in have]
                 if lost:
-                    where = n.all(self.db, "SELECT row -> 'row' ->> 'user_hash', sqlstate, curable FROM rowseal.quarantine WHERE row ->> 'sign_b64' = ANY (%s)", lost)
-                    wrong.append(f"{len(lost)} accepted versions of {tag} are not on {n.name}, e.g. {lost[0][:20]}; quarantine has {where[:3]}")
-            main, old = (set(n.all(self.db, f"SELECT encode(sign_b64, 'base64') FROM {t}")) for t in ("user_storage", "user_storage_versions"))
-            expected = model.state(model.TWO_TABLES, map(version, exported["user_storage", n.name].values()))
+                    where = n.all(
+                        self.db,
+                        "SELECT row -> 'row' ->> 'user_hash', sqlstate, curable"
+                        " FROM rowseal.quarantine WHERE row ->> 'sign_b64' = ANY (%s)",
+                        lost,
+                    )
+                    wrong.append(
+                        f"{len(lost)} accepted versions of {tag} are not on {n.name}, e.g."
+                        f" {lost[0][:20]}; quarantine has {where[:3]}"
+                    )
+            main, old = (
+                set(n.all(self.db, f"SELECT encode(sign_b64, 'base64') FROM {t}"))
+                for t in ("user_storage", "user_storage_versions")
+            )
+            expected = model.state(
+                model.TWO_TABLES, map(version, exported["user_storage", n.name].values())
+            )
             strip = lambda s: {x.replace("\n", "") for x in s}  # noqa: E731
-            if (strip(main), strip(old)) != ({_sign(v) for v in expected.main}, {_sign(v) for v in expected.versions}):
+            if (strip(main), strip(old)) != (
+                {_sign(v) for v in expected.main},
+                {_sign(v) for v in expected.versions},
+            ):
                 wrong.append(f"user_storage on {n.name} is not what the model says")
-            stuck = n.all(self.db, "SELECT q.tag, q.role, q.subscription, q.attempts, q.first_seen::text, q.row ->> 'sign_b64' FROM rowseal.quarantine q WHERE q.sqlstate = 'RS002'"
-                          " AND EXISTS (SELECT FROM user_cards c WHERE encode(c.user_hash, 'base64') = q.row -> 'row' ->> 'user_hash')")  # fmt: skip
+            stuck = n.all(
+                self.db,
+                "SELECT q.tag, q.role, q.subscription, q.attempts, q.first_seen::text,"
+                " q.row ->> 'sign_b64' FROM rowseal.quarantine q WHERE q.sqlstate = 'RS002'"
+                " AND EXISTS (SELECT FROM user_cards c WHERE encode(c.user_hash,"
+                " 'base64') = q.row -> 'row' ->> 'user_hash')",
+            )
             kinds = Counter(
-                "stored" if sign in exported.get((tag, n.name), {}) else "genuine" if sign in self.accepted.get(tag, {}) else "forged"
+                "stored"
+                if sign in exported.get((tag, n.name), {})
+                else "genuine"
+                if sign in self.accepted.get(tag, {})
+                else "forged"
                 for tag, *_, sign in stuck
             )
             if stuck:
-                wrong.append(f"quarantine of {n.name} waits for owners that are known: {dict(kinds)}, e.g. {stuck[0][:-1]}")
-            if bad := n.all(self.db, 'SELECT "check", relation::text, detail FROM rowseal.health() WHERE NOT ok'):
+                wrong.append(
+                    f"quarantine of {n.name} waits for owners that are known: {dict(kinds)},"
+                    f" e.g. {stuck[0][:-1]}"
+                )
+            if bad := n.all(
+                self.db, 'SELECT "check", relation::text, detail FROM rowseal.health() WHERE NOT ok'
+            ):
                 wrong.append(f"health of {n.name}: {bad}")
         for source, target in self.linked:
-            sql = "SELECT s.subenabled, p.pid IS NOT NULL FROM pg_subscription s LEFT JOIN pg_stat_subscription p ON p.subid = s.oid WHERE s.subname = %s"
+            sql = (
+                "SELECT s.subenabled, p.pid IS NOT NULL FROM pg_subscription s LEFT"
+                " JOIN pg_stat_subscription p ON p.subid = s.oid WHERE s.subname = %s"
+            )
             if self.nodes[target].all(self.db, sql, self._name(source, target)) != [(True, True)]:
                 wrong.append(f"link {self._name(source, target)} does not follow")
         for n in self.nodes:
-            crashed = [line for line in n.log().splitlines() if "PANIC" in line or "TRAP" in line or "was terminated by signal 11" in line]
+            crashed = [
+                line
+                for line in n.log().splitlines()
+                if "PANIC" in line or "TRAP" in line or "was terminated by signal 11" in line
+            ]
             if crashed:
                 wrong.append(f"{n.name}: {crashed[:3]}")
         if wrong:
@@ -569,11 +735,18 @@ class Mesh:
 
     def summary(self) -> str:
         versions = sum(len(self.accepted[t]) for t in LAYOUT)
-        quarantined = [n.one(self.db, "SELECT count(*) FROM rowseal.quarantine") for n in self.nodes]
-        retried = [n.one(self.db, "SELECT sum(apply_error_count)::int FROM pg_stat_subscription_stats") for n in self.nodes]
+        quarantined = [
+            n.one(self.db, "SELECT count(*) FROM rowseal.quarantine") for n in self.nodes
+        ]
+        retried = [
+            n.one(self.db, "SELECT sum(apply_error_count)::int FROM pg_stat_subscription_stats")
+            for n in self.nodes
+        ]
         return (
-            f"{versions} versions and {len(self.accepted['user_cards'])} cards accepted, {self.forged} forged ones sent, refused to writers {self.refused},"
-            f" quarantine {quarantined}, workers' errors {retried}, subscribe repeated {self.retried} times"
+            f"{versions} versions and {len(self.accepted['user_cards'])} cards accepted,"
+            f" {self.forged} forged ones sent, refused to writers {self.refused},"
+            f" quarantine {quarantined}, workers' errors {retried}, subscribe repeated"
+            f" {self.retried} times"
         )
 
 
@@ -581,7 +754,9 @@ def version(e: Mapping[str, Any]) -> model.Version:
     """An envelope as the model sees it."""
     row = e["row"]
     key = (row["user_hash"], row.get("uuid"))
-    return model.Version(key, int(row["owner_timestamp"]), row["deleted_flag"], b64decode(e["sign_b64"]), ())
+    return model.Version(
+        key, int(row["owner_timestamp"]), row["deleted_flag"], b64decode(e["sign_b64"]), ()
+    )
 
 
 def _sign(v: model.Version) -> str:
@@ -594,45 +769,90 @@ def measure(servers: list[Node], rows: int = 2000, size: int = 200) -> str:
     lsn = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint"
     for n in (a, b):
         n.run("postgres", "CREATE DATABASE measured")
-        n.run("measured", "CREATE EXTENSION dblink", "CREATE EXTENSION rowseal CASCADE", TABLES, "SELECT rowseal.publish()")
-        n.run("measured", "CREATE TABLE plain (user_hash bytea, uuid uuid, value_b64 bytea, deleted_flag boolean, owner_timestamp bigint,"
-              " parent_sign_b64 bytea, sign_b64 bytea, PRIMARY KEY (user_hash, uuid))",
-              "SELECT rowseal.declare('plain', owner => 'user_hash', identity => 'user_cards')")  # fmt: skip
+        n.run(
+            "measured",
+            "CREATE EXTENSION dblink",
+            "CREATE EXTENSION rowseal CASCADE",
+            TABLES,
+            "SELECT rowseal.publish()",
+        )
+        n.run(
+            "measured",
+            "CREATE TABLE plain (user_hash bytea, uuid uuid, value_b64 bytea,"
+            " deleted_flag boolean, owner_timestamp bigint,"
+            " parent_sign_b64 bytea, sign_b64 bytea, PRIMARY KEY (user_hash, uuid))",
+            "SELECT rowseal.declare('plain', owner => 'user_hash', identity => 'user_cards')",
+        )
     rng = random.Random(1)
     person = Person(rng)
-    forms = {tag: Form(tag, f) for tag, f in a.all("measured", "SELECT tag, spec -> 'fields' FROM rowseal.declarations")}
-    card = {"user_hash": person.hash, "sign_pkey": person.public_key, "name": "Ann", "deleted_flag": False, "owner_timestamp": 1}
+    forms = {
+        tag: Form(tag, f)
+        for tag, f in a.all("measured", "SELECT tag, spec -> 'fields' FROM rowseal.declarations")
+    }
+    card = {
+        "user_hash": person.hash,
+        "sign_pkey": person.public_key,
+        "name": "Ann",
+        "deleted_flag": False,
+        "owner_timestamp": 1,
+    }
 
     def batch(tag: str) -> list[dict[str, Any]]:
-        return [envelope(forms[tag], {"user_hash": person.hash, "uuid": uuid.UUID(int=rng.getrandbits(128)), "value_b64": rng.randbytes(size),
-                                      "deleted_flag": False, "owner_timestamp": i}, person.key) for i in range(rows)]  # fmt: skip
+        return [
+            envelope(
+                forms[tag],
+                {
+                    "user_hash": person.hash,
+                    "uuid": uuid.UUID(int=rng.getrandbits(128)),
+                    "value_b64": rng.randbytes(size),
+                    "deleted_flag": False,
+                    "owner_timestamp": i,
+                },
+                person.key,
+            )
+            for i in range(rows)
+        ]
 
     def write(tag: str) -> float:
         sealed = batch(tag)
         before = a.one("measured", lsn)
         for i in range(0, rows, 500):
-            a.all("measured", "SELECT count(*) FROM rowseal.apply(%s, %s)", tag, Jsonb(sealed[i : i + 500]))
+            a.all(
+                "measured",
+                "SELECT count(*) FROM rowseal.apply(%s, %s)",
+                tag,
+                Jsonb(sealed[i : i + 500]),
+            )
         return (a.one("measured", lsn) - before) / rows  # type: ignore[no-any-return]
 
     try:
-        a.all("measured", "SELECT * FROM rowseal.apply('user_cards', %s)", Jsonb([envelope(forms["user_cards"], card, person.key)]))
+        a.all(
+            "measured",
+            "SELECT * FROM rowseal.apply('user_cards', %s)",
+            Jsonb([envelope(forms["user_cards"], card, person.key)]),
+        )
         b.all("measured", "SELECT * FROM rowseal.subscribe('measured', %s)", a.conninfo("measured"))
         b.run("measured", "ALTER SUBSCRIPTION measured DISABLE")
         for n in (a, b):
-            n.run("postgres", "CHECKPOINT")  # images of whole pages are the first change's, not the row's
+            # images of whole pages are the first change's, not the row's
+            n.run("postgres", "CHECKPOINT")
         without, with_feed = write("plain"), write("user_settings")
         before, begun = b.one("measured", lsn), time.monotonic()
         b.run("measured", "ALTER SUBSCRIPTION measured ENABLE")
         first = last = 0.0
-        while (n_rows := b.one("measured", "SELECT count(*) FROM user_settings")) < rows and time.monotonic() - begun < 60:
+        while (
+            n_rows := b.one("measured", "SELECT count(*) FROM user_settings")
+        ) < rows and time.monotonic() - begun < 60:
             if not first and n_rows:
                 first = time.monotonic()
             time.sleep(0.02)
         last = time.monotonic()
         there = (b.one("measured", lsn) - before) / rows
         return (
-            f"one link: {rows / (last - begun):.0f} rows/s ({size} bytes of value, batches of 500, from ALTER SUBSCRIPTION ENABLE);"
-            f" WAL per row: {without:.0f} bytes without feed, {with_feed:.0f} with, {there:.0f} at the subscriber"
+            f"one link: {rows / (last - begun):.0f} rows/s ({size} bytes of value, batches of 500,"
+            " from ALTER SUBSCRIPTION ENABLE);"
+            f" WAL per row: {without:.0f} bytes without feed, {with_feed:.0f} with,"
+            f" {there:.0f} at the subscriber"
         )
     finally:
         with suppress(psycopg.Error):

@@ -1,7 +1,8 @@
 """What a declared table must hold: rules 2 and 3 of docs/rules.md as a function of a set.
 
-The server merges row by row, in whatever order they come.  This model has no order of arrival, no merging and no
-memory: it takes the set of authentic versions that were received and says what the tables hold.
+The server merges row by row, in whatever order they come.  This model has no order of arrival, no
+merging and no memory: it takes the set of authentic versions that were received and says what the
+tables hold.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ LAYOUTS = (UNVERSIONED, TWO_TABLES, ONE_TABLE)
 
 
 class Version(NamedTuple):
-    """One signed row.  ``content`` is the whole of it, as stored; two versions are one when all of it is equal."""
+    """One signed row.  ``content`` is the whole of it, as stored;
+    two versions are one when all of it is equal.
+    """
 
     key: Hashable
     timestamp: int
@@ -45,7 +48,9 @@ def tips(received: Iterable[Version]) -> dict[Hashable, Version]:
 
 
 def state(layout: str, received: Iterable[Version]) -> State:
-    """What the tables hold after these authentic versions, in whatever order and however often they came (rule 7)."""
+    """What the tables hold after these authentic versions,
+    in whatever order and however often they came (rule 7).
+    """
     known = frozenset(received)
     current = frozenset(tips(known).values())
     if layout == UNVERSIONED:

@@ -1,34 +1,31 @@
-"""Several servers that sync with each other: databases of the test server, and a second server where settings matter.
+"""Several servers that sync with each other: databases of the test server,
+and a second server where settings matter.
 
-``Net.site()`` makes a database with the running example declared with ``feed => true``; PostgreSQL replicates between
-databases of one server as between servers, as long as the slot is made by one side and used by the other.
+``Net.site()`` makes a database with the running example declared with ``feed => true``; PostgreSQL
+replicates between databases of one server as between servers, as long as the slot is made by one
+side and used by the other.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
 import time
 import uuid
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import psycopg
 
 from kit.db import Db, Server
 from kit.example import EXAMPLE, Owner
-from kit.server import PG_CTL, SETTINGS
+from kit.server import LOGICAL, Postgres, temporary_folder
 
 PATIENCE = 20.0  # seconds until something that must happen counts as not happening
-NET_EXAMPLE = EXAMPLE.replace("'user_storage_versions')", "'user_storage_versions', feed => true)").replace(
-    "\"crypt_cert\": \"crypt_pkey\"}')", "\"crypt_cert\": \"crypt_pkey\"}', feed => true)"
-)
+NET_EXAMPLE = EXAMPLE.replace(
+    "'user_storage_versions')", "'user_storage_versions', feed => true)"
+).replace('"crypt_cert": "crypt_pkey"}\')', '"crypt_cert": "crypt_pkey"}\', feed => true)')
 
 
 def until(question: Callable[[], Any], what: str = "", patience: float = PATIENCE) -> Any:
@@ -56,7 +53,13 @@ class Site(Db):
     def session(self, user: str = "postgres") -> Db:
         return Db(self.server.connect(self.name, user))
 
-    def put(self, owner: Owner, value: bytes | None = b"value", key: uuid.UUID | None = None, **changes: Any) -> dict[str, Any]:
+    def put(
+        self,
+        owner: Owner,
+        value: bytes | None = b"value",
+        key: uuid.UUID | None = None,
+        **changes: Any,
+    ) -> dict[str, Any]:
         """A new version of a row of user_storage, signed and inserted here."""
         row = owner.sealed(self.form("user_storage"), owner.value(value, key, **changes))
         self.insert("user_storage", row)
@@ -67,12 +70,21 @@ class Site(Db):
         for owner in owners:
             self.insert("user_cards", owner.sealed(self.form("user_cards"), owner.card()))
 
-    def subscribe(self, other: Site, name: str | None = None, publication: str = "rowseal") -> list[Any]:
+    def subscribe(
+        self, other: Site, name: str | None = None, publication: str = "rowseal"
+    ) -> list[Any]:
         """Follow another site; the subscription is called after both."""
-        return self.all("SELECT * FROM rowseal.subscribe(%s, %s, %s)", name or link(self, other), other.conninfo, publication)
+        return self.all(
+            "SELECT * FROM rowseal.subscribe(%s, %s, %s)",
+            name or link(self, other),
+            other.conninfo,
+            publication,
+        )
 
     def digests(self) -> tuple[Any, ...]:
-        return tuple(self.one("SELECT rowseal.digest('user_cards'), rowseal.digest('user_storage')"))
+        return tuple(
+            self.one("SELECT rowseal.digest('user_cards'), rowseal.digest('user_storage')")
+        )
 
     def values(self) -> list[Any]:
         return self.all("SELECT value_b64 FROM user_storage ORDER BY owner_timestamp")
@@ -85,12 +97,21 @@ class Site(Db):
 
     def leave(self) -> None:
         """Take every link down, whatever its state, and the database away."""
-        for name in self.all("SELECT subname FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())"):
+        for name in self.all(
+            "SELECT subname FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database"
+            " WHERE datname = current_database())"
+        ):
             self.run(f"ALTER SUBSCRIPTION {name} DISABLE")
             self.run(f"ALTER SUBSCRIPTION {name} SET (slot_name = NONE)")
             self.run(f"DROP SUBSCRIPTION {name}")
-        for slot in self.all("SELECT slot_name FROM pg_replication_slots WHERE database = current_database()"):
-            self.all("SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE slot_name = %s AND active", slot)
+        for slot in self.all(
+            "SELECT slot_name FROM pg_replication_slots WHERE database = current_database()"
+        ):
+            self.all(
+                "SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots"
+                " WHERE slot_name = %s AND active",
+                slot,
+            )
             with contextlib.suppress(psycopg.errors.UndefinedObject):
                 self.run("SELECT pg_drop_replication_slot(%s)", slot)
         self.connection.close()
@@ -131,7 +152,8 @@ class Net:
     def site(self, template: str | None = None) -> Site:
         """A fresh site; ``template`` rowseal_template: with the extension alone."""
         site = Site(self.server, self.server.database(template or self.template()))
-        site.run("UPDATE rowseal.feed_state SET id = gen_random_uuid()")  # a copied database is another server
+        # a copied database is another server
+        site.run("UPDATE rowseal.feed_state SET id = gen_random_uuid()")
         self.sites.append(site)
         return site
 
@@ -155,54 +177,26 @@ def network(server: Server) -> Iterator[Net]:
     net.close()
 
 
-class SecondServer:
+class SecondServer(Postgres):
     """A server process of its own, for what belongs to a whole server: its settings, its end."""
-
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="rowseal-second-", dir="/tmp"))
-        self.folder.chmod(0o755)
-        self.data = self.folder / "data"
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
-        self._pg_ctl("initdb", "-o", "--auth=trust --username=postgres --no-sync --encoding=UTF8 --no-locale")
-        self.start()
-
-    def _pg_ctl(self, *args: str) -> None:
-        done = subprocess.run([PG_CTL, *args, "-s", "-D", str(self.data)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        assert done.returncode == 0, done.stderr
-
-    def start(self) -> None:
-        options = f"-p {self.port} -c listen_addresses= -c unix_socket_directories=/tmp {SETTINGS}"
-        self._pg_ctl("start", "-w", "-l", str(self.folder / "log"), "-o", options)
-
-    def stop(self, mode: str = "immediate") -> None:
-        self._pg_ctl("stop", "-w", "-m", mode)
 
     def set(self, **settings: Any) -> None:
         """Settings that need no restart, until they are set again."""
-        with psycopg.connect(host="/tmp", port=self.port, user="postgres", dbname="postgres", autocommit=True) as c:
+        applied = "SELECT setting FROM pg_file_settings WHERE name = %s AND applied"
+        with self.connect("postgres") as c:
             for name, value in settings.items():
                 c.execute(f"ALTER SYSTEM SET {name} = '{value}'")  # type: ignore[arg-type]
             c.execute("SELECT pg_reload_conf()")
             for name, value in settings.items():
-                until(lambda n=name, v=value: c.execute("SELECT setting FROM pg_file_settings WHERE name = %s AND applied", (n,)).fetchone() == (str(v),))
+                now = partial(c.execute, applied, (name,))
+                until(lambda n=now, v=value: n().fetchone() == (str(v),))
         time.sleep(0.1)  # other sessions read the settings between two statements
-
-    def remove(self) -> None:
-        with contextlib.suppress(AssertionError):
-            self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def second_server() -> Iterator[tuple[SecondServer, Net]]:
     """A second server and a net of sites on it."""
-    assert os.path.exists(PG_CTL)
-    second = SecondServer()
-    try:
-        net = Net(Server("/tmp", second.port))
+    with temporary_folder("second") as folder, SecondServer(folder, settings=LOGICAL) as second:
+        net = Net(Server(second.host, second.port))
         yield second, net
         net.close()
-    finally:
-        second.remove()

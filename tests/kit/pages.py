@@ -6,16 +6,10 @@ import contextlib
 import io
 import os
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-
-
-def bindir() -> Path:
-    done = subprocess.run([os.environ.get("PG_CONFIG", "pg_config"), "--bindir"], capture_output=True, text=True, check=True)
-    return Path(done.stdout.strip())
 
 
 def python(code: str, namespace: dict[str, Any]) -> str:

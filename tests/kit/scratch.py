@@ -1,7 +1,8 @@
 """Many tests in one database: each runs in a transaction that is rolled back at its end.
 
-Making a database takes longer than most tests.  Whatever needs no second session can use ``Scratch``: the same
-words as ``Db``, every statement in a savepoint of its own and with the rights of one role.
+Making a database takes longer than most tests.  Whatever needs no second session can use
+``Scratch``: the same words as ``Db``, every statement in a savepoint of its own and with the rights
+of one role.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ CARD = "k bytea, deleted_flag boolean, owner_timestamp bigint, sign_b64 bytea"
 
 
 class Scratch(Db):
-    """A role in a transaction; ``notices`` collects what the server said beside its answers: (severity, message, hint)."""
+    """A role in a transaction; ``notices`` collects what the server said beside its answers:
+    (severity, message, hint).
+    """
 
     def __init__(self, connection: psycopg.Connection[Any], role: str):
         super().__init__(connection)
@@ -49,8 +52,15 @@ class Scratch(Db):
         with self._role():
             return super().all(sql, *args)
 
-    def apply(self, table: str, rows: Any, format: str = "canonical") -> list[tuple[str, str | None]]:
-        return self.all("SELECT outcome, reason FROM rowseal.apply(%s, %s, %s) ORDER BY ordinal", table, Jsonb(rows), format)
+    def apply(
+        self, table: str, rows: Any, format: str = "canonical"
+    ) -> list[tuple[str, str | None]]:
+        return self.all(
+            "SELECT outcome, reason FROM rowseal.apply(%s, %s, %s) ORDER BY ordinal",
+            table,
+            Jsonb(rows),
+            format,
+        )
 
     def warned(self, pattern: str) -> bool:
         """Whether a warning contained the words; what was said is forgotten."""
@@ -59,7 +69,9 @@ class Scratch(Db):
 
 
 def shared_database(setup: str) -> Any:
-    """A module's fixture ``shared``: a superuser's connection to a fresh database in which ``app`` has run the statements."""
+    """A module's fixture ``shared``: a superuser's connection to a fresh database in which ``app``
+    has run the statements.
+    """
 
     @pytest.fixture(scope="module")
     def shared(server: Server) -> Iterator[psycopg.Connection[Any]]:
@@ -74,7 +86,9 @@ def shared_database(setup: str) -> Any:
 
 
 def scratch_role(role: str) -> Any:
-    """A fixture: the role in a transaction of the module's ``shared`` database, rolled back at the end of the test."""
+    """A fixture: the role in a transaction of the module's ``shared`` database,
+    rolled back at the end of the test.
+    """
 
     @pytest.fixture
     def in_transaction(transaction: psycopg.Connection[Any]) -> Scratch:
@@ -94,14 +108,29 @@ def pgtext(row: Mapping[str, Any]) -> dict[str, str | None]:
     return {column: text(value) for column, value in row.items()}
 
 
-def seal(db: Db, owner: Owner, tag: str, row: Mapping[str, Any], text: bool = False) -> dict[str, Any]:
+def seal(
+    db: Db, owner: Owner, tag: str, row: Mapping[str, Any], text: bool = False
+) -> dict[str, Any]:
     """The row (by its columns' names) with its signature, in base64 for a column of type text."""
-    column, fields, kinds = db.one("SELECT signature_column, fields, spec -> 'fields' FROM rowseal.declarations WHERE tag = %s", tag)
-    signature = sign(Form(tag, kinds), {fields[c]: v for c, v in row.items() if c in fields}, owner.key)
+    column, fields, kinds = db.one(
+        "SELECT signature_column, fields, spec -> 'fields' FROM rowseal.declarations"
+        " WHERE tag = %s",
+        tag,
+    )
+    signature = sign(
+        Form(tag, kinds), {fields[c]: v for c, v in row.items() if c in fields}, owner.key
+    )
     return {**row, column: b64encode(signature).decode() if text else signature}
 
 
-def write(db: Db, owner: Owner, table: str, row: Mapping[str, Any], tag: str | None = None, text: bool = False) -> dict[str, Any]:
+def write(
+    db: Db,
+    owner: Owner,
+    table: str,
+    row: Mapping[str, Any],
+    tag: str | None = None,
+    text: bool = False,
+) -> dict[str, Any]:
     """Seal a row, insert it, return it."""
     sealed = seal(db, owner, tag or table, row, text)
     db.insert(table, sealed)
@@ -110,7 +139,13 @@ def write(db: Db, owner: Owner, table: str, row: Mapping[str, Any], tag: str | N
 
 def card(owner: Owner, **changes: Any) -> dict[str, Any]:
     """A row of a table with the key ``id`` and the columns of CARD."""
-    return {"id": owner.hash, "k": owner.public_key, "deleted_flag": False, "owner_timestamp": next(owner.clock), **changes}
+    return {
+        "id": owner.hash,
+        "k": owner.public_key,
+        "deleted_flag": False,
+        "owner_timestamp": next(owner.clock),
+        **changes,
+    }
 
 
 def unwell(db: Db) -> list[Any]:

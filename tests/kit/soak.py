@@ -2,9 +2,10 @@
 
 usage: soak.py [MINUTES] [--seed N]
 
-Each round takes another topology, another order of trouble, another number of writers.  Round r of a run with seed S has
-the seed S + r, so `--seed` with the number printed at a round begins there again.  What threads and servers do
-between the draws is theirs: a seed repeats the plan, not the timing.
+Each round takes another topology, another order of trouble, another number of writers.  Round r of
+a run with seed S has the seed S + r, so `--seed` with the number printed at a round begins there
+again.  What threads and servers do between the draws is theirs: a seed repeats the plan, not the
+timing.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ from pathlib import Path
 sys.path[:1] = [str(Path(__file__).parents[1])]  # the folder of kit, not kit itself
 
 from kit.mesh import TOPOLOGIES, Mesh, Problem, measure, nodes  # noqa: E402
+from kit.server import own_environment  # noqa: E402
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Three linked servers in trouble, again and again.")
+    parser = argparse.ArgumentParser(
+        description="Three linked servers in trouble, again and again."
+    )
     parser.add_argument("minutes", type=float, nargs="?", default=10)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     args = parser.parse_args()
+    own_environment()
     end = time.monotonic() + 60 * args.minutes
     print(f"seed {args.seed}, for {args.minutes:g} minutes", flush=True)
     rounds = versions = 0
@@ -40,7 +45,8 @@ def main() -> int:
             writers = rng.randint(1, 3)
             names = [s.name for s in servers]
             print(
-                f"round {rounds}, seed {seed}: {topology}, {seconds:.0f} s, {writers} writers at each server,"
+                f"round {rounds}, seed {seed}: {topology}, {seconds:.0f} s, {writers} writers at"
+                " each server,"
                 f" {names[late]} joins late, {names[victim]} is killed, {names[forger]} forges",
                 flush=True,
             )
@@ -51,13 +57,20 @@ def main() -> int:
                 mesh.check()
                 still = mesh.stand_still()
             except Problem as e:
-                print(f"FAILED in the round with seed {seed} (soak.py {args.minutes:g} --seed {seed}):\n{e}", flush=True)
+                print(
+                    f"FAILED in the round with seed {seed} (soak.py {args.minutes:g} --seed"
+                    f" {seed}):\n{e}",
+                    flush=True,
+                )
                 return 1
             print(f"  healed in {healed:.1f} s, while still {still}; {mesh.summary()}", flush=True)
             versions += sum(map(len, mesh.accepted.values()))
             mesh.drop()
             rounds += 1
-    print(f"{rounds} rounds, {versions} versions, seeds {args.seed} to {args.seed + rounds - 1}: all servers the same")
+    print(
+        f"{rounds} rounds, {versions} versions, seeds {args.seed} to {args.seed + rounds - 1}:"
+        " all servers the same"
+    )
     return 0
 
 

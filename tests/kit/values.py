@@ -1,4 +1,5 @@
-"""Values of every type, three times each: as PostgreSQL reads it, as a client holds it, and as the JSON value of the specification.
+"""Values of every type, three times each: as PostgreSQL reads it, as a client holds it,
+and as the JSON value of the specification.
 
 The JSON is written down here without the package's code; the oracle serialises it with rfc8785.
 """
@@ -31,7 +32,11 @@ UTC = dt.timezone.utc  # noqa: UP017 - Python 3.10 has no other name for it
 # the same values in every run; ROWSEAL_EXAMPLES=300 asks for that many new ones
 EXAMPLES = int(os.environ.get("ROWSEAL_EXAMPLES", "0"))
 quick = settings(
-    deadline=None, max_examples=EXAMPLES or 20, suppress_health_check=list(HealthCheck), derandomize=not EXAMPLES, database=None
+    deadline=None,
+    max_examples=EXAMPLES or 20,
+    suppress_health_check=list(HealthCheck),
+    derandomize=not EXAMPLES,
+    database=None,
 )
 
 
@@ -41,11 +46,16 @@ def b64(raw: bytes) -> str:
 
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
-TRICKY = ["", "null", "NULL", "\\", '"', "'", "{}", "[]", "true", " ", "a", "a ", "b", "\t\r\n\b\f", "\x01\x1f\x7f", "é", "e\u0301", "\u2028", "😀", "\ufb33", "\\u0041", "$1"]  # fmt: skip
+TRICKY = [
+    "", "null", "NULL", "\\", '"', "'", "{}", "[]", "true", " ", "a", "a ", "b", "\t\r\n\b\f",
+    "\x01\x1f\x7f", "é", "e\u0301", "\u2028", "😀", "\ufb33", "\\u0041", "$1",
+]  # fmt: skip
 
 
 def texts(longest: int = 8) -> st.SearchStrategy[str]:
-    return st.sampled_from([t for t in TRICKY if len(t) <= longest]) | st.text(CHARACTERS, max_size=longest)
+    return st.sampled_from([t for t in TRICKY if len(t) <= longest]) | st.text(
+        CHARACTERS, max_size=longest
+    )
 
 
 def plain(strategy: st.SearchStrategy[str]) -> Values:
@@ -55,7 +65,9 @@ def plain(strategy: st.SearchStrategy[str]) -> Values:
 def integers(bits: int) -> Values:
     top = 2 ** (bits - 1)
     numbers = st.sampled_from([0, 1, -1, top - 1, -top]) | st.integers(-top, top - 1)
-    return numbers.flatmap(lambda n: st.sampled_from([Value(str(n), n, str(n)), Value(str(n), str(n), str(n))]))
+    return numbers.flatmap(
+        lambda n: st.sampled_from([Value(str(n), n, str(n)), Value(str(n), str(n), str(n))])
+    )
 
 
 @st.composite
@@ -65,7 +77,9 @@ def numerics(draw: st.DrawFn, scale: int | None = None) -> Value:
     else:
         whole = str(draw(st.sampled_from([0, 1, 10]) | st.integers(0, 10**7 if scale else 10**40)))
         digits = draw(st.integers(0, 6) | st.just(40)) if scale is None else scale
-        fraction = draw(st.sampled_from(["0", "5", "9"]) | st.text("0123456789", min_size=1, max_size=40))[:digits].ljust(digits, "0")
+        fraction = draw(
+            st.sampled_from(["0", "5", "9"]) | st.text("0123456789", min_size=1, max_size=40)
+        )[:digits].ljust(digits, "0")
         text = whole + ("." + fraction if fraction else "")
         if text.strip("0.") and draw(st.booleans()):
             text = "-" + text  # a numeric has no negative zero
@@ -80,20 +94,43 @@ def floats(width: Any) -> Values:
             return Value(str(f), f, "Infinity" if f > 0 else "-Infinity")
         return Value(repr(f), f, "-0" if repr(f) == "-0.0" else f)
 
-    special = [0.0, -0.0, 1.0, 0.1, 1e20, 1e21, 1e-6, 1e-7, 2.0**53, 5e-324 if width == 64 else 2.0**-149]
-    return (st.sampled_from(special).map(lambda f: f if width == 64 else struct.unpack("f", struct.pack("f", f))[0])
-            | st.floats(width=width)).map(value)  # fmt: skip
+    special = [
+        0.0,
+        -0.0,
+        1.0,
+        0.1,
+        1e20,
+        1e21,
+        1e-6,
+        1e-7,
+        2.0**53,
+        5e-324 if width == 64 else 2.0**-149,
+    ]
+    return (
+        st.sampled_from(special).map(
+            lambda f: f if width == 64 else struct.unpack("f", struct.pack("f", f))[0]
+        )
+        | st.floats(width=width)
+    ).map(value)
 
 
-UUIDS = st.uuids().flatmap(lambda u: st.sampled_from([Value(str(u).upper(), u, str(u)), Value(str(u), str(u).upper(), str(u))]))
-BYTES = (st.sampled_from([b"", b"\0", b"\\", b"\xff\xfe"]) | st.binary(max_size=9)).map(lambda b: Value("\\x" + b.hex(), b, b64(b)))
+UUIDS = st.uuids().flatmap(
+    lambda u: st.sampled_from(
+        [Value(str(u).upper(), u, str(u)), Value(str(u), str(u).upper(), str(u))]
+    )
+)
+BYTES = (st.sampled_from([b"", b"\0", b"\\", b"\xff\xfe"]) | st.binary(max_size=9)).map(
+    lambda b: Value("\\x" + b.hex(), b, b64(b))
+)
 BOOLEANS = st.booleans().map(lambda b: Value("t" if b else "f", b, b))
 INFINITE = st.sampled_from([Value(t, t, t) for t in ("infinity", "-infinity")])
-MOMENTS = st.datetimes(dt.datetime(2, 1, 1), dt.datetime(9998, 12, 31)) | st.sampled_from([dt.datetime(2026, 11, 21, 9), dt.datetime(1999, 12, 31, 23, 59, 59, 999999)])
+MOMENTS = st.datetimes(dt.datetime(2, 1, 1), dt.datetime(9998, 12, 31)) | st.sampled_from(
+    [dt.datetime(2026, 11, 21, 9), dt.datetime(1999, 12, 31, 23, 59, 59, 999999)]
+)
 
 
 def moment(m: dt.datetime) -> str:
-    return f"{m.year:04}-{m.month:02}-{m.day:02}T{m.hour:02}:{m.minute:02}:{m.second:02}.{m.microsecond:06}"
+    return f"{m.year:04}-{m.month:02}-{m.day:02}T{clock(m.time())}"
 
 
 @st.composite
@@ -106,7 +143,9 @@ def timestamps(draw: st.DrawFn, zone: bool) -> Value:
     else:
         m = draw(MOMENTS)
         if zone:
-            m = m.replace(tzinfo=dt.timezone(dt.timedelta(minutes=draw(st.sampled_from([0, 330, -570, 840])))))
+            m = m.replace(
+                tzinfo=dt.timezone(dt.timedelta(minutes=draw(st.sampled_from([0, 330, -570, 840]))))
+            )
     utc = m.astimezone(UTC) if zone else m
     text = moment(utc) + ("Z" if zone else "")
     shown = moment(utc).replace("T", " ").removesuffix(".000000") + ("+00" if zone else "")
@@ -124,30 +163,51 @@ def clock(t: dt.time) -> str:
     return f"{t.hour:02}:{t.minute:02}:{t.second:02}.{t.microsecond:06}"
 
 
-TIMES = st.times().map(lambda t: Value(t.isoformat(), t, clock(t))) | st.just(Value("24:00:00", "24:00:00", "24:00:00.000000"))
+TIMES = st.times().map(lambda t: Value(t.isoformat(), t, clock(t))) | st.just(
+    Value("24:00:00", "24:00:00", "24:00:00.000000")
+)
 
 
 @st.composite
 def intervals(draw: st.DrawFn) -> Value:
     small = st.sampled_from([0, 1, -1, 12, -13])
     months, days = draw(small | st.integers(-4000, 4000)), draw(small | st.integers(-9999, 9999))
-    micro = draw(st.sampled_from([0, 1, -1, 500_000, 3_600_000_000, -60_000_000]) | st.integers(-(10**13), 10**13))
+    micro = draw(
+        st.sampled_from([0, 1, -1, 500_000, 3_600_000_000, -60_000_000])
+        | st.integers(-(10**13), 10**13)
+    )
     sign, rest = ("-" if micro < 0 else ""), abs(micro)
     seconds = f"{sign}{rest // 10**6}.{rest % 10**6:06}"
 
     def part(n: int, unit: str) -> str:
         return f"{n}{unit}" if n else ""
 
-    years, months_ = (abs(months) // 12, abs(months) % 12) if months >= 0 else (-(abs(months) // 12), -(abs(months) % 12))
-    hours, minutes, s = rest // 3_600_000_000, rest // 60_000_000 % 60, f"{rest // 10**6 % 60}.{rest % 10**6:06}".rstrip("0").rstrip(".")
-    time = "".join(sign + f"{v}{u}" for v, u in ((hours, "H"), (minutes, "M"), (s, "S")) if v not in (0, "0"))
-    text = "P" + part(years, "Y") + part(months_, "M") + part(days, "D") + ("T" + time if time else "")
+    years, months_ = (
+        (abs(months) // 12, abs(months) % 12)
+        if months >= 0
+        else (-(abs(months) // 12), -(abs(months) % 12))
+    )
+    hours, minutes, s = (
+        rest // 3_600_000_000,
+        rest // 60_000_000 % 60,
+        f"{rest // 10**6 % 60}.{rest % 10**6:06}".rstrip("0").rstrip("."),
+    )
+    time = "".join(
+        sign + f"{v}{u}" for v, u in ((hours, "H"), (minutes, "M"), (s, "S")) if v not in (0, "0")
+    )
+    text = (
+        "P" + part(years, "Y") + part(months_, "M") + part(days, "D") + ("T" + time if time else "")
+    )
     text = "PT0S" if text == "P" else text
     return Value(f"{months} months {days} days {seconds} seconds", text, text)
 
 
 # -------------------------------------------------------------------------------------------- JSON
-JSON_NUMBERS = st.sampled_from([0.0, 1.0, -1.0, 0.1, 1e21, 1e-7, 2.0**53, -(2.0**53), 1e300]) | st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53), 2**53).map(float)  # fmt: skip
+JSON_NUMBERS = (
+    st.sampled_from([0.0, 1.0, -1.0, 0.1, 1e21, 1e-7, 2.0**53, -(2.0**53), 1e300])
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.integers(-(2**53), 2**53).map(float)
+)
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | JSON_NUMBERS | texts(5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts(5), inner, max_size=3),
@@ -169,7 +229,12 @@ def spelled(draw: st.DrawFn, value: Any) -> str:
         return "[" + gap + ",".join(spelled(draw, v) for v in value) + "]"
     if isinstance(value, dict):
         keys = draw(st.permutations(list(value)))
-        return "{" + gap + ",".join(spelled(draw, k) + ":" + spelled(draw, value[k]) for k in keys) + "}"
+        return (
+            "{"
+            + gap
+            + ",".join(spelled(draw, k) + ":" + spelled(draw, value[k]) for k in keys)
+            + "}"
+        )
     return json.dumps(value) + gap
 
 
@@ -180,7 +245,7 @@ def jsons(draw: st.DrawFn, null: bool = True) -> Value:
     return Value(text, text, value)
 
 
-# --------------------------------------------------------------------------------- arrays, composites
+# ------------------------------------------------------------------------------ arrays, composites
 def quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
@@ -193,25 +258,46 @@ def arrays(draw: st.DrawFn, element: Values, dimensions: int = 2) -> Value:
         sql = "{" + ",".join("NULL" if v is None else quoted(v.sql) for v in items) + "}"
         return Value(sql, [v and v.client for v in items], [v and v.json for v in items])
     width = draw(st.integers(1, 3))
-    rows = draw(st.lists(st.lists(elements, min_size=width, max_size=width), min_size=1, max_size=3))
-    sql = "{" + ",".join("{" + ",".join("NULL" if v is None else quoted(v.sql) for v in r) + "}" for r in rows) + "}"
-    return Value(sql, [[v and v.client for v in r] for r in rows], [[v and v.json for v in r] for r in rows])
+    rows = draw(
+        st.lists(st.lists(elements, min_size=width, max_size=width), min_size=1, max_size=3)
+    )
+    sql = (
+        "{"
+        + ",".join(
+            "{" + ",".join("NULL" if v is None else quoted(v.sql) for v in r) + "}" for r in rows
+        )
+        + "}"
+    )
+    return Value(
+        sql, [[v and v.client for v in r] for r in rows], [[v and v.json for v in r] for r in rows]
+    )
 
 
 @st.composite
 def composites(draw: st.DrawFn, **attributes: Values) -> Value:
     values = {name: draw(st.none() | strategy) for name, strategy in attributes.items()}
     sql = "(" + ",".join("" if v is None else quoted(v.sql) for v in values.values()) + ")"
-    return Value(sql, {n: v and v.client for n, v in values.items()}, {n: v.json for n, v in values.items() if v is not None})
+    return Value(
+        sql,
+        {n: v and v.client for n, v in values.items()},
+        {n: v.json for n, v in values.items() if v is not None},
+    )
 
 
-# -------------------------------------------------------------------------------------- other types
+# ------------------------------------------------------------------------------------- other types
 @st.composite
 def networks(draw: st.DrawFn, cidr: bool) -> Value:
     address = ipaddress.ip_interface((draw(st.ip_addresses()), draw(st.integers(0, 32))))
     if (address.version == 6 and address.ip.ipv4_mapped) or str(address.ip).startswith("::"):
-        address = ipaddress.ip_interface("2001:db8::5/64")  # PostgreSQL shows embedded IPv4 addresses in another way
-    text = str(address.network) if cidr else str(address) if address.network.prefixlen < address.max_prefixlen else str(address.ip)
+        # PostgreSQL shows embedded IPv4 addresses in another way
+        address = ipaddress.ip_interface("2001:db8::5/64")
+    text = (
+        str(address.network)
+        if cidr
+        else str(address)
+        if address.network.prefixlen < address.max_prefixlen
+        else str(address.ip)
+    )
     if address.version == 6:
         text = draw(st.sampled_from(["::/0", "2001:db8::/32"] if cidr else ["::1", "fe80::1/64"]))
     return Value(text, text, text)
@@ -220,20 +306,31 @@ def networks(draw: st.DrawFn, cidr: bool) -> Value:
 @st.composite
 def ranges(draw: st.DrawFn) -> Value:
     low, high = sorted(draw(st.lists(st.integers(-(10**6), 10**6), min_size=2, max_size=2)))
-    text = draw(st.sampled_from([f"[{low},{high})", f"[{low},)", f"(,{high})", "(,)"])) if low < high else "empty"
+    text = (
+        draw(st.sampled_from([f"[{low},{high})", f"[{low},)", f"(,{high})", "(,)"]))
+        if low < high
+        else "empty"
+    )
     return Value(text, text, text)
 
 
 @st.composite
 def moment_ranges(draw: st.DrawFn) -> Value:
-    low = draw(MOMENTS).replace(tzinfo=dt.timezone(dt.timedelta(hours=draw(st.sampled_from([0, 5, -7])))))
+    low = draw(MOMENTS).replace(
+        tzinfo=dt.timezone(dt.timedelta(hours=draw(st.sampled_from([0, 5, -7]))))
+    )
     utc = low.astimezone(UTC)
-    shown = moment(utc).replace("T", " ").rstrip("0").rstrip(".") if utc.microsecond else moment(utc).replace("T", " ")[:-7]
+    shown = (
+        moment(utc).replace("T", " ").rstrip("0").rstrip(".")
+        if utc.microsecond
+        else moment(utc).replace("T", " ")[:-7]
+    )
     return Value(f"[{low.isoformat()},)", f'["{shown}+00",)', f'["{shown}+00",)')
 
 
 def hstore(pairs: dict[str, str | None]) -> Value:
-    ordered = sorted(pairs.items(), key=lambda p: (len(p[0].encode()), p[0].encode()))  # hstore's own order
+    # hstore's own order
+    ordered = sorted(pairs.items(), key=lambda p: (len(p[0].encode()), p[0].encode()))
     text = ", ".join(quoted(k) + "=>" + ("NULL" if v is None else quoted(v)) for k, v in ordered)
     return Value(text, text, text)
 
@@ -246,17 +343,23 @@ def zoned_times(draw: st.DrawFn) -> Value:
     return Value(text, text, text)
 
 
-MOODS = ["sad", "ok", "it's \"x\", é\\"]
+MOODS = ["sad", "ok", 'it\'s "x", é\\']
 BITS = st.text("01", min_size=5, max_size=5)
 SAMPLES = ["(0.1,-0)", "(1e+300,NaN)", "(-0.5,3)"]
 POINT = {"x": integers(32), "Y y": plain(texts()), "b": BYTES}
-NEST = {"p": composites(**POINT), "ps": arrays(composites(**POINT)), "i": arrays(integers(32)), "t": timestamps(True), "j": jsons(null=False), "d": BYTES, "f": floats(32), "s": intervals()}  # fmt: skip
+NEST = {
+    "p": composites(**POINT), "ps": arrays(composites(**POINT)), "i": arrays(integers(32)),
+    "t": timestamps(True), "j": jsons(null=False), "d": BYTES, "f": floats(32), "s": intervals(),
+}  # fmt: skip
 
 TYPES = f"""
     CREATE TYPE mood AS ENUM ({", ".join("'" + m.replace("'", "''") + "'" for m in MOODS)});
-    CREATE DOMAIN dint AS integer;  CREATE DOMAIN dbytea AS bytea;  CREATE DOMAIN darray AS int[];  CREATE DOMAIN djson AS jsonb;
-    CREATE DOMAIN dd AS dbytea;     CREATE TYPE pt AS (x int, "Y y" text, b dbytea);                CREATE DOMAIN dpt AS pt;
-    CREATE TYPE nest AS (p pt, ps pt[], i int[], t timestamptz, j jsonb, d dbytea, f real, s interval);
+    CREATE DOMAIN dint AS integer;  CREATE DOMAIN dbytea AS bytea;  CREATE DOMAIN darray AS int[];
+    CREATE DOMAIN djson AS jsonb;
+    CREATE DOMAIN dd AS dbytea;     CREATE TYPE pt AS (x int, "Y y" text, b dbytea);
+    CREATE DOMAIN dpt AS pt;
+    CREATE TYPE nest AS (p pt, ps pt[], i int[], t timestamptz, j jsonb, d dbytea, f real,
+        s interval);
 """
 COLUMNS: dict[str, tuple[str, Values]] = {
     "boolean": ("boolean", BOOLEANS),
@@ -317,22 +420,43 @@ COLUMNS: dict[str, tuple[str, Values]] = {
     'Quer"köpfe': ("text", plain(texts())),
 }
 
+
 def name(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'
 
+
 def oracle(tag: str, row: dict[str, Any]) -> bytes:
-    return rfc8785.dumps({"row": {k: v for k, v in row.items() if v is not ABSENT}, "rowseal": 1, "table": tag})
+    return rfc8785.dumps(
+        {"row": {k: v for k, v in row.items() if v is not ABSENT}, "rowseal": 1, "table": tag}
+    )
 
 
 ABSENT = object()  # SQL NULL, where None is JSON null
 
 
-# --------------------------------------------------------------------------------- without a server
+# -------------------------------------------------------------------------------- without a server
 KINDS = {  # as rowseal._kind says it; None: not part of this test
-    "boolean": "boolean", "smallint": "integer", "bigint": "integer", "numeric": "numeric", "real": "float", "double": "float", "text": "text",
-    "char": "text", "bytea": "bytea", "uuid_": "uuid", "timestamptz": "timestamptz", "timestamp": "timestamp", "date": "date", "time": "time",
-    "interval": "other", "json": "json", "integers": {"array": "integer"}, "byteas": {"array": "bytea"}, "doubles": {"array": "float"},
-    "moments": {"array": "timestamptz"}, "jsonbs": {"array": "json"}, "composite": {"composite": [["x", "integer"], ["Y y", "text"], ["b", "bytea"]]},
+    "boolean": "boolean",
+    "smallint": "integer",
+    "bigint": "integer",
+    "numeric": "numeric",
+    "real": "float",
+    "double": "float",
+    "text": "text",
+    "char": "text",
+    "bytea": "bytea",
+    "uuid_": "uuid",
+    "timestamptz": "timestamptz",
+    "timestamp": "timestamp",
+    "date": "date",
+    "time": "time",
+    "interval": "other",
+    "json": "json",
+    "integers": {"array": "integer"},
+    "byteas": {"array": "bytea"},
+    "doubles": {"array": "float"},
+    "moments": {"array": "timestamptz"},
+    "jsonbs": {"array": "json"},
+    "composite": {"composite": [["x", "integer"], ["Y y", "text"], ["b", "bytea"]]},
     "hstore": "other",
-}  # fmt: skip
-
+}

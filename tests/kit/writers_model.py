@@ -1,7 +1,9 @@
-"""Which rows of writers count: the rules of docs/writers.md as a function of the set of rows received.
+"""Which rows of writers count: the rules of docs/writers.md as a function of the set of rows
+received.
 
-The server keeps a ledger, licences and walks, and moves rows in and out of its tables.  This model has none of that: it takes
-the set and says what stands.  writers/test_tables_follow_the_rules.py holds the two against each other.
+The server keeps a ledger, licences and walks, and moves rows in and out of its tables.  This model
+has none of that: it takes the set and says what stands.  writers/test_tables_follow_the_rules.py
+holds the two against each other.
 """
 
 from __future__ import annotations
@@ -47,13 +49,19 @@ class Row:
 
     @property
     def link(self) -> bytes:
-        return hashlib.sha256(struct.pack(">q", self.number or 0) + (self.previous or b"") + self.sign).digest()
+        return hashlib.sha256(
+            struct.pack(">q", self.number or 0) + (self.previous or b"") + self.sign
+        ).digest()
 
     @property
     def well_formed(self) -> bool:
         if self.writer is None:
             return self.number is None and self.previous is None
-        return self.number is not None and self.number >= 1 and (self.previous is None) == (self.number == 1)
+        return (
+            self.number is not None
+            and self.number >= 1
+            and (self.previous is None) == (self.number == 1)
+        )
 
     @property
     def order(self) -> tuple[int, bool, bytes]:
@@ -61,9 +69,14 @@ class Row:
 
     def __repr__(self) -> str:
         who = f"{self.writer}#{self.number}" if self.writer else self.owner
-        what = {"data": f"{self.table}.{self.key}@{self.at}{' deleted' if self.deleted else ''}",
-                "grant": f"lets {self.grantee} until {self.until}, +{self.may_grant}, {self.prefix!r} {self.tables and sorted(self.tables)}",
-                "revocation": f"revokes {self.grantee} upto {[u.hex()[:4] for u in self.upto]}"}[self.kind]  # fmt: skip
+        what = {
+            "data": f"{self.table}.{self.key}@{self.at}{' deleted' if self.deleted else ''}",
+            "grant": (
+                f"lets {self.grantee} until {self.until}, +{self.may_grant}, {self.prefix!r}"
+                f" {self.tables and sorted(self.tables)}"
+            ),
+            "revocation": f"revokes {self.grantee} upto {[u.hex()[:4] for u in self.upto]}",
+        }[self.kind]
         return f"<{who} {what} [{self.link.hex()[:4] if self.writer else self.sign.hex()[:4]}]>"
 
 
@@ -79,9 +92,15 @@ class Rules:
         self._past: dict[Row, set[Row]] = {}
 
     def past(self, revocation: Row) -> set[Row]:
-        """The rows that it names, and what is reached from them through the previous link, one number at a time."""
+        """The rows that it names, and what is reached from them through the previous link,
+        one number at a time.
+        """
         if revocation not in self._past:
-            of = [r for r in self.rows if r.owner == revocation.owner and r.writer == revocation.grantee]
+            of = [
+                r
+                for r in self.rows
+                if r.owner == revocation.owner and r.writer == revocation.grantee
+            ]
             found = {r for r in of if r.link in revocation.upto}
             todo = list(found)
             while todo:
@@ -95,7 +114,9 @@ class Rules:
 
     @staticmethod
     def covers(grant: Row, row: Row, below: int) -> bool:
-        """Whether one grant covers a row, judged on the row alone; ``below``: links from the grant down to the row."""
+        """Whether one grant covers a row, judged on the row alone; ``below``:
+        links from the grant down to the row.
+        """
         if row.at > grant.until:
             return False
         if row.kind != "data":
@@ -114,14 +135,20 @@ class Rules:
     def _judge(self, row: Row, chain: Chain) -> bool:
         if not chain:
             return row.writer is None
-        if (row.owner, row.writer) != (chain[-1].owner, chain[-1].grantee) or not self.stands(chain[-1], chain[:-1]):
+        if (row.owner, row.writer) != (chain[-1].owner, chain[-1].grantee) or not self.stands(
+            chain[-1], chain[:-1]
+        ):
             return False
         if not all(self.covers(g, row, len(chain) - j) for j, g in enumerate(chain)):
             return False
         for j in range(len(chain)):  # revocations by whoever stands above
             by = chain[j - 1].grantee if j else None
             for r in self.rows:
-                speaks = r.kind == "revocation" and (r.owner, r.grantee, r.writer) == (row.owner, row.writer, by)
+                speaks = r.kind == "revocation" and (r.owner, r.grantee, r.writer) == (
+                    row.owner,
+                    row.writer,
+                    by,
+                )
                 if speaks and self.stands(r, chain[:j]) and row not in self.past(r):
                     return False
         return True
@@ -132,7 +159,9 @@ class Rules:
                 yield chain
             if len(chain) < LONGEST_CHAIN:
                 for g in self.rows:
-                    if (g.kind, g.owner, g.writer) == ("grant", owner, who) and self.stands(g, chain):
+                    if (g.kind, g.owner, g.writer) == ("grant", owner, who) and self.stands(
+                        g, chain
+                    ):
                         yield from grow((*chain, g), g.grantee)
 
         return grow((), None)

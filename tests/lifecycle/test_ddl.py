@@ -1,4 +1,6 @@
-"""What happens to a declared table later: columns and names change, partitions and triggers come and go."""
+"""What happens to a declared table later: columns and names change,
+partitions and triggers come and go.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +31,11 @@ def sound(db: Scratch) -> None:
     assert unwell(db) == []
 
 
-# ------------------------------------------------------------------------------------------- columns
+# ----------------------------------------------------------------------------------------- columns
 def test_a_nullable_column_leaves_old_signatures_valid(example: Scratch, ann: Owner) -> None:
     old, digest = put(example, ann, b"old"), example.digest("user_storage")
-    example.run("ALTER TABLE user_storage_versions ADD note text")  # versions first: what it lacks cannot be archived
+    # versions first: what it lacks cannot be archived
+    example.run("ALTER TABLE user_storage_versions ADD note text")
     example.run("ALTER TABLE user_storage ADD note text")
     assert example.digest("user_storage") == digest
     sound(example)
@@ -40,7 +43,10 @@ def test_a_nullable_column_leaves_old_signatures_valid(example: Scratch, ann: Ow
     put(example, ann, b"new", note="n")
     put(example, ann, b"newer", note=None)
     assert example.one("SELECT note FROM user_storage_versions WHERE value_b64 = 'new'") == "n"
-    forged = {**seal(example, ann, "user_storage", ann.value(b"4", KEY, note="n")), "note": "forged"}
+    forged = {
+        **seal(example, ann, "user_storage", ann.value(b"4", KEY, note="n")),
+        "note": "forged",
+    }
     with pytest.raises(psycopg.Error, match="invalid signature"):
         example.insert("user_storage", forged)
     sound(example)
@@ -49,7 +55,9 @@ def test_a_nullable_column_leaves_old_signatures_valid(example: Scratch, ann: Ow
 def test_a_column_that_the_versions_table_lacks_is_refused(example: Scratch, ann: Owner) -> None:
     diag = example.refused("RS007", "ALTER TABLE user_storage ADD note text")
     assert (
-        "user_storage_versions" in str(diag.message_primary) and "note" in str(diag.message_primary) and "Add it" in str(diag.message_hint)
+        "user_storage_versions" in str(diag.message_primary)
+        and "note" in str(diag.message_primary)
+        and "Add it" in str(diag.message_hint)
     )
     put(example, ann, b"1")
     sound(example)
@@ -59,14 +67,22 @@ def test_a_column_added_with_a_default_shows_in_verify(example: Scratch, ann: Ow
     """Its value in the rows that are there was never signed."""
     example.run("ALTER TABLE user_cards ADD colour text DEFAULT 'blue'")
     assert problems(example, "user_cards") == ["RS001"]
-    example.run("ALTER TABLE user_cards ALTER colour DROP DEFAULT; ALTER TABLE user_cards DROP colour")
+    example.run(
+        "ALTER TABLE user_cards ALTER colour DROP DEFAULT; ALTER TABLE user_cards DROP colour"
+    )
     sound(example)
 
 
 @pytest.mark.parametrize("type_", ["money", "oid", "regclass[]"])
-def test_a_column_that_cannot_be_signed_is_refused(type_: str, example: Scratch, ann: Owner) -> None:
+def test_a_column_that_cannot_be_signed_is_refused(
+    type_: str, example: Scratch, ann: Owner
+) -> None:
     diag = example.refused("RS007", f"ALTER TABLE user_cards ADD bad {type_}")
-    assert "user_cards" in str(diag.message_primary) and "bad" in str(diag.message_primary) and diag.message_hint
+    assert (
+        "user_cards" in str(diag.message_primary)
+        and "bad" in str(diag.message_primary)
+        and diag.message_hint
+    )
     example.refused("RS007", f"ALTER TABLE user_cards ALTER name TYPE {type_} USING NULL")
     example.refused("RS007", "ALTER TABLE user_cards ADD n int GENERATED ALWAYS AS IDENTITY")
     sound(example)
@@ -74,7 +90,9 @@ def test_a_column_that_cannot_be_signed_is_refused(type_: str, example: Scratch,
 
 def test_generated_columns_may_come_later(example: Scratch, ann: Owner) -> None:
     put(example, ann, b"1")
-    example.run("ALTER TABLE user_storage ADD size int GENERATED ALWAYS AS (length(value_b64)) STORED")
+    example.run(
+        "ALTER TABLE user_storage ADD size int GENERATED ALWAYS AS (length(value_b64)) STORED"
+    )
     put(example, ann, b"22" * 200)
     assert example.one("SELECT size FROM user_storage") == 400
     sound(example)
@@ -108,30 +126,58 @@ RENAMED = [
 
 
 @pytest.mark.parametrize("statement", RENAMED)
-def test_after_a_rename_everything_goes_on_working(statement: str, example: Scratch, admin: Scratch, ann: Owner) -> None:
-    admin.run("CREATE SCHEMA other AUTHORIZATION app; GRANT CREATE ON DATABASE " + example.connection.info.dbname + " TO app")
+def test_after_a_rename_everything_goes_on_working(
+    statement: str, example: Scratch, admin: Scratch, ann: Owner
+) -> None:
+    admin.run(
+        "CREATE SCHEMA other AUTHORIZATION app; GRANT CREATE ON DATABASE "
+        + example.connection.info.dbname
+        + " TO app"
+    )
     put(example, ann, b"1")
     if statement.startswith("ALTER SCHEMA"):
         example.run("ALTER TABLE user_storage SET SCHEMA other")
     example.run(statement)
     tags = ("user_cards", "user_storage")
-    card_table, table = (example.one("SELECT relation::text FROM rowseal.declarations WHERE tag = %s", t) for t in tags)
-    card_name, name = ({f: c for c, f in example.one("SELECT fields FROM rowseal.declarations WHERE tag = %s", t).items()} for t in tags)
+    card_table, table = (
+        example.one("SELECT relation::text FROM rowseal.declarations WHERE tag = %s", t)
+        for t in tags
+    )
+    card_name, name = (
+        {
+            f: c
+            for c, f in example.one(
+                "SELECT fields FROM rowseal.declarations WHERE tag = %s", t
+            ).items()
+        }
+        for t in tags
+    )
 
-    def stored(owner: Owner, row: dict[str, Any], names: dict[str, str], into: str, tag: str) -> None:
+    def stored(
+        owner: Owner, row: dict[str, Any], names: dict[str, str], into: str, tag: str
+    ) -> None:
         write(example, owner, into, {names[f]: v for f, v in row.items()}, tag=tag)
 
     bob = Owner("Bob")
     cert = bob.key.sign(b"contact").signature
-    stored(bob, bob.card(contact_pkey=b"contact", contact_cert=cert), card_name, card_table, "user_cards")
+    stored(
+        bob,
+        bob.card(contact_pkey=b"contact", contact_cert=cert),
+        card_name,
+        card_table,
+        "user_cards",
+    )
     for owner in (ann, bob):
         for value in (b"2", b"3"):
             stored(owner, owner.value(value, KEY), name, table, "user_storage")
     row = ann.value(b"4", KEY)
     envelope = ann.envelope(example.form("user_storage"), row)
     assert example.apply(table, [envelope, envelope]) == [("superseded", None), ("duplicate", None)]
-    example.run(f"SELECT rowseal.payload('{table}', %s)", '{"value_b64": "AA=="}')  # a field keeps its name
-    versions = example.one("SELECT versions::text FROM rowseal.declarations WHERE tag = 'user_storage'")
+    # a field keeps its name
+    example.run(f"SELECT rowseal.payload('{table}', %s)", '{"value_b64": "AA=="}')
+    versions = example.one(
+        "SELECT versions::text FROM rowseal.declarations WHERE tag = 'user_storage'"
+    )
     assert example.one(f"SELECT count(*) FROM {versions}") == 4
     assert len(example.all(f"SELECT * FROM {table}")) == 2
     sound(example)
@@ -149,7 +195,8 @@ def test_two_columns_may_swap_their_names(example: Scratch, ann: Owner) -> None:
     write(example, ann, "user_cards", ann.card(name="Ann", contact_pkey=None))
     example.run("ALTER TABLE user_cards ADD nick text")
     write(example, ann, "user_cards", ann.card(name="name", nick="nick"))
-    example.run("""DO $$ BEGIN ALTER TABLE user_cards RENAME name TO tmp; ALTER TABLE user_cards RENAME nick TO name;
+    example.run("""DO $$ BEGIN ALTER TABLE user_cards RENAME name TO tmp;
+        ALTER TABLE user_cards RENAME nick TO name;
         ALTER TABLE user_cards RENAME tmp TO nick; END $$""")
     assert example.one("SELECT name, nick FROM user_cards") == ("nick", "name")
     sound(example)
@@ -157,11 +204,30 @@ def test_two_columns_may_swap_their_names(example: Scratch, ann: Owner) -> None:
 
 def test_columns_named_like_options_keep_their_parts_when_one_is_renamed(example: Scratch) -> None:
     example.run(f"CREATE TABLE c (owner bytea PRIMARY KEY, fields text, unsigned text, {CARD})")
-    example.run("""SELECT rowseal.declare('c', owner => 'owner', public_key => 'k', unsigned => '{unsigned}', certificates => '{"owner": "k"}')""")
-    example.run("ALTER TABLE c RENAME unsigned TO sign; ALTER TABLE c RENAME fields TO unsigned; ALTER TABLE c RENAME k TO fields")
-    assert example.one("SELECT owner, unsigned, public_key, certificates, fields FROM rowseal.declarations WHERE tag = 'c'") == (
-        ["owner"], ["sign"], "fields", {"owner": "fields"},
-        {"owner": "owner", "unsigned": "fields", "fields": "k", "deleted_flag": "deleted_flag", "owner_timestamp": "owner_timestamp"})  # fmt: skip
+    example.run(
+        """SELECT rowseal.declare('c', owner => 'owner', public_key => 'k',
+            unsigned => '{unsigned}', certificates => '{"owner": "k"}')"""
+    )
+    example.run(
+        "ALTER TABLE c RENAME unsigned TO sign; ALTER TABLE c RENAME fields TO unsigned;"
+        " ALTER TABLE c RENAME k TO fields"
+    )
+    assert example.one(
+        "SELECT owner, unsigned, public_key, certificates, fields FROM rowseal.declarations"
+        " WHERE tag = 'c'"
+    ) == (
+        ["owner"],
+        ["sign"],
+        "fields",
+        {"owner": "fields"},
+        {
+            "owner": "owner",
+            "unsigned": "fields",
+            "fields": "k",
+            "deleted_flag": "deleted_flag",
+            "owner_timestamp": "owner_timestamp",
+        },
+    )
     assert unwell(example) == []
 
 
@@ -172,12 +238,18 @@ def test_a_new_column_with_the_name_of_a_field_is_refused(example: Scratch) -> N
 
 
 def test_a_new_table_may_have_the_name_of_a_renamed_one_but_not_its_tag(example: Scratch) -> None:
-    example.run("ALTER TABLE user_cards RENAME TO people; CREATE TABLE user_cards (LIKE people INCLUDING ALL)")
-    call = """SELECT tag FROM rowseal.declarations WHERE relation = (SELECT relation FROM rowseal.declare('user_cards', owner =>
-        'user_hash', public_key => 'sign_pkey'{}))"""
+    example.run(
+        "ALTER TABLE user_cards RENAME TO people; CREATE TABLE user_cards (LIKE people INCLUDING"
+        " ALL)"
+    )
+    call = """SELECT tag FROM rowseal.declarations WHERE relation = (SELECT relation
+        FROM rowseal.declare('user_cards', owner => 'user_hash', public_key => 'sign_pkey'{}))"""
     diag = example.refused("RS007", call.format(""))
     assert "people" in str(diag.message_primary)
-    example.run("SELECT rowseal.declare('user_cards', owner => 'user_hash', public_key => 'sign_pkey', tag => 'new')")
+    example.run(
+        "SELECT rowseal.declare('user_cards', owner => 'user_hash',"
+        " public_key => 'sign_pkey', tag => 'new')"
+    )
     sound(example)
 
 
@@ -202,10 +274,19 @@ def test_a_column_never_filled_can_be_dropped(example: Scratch, ann: Owner) -> N
     sound(example)
 
 
-@pytest.mark.parametrize("column", ["sign_pkey", "owner_timestamp", "deleted_flag", "sign_b64", "contact_cert", "contact_pkey"])
-def test_a_column_that_carries_a_rule_cannot_be_dropped(column: str, example: Scratch, ann: Owner) -> None:
+@pytest.mark.parametrize(
+    "column",
+    ["sign_pkey", "owner_timestamp", "deleted_flag", "sign_b64", "contact_cert", "contact_pkey"],
+)
+def test_a_column_that_carries_a_rule_cannot_be_dropped(
+    column: str, example: Scratch, ann: Owner
+) -> None:
     diag = example.refused("RS007", f"ALTER TABLE user_cards DROP {column}")
-    assert "user_cards" in str(diag.message_primary) and column in str(diag.message_primary) and diag.message_hint
+    assert (
+        "user_cards" in str(diag.message_primary)
+        and column in str(diag.message_primary)
+        and diag.message_hint
+    )
     sound(example)
 
 
@@ -222,7 +303,7 @@ def test_without_primary_key_nothing_gets_in_and_health_tells(example: Scratch, 
     sound(example)
 
 
-# --------------------------------------------------------------------------------------------- types
+# ------------------------------------------------------------------------------------------- types
 def test_a_type_may_change_where_the_signed_text_stays(example: Scratch, ann: Owner) -> None:
     example.run("ALTER TABLE user_cards ALTER name TYPE varchar(80)")
     write(example, ann, "user_cards", ann.card(name="Ann"))
@@ -237,7 +318,9 @@ def test_a_changed_value_shows_in_verify(example: Scratch, ann: Owner) -> None:
 
 
 def test_the_type_of_a_versioned_column_can_be_changed(example: Scratch, ann: Owner) -> None:
-    """In main and versions table one after the other: in one transaction, or with the warning that health() repeats."""
+    """In main and versions table one after the other: in one transaction,
+    or with the warning that health() repeats.
+    """
     for table in ("user_storage_versions", "user_storage"):
         example.run(f"ALTER TABLE {table} ADD n int")
     put(example, ann, b"1", n=1)
@@ -257,23 +340,37 @@ def test_a_composite_type_and_an_enum_may_grow(example: Scratch, ann: Owner) -> 
     values = ", ".join("ROW(1, 'x')::pair" if c == "p" else "%s" for c in row)
     sealed = ann.sealed(form, row)
     example.run(
-        f"INSERT INTO user_cards ({columns}, sign_b64) VALUES ({values}, %s)", *[v for c, v in row.items() if c != "p"], sealed["sign_b64"]
+        f"INSERT INTO user_cards ({columns}, sign_b64) VALUES ({values}, %s)",
+        *[v for c, v in row.items() if c != "p"],
+        sealed["sign_b64"],
     )
     sound(example)
     example.run("ALTER TYPE mood ADD VALUE 'glad'")
     sound(example)
     example.run("ALTER TYPE pair ADD ATTRIBUTE c text")
     sound(example)
-    assert example.one("SELECT spec -> 'fields' -> 'p' -> 'composite' -> 2 ->> 0 FROM rowseal.declarations WHERE tag = 'user_cards'") == "c"
+    assert (
+        example.one(
+            "SELECT spec -> 'fields' -> 'p' -> 'composite' -> 2 ->> 0 FROM rowseal.declarations"
+            " WHERE tag = 'user_cards'"
+        )
+        == "c"
+    )
     example.refused("RS007", "ALTER TYPE pair ADD ATTRIBUTE d money")
 
 
-# ---------------------------------------------------------------------------------------------- drop
+# -------------------------------------------------------------------------------------------- drop
 def test_a_dropped_table_is_forgotten(example: Scratch, ann: Owner) -> None:
     id_ = example.one("SELECT id FROM rowseal.declarations WHERE tag = 'user_storage'")
     example.run("DROP TABLE user_storage")
     assert example.all("SELECT tag FROM rowseal.declarations") == ["user_cards"]
-    assert example.all(f"SELECT proname FROM pg_proc WHERE pronamespace = 'rowseal'::regnamespace AND proname LIKE '%\\_{id_}'") == []
+    assert (
+        example.all(
+            "SELECT proname FROM pg_proc WHERE pronamespace = 'rowseal'::regnamespace"
+            f" AND proname LIKE '%\\_{id_}'"
+        )
+        == []
+    )
     sound(example)
     example.run("DROP TABLE user_cards, user_storage_versions")
     assert example.one("SELECT count(*) FROM rowseal.declarations") == 0
@@ -288,11 +385,19 @@ def test_all_tables_may_be_dropped_together(example: Scratch, admin: Scratch, an
         example.run(f"ALTER TABLE {table} SET SCHEMA other")
     admin.run("DROP SCHEMA other CASCADE")
     assert admin.one("SELECT count(*) FROM rowseal.declarations") == 0
-    assert admin.all("SELECT proname FROM pg_proc WHERE pronamespace = 'rowseal'::regnamespace AND proname ~ '_[0-9]+$'") == []
+    assert (
+        admin.all(
+            "SELECT proname FROM pg_proc WHERE pronamespace = 'rowseal'::regnamespace"
+            " AND proname ~ '_[0-9]+$'"
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize("table", ["user_cards", "user_storage_versions"])
-def test_what_a_declared_table_needs_cannot_be_dropped_alone(table: str, example: Scratch, ann: Owner) -> None:
+def test_what_a_declared_table_needs_cannot_be_dropped_alone(
+    table: str, example: Scratch, ann: Owner
+) -> None:
     put(example, ann, b"1")
     example.refused("RS007", f"DROP TABLE {table}")  # somebody could put another table in its place
     put(example, ann, b"2")
@@ -303,7 +408,7 @@ def test_what_a_declared_table_needs_cannot_be_dropped_alone(table: str, example
     assert unwell(example) == []
 
 
-# -------------------------------------------------------------------------------- indexes, constraints
+# ---------------------------------------------------------------------------- indexes, constraints
 def test_indexes_and_constraints_may_come_and_go(example: Scratch, ann: Owner) -> None:
     put(example, ann, b"1")
     for statement in (
@@ -328,8 +433,14 @@ def test_indexes_and_constraints_may_come_and_go(example: Scratch, ann: Owner) -
 
 
 def test_a_foreign_key_shows_in_health(example: Scratch, ann: Owner) -> None:
-    example.run("ALTER TABLE user_storage ADD CONSTRAINT to_card FOREIGN KEY (user_hash) REFERENCES user_cards")
-    assert [(c, r) for c, r, _ in unwell(example)] == [("foreign keys", "user_cards"), ("foreign keys", "user_storage")]
+    example.run(
+        "ALTER TABLE user_storage ADD CONSTRAINT to_card FOREIGN KEY (user_hash)"
+        " REFERENCES user_cards"
+    )
+    assert [(c, r) for c, r, _ in unwell(example)] == [
+        ("foreign keys", "user_cards"),
+        ("foreign keys", "user_storage"),
+    ]
     assert all("to_card" in d for _, _, d in unwell(example))
 
 
@@ -346,7 +457,7 @@ def test_unlogged_shows_in_health(example: Scratch) -> None:
     sound(example)
 
 
-# ---------------------------------------------------------------------------------- triggers and rules
+# ------------------------------------------------------------------------------ triggers and rules
 LATE = "CREATE FUNCTION {0}() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'"
 
 
@@ -354,24 +465,41 @@ LATE = "CREATE FUNCTION {0}() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN 
 def test_a_late_trigger_and_a_rule_are_refused(table: str, example: Scratch) -> None:
     example.run(LATE.format("late"))
     for late in ("zzzz BEFORE INSERT", "zzz_rowseal_guarded BEFORE UPDATE OF sign_b64"):
-        diag = example.refused("RS007", f"CREATE TRIGGER {late} ON {table} FOR EACH ROW EXECUTE FUNCTION late()")
+        diag = example.refused(
+            "RS007", f"CREATE TRIGGER {late} ON {table} FOR EACH ROW EXECUTE FUNCTION late()"
+        )
         assert (
             table in str(diag.message_primary)
             and late.split()[0] in str(diag.message_primary)
             and "zzz_rowseal_guard" in str(diag.message_hint)
         )
-    diag = example.refused("RS007", f"CREATE RULE divert AS ON INSERT TO {table} DO INSTEAD NOTHING")
-    assert "divert" in str(diag.message_primary) and table in str(diag.message_primary) and diag.message_hint
-    example.run(f"CREATE TRIGGER early BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION late()")
+    diag = example.refused(
+        "RS007", f"CREATE RULE divert AS ON INSERT TO {table} DO INSTEAD NOTHING"
+    )
+    assert (
+        "divert" in str(diag.message_primary)
+        and table in str(diag.message_primary)
+        and diag.message_hint
+    )
+    example.run(
+        f"CREATE TRIGGER early BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION late()"
+    )
     example.run(f"CREATE TRIGGER zzzz AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION late()")
     example.run(f"CREATE TRIGGER zzzz_statement BEFORE INSERT ON {table} EXECUTE FUNCTION late()")
     example.refused("RS007", f"ALTER TRIGGER early ON {table} RENAME TO zzzzz")
     sound(example)
 
 
-def test_a_trigger_that_goes_first_may_change_rows_and_is_checked(example: Scratch, ann: Owner) -> None:
-    example.run("CREATE FUNCTION early() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.name := ''changed''; RETURN NEW; END'")
-    example.run("CREATE TRIGGER early BEFORE INSERT ON user_cards FOR EACH ROW EXECUTE FUNCTION early()")
+def test_a_trigger_that_goes_first_may_change_rows_and_is_checked(
+    example: Scratch, ann: Owner
+) -> None:
+    example.run(
+        "CREATE FUNCTION early() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.name :="
+        " ''changed''; RETURN NEW; END'"
+    )
+    example.run(
+        "CREATE TRIGGER early BEFORE INSERT ON user_cards FOR EACH ROW EXECUTE FUNCTION early()"
+    )
     with pytest.raises(psycopg.Error, match="invalid signature"):
         write(example, ann, "user_cards", ann.card(name="Ann"))
     write(example, ann, "user_cards", ann.card(name="changed"))
@@ -379,7 +507,9 @@ def test_a_trigger_that_goes_first_may_change_rows_and_is_checked(example: Scrat
 
 @pytest.mark.parametrize("what", ["TRIGGER zzz_rowseal_guard", "TRIGGER ALL", "TRIGGER USER"])
 @pytest.mark.parametrize("table", ["user_cards", "user_storage", "user_storage_versions"])
-def test_disabling_a_trigger_warns_and_shows_in_health(what: str, table: str, example: Scratch) -> None:
+def test_disabling_a_trigger_warns_and_shows_in_health(
+    what: str, table: str, example: Scratch
+) -> None:
     example.run(f"ALTER TABLE {table} DISABLE {what}")
     assert example.warned(table)
     (wrong,) = unwell(example)
@@ -387,7 +517,9 @@ def test_disabling_a_trigger_warns_and_shows_in_health(what: str, table: str, ex
     example.run(f"ALTER TABLE {table} ENABLE {what}")  # that is for ordinary sessions only
     assert example.warned("ENABLE ALWAYS")
     assert [c for c, _, _ in unwell(example)] == ["triggers"]
-    for trigger in example.all("SELECT tgname FROM pg_trigger WHERE tgrelid = %s::regclass AND tgname LIKE 'zzz%%'", table):
+    for trigger in example.all(
+        "SELECT tgname FROM pg_trigger WHERE tgrelid = %s::regclass AND tgname LIKE 'zzz%%'", table
+    ):
         example.run(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}")
     example.notices.clear()
     sound(example)
@@ -406,7 +538,9 @@ def test_a_trigger_that_is_gone_shows_in_health(statement: str, example: Scratch
     assert "triggers" in [c for c, _, _ in unwell(example)]
 
 
-def test_somebody_else_can_do_none_of_it(example: Scratch, transaction: psycopg.Connection[Any]) -> None:
+def test_somebody_else_can_do_none_of_it(
+    example: Scratch, transaction: psycopg.Connection[Any]
+) -> None:
     mallory = Scratch(transaction, "mallory")
     example.run("GRANT ALL ON user_cards, user_storage, user_storage_versions TO mallory")
     mallory.run(LATE.format("late"))
@@ -417,31 +551,40 @@ def test_somebody_else_can_do_none_of_it(example: Scratch, transaction: psycopg.
         "CREATE RULE r AS ON INSERT TO user_storage DO INSTEAD NOTHING",
     ):
         mallory.refused("42501", statement)
-    mallory.refused("RS007", "CREATE TRIGGER zzzz BEFORE INSERT ON user_storage FOR EACH ROW EXECUTE FUNCTION late()")
+    mallory.refused(
+        "RS007",
+        "CREATE TRIGGER zzzz BEFORE INSERT ON user_storage FOR EACH ROW EXECUTE FUNCTION late()",
+    )
     sound(example)
 
 
-# ----------------------------------------------------------------------------------------- partitions
+# -------------------------------------------------------------------------------------- partitions
 @pytest.fixture
 def parts(example: Scratch) -> Scratch:
     """user_storage, partitioned: p for the uuid 7, the default partition for the rest."""
     example.run("""SELECT rowseal.undeclare('user_storage'); DROP TABLE user_storage;
-        CREATE TABLE user_storage (user_hash bytea, uuid uuid, value_b64 bytea, deleted_flag boolean, owner_timestamp bigint,
-        parent_sign_b64 bytea, sign_b64 bytea, PRIMARY KEY (user_hash, uuid)) PARTITION BY LIST (uuid);
-        CREATE TABLE p PARTITION OF user_storage FOR VALUES IN ('00000000-0000-0000-0000-000000000007');
+        CREATE TABLE user_storage (user_hash bytea, uuid uuid, value_b64 bytea,
+        deleted_flag boolean, owner_timestamp bigint, parent_sign_b64 bytea, sign_b64 bytea,
+        PRIMARY KEY (user_hash, uuid)) PARTITION BY LIST (uuid);
+        CREATE TABLE p PARTITION OF user_storage
+            FOR VALUES IN ('00000000-0000-0000-0000-000000000007');
         CREATE TABLE rest PARTITION OF user_storage DEFAULT;
-        SELECT rowseal.declare('user_storage', owner => 'user_hash', identity => 'user_cards', versions => 'user_storage_versions')""")
+        SELECT rowseal.declare('user_storage', owner => 'user_hash', identity => 'user_cards',
+            versions => 'user_storage_versions')""")
     return example
 
 
 PARTS = [
-    "CREATE TABLE q PARTITION OF user_storage FOR VALUES IN ('00000000-0000-0000-0000-000000000008')",
-    """CREATE TABLE q (LIKE user_storage INCLUDING ALL); ALTER TABLE user_storage ATTACH PARTITION q FOR VALUES IN
+    "CREATE TABLE q PARTITION OF user_storage FOR VALUES IN"
+    " ('00000000-0000-0000-0000-000000000008')",
+    """CREATE TABLE q (LIKE user_storage INCLUDING ALL);
+        ALTER TABLE user_storage ATTACH PARTITION q FOR VALUES IN
         ('00000000-0000-0000-0000-000000000008')""",
     "ALTER TABLE user_storage DETACH PARTITION rest",
     "DROP TABLE rest",
     "ALTER TABLE p RENAME TO seven",
-    "ALTER TABLE user_storage RENAME value_b64 TO content; ALTER TABLE user_storage RENAME content TO value_b64",
+    "ALTER TABLE user_storage RENAME value_b64 TO content;"
+    " ALTER TABLE user_storage RENAME content TO value_b64",
     "ALTER TABLE user_storage_versions ADD x int; ALTER TABLE user_storage ADD x int",
     "CREATE INDEX i ON user_storage (owner_timestamp)",
     "ALTER TABLE p SET (fillfactor = 90)",
@@ -460,27 +603,44 @@ def test_partitions_may_come_and_go(statement: str, parts: Scratch, ann: Owner) 
 
 def test_a_trigger_of_a_partition_alone_is_watched_as_well(parts: Scratch) -> None:
     parts.run(LATE.format("late"))
-    parts.refused("RS007", "CREATE TRIGGER zzzz BEFORE INSERT ON p FOR EACH ROW EXECUTE FUNCTION late()")
+    parts.refused(
+        "RS007", "CREATE TRIGGER zzzz BEFORE INSERT ON p FOR EACH ROW EXECUTE FUNCTION late()"
+    )
     parts.run("ALTER TABLE p DISABLE TRIGGER zzz_rowseal_guard")
     assert parts.warned("p")
     assert [c for c, _, _ in unwell(parts)] == ["triggers"]
 
 
-# -------------------------------------------------------------------------------- other people's tables
-def test_the_event_triggers_do_nothing_for_undeclared_tables(example: Scratch, admin: Scratch) -> None:
+# --------------------------------------------------------------------------- other people's tables
+def test_the_event_triggers_do_nothing_for_undeclared_tables(
+    example: Scratch, admin: Scratch
+) -> None:
     admin.run("CREATE TABLE theirs (id int PRIMARY KEY, v text)")
-    before = admin.one("SELECT array_agg((d.xmin, d.ctid)::text ORDER BY tag) FROM rowseal.declarations d")
+    before = admin.one(
+        "SELECT array_agg((d.xmin, d.ctid)::text ORDER BY tag) FROM rowseal.declarations d"
+    )
     admin.run(
-        """ALTER TABLE theirs ADD m money; CREATE INDEX ON theirs (v); CREATE VIEW w AS SELECT * FROM theirs; ALTER TABLE theirs RENAME v
+        """ALTER TABLE theirs ADD m money; CREATE INDEX ON theirs (v);
+            CREATE VIEW w AS SELECT * FROM theirs; ALTER TABLE theirs RENAME v
             TO u; DROP VIEW w; DROP TABLE theirs"""
     )
-    assert admin.one("SELECT array_agg((d.xmin, d.ctid)::text ORDER BY tag) FROM rowseal.declarations d") == before
+    assert (
+        admin.one(
+            "SELECT array_agg((d.xmin, d.ctid)::text ORDER BY tag) FROM rowseal.declarations d"
+        )
+        == before
+    )
     assert admin.notices == []
 
 
 def test_ddl_on_undeclared_tables_is_not_slowed_down(example: Scratch, admin: Scratch) -> None:
-    """An event trigger costs about as much as the statement: 100 pairs of them stay far below what a person notices."""
-    loop = "DO $$ BEGIN FOR i IN 1..100 LOOP EXECUTE 'CREATE TABLE theirs (id int)'; EXECUTE 'DROP TABLE theirs'; END LOOP; END $$"
+    """An event trigger costs about as much as the statement:
+    100 pairs of them stay far below what a person notices.
+    """
+    loop = (
+        "DO $$ BEGIN FOR i IN 1..100 LOOP EXECUTE 'CREATE TABLE theirs (id int)';"
+        " EXECUTE 'DROP TABLE theirs'; END LOOP; END $$"
+    )
     start = admin.one("SELECT clock_timestamp()")
     admin.run(loop)
     assert (admin.one("SELECT clock_timestamp()") - start).total_seconds() < 3

@@ -30,29 +30,45 @@ def filled(net: Net, keys: int = 40) -> tuple[Site, Site, Owner, Owner]:
 
 
 def difference(a: Site, b: Site, *owner: str) -> set[tuple[bytes, bool, bool]]:
-    return set(a.all("SELECT sign, here, there FROM rowseal.compare('user_storage', %s, %s::jsonb)", b.conninfo, owner[0] if owner else None))
+    return set(
+        a.all(
+            "SELECT sign, here, there FROM rowseal.compare('user_storage', %s, %s::jsonb)",
+            b.conninfo,
+            owner[0] if owner else None,
+        )
+    )
 
 
 def test_equal_servers_have_no_difference_and_nothing_to_repair(net: Net) -> None:
     a, b, _, _ = filled(net)
     assert difference(a, b) == set()
     assert a.all("SELECT * FROM rowseal.repair('user_storage', %s)", b.conninfo) == []
-    assert a.all("SELECT * FROM rowseal.digests('user_storage', 16)") == b.all("SELECT * FROM rowseal.digests('user_storage', 16)")
+    assert a.all("SELECT * FROM rowseal.digests('user_storage', 16)") == b.all(
+        "SELECT * FROM rowseal.digests('user_storage', 16)"
+    )
     assert sum(r[1] for r in a.all("SELECT * FROM rowseal.digests('user_storage', 16)")) == 80
 
 
 def test_the_versions_that_one_side_lacks_are_named_and_fetched(net: Net) -> None:
     a, b, ann, bob = filled(net)
     form = a.form("user_storage")
-    mine = ann.sealed(form, ann.value(b"mine", uuid.UUID(int=3)))  # a newer version of a key that both have
-    theirs = [bob.sealed(form, bob.value(b"theirs", key)) for key in (uuid.UUID(int=4), uuid.uuid4())]
+    # a newer version of a key that both have
+    mine = ann.sealed(form, ann.value(b"mine", uuid.UUID(int=3)))
+    theirs = [
+        bob.sealed(form, bob.value(b"theirs", key)) for key in (uuid.UUID(int=4), uuid.uuid4())
+    ]
     a.insert("user_storage", mine)
     for row in theirs:
         b.insert("user_storage", row)
-    assert difference(a, b) == {(mine["sign_b64"], True, False), *((r["sign_b64"], False, True) for r in theirs)}
+    assert difference(a, b) == {
+        (mine["sign_b64"], True, False),
+        *((r["sign_b64"], False, True) for r in theirs),
+    }
     bobs = f'{{"user_hash": "{b64encode(bob.hash).decode()}"}}'
     assert difference(a, b, bobs) == {(r["sign_b64"], False, True) for r in theirs}
-    assert dict(a.all("SELECT * FROM rowseal.repair('user_storage', %s)", b.conninfo))["inserted"] == 1
+    assert (
+        dict(a.all("SELECT * FROM rowseal.repair('user_storage', %s)", b.conninfo))["inserted"] == 1
+    )
     assert difference(a, b) == {(mine["sign_b64"], True, False)}
     b.run("SELECT * FROM rowseal.repair('user_storage', %s)", a.conninfo)
     assert difference(b, a) == set() and a.digest("user_storage") == b.digest("user_storage")
@@ -61,24 +77,38 @@ def test_the_versions_that_one_side_lacks_are_named_and_fetched(net: Net) -> Non
 
 def test_an_altered_row_shows_in_digest_and_digests_of_its_owner(net: Net) -> None:
     a, b, ann, bob = filled(net, keys=4)
-    a.run(f"ALTER TABLE user_storage DISABLE TRIGGER zzz_rowseal_guard; UPDATE user_storage SET value_b64 = 'x' WHERE user_hash = '\\x{ann.hash.hex()}'")
+    a.run(
+        "ALTER TABLE user_storage DISABLE TRIGGER zzz_rowseal_guard;"
+        f" UPDATE user_storage SET value_b64 = 'x' WHERE user_hash = '\\x{ann.hash.hex()}'"
+    )
     for owner, equal in ((ann, False), (bob, True)):
         key = f'{{"user_hash": "{b64encode(owner.hash).decode()}"}}'
         digests = [s.one("SELECT rowseal.digest('user_storage', %s::jsonb)", key) for s in (a, b)]
         assert (digests[0] == digests[1]) is equal
 
 
-def test_prune_drops_old_versions_here_alone_and_leaves_the_guards(example: Db, mallory: Db, ann: Owner) -> None:
+def test_prune_drops_old_versions_here_alone_and_leaves_the_guards(
+    example: Db, mallory: Db, ann: Owner
+) -> None:
     form, key = example.form("user_storage"), uuid.uuid4()
     rows = [ann.sealed(form, ann.value(b"%d" % n, key)) for n in range(6)]
     for row in rows:
         example.insert("user_storage", row)
     mallory.refused("RS008", "SELECT rowseal.prune('user_storage')")
     assert example.one("SELECT rowseal.prune('user_storage', keep => 4)") == 1
-    assert example.one("SELECT rowseal.prune('user_storage', before => %s)", rows[3]["owner_timestamp"]) == 2
+    assert (
+        example.one(
+            "SELECT rowseal.prune('user_storage', before => %s)", rows[3]["owner_timestamp"]
+        )
+        == 2
+    )
     assert example.all("SELECT value_b64 FROM user_storage_versions ORDER BY 1") == [b"3", b"4"]
     assert example.one("SELECT rowseal.prune('user_cards')") == 0  # unversioned: there is nothing
     example.refused("RS004", "DELETE FROM user_storage_versions")
     example.insert("user_storage", rows[0])  # what arrives again is archived again
-    assert example.all("SELECT value_b64 FROM user_storage_versions ORDER BY 1") == [b"0", b"3", b"4"]
+    assert example.all("SELECT value_b64 FROM user_storage_versions ORDER BY 1") == [
+        b"0",
+        b"3",
+        b"4",
+    ]
     assert [h for h in example.all("SELECT ok FROM rowseal.health()") if not h] == []

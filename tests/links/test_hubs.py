@@ -1,4 +1,6 @@
-"""m of n: a write that returns is on so many hubs, and a reader never goes back (docs/replication.md)."""
+"""m of n: a write that returns is on so many hubs,
+and a reader never goes back (docs/replication.md).
+"""
 
 from __future__ import annotations
 
@@ -41,14 +43,19 @@ def hubs(second: tuple[SecondServer, Net], net: Net) -> Iterator[tuple[Site, lis
 
 
 def holders(hubs: list[Site], row: dict[str, Any]) -> int:
-    return sum(hub.one("SELECT count(*) FROM user_storage WHERE sign_b64 = %s", row["sign_b64"]) for hub in hubs)
+    return sum(
+        hub.one("SELECT count(*) FROM user_storage WHERE sign_b64 = %s", row["sign_b64"])
+        for hub in hubs
+    )
 
 
 def test_a_write_that_returned_is_on_two_of_three_hubs(hubs: tuple[Site, list[Site]]) -> None:
     origin, all_hubs = hubs
     ann = Owner()
     origin.join(ann)
-    assert sorted(origin.all("SELECT application_name, sync_state FROM pg_stat_replication")) == [(f"hub{n}", "quorum") for n in (1, 2, 3)]
+    assert sorted(origin.all("SELECT application_name, sync_state FROM pg_stat_replication")) == [
+        (f"hub{n}", "quorum") for n in (1, 2, 3)
+    ]
     for _ in range(20):
         assert holders(all_hubs, origin.put(ann)) >= 2
     # one hub is away: nobody notices
@@ -57,7 +64,10 @@ def test_a_write_that_returned_is_on_two_of_three_hubs(hubs: tuple[Site, list[Si
     # two are away: the write waits, and returns when one of them is back
     all_hubs[1].run("ALTER SUBSCRIPTION hub2 DISABLE")
     until(lambda: origin.one("SELECT count(*) FROM pg_stat_replication") == 1)
-    session, row = origin.session("app"), ann.sealed(origin.form("user_storage"), ann.value(b"waits"))
+    session, row = (
+        origin.session("app"),
+        ann.sealed(origin.form("user_storage"), ann.value(b"waits")),
+    )
     write = threading.Thread(target=session.insert, args=("user_storage", row))
     write.start()
     until(lambda: origin.all("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"))
@@ -90,14 +100,19 @@ def test_a_session_may_choose_not_to_wait(hubs: tuple[Site, list[Site]]) -> None
 
 
 class Reader:
-    """Remembers the highest timestamp it has seen of each key, and takes no older row from anybody."""
+    """Remembers the highest timestamp of each key, and takes no older row from anybody."""
 
     def __init__(self) -> None:
         self.known: dict[uuid.UUID, int] = {}
 
     def read(self, hubs: list[Site], key: uuid.UUID) -> bytes | None:
         for hub in hubs:
-            found = hub.all("SELECT value_b64, owner_timestamp FROM user_storage WHERE uuid = %s AND owner_timestamp >= %s", key, self.known.get(key, 0))
+            found = hub.all(
+                "SELECT value_b64, owner_timestamp FROM user_storage WHERE uuid = %s"
+                " AND owner_timestamp >= %s",
+                key,
+                self.known.get(key, 0),
+            )
             if found:
                 ((value, self.known[key]),) = found
                 return value  # type: ignore[no-any-return]
@@ -105,13 +120,16 @@ class Reader:
 
 
 def test_a_reader_never_sees_older_data_than_it_has_seen(net: Net) -> None:
-    """With two of three hubs written and two of three asked, one of those asked has the newest row."""
+    """Two of three hubs are written, two of three asked: one of those has the newest row."""
     hubs = [net.site() for _ in range(3)]
     ann, key, form = Owner(), uuid.uuid4(), hubs[0].form("user_storage")
     card = ann.sealed(hubs[0].form("user_cards"), ann.card())
     for hub in hubs:
         hub.insert("user_cards", card)
-    old, new = (ann.sealed(form, ann.value(v, key, owner_timestamp=t)) for v, t in ((b"old", 5), (b"new", 9)))
+    old, new = (
+        ann.sealed(form, ann.value(v, key, owner_timestamp=t))
+        for v, t in ((b"old", 5), (b"new", 9))
+    )
     for hub in hubs:
         hub.insert("user_storage", old)
     for hub in hubs[:2]:
@@ -125,7 +143,9 @@ def test_a_reader_never_sees_older_data_than_it_has_seen(net: Net) -> None:
     assert newest == 9
 
 
-def test_a_device_with_a_slow_clock_still_writes_the_newest_version(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_with_a_slow_clock_still_writes_the_newest_version(
+    net: Net, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site = net.site()
     ann, key = Owner(), uuid.uuid4()
     site.join(ann)
@@ -138,11 +158,17 @@ def test_a_device_with_a_slow_clock_still_writes_the_newest_version(net: Net, mo
     assert next_timestamp(0) < known
 
 
-def test_a_hub_confirms_what_it_has_received_not_what_it_accepts(hubs: tuple[Site, list[Site]]) -> None:
+def test_a_hub_confirms_what_it_has_received_not_what_it_accepts(
+    hubs: tuple[Site, list[Site]],
+) -> None:
     """The wait is about transport: a row of an unknown owner counts, in the quarantine."""
     origin, all_hubs = hubs
     stranger = Owner()
     origin.run("ALTER TABLE rowseal.feed DISABLE TRIGGER arrive")
     envelope = stranger.envelope(origin.form("user_storage"), stranger.value())
-    Db.run(origin, "INSERT INTO rowseal.feed (tag, owner, envelope) VALUES ('user_storage', '', %s)", psycopg.types.json.Jsonb(envelope))
+    Db.run(
+        origin,
+        "INSERT INTO rowseal.feed (tag, owner, envelope) VALUES ('user_storage', '', %s)",
+        psycopg.types.json.Jsonb(envelope),
+    )
     assert sum(hub.quarantined() == ["RS002"] for hub in all_hubs) >= 2

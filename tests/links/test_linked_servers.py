@@ -1,4 +1,6 @@
-"""Links: servers that follow each other's feed end in the same state, whoever writes where, whatever a peer sends."""
+"""Links: servers that follow each other's feed end in the same state,
+whoever writes where, whatever a peer sends.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,7 @@ def same(*sites: Site) -> None:
     until(lambda: len({site.digests() for site in sites}) == 1, "equal digests")
 
 
-# ---------------------------------------------------------------------------------------- up and down
+# ------------------------------------------------------------------------------------- up and down
 def test_a_new_server_takes_the_present_state_then_follows(net: Net) -> None:
     a, b = net.site(), net.site()
     ann, key = Owner(), uuid.uuid4()
@@ -49,12 +51,18 @@ def test_a_new_server_takes_the_present_state_then_follows(net: Net) -> None:
     a.run("SELECT rowseal.prune_feed('0')")  # the state comes from the tables, not from the feed
     a.run("SELECT rowseal.publish()")
     outcomes = b.subscribe(a)
-    assert {tag: sum(n for t, _, n in outcomes if t == tag) for tag, _, _ in outcomes} == {"user_cards": 1, "user_storage": 3}
+    assert {tag: sum(n for t, _, n in outcomes if t == tag) for tag, _, _ in outcomes} == {
+        "user_cards": 1,
+        "user_storage": 3,
+    }
     assert {outcome for _, outcome, _ in outcomes} <= {"inserted", "superseded", "archived"}
     assert b.digests() == a.digests()
     a.put(ann, b"4", key)
     same(a, b)
-    assert b.one("SELECT subscription, role FROM rowseal.feed WHERE envelope -> 'row' ->> 'value_b64' = %s", b64encode(b"4").decode()) == (link(b, a), "postgres")
+    assert b.one(
+        "SELECT subscription, role FROM rowseal.feed WHERE envelope -> 'row' ->> 'value_b64' = %s",
+        b64encode(b"4").decode(),
+    ) == (link(b, a), "postgres")
     (there,) = a.all("SELECT direction, name, active, state, quarantined FROM rowseal.links")
     assert there == ("from here", link(b, a), True, "following", None)
     (here,) = b.all("SELECT direction, name, active, state, errors, quarantined FROM rowseal.links")
@@ -82,7 +90,9 @@ def test_no_gap_while_writers_keep_writing_during_subscribe(net: Net) -> None:
             while not stop.is_set():
                 session.run("BEGIN")
                 for _ in range(2):
-                    session.insert("user_storage", ann.sealed(form, ann.value(b"%d" % n, keys[n % 3])))
+                    session.insert(
+                        "user_storage", ann.sealed(form, ann.value(b"%d" % n, keys[n % 3]))
+                    )
                     n += 1
                 session.run("COMMIT")
 
@@ -102,7 +112,9 @@ def test_no_gap_while_writers_keep_writing_during_subscribe(net: Net) -> None:
     assert b.one("SELECT count(*) FROM user_storage_versions") > 20
 
 
-def test_no_gap_when_commits_wait_for_a_standby_during_subscribe(second: tuple[SecondServer, Net], net: Net) -> None:
+def test_no_gap_when_commits_wait_for_a_standby_during_subscribe(
+    second: tuple[SecondServer, Net], net: Net
+) -> None:
     """A commit that waits for a standby is in the WAL, but no snapshot shows it yet."""
     server, there = second
     a, b = there.site(), net.site()
@@ -115,7 +127,13 @@ def test_no_gap_when_commits_wait_for_a_standby_during_subscribe(second: tuple[S
 
     def slot_waits_for(session: Db) -> bool:
         xid = session.one("SELECT pg_current_xact_id()::xid::text")
-        return bool(a.all("SELECT 1 FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted AND transactionid::text = %s", xid))
+        return bool(
+            a.all(
+                "SELECT 1 FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted"
+                " AND transactionid::text = %s",
+                xid,
+            )
+        )
 
     try:
         for session in (first, between):
@@ -127,11 +145,14 @@ def test_no_gap_when_commits_wait_for_a_standby_during_subscribe(second: tuple[S
         between.run("SELECT pg_current_xact_id()")
         first.run("COMMIT")
         until(lambda: slot_waits_for(between))
-        commit = threading.Thread(target=waiting.insert, args=("user_storage", ann.sealed(form, ann.value(b"late"))))
+        commit = threading.Thread(
+            target=waiting.insert, args=("user_storage", ann.sealed(form, ann.value(b"late")))
+        )
         commit.start()
         until(lambda: a.all("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"))
         between.run("COMMIT")
-        subscriber.join(2)  # until the slot is there; whoever takes the state must wait for the commit
+        # until the slot is there; whoever takes the state must wait for the commit
+        subscriber.join(2)
         server.set(synchronous_standby_names="")
         commit.join()
         subscriber.join()
@@ -151,7 +172,10 @@ def test_publish_filters_by_tag_and_owner_and_sends_three_columns(net: Net) -> N
     a.put(ann, b"a1")
     a.put(bob, b"b1")
     a.run("SELECT rowseal.publish('cards', tags => '{user_cards}')")
-    a.run("SELECT rowseal.publish('edge', tags => '{user_cards,user_storage}', owners => %s)", [b64encode(ann.hash).decode()])
+    a.run(
+        "SELECT rowseal.publish('edge', tags => '{user_cards,user_storage}', owners => %s)",
+        [b64encode(ann.hash).decode()],
+    )
     cards.subscribe(a, publication="cards")
     anns.subscribe(a, publication="edge")
     assert anns.values() == [b"a1"]  # the first state is filtered, too
@@ -162,10 +186,21 @@ def test_publish_filters_by_tag_and_owner_and_sends_three_columns(net: Net) -> N
     until(lambda: len(cards.all("SELECT 1 FROM user_cards")) == 3 and len(anns.values()) == 2)
     assert (cards.values(), anns.values()) == ([], [b"a1", b"a2"])
     assert anns.all("SELECT name FROM user_cards") == ["Ann"]
-    digests = {site.one("SELECT rowseal.digest('user_storage', %s)", Jsonb({"user_hash": b64encode(ann.hash).decode()})) for site in (a, anns)}
+    digests = {
+        site.one(
+            "SELECT rowseal.digest('user_storage', %s)",
+            Jsonb({"user_hash": b64encode(ann.hash).decode()}),
+        )
+        for site in (a, anns)
+    }
     assert len(digests) == 1
-    assert a.all("SELECT attnames::text[] FROM pg_publication_tables") == [["tag", "owner", "envelope"]] * 2
-    assert a.all("SELECT DISTINCT (pubinsert, pubupdate, pubdelete, pubtruncate)::text FROM pg_publication") == ["(t,f,f,f)"]
+    assert (
+        a.all("SELECT attnames::text[] FROM pg_publication_tables")
+        == [["tag", "owner", "envelope"]] * 2
+    )
+    assert a.all(
+        "SELECT DISTINCT (pubinsert, pubupdate, pubdelete, pubtruncate)::text FROM pg_publication"
+    ) == ["(t,f,f,f)"]
 
 
 def test_a_chain_carries_rows_to_its_end_and_back(net: Net) -> None:
@@ -182,7 +217,15 @@ def test_a_chain_carries_rows_to_its_end_and_back(net: Net) -> None:
     c.put(ann, None, key, deleted_flag=True)
     until(lambda: len({s.digests() for s in (a, b, c)}) == 1 and len(a.values()) == 4)
     assert all(s.all("SELECT * FROM rowseal.verify('user_storage')") == [] for s in (a, b, c))
-    assert len({tuple(s.all("SELECT envelope ->> 'sign_b64' FROM rowseal.feed ORDER BY 1")) for s in (a, b, c)}) == 1
+    assert (
+        len(
+            {
+                tuple(s.all("SELECT envelope ->> 'sign_b64' FROM rowseal.feed ORDER BY 1"))
+                for s in (a, b, c)
+            }
+        )
+        == 1
+    )
     still(a)
 
 
@@ -215,7 +258,7 @@ def test_two_servers_that_follow_each_other_come_to_rest(net: Net) -> None:
     assert [s.quarantined() for s in (a, b)] == [[], []]
 
 
-# ------------------------------------------------------------------------------------- malicious peers
+# --------------------------------------------------------------------------------- malicious peers
 def unguarded(site: Site) -> None:
     """The peer's administrator takes rowseal's checks off."""
     site.run("ALTER TABLE rowseal.feed DISABLE TRIGGER arrive")
@@ -224,7 +267,11 @@ def unguarded(site: Site) -> None:
 def send(site: Site, *envelopes: Any, tag: str = "user_storage") -> None:
     with site.connection.transaction():
         for envelope in envelopes:
-            site.run("INSERT INTO rowseal.feed (tag, owner, envelope) VALUES (%s, '', %s)", tag, Json(envelope))
+            site.run(
+                "INSERT INTO rowseal.feed (tag, owner, envelope) VALUES (%s, '', %s)",
+                tag,
+                Json(envelope),
+            )
 
 
 def test_forged_rows_of_a_peer_go_to_the_quarantine_and_the_stream_goes_on(net: Net) -> None:
@@ -237,36 +284,59 @@ def test_forged_rows_of_a_peer_go_to_the_quarantine_and_the_stream_goes_on(net: 
     redated = {**good[1], "row": {**good[1]["row"], "owner_timestamp": "9999999999"}}
     foreign = mallory.envelope(form, {**mallory.value(), "user_hash": ann.hash})
     replayed = {**good[1], "table": "user_cards"}
-    nonsense: list[Any] = ["text", 7, None, [], {}, {"row": 1}, {"row": {}}, {**good[1], "row": {**good[1]["row"], "uuid": "no uuid"}},
-                           {**good[1], "sign_b64": 5}, {**good[1], "sign_b64": "*"}, {**good[1], "rowseal": 2}, [[[]]]]  # fmt: skip
-    send(a, good[0], altered, redated, foreign, replayed, *nonsense, good[1])  # one transaction: nothing of it may be skipped
+    nonsense: list[Any] = [
+        "text", 7, None, [], {}, {"row": 1}, {"row": {}},
+        {**good[1], "row": {**good[1]["row"], "uuid": "no uuid"}}, {**good[1], "sign_b64": 5},
+        {**good[1], "sign_b64": "*"}, {**good[1], "rowseal": 2}, [[[]]],
+    ]  # fmt: skip
+    # one transaction: nothing of it may be skipped
+    send(a, good[0], altered, redated, foreign, replayed, *nonsense, good[1])
     send(a, good[2], tag="user_storage")
     send(a, replayed, tag="user_cards")
     send(a, homeless := {**good[0], "table": "no such table"}, tag="no such table")
     until(lambda: b.values() == [b"1", b"2", b"3"])
-    until(lambda: b.all("SELECT 1 FROM rowseal.quarantine WHERE sqlstate = 'RS007' AND row = %s", Jsonb(homeless)))
-    forged = b.all("SELECT sqlstate FROM rowseal.quarantine WHERE row IN (%s, %s, %s, %s)", *map(Jsonb, (altered, redated, foreign, replayed)))
+    until(
+        lambda: b.all(
+            "SELECT 1 FROM rowseal.quarantine WHERE sqlstate = 'RS007' AND row = %s",
+            Jsonb(homeless),
+        )
+    )
+    forged = b.all(
+        "SELECT sqlstate FROM rowseal.quarantine WHERE row IN (%s, %s, %s, %s)",
+        *map(Jsonb, (altered, redated, foreign, replayed)),
+    )
     assert len(forged) >= 4 and set(forged) == {"RS001", "RS003"}
-    assert b.one("SELECT count(*) FROM rowseal.quarantine WHERE subscription = %s", link(b, a)) == len(b.quarantined()) >= 14
+    assert (
+        b.one("SELECT count(*) FROM rowseal.quarantine WHERE subscription = %s", link(b, a))
+        == len(b.quarantined())
+        >= 14
+    )
     assert b.one("SELECT quarantined FROM rowseal.links") == len(b.quarantined())
     assert b.one("SELECT errors FROM rowseal.links") <= 1  # see below
     assert b.one("SELECT count(*) FROM rowseal.feed WHERE tag = 'user_storage'") == 3
     assert b.all("SELECT * FROM rowseal.verify('user_storage')") == []
 
 
-def test_rows_that_raise_stop_a_link_once_and_a_quiet_one_takes_no_transaction_id_for_a_row(net: Net) -> None:
+def test_rows_that_raise_stop_a_link_once_and_a_quiet_one_takes_no_transaction_id_for_a_row(
+    net: Net,
+) -> None:
     a, b = net.pair()
     ann, form = Owner("Ann"), a.form("user_storage")
     a.join(ann)
     unguarded(a)
-    until(lambda: b.one("SELECT count(*) FROM user_cards") == 1)  # the worker's first transaction is over
+    # the worker's first transaction is over
+    until(lambda: b.one("SELECT count(*) FROM user_cards") == 1)
     good = [ann.envelope(form, ann.value(b"%d" % n)) for n in range(303)]
     next_xid = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
     before = b.one(next_xid)
     send(a, *good[:300])
     until(lambda: len(b.values()) == 300)
     assert b.one(next_xid) - before < 30  # both sites are databases of one server
-    raising = [{**g, "row": {**g["row"], "owner_timestamp": t}} for g in good[:3] for t in ("9" * 40, "soon", {"at": 1})]
+    raising = [
+        {**g, "row": {**g["row"], "owner_timestamp": t}}
+        for g in good[:3]
+        for t in ("9" * 40, "soon", {"at": 1})
+    ]
     for n in range(3):  # a transaction each
         send(a, *raising[3 * n : 3 * n + 3], good[300 + n])
     until(lambda: len(b.values()) == 303)
@@ -288,21 +358,38 @@ def test_a_peer_cannot_change_or_empty_our_feed(net: Net) -> None:
     a.run("ALTER TABLE rowseal.feed DISABLE TRIGGER USER")
     a.run("DELETE FROM rowseal.feed")
     for xid, position in keys:
-        a.run("INSERT INTO rowseal.feed (xid, position, tag, owner, envelope) OVERRIDING SYSTEM VALUE VALUES (%s::text::xid8, %s, 'user_storage', '', '{}')", xid, position)
+        a.run(
+            "INSERT INTO rowseal.feed (xid, position, tag, owner,"
+            " envelope) OVERRIDING SYSTEM VALUE VALUES (%s::text::xid8, %s, 'user_storage', '',"
+            " '{}')",
+            xid,
+            position,
+        )
     a.run("UPDATE rowseal.feed SET envelope = '\"forged\"' WHERE position = %s", keys[0][1])
     a.run("DELETE FROM rowseal.feed WHERE position = %s", keys[1][1])
     marker = ann.envelope(a.form("user_storage"), ann.value(b"marker"))
     send(a, marker)
     with contextlib.suppress(AssertionError):
         until(lambda: b"marker" in b.values(), patience=3)
-    assert b.all("SELECT position, tag, owner, envelope FROM rowseal.feed WHERE envelope ->> 'sign_b64' <> %s ORDER BY position", sign_of(marker)) == feed
+    assert (
+        b.all(
+            "SELECT position, tag, owner, envelope FROM rowseal.feed"
+            " WHERE envelope ->> 'sign_b64' <> %s ORDER BY position",
+            sign_of(marker),
+        )
+        == feed
+    )
     a.run("TRUNCATE rowseal.feed")
     time.sleep(1)
     assert b.one("SELECT count(*) FROM rowseal.feed") >= 2
 
 
-@pytest.mark.parametrize("listed", ["ADD TABLE accounts", "ADD TABLE rowseal.quarantine_limits", "ADD TABLE user_cards"])
-def test_a_publication_that_lists_more_than_the_feed_is_refused_as_rs018(listed: str, net: Net) -> None:
+@pytest.mark.parametrize(
+    "listed", ["ADD TABLE accounts", "ADD TABLE rowseal.quarantine_limits", "ADD TABLE user_cards"]
+)
+def test_a_publication_that_lists_more_than_the_feed_is_refused_as_rs018(
+    listed: str, net: Net
+) -> None:
     """A subscription takes what the publication lists: ours must take the feed alone."""
     a, b = net.site(), net.site()
     for site in (a, b):
@@ -313,7 +400,12 @@ def test_a_publication_that_lists_more_than_the_feed_is_refused_as_rs018(listed:
     ann = Owner()
     a.join(ann)
     diag = b.refused("RS018", "SELECT * FROM rowseal.subscribe(%s, %s)", link(b, a), a.conninfo)
-    assert re.fullmatch("publication rowseal lists [a-z_.]+ besides the feed", diag.message_primary or "") and diag.message_hint
+    assert (
+        re.fullmatch(
+            "publication rowseal lists [a-z_.]+ besides the feed", diag.message_primary or ""
+        )
+        and diag.message_hint
+    )
     assert b.all("SELECT 1 FROM pg_subscription WHERE subname = %s", link(b, a)) == slots(a) == []
     assert b.all("SELECT * FROM accounts") == b.all("SELECT * FROM user_cards") == []
     a.run(f"ALTER PUBLICATION rowseal {listed.replace('ADD', 'DROP')}")  # as the hint says
@@ -322,7 +414,7 @@ def test_a_publication_that_lists_more_than_the_feed_is_refused_as_rs018(listed:
     assert b.all("SELECT * FROM accounts") == []
 
 
-# ------------------------------------------------------------------------------- deferred, broken, lost
+# -------------------------------------------------------------------------- deferred, broken, lost
 def test_what_a_receiver_cannot_store_yet_waits_for_the_event_that_cures_it(net: Net) -> None:
     a, b = net.pair()
     ann, bob = Owner("Ann"), Owner("Bob")
@@ -331,7 +423,10 @@ def test_what_a_receiver_cannot_store_yet_waits_for_the_event_that_cures_it(net:
     app.run("SELECT rowseal.declare('news', owner => 'id', public_key => 'k', feed => true)")
     a.join(ann)
     late = write(app, ann, "news", card(ann))
-    for column in ("ALTER TABLE user_storage_versions ADD COLUMN note text", "ALTER TABLE user_storage ADD COLUMN note text"):
+    for column in (
+        "ALTER TABLE user_storage_versions ADD COLUMN note text",
+        "ALTER TABLE user_storage ADD COLUMN note text",
+    ):
         app.run(column)
     noted = a.put(ann, b"noted", note="a word")
     unguarded(a)
@@ -359,12 +454,17 @@ def test_what_a_receiver_cannot_store_yet_waits_for_the_event_that_cures_it(net:
 def test_a_table_whose_owner_is_not_trusted_waits_as_rs017(cure: str, net: Net) -> None:
     """Its triggers would run as the superuser who owns the subscription."""
     a, b = net.pair()
-    news = f"CREATE TABLE news (id bytea PRIMARY KEY, {CARD}); SELECT rowseal.declare('news', owner => 'id', public_key => 'k', feed => true)"
+    news = (
+        f"CREATE TABLE news (id bytea PRIMARY KEY, {CARD});"
+        " SELECT rowseal.declare('news', owner => 'id', public_key => 'k', feed => true)"
+    )
     there, here, ann = a.session("app"), b.session("mallory"), Owner()
     there.run(news)
     here.run(news)
-    here.run("""CREATE FUNCTION who() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.ran VALUES (current_user); RETURN NEW; END $$;
-        CREATE TABLE ran (by text); CREATE TRIGGER who BEFORE INSERT ON news FOR EACH ROW EXECUTE FUNCTION who();
+    here.run("""CREATE FUNCTION who() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN INSERT INTO public.ran VALUES (current_user); RETURN NEW; END $$;
+        CREATE TABLE ran (by text);
+        CREATE TRIGGER who BEFORE INSERT ON news FOR EACH ROW EXECUTE FUNCTION who();
         ALTER TABLE news ENABLE ALWAYS TRIGGER who""")
     row = write(there, ann, "news", card(ann))
     a.join(ann)  # what comes behind goes on
@@ -404,17 +504,26 @@ def test_a_broken_table_at_the_receiver_does_not_stop_the_others(net: Net) -> No
     assert b.values() == [b"1"]
     (entry,) = b.all("SELECT id, row ->> 'sign_b64' FROM rowseal.quarantine")
     assert entry[1] == sign_of(lost)
-    assert [ok for ok in b.all("SELECT ok FROM rowseal.health() WHERE relation = 'user_storage'::regclass") if not ok]
+    assert [
+        ok
+        for ok in b.all("SELECT ok FROM rowseal.health() WHERE relation = 'user_storage'::regclass")
+        if not ok
+    ]
     # mended, and tried again
     b.run("SELECT rowseal.undeclare('user_storage')")
     b.run("ALTER TABLE user_storage OWNER TO postgres")
-    b.run("SELECT rowseal.declare('user_storage', owner => 'user_hash', identity => 'user_cards', versions => 'user_storage_versions', feed => true)")
+    b.run(
+        "SELECT rowseal.declare('user_storage', owner => 'user_hash', identity => 'user_cards',"
+        " versions => 'user_storage_versions', feed => true)"
+    )
     b.run("SELECT * FROM rowseal.retry(%s)", [entry[0]])
     assert (b.values(), b.quarantined()) == ([b"2"], [])
     same(a, b)
 
 
-def test_a_link_whose_wal_was_lost_says_so_and_can_start_again(second: tuple[SecondServer, Net], net: Net) -> None:
+def test_a_link_whose_wal_was_lost_says_so_and_can_start_again(
+    second: tuple[SecondServer, Net], net: Net
+) -> None:
     server, there = second
     a, b = there.site(), net.site()
     ann, name = Owner(), link(b, a)
@@ -428,7 +537,10 @@ def test_a_link_whose_wal_was_lost_says_so_and_can_start_again(second: tuple[Sec
     server.set(max_slot_wal_keep_size="1MB")
     try:
         for _ in range(3):
-            a.run("SELECT pg_logical_emit_message(false, 'x', repeat('x', 1000000)) FROM generate_series(1, 20)")
+            a.run(
+                "SELECT pg_logical_emit_message(false, 'x', repeat('x', 1000000))"
+                " FROM generate_series(1, 20)"
+            )
             a.run("SELECT pg_switch_wal()")
             a.run("CHECKPOINT")
         until(lambda: state(a, name).startswith("lost"))
@@ -459,9 +571,11 @@ def test_a_link_whose_slot_was_dropped_is_not_connected_and_can_start_again(net:
     assert b.values() == [b"missed"]
 
 
-# ------------------------------------------------------------------------------------------- failures
+# ---------------------------------------------------------------------------------------- failures
 def slots(site: Site) -> list[Any]:
-    return site.all("SELECT slot_name FROM pg_replication_slots WHERE database = current_database()")
+    return site.all(
+        "SELECT slot_name FROM pg_replication_slots WHERE database = current_database()"
+    )
 
 
 def test_a_subscribe_that_fails_leaves_nothing_behind(net: Net) -> None:
@@ -470,7 +584,9 @@ def test_a_subscribe_that_fails_leaves_nothing_behind(net: Net) -> None:
     a.join(ann)
     with pytest.raises(psycopg.Error) as error:  # nothing is published there
         b.subscribe(a)
-    assert error.value.diag.sqlstate == "42704" and "rowseal.publish" in (error.value.diag.message_hint or "")
+    assert error.value.diag.sqlstate == "42704" and "rowseal.publish" in (
+        error.value.diag.message_hint or ""
+    )
     a.run("SELECT rowseal.publish()")
     b.run("CREATE SUBSCRIPTION taken CONNECTION 'dbname=x' PUBLICATION x WITH (connect = false)")
     with pytest.raises(psycopg.errors.DuplicateObject):
@@ -479,7 +595,10 @@ def test_a_subscribe_that_fails_leaves_nothing_behind(net: Net) -> None:
     with pytest.raises(psycopg.Error):  # no valid name of a slot
         b.subscribe(a, "Not A Slot")
     assert slots(a) == []
-    assert b.all("SELECT subname FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())") == ["taken"]
+    assert b.all(
+        "SELECT subname FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database"
+        " WHERE datname = current_database())"
+    ) == ["taken"]
     assert b.all("SELECT unnest(dblink_get_connections())") == []
     # a slot of that name which somebody else uses stays
     a.run("SELECT pg_create_logical_replication_slot('used', 'pgoutput')")
@@ -496,7 +615,8 @@ def test_a_subscribe_that_is_cancelled_leaves_no_slot_behind(net: Net) -> None:
     a.run("SELECT rowseal.publish()")
     blocker, pid = b.session(), b.one("SELECT pg_backend_pid()")
     blocker.run("BEGIN")
-    blocker.run("LOCK TABLE user_cards IN EXCLUSIVE MODE")  # without transaction id: the slot does not wait for it
+    # without transaction id: the slot does not wait for it
+    blocker.run("LOCK TABLE user_cards IN EXCLUSIVE MODE")
     failures: list[Any] = []
 
     def subscribe() -> None:
@@ -532,7 +652,7 @@ def test_errors_have_a_sqlstate_and_say_what_to_do(net: Net) -> None:
     plain.connection.close()
 
 
-# ---------------------------------------------------------------------------------------------- pages
+# ------------------------------------------------------------------------------------------- pages
 BLOCK = re.compile(r"^```(sql|python)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 

@@ -1,4 +1,6 @@
-"""Servers linked by the feed end in the same state, whatever happens between them; the short form of kit/soak.py."""
+"""Servers linked by the feed end in the same state, whatever happens between them;
+the short form of kit/soak.py.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,14 @@ def servers() -> Iterator[list[Node]]:
         yield made
 
 
-@pytest.mark.parametrize(("topology", "seed"), zip(TOPOLOGIES, (11, 12, 13)), ids=[t.replace(" ", "-") for t in TOPOLOGIES])
-def test_after_every_trouble_the_servers_hold_the_same(topology: str, seed: int, servers: list[Node]) -> None:
+@pytest.mark.parametrize(
+    ("topology", "seed"),
+    list(zip(TOPOLOGIES, (11, 12, 13))),
+    ids=[t.replace(" ", "-") for t in TOPOLOGIES],
+)
+def test_after_every_trouble_the_servers_hold_the_same(
+    topology: str, seed: int, servers: list[Node]
+) -> None:
     mesh = Mesh(servers, f"mesh_{topology.split()[0]}", topology, seed, print)
     late, victim, forger = {"chain": (2, 1, 0), "ring": (1, 2, 0), "full mesh": (2, 0, 1)}[topology]
     try:
@@ -40,7 +48,9 @@ def test_the_watch_sees_rows_that_circulate_and_workers_that_fail(servers: list[
         mesh.stand_still(0.5)
         for n in servers:  # what arrives is appended, known or not
             n.run(mesh.db, "ALTER TABLE rowseal.feed DISABLE TRIGGER arrive")
-        servers[0].run(mesh.db, "INSERT INTO rowseal.feed (tag, owner, envelope) VALUES ('x', 'x', '{}')")
+        servers[0].run(
+            mesh.db, "INSERT INTO rowseal.feed (tag, owner, envelope) VALUES ('x', 'x', '{}')"
+        )
         with pytest.raises(Problem, match=r"b: [0-9]+ x Heap/INSERT in rowseal\.feed"):
             mesh.stand_still(0.5)
         servers[0].run(mesh.db, "ALTER TABLE rowseal.feed ADD CHECK (false) NOT VALID")

@@ -1,8 +1,9 @@
-"""Rule 7: what the tables hold depends on which rows came, not on how, in what order or how often (docs/rules.md).
+"""Rule 7: what the tables hold depends on which rows came, not on how,
+in what order or how often (docs/rules.md).
 
-Hypothesis makes up owners with several devices, versions with equal timestamps, tombstones, forks and forgeries, and hands
-them to three databases in any order and by any door.  After each delivery the database must hold what the reference
-model (kit/model.py) says, in the end all three the same.
+Hypothesis makes up owners with several devices, versions with equal timestamps, tombstones, forks
+and forgeries, and hands them to three databases in any order and by any door.  After each delivery
+the database must hold what the reference model (kit/model.py) says, in the end all three the same.
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from kit import model
 from kit.db import Db, Server
@@ -29,24 +36,47 @@ from rowseal.client import Form, SigningKey, envelope
 
 DATABASES = 3
 COLUMNS = {
-    "cards": {"id": "bytea", "k": "bytea", "name": "text", "deleted_flag": "boolean", "owner_timestamp": "bigint",
-              "parent_sign_b64": "bytea", "sign_b64": "bytea"},
-    "items": {"id": "bytea", "uuid": "uuid", "value": "bytea", "note": "text", "deleted_flag": "boolean", "owner_timestamp": "bigint",
-              "parent_sign_b64": "bytea", "sign_b64": "bytea"},
-}  # fmt: skip
+    "cards": {
+        "id": "bytea",
+        "k": "bytea",
+        "name": "text",
+        "deleted_flag": "boolean",
+        "owner_timestamp": "bigint",
+        "parent_sign_b64": "bytea",
+        "sign_b64": "bytea",
+    },
+    "items": {
+        "id": "bytea",
+        "uuid": "uuid",
+        "value": "bytea",
+        "note": "text",
+        "deleted_flag": "boolean",
+        "owner_timestamp": "bigint",
+        "parent_sign_b64": "bytea",
+        "sign_b64": "bytea",
+    },
+}
 KEY = {"cards": ["id"], "items": ["id", "uuid"]}
 
 
 def tables(layout: str) -> str:
     """An identity table and a table of its owners' rows, both in that layout.
 
-    TRUNCATE, which these tests need between examples, is let through; all that lets rows in is as in real life.
+    TRUNCATE, which these tests need between examples, is let through;
+    all that lets rows in is as in real life.
     """
     out = []
     for table, columns in COLUMNS.items():
         key = KEY[table] + (["sign_b64"] if layout == model.ONE_TABLE else [])
-        out.append(f"CREATE TABLE {table} ({', '.join(f'{n} {t}' for n, t in columns.items())}, PRIMARY KEY ({', '.join(key)}))")
-        whose = "public_key => 'k', fingerprint => 'sha256'" if table == "cards" else "identity => 'cards'"
+        out.append(
+            f"CREATE TABLE {table} ({', '.join(f'{n} {t}' for n, t in columns.items())},"
+            f" PRIMARY KEY ({', '.join(key)}))"
+        )
+        whose = (
+            "public_key => 'k', fingerprint => 'sha256'"
+            if table == "cards"
+            else "identity => 'cards'"
+        )
         kept = f", versions => '{table}_versions'" if layout == model.TWO_TABLES else ""
         out.append(f"SELECT rowseal.declare('{table}', owner => 'id', {whose}{kept})")
     for table in stored(layout):
@@ -55,7 +85,9 @@ def tables(layout: str) -> str:
 
 
 def stored(layout: str) -> list[str]:
-    return ["cards", "items"] + (["cards_versions", "items_versions"] if layout == model.TWO_TABLES else [])
+    return ["cards", "items"] + (
+        ["cards_versions", "items_versions"] if layout == model.TWO_TABLES else []
+    )
 
 
 class Row(NamedTuple):
@@ -69,7 +101,10 @@ class Row(NamedTuple):
 
     def __repr__(self) -> str:
         v = self.version
-        what = f"{self.table} of {self.owner.hex()[:4]} at {v.timestamp}{' deleted' if v.deleted else ''}, signature {v.sign.hex()[:4]}"
+        what = (
+            f"{self.table} of {self.owner.hex()[:4]} at"
+            f" {v.timestamp}{' deleted' if v.deleted else ''}, signature {v.sign.hex()[:4]}"
+        )
         return f"<{what}>" if self.genuine else f"<forged {what}>"
 
     @property
@@ -88,19 +123,25 @@ class Replica:
     def reset(self) -> None:
         self.received = {"cards": set(), "items": set()}
         self.waiting = {}
-        self.admin.execute(f"TRUNCATE rowseal.quarantine, {', '.join(stored(self.layout))}")  # type: ignore[arg-type]
+        Db(self.admin).run(f"TRUNCATE rowseal.quarantine, {', '.join(stored(self.layout))}")
 
     def knows(self, row: Row) -> bool:
         return row.table == "cards" or any(v.key == (row.owner,) for v in self.received["cards"])
 
     def take(self, row: Row) -> None:
         self.received[row.table].add(row.version)
-        if row.table == "cards":  # the owner is known now: what waited for it gets in, unless it was forged
-            self.received["items"] |= {w.version for w in self.waiting.values() if w.owner == row.owner and w.genuine}
+        # the owner is known now: what waited for it gets in, unless it was forged
+        if row.table == "cards":
+            self.received["items"] |= {
+                w.version for w in self.waiting.values() if w.owner == row.owner and w.genuine
+            }
             self.waiting = {k: w for k, w in self.waiting.items() if w.owner != row.owner}
 
     def primary_key(self, row: Row) -> list[bytes]:
-        return [*map(_bytes, row.version.key), *([row.version.sign] if self.layout == model.ONE_TABLE else [])]
+        return [
+            *map(_bytes, row.version.key),
+            *([row.version.sign] if self.layout == model.ONE_TABLE else []),
+        ]
 
     # -- doors
     def apply(self, rows: list[Row], format: str) -> None:
@@ -110,21 +151,28 @@ class Replica:
                 continue
             # apply takes key by key, of each the newest version first
             expected: dict[int, set[str]] = {}
-            newest_first = sorted(range(len(batch)), key=lambda i: batch[i].version.order, reverse=True)
+            newest_first = sorted(
+                range(len(batch)), key=lambda i: batch[i].version.order, reverse=True
+            )
             for i in sorted(newest_first, key=lambda i: [_bytes(k) for k in batch[i].version.key]):
                 row = batch[i]
                 if not self.knows(row):
                     expected[i] = {"deferred"}
-                    self.waiting[(format, row.table, *row.values.values())] = row  # kept once, however often it comes
+                    # kept once, however often it comes
+                    self.waiting[(format, row.table, *row.values.values())] = row
                 elif row.genuine:
                     expected[i] = {model.outcome(self.layout, self.received[table], row.version)}
                     self.take(row)
                 else:  # without versions, what is old is not looked at
-                    expected[i] = {"rejected"} | ({"stale"} if self.layout == model.UNVERSIONED else set())
+                    expected[i] = {"rejected"} | (
+                        {"stale"} if self.layout == model.UNVERSIONED else set()
+                    )
             sent = [r.envelope if format == "canonical" else pgtext(r.values) for r in batch]
             outcomes = self.db.apply(table, sent, format)
             for i, (outcome, reason) in enumerate(outcomes):
-                assert outcome in expected[i], f"{outcome} ({reason}) instead of {expected[i]} for {batch[i]}"
+                assert outcome in expected[i], (
+                    f"{outcome} ({reason}) instead of {expected[i]} for {batch[i]}"
+                )
 
     def statement(self, door: str, table: str, rows: list[Row]) -> None:
         """All rows in one statement: all or none."""
@@ -141,22 +189,34 @@ class Replica:
                         copy.write_row(tuple(r.values.values()))
             elif door == "update":
                 where = " AND ".join(f"{k} = %s" for k in KEY[table])
-                self.db.update(table, rows[0].values, where, *(rows[0].values[k] for k in KEY[table]))
+                self.db.update(
+                    table, rows[0].values, where, *(rows[0].values[k] for k in KEY[table])
+                )
             elif door == "merge":
                 match = " AND ".join(f"t.{k} = s.{k}" for k in key.split(", "))
                 self.db.run(
-                    f"MERGE INTO {table} t USING (VALUES {one}) s ({names}) ON {match} WHEN NOT MATCHED THEN INSERT ({names})"
-                    f" VALUES ({', '.join('s.' + c for c in columns)}) WHEN MATCHED THEN UPDATE SET {', '.join(f'{c} = s.{c}' for c in columns)}",
+                    f"MERGE INTO {table} t USING (VALUES {one}) s ({names}) ON {match} WHEN NOT"
+                    f" MATCHED THEN INSERT ({names})"
+                    f" VALUES ({', '.join('s.' + c for c in columns)}) WHEN MATCHED THEN UPDATE"
+                    f" SET {', '.join(f'{c} = s.{c}' for c in columns)}",
                     *rows[0].values.values(),
                 )
             elif door == "versions":
                 self.db.run(f"INSERT INTO {table}_versions ({names}) VALUES {many}", *values)
             else:
-                suffix = {"insert": "", "do nothing": " ON CONFLICT DO NOTHING", "do update": f" ON CONFLICT ({key}) DO UPDATE SET {change}"}
+                suffix = {
+                    "insert": "",
+                    "do nothing": " ON CONFLICT DO NOTHING",
+                    "do update": f" ON CONFLICT ({key}) DO UPDATE SET {change}",
+                }
                 self.db.run(f"INSERT INTO {table} ({names}) VALUES {many}{suffix[door]}", *values)
         except psycopg.Error as e:
-            assert e.sqlstate is not None and e.sqlstate.startswith("RS"), f"{door}: {e.sqlstate} {e}"
-            assert not all(r.genuine and self.knows(r) for r in rows), f"{door} refused genuine rows: {e}"
+            assert e.sqlstate is not None and e.sqlstate.startswith("RS"), (
+                f"{door}: {e.sqlstate} {e}"
+            )
+            assert not all(r.genuine and self.knows(r) for r in rows), (
+                f"{door} refused genuine rows: {e}"
+            )
         else:
             late = [r for r in rows if not r.genuine or not self.knows(r)]
             assert not late or self.layout == model.UNVERSIONED, f"{door} accepted {late}"
@@ -178,7 +238,8 @@ class Replica:
                     for r in batch:
                         exists = any(v.key == r.version.key for v in self.received[table])
                         if door == "update" and (self.layout == model.ONE_TABLE or not exists):
-                            continue  # there it is refused (history is append-only); here it does nothing
+                            # there it is refused (history is append-only); here it does nothing
+                            continue
                         self.statement(door, table, [r])
                 elif batch:
                     self.statement(door, table, batch)
@@ -189,16 +250,36 @@ class Replica:
             expected = model.state(self.layout, self.received[table])
             names = ", ".join(COLUMNS[table])
             main = self.db.all(f"SELECT {names} FROM {table}")
-            old = self.db.all(f"SELECT {names} FROM {table}_versions") if self.layout == model.TWO_TABLES else []
-            for what, have, want in (("main", main, expected.main), ("versions", old, expected.versions)):
+            old = (
+                self.db.all(f"SELECT {names} FROM {table}_versions")
+                if self.layout == model.TWO_TABLES
+                else []
+            )
+            for what, have, want in (
+                ("main", main, expected.main),
+                ("versions", old, expected.versions),
+            ):
                 assert len(have) == len(set(have)), f"{table}: a row twice in {what}"
-                assert set(have) == {v.content for v in want}, f"{table}: {what} is not what the model says"
+                assert set(have) == {v.content for v in want}, (
+                    f"{table}: {what} is not what the model says"
+                )
         curable = self.db.one("SELECT count(*) FROM rowseal.quarantine WHERE curable")
-        assert curable == len(self.waiting), f"{curable} rows wait in quarantine, {len(self.waiting)} should"
+        assert curable == len(self.waiting), (
+            f"{curable} rows wait in quarantine, {len(self.waiting)} should"
+        )
 
 
 def _bytes(value: Any) -> bytes:
     return value.bytes if isinstance(value, uuid.UUID) else value  # type: ignore[no-any-return]
+
+
+DOORS = (
+    "canonical", "pgtext", "insert", "update", "copy", "do update", "do nothing", "versions",
+    "merge",
+)  # fmt: skip
+FORGERIES = (
+    "re-dated", "undeleted", "other content", "other key", "other signature", "mallory", "zero",
+)  # fmt: skip
 
 
 class Convergence(RuleBasedStateMachine):
@@ -209,7 +290,9 @@ class Convergence(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.owners = [Owner(f"owner {i}", SigningKey(hashlib.sha256(bytes([i])).digest())) for i in range(3)]
+        self.owners = [
+            Owner(f"owner {i}", SigningKey(hashlib.sha256(bytes([i])).digest())) for i in range(3)
+        ]
         self.forms: dict[str, Form] = type(self).forms  # type: ignore[attr-defined]
         self.genuine: list[Row] = []
         self.forged: list[Row] = []
@@ -220,7 +303,13 @@ class Convergence(RuleBasedStateMachine):
 
     def row(self, table: str, values: dict[str, Any], e: dict[str, Any], genuine: bool) -> Row:
         key = tuple(values[k] for k in KEY[table])
-        v = model.Version(key, values["owner_timestamp"], values["deleted_flag"], values["sign_b64"], tuple(values.values()))
+        v = model.Version(
+            key,
+            values["owner_timestamp"],
+            values["deleted_flag"],
+            values["sign_b64"],
+            tuple(values.values()),
+        )
         return Row(table, values, v, genuine, e)
 
     def parent(self, key: tuple[Any, ...], data: st.DataObject) -> bytes | None:
@@ -233,11 +322,21 @@ class Convergence(RuleBasedStateMachine):
         for r in self.replicas:
             r.reset()
 
-    @rule(who=st.integers(0, 2), name=st.sampled_from(["Ann", "", None]), deleted=st.booleans(), timestamp=st.integers(0, 3), data=st.data())
-    def sign_card(self, who: int, name: str | None, deleted: bool, timestamp: int, data: st.DataObject) -> None:
+    @rule(
+        who=st.integers(0, 2),
+        name=st.sampled_from(["Ann", "", None]),
+        deleted=st.booleans(),
+        timestamp=st.integers(0, 3),
+        data=st.data(),
+    )
+    def sign_card(
+        self, who: int, name: str | None, deleted: bool, timestamp: int, data: st.DataObject
+    ) -> None:
         owner = self.owners[who]
-        row = {"id": owner.hash, "k": owner.public_key, "name": name, "deleted_flag": deleted, "owner_timestamp": timestamp,
-               "parent_sign_b64": self.parent((owner.hash,), data)}  # fmt: skip
+        row = {
+            "id": owner.hash, "k": owner.public_key, "name": name, "deleted_flag": deleted,
+            "owner_timestamp": timestamp, "parent_sign_b64": self.parent((owner.hash,), data),
+        }  # fmt: skip
         self.genuine.append(self.sealed("cards", row, owner))
 
     @rule(
@@ -249,14 +348,28 @@ class Convergence(RuleBasedStateMachine):
         timestamp=st.integers(0, 3),
         data=st.data(),
     )
-    def sign_item(self, who: int, key: int, value: Any, note_: Any, deleted: bool, timestamp: int, data: st.DataObject) -> None:
+    def sign_item(
+        self,
+        who: int,
+        key: int,
+        value: Any,
+        note_: Any,
+        deleted: bool,
+        timestamp: int,
+        data: st.DataObject,
+    ) -> None:
         owner, id_ = self.owners[who], uuid.UUID(int=key)
-        row = {"id": owner.hash, "uuid": id_, "value": value, "note": note_, "deleted_flag": deleted, "owner_timestamp": timestamp,
-               "parent_sign_b64": self.parent((owner.hash, id_), data)}  # fmt: skip
+        row = {
+            "id": owner.hash, "uuid": id_, "value": value, "note": note_, "deleted_flag": deleted,
+            "owner_timestamp": timestamp, "parent_sign_b64": self.parent((owner.hash, id_), data),
+        }  # fmt: skip
         self.genuine.append(self.sealed("items", row, owner))
 
     @precondition(lambda self: self.genuine)
-    @rule(data=st.data(), how=st.sampled_from(["re-dated", "undeleted", "other content", "other key", "other signature", "mallory", "zero"]))
+    @rule(
+        data=st.data(),
+        how=st.sampled_from(FORGERIES),
+    )
     def forge(self, data: st.DataObject, how: str) -> None:
         base = data.draw(st.sampled_from(self.genuine), label="base")
         values = dict(base.values)
@@ -271,12 +384,15 @@ class Convergence(RuleBasedStateMachine):
             if base.table == "items":
                 values["uuid"] = uuid.UUID(int=1 - values["uuid"].int)
             else:
-                values["id"] = self.owners[0].hash if values["id"] != self.owners[0].hash else self.owners[1].hash
-        elif how == "other signature":  # another genuine one: of another row, another owner or another table
+                other = 1 if values["id"] == self.owners[0].hash else 0
+                values["id"] = self.owners[other].hash
+        elif how == "other signature":
+            # another genuine one: of another row, another owner or another table
             others = [r for r in self.genuine if r.version.sign != base.version.sign]
             if not others:
                 return
-            values["sign_b64"] = data.draw(st.sampled_from(others), label="signature of").version.sign
+            other_row = data.draw(st.sampled_from(others), label="signature of")
+            values["sign_b64"] = other_row.version.sign
         elif how == "mallory":  # a real signature, of somebody else
             unsigned = {c: v for c, v in values.items() if c != "sign_b64"}
             mallory = next(o for o in self.owners if o.hash != values["id"])
@@ -284,28 +400,34 @@ class Convergence(RuleBasedStateMachine):
             return
         else:
             values["sign_b64"] = bytes(64)
-        e = {**json.loads(self.forms[base.table].payload_of({c: v for c, v in values.items() if c != "sign_b64"})),
-             "sign_b64": b64encode(values["sign_b64"]).decode()}  # fmt: skip
-        row = self.row(base.table, values, e, False)
+        unsigned = {c: v for c, v in values.items() if c != "sign_b64"}
+        signature = b64encode(values["sign_b64"]).decode()
+        payload = json.loads(self.forms[base.table].payload_of(unsigned))
+        row = self.row(base.table, values, {**payload, "sign_b64": signature}, False)
         if all(row.values != g.values for g in self.genuine):
             self.forged.append(row)
 
-    doors = st.sampled_from(["canonical", "pgtext", "insert", "update", "copy", "do update", "do nothing", "versions", "merge"])
-
     @precondition(lambda self: self.genuine)
-    @rule(where=st.integers(0, DATABASES - 1), door=doors, data=st.data())
+    @rule(where=st.integers(0, DATABASES - 1), door=st.sampled_from(DOORS), data=st.data())
     def deliver(self, where: int, door: str, data: st.DataObject) -> None:
-        rows = data.draw(st.lists(st.sampled_from(self.genuine), min_size=1, max_size=6), label="rows")
+        rows = data.draw(
+            st.lists(st.sampled_from(self.genuine), min_size=1, max_size=6), label="rows"
+        )
         self.replicas[where].deliver(door, rows)
 
     @precondition(lambda self: self.forged)
-    @rule(where=st.integers(0, DATABASES - 1), door=doors, data=st.data())
+    @rule(where=st.integers(0, DATABASES - 1), door=st.sampled_from(DOORS), data=st.data())
     def deliver_with_forged(self, where: int, door: str, data: st.DataObject) -> None:
-        rows = data.draw(st.lists(st.sampled_from(self.genuine + self.forged), min_size=1, max_size=6), label="rows")
+        rows = data.draw(
+            st.lists(st.sampled_from(self.genuine + self.forged), min_size=1, max_size=6),
+            label="rows",
+        )
         self.replicas[where].deliver(door, rows)
 
     def teardown(self) -> None:
-        """Everything everywhere, in another order at each: what nobody has a card for waits everywhere."""
+        """Everything everywhere, in another order at each:
+        what nobody has a card for waits everywhere.
+        """
         if not self.genuine:
             return
         for i, replica in enumerate(self.replicas):
@@ -321,9 +443,13 @@ class Convergence(RuleBasedStateMachine):
         for replica in self.replicas[1:]:
             assert replica.received == first.received
             for table in COLUMNS:
-                assert replica.db.digest(table) == first.db.digest(table), f"digests of {table} differ"
+                assert replica.db.digest(table) == first.db.digest(table), (
+                    f"digests of {table} differ"
+                )
         known = {r.owner for r in self.genuine if r.table == "cards"}
-        assert first.received["items"] == {r.version for r in self.genuine if r.table == "items" and r.owner in known}
+        assert first.received["items"] == {
+            r.version for r in self.genuine if r.table == "items" and r.owner in known
+        }
         replica = self.replicas[len(self.genuine) % DATABASES]
         for table in COLUMNS:
             assert replica.db.all("SELECT * FROM rowseal.verify(%s)", table) == []
@@ -347,13 +473,24 @@ def replicas(server: Server, request: pytest.FixtureRequest) -> Iterator[list[Re
         server.drop(name)
 
 
-@pytest.mark.parametrize("replicas", model.LAYOUTS, indirect=True, ids=lambda layout: layout.replace(" ", "-"))
+@pytest.mark.parametrize(
+    "replicas", model.LAYOUTS, indirect=True, ids=lambda layout: layout.replace(" ", "-")
+)
 def test_the_state_is_a_function_of_the_set_of_authentic_rows(replicas: list[Replica]) -> None:
     forms = {table: replicas[0].db.form(table) for table in COLUMNS}
-    machine = type("Machine", (Convergence,), {"replicas": replicas, "layout": replicas[0].layout, "forms": forms})
+    machine = type(
+        "Machine",
+        (Convergence,),
+        {"replicas": replicas, "layout": replicas[0].layout, "forms": forms},
+    )
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         machine,
         settings=settings(
-            max_examples=50, stateful_step_count=30, deadline=None, database=None, suppress_health_check=list(HealthCheck), report_multiple_bugs=False,
+            max_examples=50,
+            stateful_step_count=30,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            report_multiple_bugs=False,
         ),
     )

@@ -28,9 +28,19 @@ def folder() -> Iterator[Path]:
 
 
 def test_the_demo_shows_every_outcome_and_refusal_and_cleans_up(folder: Path) -> None:
-    done = subprocess.run(DEMO, capture_output=True, text=True, env=environment(folder), timeout=180)
+    done = subprocess.run(
+        DEMO, capture_output=True, text=True, env=environment(folder), timeout=180
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    for outcome in ("inserted", "superseded", "archived", "stale", "duplicate", "deferred", "rejected"):
+    for outcome in (
+        "inserted",
+        "superseded",
+        "archived",
+        "stale",
+        "duplicate",
+        "deferred",
+        "rejected",
+    ):
         assert outcome in done.stdout
     for sqlstate in ("RS001", "RS002", "RS003", "RS004", "RS005", "RS009", "RS015"):
         assert sqlstate in done.stdout
@@ -44,11 +54,32 @@ def test_the_demo_shows_every_outcome_and_refusal_and_cleans_up(folder: Path) ->
 
 @pytest.mark.parametrize(
     ("number", "moment"),
-    [*((signal.SIGINT, m) for m in ("Starting a server", "PostgreSQL", "== A relay", "== Three servers", "== narvik is cut off", "The first server stays")),
-     (signal.SIGTERM, "Starting a server"), (signal.SIGHUP, "== A relay")],
-)  # fmt: skip
-def test_the_server_is_gone_after_a_signal(number: signal.Signals, moment: str, folder: Path) -> None:
-    demo = subprocess.Popen([*DEMO, "--stay"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(folder))
+    [
+        *(
+            (signal.SIGINT, m)
+            for m in (
+                "Starting a server",
+                "PostgreSQL",
+                "== A relay",
+                "== Three servers",
+                "== narvik is cut off",
+                "The first server stays",
+            )
+        ),
+        (signal.SIGTERM, "Starting a server"),
+        (signal.SIGHUP, "== A relay"),
+    ],
+)
+def test_the_server_is_gone_after_a_signal(
+    number: signal.Signals, moment: str, folder: Path
+) -> None:
+    demo = subprocess.Popen(
+        [*DEMO, "--stay"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(folder),
+    )
     assert demo.stdout is not None
     for line in demo.stdout:
         if line.startswith(moment):
@@ -56,7 +87,10 @@ def test_the_server_is_gone_after_a_signal(number: signal.Signals, moment: str, 
     time.sleep(0.2)
     demo.send_signal(number)
     out, err = demo.communicate(timeout=60)
-    assert (demo.returncode, "Traceback" in err) == (130 if number == signal.SIGINT else 143, False), err
+    assert (demo.returncode, "Traceback" in err) == (
+        130 if number == signal.SIGINT else 143,
+        False,
+    ), err
     assert "removed" in out
     assert gone(folder)
 
@@ -67,6 +101,12 @@ def test_the_server_is_gone_after_an_error(folder: Path) -> None:
         "def fail(*args): raise RuntimeError('on purpose')\n"
         "demo.declare = fail\ndemo.main(stay=False)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment(folder), timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env=environment(folder),
+        timeout=120,
+    )
     assert "on purpose" in done.stderr
     assert gone(folder)

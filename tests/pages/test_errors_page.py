@@ -1,4 +1,6 @@
-"""docs/errors.md is the truth: it lists every SQLSTATE there is, and every message in it can be provoked."""
+"""docs/errors.md is the truth: it lists every SQLSTATE there is,
+and every message in it can be provoked.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from kit.writers import card as deposit
 from rowseal.client import SigningKey
 
 KEY = uuid.UUID(int=7)
-ROWS: list[tuple[str, str]] = re.findall(r"^\| (RS\d{3}) \| `(.*?)` \| [^|]+ \| [^|]+ \|$", (ROOT / "docs/errors.md").read_text(), re.M)
+ROWS: list[tuple[str, str]] = re.findall(
+    r"^\| (RS\d{3}) \| `(.*?)` \| [^|]+ \| [^|]+ \|$", (ROOT / "docs/errors.md").read_text(), re.M
+)
 
 
 def pattern(message: str) -> re.Pattern[str]:
@@ -28,7 +32,11 @@ def pattern(message: str) -> re.Pattern[str]:
 
 
 def sources() -> str:
-    return "".join(p.read_text() for folder, kind in (("sql", "*.sql"), ("plpython/rowseal", "*.py")) for p in (ROOT / folder).rglob(kind))
+    return "".join(
+        p.read_text()
+        for folder, kind in (("sql", "*.sql"), ("plpython/rowseal", "*.py"))
+        for p in (ROOT / folder).rglob(kind)
+    )
 
 
 def test_the_docs_list_exactly_the_codes_that_the_sources_use() -> None:
@@ -38,7 +46,7 @@ def test_the_docs_list_exactly_the_codes_that_the_sources_use() -> None:
 def test_every_code_with_a_refusal_of_rows_has_a_hint() -> None:
     hints = re.search(r"CREATE OR REPLACE FUNCTION rowseal\._hint.*?END\n\$\$", sources(), re.S)
     assert hints
-    verdicts = set(re.findall(r"[\"']f?(RS0\d\d) ", sources()))
+    verdicts = set(re.findall(r"""(?:ROW|Verdict|refusal)\(["'](RS0\d\d)["'],""", sources()))
     assert {"RS001", "RS002", "RS003", "RS006", "RS009"} <= verdicts
     assert verdicts - set(re.findall(r"WHEN '(RS0\d\d)'", hints[0])) <= {
         "RS007"
@@ -49,24 +57,31 @@ shared = shared_database(EXAMPLE)
 
 
 class World:
-    """What a provocation needs: the table's owner, a stranger, the superuser, an owner of rows with a card."""
+    """What a provocation needs: the table's owner, a stranger, the superuser,
+    an owner of rows with a card.
+    """
 
     def __init__(self, connection: psycopg.Connection[Any]):
-        self.db, self.mallory, self.admin = (Scratch(connection, role) for role in ("app", "mallory", "postgres"))
+        self.db, self.mallory, self.admin = (
+            Scratch(connection, role) for role in ("app", "mallory", "postgres")
+        )
         self.ann = Owner()
         write(self.db, self.ann, "user_cards", self.ann.card())
 
     def put(self, value: bytes = b"v", **changes: Any) -> dict[str, Any]:
         return write(self.db, self.ann, "user_storage", self.ann.value(value, KEY, **changes))
 
-    def altered(self, table: str, row: dict[str, Any], owner: Owner | None = None, **changes: Any) -> None:
+    def altered(
+        self, table: str, row: dict[str, Any], owner: Owner | None = None, **changes: Any
+    ) -> None:
         """Insert a row that was changed after it was signed."""
         self.db.insert(table, {**seal(self.db, owner or self.ann, table, row), **changes})
 
     def small(self, columns: str = "", more: str = "", **row: Any) -> int:
         """An identity table ``c`` with these columns, and a row in it; how many rows it has."""
         self.db.run(
-            f"CREATE TABLE c (id bytea PRIMARY KEY, {columns}{CARD}); SELECT rowseal.declare('c', owner => 'id', public_key => 'k'{more})"
+            f"CREATE TABLE c (id bytea PRIMARY KEY, {columns}{CARD});"
+            f" SELECT rowseal.declare('c', owner => 'id', public_key => 'k'{more})"
         )
         if row:
             write(self.db, self.ann, "c", card(self.ann, **row))
@@ -75,15 +90,20 @@ class World:
 
 def bad_partition(w: World) -> None:
     w.db.run(
-        f"""CREATE TABLE c (id bytea PRIMARY KEY, {CARD}) PARTITION BY HASH (id); SELECT rowseal.declare('c', owner => 'id', public_key
-            => 'k')"""
+        f"""CREATE TABLE c (id bytea PRIMARY KEY, {CARD}) PARTITION BY HASH (id);
+            SELECT rowseal.declare('c', owner => 'id', public_key => 'k')"""
     )
-    w.db.run("CREATE TABLE p (LIKE c INCLUDING ALL); INSERT INTO p VALUES ('x', 'x', false, 1, 'x')")
+    w.db.run(
+        "CREATE TABLE p (LIKE c INCLUDING ALL); INSERT INTO p VALUES ('x', 'x', false, 1, 'x')"
+    )
     w.db.run("ALTER TABLE c ATTACH PARTITION p FOR VALUES WITH (MODULUS 1, REMAINDER 0)")
 
 
 def bad_row(w: World) -> None:
-    w.db.run(f"CREATE TABLE c (id bytea PRIMARY KEY, {CARD}); INSERT INTO c VALUES ('x', 'x', false, 1, 'x')")
+    w.db.run(
+        f"CREATE TABLE c (id bytea PRIMARY KEY, {CARD});"
+        " INSERT INTO c VALUES ('x', 'x', false, 1, 'x')"
+    )
     w.db.run("SELECT rowseal.declare('c', owner => 'id', public_key => 'k')")
 
 
@@ -92,14 +112,17 @@ def late_rule(w: World) -> None:
 
 
 def strangers_versions(w: World) -> None:
-    w.admin.run(f"CREATE TABLE old (id bytea, parent_sign_b64 bytea, {CARD}, PRIMARY KEY (sign_b64))")
+    w.admin.run(
+        f"CREATE TABLE old (id bytea, parent_sign_b64 bytea, {CARD}, PRIMARY KEY (sign_b64))"
+    )
     w.db.run(f"CREATE TABLE c (id bytea PRIMARY KEY, parent_sign_b64 bytea, {CARD})")
     w.db.run("SELECT rowseal.declare('c', owner => 'id', public_key => 'k', versions => 'old')")
 
 
 def taken_tag(w: World) -> None:
     w.db.run(
-        f"CREATE TABLE c (id bytea PRIMARY KEY, {CARD}); SELECT rowseal.declare('c', owner => 'id', public_key => 'k', tag => 'user_cards')"
+        f"CREATE TABLE c (id bytea PRIMARY KEY, {CARD});"
+        " SELECT rowseal.declare('c', owner => 'id', public_key => 'k', tag => 'user_cards')"
     )
 
 
@@ -126,19 +149,26 @@ def granted(w: World, **changes: Any) -> tuple[Writer, Writer]:
     return owner, device
 
 
-def written(w: World, grant: dict[str, Any] | None = None, number: int = 1, revoked: bool = False) -> None:
+def written(
+    w: World, grant: dict[str, Any] | None = None, number: int = 1, revoked: bool = False
+) -> None:
     """A device's row at timestamp 5; without a grant, it is somebody else's."""
     owner, device = granted(w, **(grant or {}))
     if revoked:
         w.db.insert("grants", owner.sealed(w.db.form("grants"), revocation(device, [])))
     writer = device if grant is not None else Writer(w.ann, SigningKey.generate())
-    w.db.insert("t", writer.sealed(w.db.form("t"), {"key": "k", "owner_timestamp": 5}, number=number))
+    w.db.insert(
+        "t", writer.sealed(w.db.form("t"), {"key": "k", "owner_timestamp": 5}, number=number)
+    )
 
 
 def strangers_grants(w: World) -> None:
     w.admin.run(f"{tables().split('; CREATE TABLE t ')[0]}; GRANT SELECT ON cards, grants TO app")
     w.db.run(f"CREATE TABLE t (user_hash bytea PRIMARY KEY, {CARD})")
-    w.db.run("SELECT rowseal.declare('t', owner => 'user_hash', identity => 'cards', writers => 'grants')")
+    w.db.run(
+        "SELECT rowseal.declare('t', owner => 'user_hash', identity => 'cards',"
+        " writers => 'grants')"
+    )
 
 
 def cursor_of_elsewhere(w: World) -> None:
@@ -146,20 +176,33 @@ def cursor_of_elsewhere(w: World) -> None:
     w.db.run(f"SELECT * FROM rowseal.changes('{uuid.UUID(int=0)}:1:1')")
 
 
-SMALL = f"CREATE TABLE c (id bytea PRIMARY KEY, m money, {CARD}); SELECT rowseal.declare('c', owner => 'id', public_key => 'k')"
+SMALL = (
+    f"CREATE TABLE c (id bytea PRIMARY KEY, m money, {CARD});"
+    " SELECT rowseal.declare('c', owner => 'id', public_key => 'k')"
+)
 LATIN = "in a database of its own"
 ML_DSA = "without the package cryptography: see accept/test_ml_dsa.py"
 NO_PROVIDER = "in a session without provider"
-RECEIVED = "a reason of receive, never raised: see links/test_linked_servers.py and attacks/test_table_owner.py"
+RECEIVED = (
+    "a reason of receive, never raised: see links/test_linked_servers.py and"
+    " attacks/test_table_owner.py"
+)
 LINKED = "between two servers: see links/test_linked_servers.py"
 PROVOKED: dict[str, Callable[[World], Any] | str] = {
-    "invalid signature": lambda w: w.altered("user_storage", w.ann.value(b"1", KEY), value_b64=b"2"),
-    "the row is not signed": lambda w: w.altered("user_storage", w.ann.value(b"1", KEY), sign_b64=None),
+    "invalid signature": lambda w: w.altered(
+        "user_storage", w.ann.value(b"1", KEY), value_b64=b"2"
+    ),
+    "the row is not signed": lambda w: w.altered(
+        "user_storage", w.ann.value(b"1", KEY), sign_b64=None
+    ),
     "table … holds a row": bad_row,
     "the new partition": bad_partition,
     "unknown owner": lambda w: w.altered("user_storage", Owner().value()),
     "the public key of an owner": foreign_key_for_owner,
-    "primary key and owner": lambda w: (w.put(), w.db.run("UPDATE user_storage SET uuid = gen_random_uuid()")),
+    "primary key and owner": lambda w: (
+        w.put(),
+        w.db.run("UPDATE user_storage SET uuid = gen_random_uuid()"),
+    ),
     "DELETE": lambda w: w.db.run("DELETE FROM user_cards"),
     "TRUNCATE": lambda w: w.db.run("TRUNCATE user_cards"),
     "the owner is not": fingerprint,
@@ -172,7 +215,10 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
         w.small("list int[], ", list=[1]),
         w.db.run("UPDATE c SET list = '[0:0]={1}', owner_timestamp = owner_timestamp + 1"),
     ),
-    "field …: …, in table …": lambda w: (w.small("at date, "), w.db.run("SELECT rowseal.payload('c', '{\"at\": \"20000-01-01\"}')")),
+    "field …: …, in table …": lambda w: (
+        w.small("at date, "),
+        w.db.run("SELECT rowseal.payload('c', '{\"at\": \"20000-01-01\"}')"),
+    ),
     "table … is not declared": lambda w: w.db.run("SELECT rowseal.verify('pg_class')"),
     "table … is declared already": lambda w: w.db.run(
         "SELECT rowseal.declare('user_cards', owner => 'user_hash', public_key => 'sign_pkey')"
@@ -186,29 +232,50 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
     "table … holds the public keys": lambda w: w.db.run("SELECT rowseal.undeclare('user_cards')"),
     "… on declared table": late_rule,
     "rowseal needs": LATIN,
-    "no right to declare": lambda w: w.mallory.run("SELECT rowseal.declare('rowseal.declarations', owner => 'x')"),
+    "no right to declare": lambda w: w.mallory.run(
+        "SELECT rowseal.declare('rowseal.declarations', owner => 'x')"
+    ),
     "no right to undeclare": lambda w: w.mallory.run("SELECT rowseal.undeclare('user_storage')"),
     "no right to use": strangers_versions,
-    "column … is erased": lambda w: (w.small("note text, note_sha256 bytea, ", ", digests => '{note}'", note="x"), w.db.run("UPDATE c SET note = NULL, note_sha256 = sha256('x')")),
+    "column … is erased": lambda w: (
+        w.small("note text, note_sha256 bytea, ", ", digests => '{note}'", note="x"),
+        w.db.run("UPDATE c SET note = NULL, note_sha256 = sha256('x')"),
+    ),
     "… is not the … of the signature": lambda w: (
         w.small("name text, ", ", name_column => 'name'"),
         w.db.insert("c", {**seal(w.db, w.ann, "c", card(w.ann)), "name": "x"}),
     ),
     "rows of … in the form": lambda w: w.small(more=", form => 'concatenated'"),
     "columns": lambda w: w.db.run("SELECT rowseal.erase('user_cards', '{}', '{name}')"),
-    "no right to erase": lambda w: w.mallory.run("SELECT rowseal.erase('user_cards', '{}', '{name}')"),
+    "no right to erase": lambda w: w.mallory.run(
+        "SELECT rowseal.erase('user_cards', '{}', '{name}')"
+    ),
     "no right to prune": lambda w: w.mallory.run("SELECT rowseal.prune('user_storage')"),
-    "history is": lambda w: (w.put(), w.put(), w.db.run("UPDATE user_storage_versions SET value_b64 = 'x'")),
+    "history is": lambda w: (
+        w.put(),
+        w.put(),
+        w.db.run("UPDATE user_storage_versions SET value_b64 = 'x'"),
+    ),
     "no provider of …, which": ML_DSA,
     "no provider of …: …": ML_DSA,
     "the public key is none": lambda w: w.altered("user_cards", Owner().card(sign_pkey=bytes(33))),
     "no right to use … as grants table": strangers_grants,
-    "table … holds the grants": lambda w: (granted(w), w.db.run("SELECT rowseal.undeclare('grants')")),
-    "table … is no grants table": lambda w: w.db.run("SELECT rowseal.allow('user_storage', '{}', 'x', 1, 1)"),
+    "table … holds the grants": lambda w: (
+        granted(w),
+        w.db.run("SELECT rowseal.undeclare('grants')"),
+    ),
+    "table … is no grants table": lambda w: w.db.run(
+        "SELECT rowseal.allow('user_storage', '{}', 'x', 1, 1)"
+    ),
     "no grant for": lambda w: written(w),
     "outside the scope": lambda w: written(w, grant={"until": 4}),
     "beyond the frontier": lambda w: written(w, grant={}, revoked=True),
-    "the chain below": lambda w: (granted(w), w.db.run("SELECT rowseal.revoke('grants', %s, 'x', 1, '{abc}')", Jsonb({"user_hash": "AA=="}))),
+    "the chain below": lambda w: (
+        granted(w),
+        w.db.run(
+            "SELECT rowseal.revoke('grants', %s, 'x', 1, '{abc}')", Jsonb({"user_hash": "AA=="})
+        ),
+    ),
     "writer, number and": lambda w: written(w, number=2),
     "a grant is ended": lambda w: granted(w, deleted_flag=True),
     "a grant needs": lambda w: granted(w, until=None),
@@ -232,11 +299,24 @@ def checked(code: str, message: str, error: psycopg.Error) -> None:
     if ", key …" in message:
         assert re.search(r', key \{".*"\}$', said)
     if "in table …" in message and code != "RS015" and not message.endswith("in table …"):
-        assert diag.schema_name == "public" and diag.table_name in ("user_cards", "user_storage", "user_storage_versions", "c", "t", "grants")
+        assert diag.schema_name == "public" and diag.table_name in (
+            "user_cards",
+            "user_storage",
+            "user_storage_versions",
+            "c",
+            "t",
+            "grants",
+        )
 
 
 def test_every_documented_message_has_a_provocation() -> None:
-    begun = [next((begin for begin in sorted(PROVOKED, key=len, reverse=True) if m.startswith(begin)), None) for _, m in ROWS]
+    begun = [
+        next(
+            (begin for begin in sorted(PROVOKED, key=len, reverse=True) if m.startswith(begin)),
+            None,
+        )
+        for _, m in ROWS
+    ]
     assert sorted(map(str, begun)) == sorted(PROVOKED)
 
 
@@ -244,7 +324,11 @@ def test_every_documented_message_has_a_provocation() -> None:
 def test_every_documented_message_is_what_is_said(
     code: str, message: str, transaction: psycopg.Connection[Any], request: pytest.FixtureRequest
 ) -> None:
-    provoke = PROVOKED[next(begin for begin in sorted(PROVOKED, key=len, reverse=True) if message.startswith(begin))]
+    provoke = PROVOKED[
+        next(
+            begin for begin in sorted(PROVOKED, key=len, reverse=True) if message.startswith(begin)
+        )
+    ]
     if isinstance(provoke, str):
         pytest.skip(f"{provoke}: has a test of its own")
     world = World(transaction)
@@ -273,8 +357,9 @@ def test_another_encoding_is_refused(server: Server) -> None:
 def test_without_provider_nothing_gets_in(server: Server, database: str) -> None:
     with server.connect(database, "app") as c:
         Db(c).run(
-            f"""CREATE TABLE c (id bytea PRIMARY KEY, {CARD}); SELECT rowseal.declare('c', owner => 'id', public_key => 'k'); CREATE
-                TABLE d (LIKE c INCLUDING ALL)"""
+            f"""CREATE TABLE c (id bytea PRIMARY KEY, {CARD});
+                SELECT rowseal.declare('c', owner => 'id', public_key => 'k');
+                CREATE TABLE d (LIKE c INCLUDING ALL)"""
         )
         sealed = seal(Db(c), ann := Owner(), "c", card(ann))
     with server.connect(database) as c:
@@ -282,7 +367,10 @@ def test_without_provider_nothing_gets_in(server: Server, database: str) -> None
         if db.one("SELECT version FROM rowseal._pgsodium()"):
             pytest.skip("pgsodium is in the database")
         db.run(
-            """DO LANGUAGE plpython3u $$ import sys; sys.modules['nacl'] = sys.modules['nacl.bindings'] = None $$;
+            """DO LANGUAGE plpython3u $$
+import sys
+sys.modules['nacl'] = sys.modules['nacl.bindings'] = None
+            $$;
             SET SESSION AUTHORIZATION app"""
         )
         with pytest.raises(psycopg.Error) as error:
@@ -291,8 +379,13 @@ def test_without_provider_nothing_gets_in(server: Server, database: str) -> None
         with pytest.raises(psycopg.Error) as error:
             db.insert("c", sealed)
         checked(*documented("no provider of signatures: …"), error.value)
-        assert [name for name, ok in db.all('SELECT "check", ok FROM rowseal.health()') if not ok] == ["provider"]
-        assert Scratch(c, "app").apply("c", [ann.envelope(db.form("c"), card(ann))])[0][0] == "deferred"
+        assert [
+            name for name, ok in db.all('SELECT "check", ok FROM rowseal.health()') if not ok
+        ] == ["provider"]
+        assert (
+            Scratch(c, "app").apply("c", [ann.envelope(db.form("c"), card(ann))])[0][0]
+            == "deferred"
+        )
 
 
 def test_the_reasons_of_apply_carry_the_same_codes(transaction: psycopg.Connection[Any]) -> None:
@@ -302,13 +395,20 @@ def test_the_reasons_of_apply_carry_the_same_codes(transaction: psycopg.Connecti
     forms = {
         "RS001: invalid signature": {**good, "row": {**good["row"], "value_b64": "AA=="}},
         'RS001: not an envelope: it has no object "row"': {"table": "user_storage"},
-        "RS001: not an envelope of form rowseal/1": {**good, "rowseal": 2, "row": {**good["row"], "value_b64": "AA=="}},
+        "RS001: not an envelope of form rowseal/1": {
+            **good,
+            "rowseal": 2,
+            "row": {**good["row"], "value_b64": "AA=="},
+        },
         "RS001: the envelope is for table 'other', not 'user_storage'": {
             **good,
             "table": "other",
             "row": {**good["row"], "value_b64": "AA=="},
         },
-        "RS015: no column for field 'more' yet": {**good, "row": {**good["row"], "more": "x", "value_b64": "AA=="}},
+        "RS015: no column for field 'more' yet": {
+            **good,
+            "row": {**good["row"], "more": "x", "value_b64": "AA=="},
+        },
     }
     answers = w.db.apply("user_storage", list(forms.values()))
     assert [reason for _, reason in answers] == list(forms)
@@ -317,5 +417,9 @@ def test_the_reasons_of_apply_carry_the_same_codes(transaction: psycopg.Connecti
 
 def test_calls_with_wrong_arguments_say_so(transaction: psycopg.Connection[Any]) -> None:
     db = World(transaction).db
-    for call in ("apply('user_storage', '[]', 'xml')", "apply('user_storage', '1')", "apply('user_storage', NULL)"):
+    for call in (
+        "apply('user_storage', '[]', 'xml')",
+        "apply('user_storage', '1')",
+        "apply('user_storage', NULL)",
+    ):
         db.refused("22023", f"SELECT * FROM rowseal.{call}")

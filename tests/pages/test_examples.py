@@ -18,7 +18,11 @@ def test_example(name: str) -> None:
     with tempfile.TemporaryDirectory(prefix="rowseal-") as folder:
         Path(folder).chmod(0o755)
         done = subprocess.run(
-            [sys.executable, str(ROOT / f"examples/{name}.py")], capture_output=True, text=True, env=environment(Path(folder)), timeout=300
+            [sys.executable, str(ROOT / f"examples/{name}.py")],
+            capture_output=True,
+            text=True,
+            env=environment(Path(folder)),
+            timeout=300,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert gone(Path(folder))

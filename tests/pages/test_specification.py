@@ -1,4 +1,4 @@
-"""docs/specification.md: every example holds, byte for byte, by other projects' code and by ours."""
+"""docs/specification.md: every example holds, byte for byte, by others' code and by ours."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kit.specification import EXAMPLES, PAGE, PUBLIC_KEY, SEED, Example, every
 from rowseal import client
 from rowseal.form.canonical import JSON_DEPTH, jcs
 from rowseal.form.signature import FINGERPRINTS
-from rowseal.generate.enforcement import PINNED
+from rowseal.generate.plan import PINNED
 
 
 def test_there_are_examples_with_one_key() -> None:
@@ -29,14 +29,17 @@ def test_there_are_examples_with_one_key() -> None:
     assert bytes(SigningKey(SEED).verify_key) == PUBLIC_KEY
 
 
-# ------------------------------------------------------------------------------ by other projects' code
+# ------------------------------------------------------------------------- by other projects' code
 @every
 def test_payload_bytes_signature_and_envelope_belong_together(example: Example) -> None:
     assert example.payload.encode() == example.octets
     document = json.loads(example.payload)
     assert set(document) == {"row", "rowseal", "table"} and document["table"] == example.tag
     assert rfc8785.dumps(json.loads(example.payload, parse_int=float)) == example.octets
-    assert base64.b64encode(SigningKey(SEED).sign(example.octets).signature).decode() == example.signature
+    assert (
+        base64.b64encode(SigningKey(SEED).sign(example.octets).signature).decode()
+        == example.signature
+    )
     VerifyKey(PUBLIC_KEY).verify(example.octets, base64.b64decode(example.signature, validate=True))
     assert example.envelope == {**document, "sign_b64": example.signature}
 
@@ -53,7 +56,9 @@ def value(type_: str, text: str) -> Any:
             return "Infinity" if number > 0 else "-Infinity"
         return struct.unpack("f", struct.pack("f", number))[0] if type_ == "real" else number
     if type_ in ("timestamp", "timestamptz"):
-        moment = datetime.fromisoformat(text).replace(tzinfo=None).isoformat(timespec="microseconds")
+        moment = (
+            datetime.fromisoformat(text).replace(tzinfo=None).isoformat(timespec="microseconds")
+        )
         return moment + ("Z" if type_ == "timestamptz" else "")
     if type_ == "time":
         return text + ".000000"
@@ -62,23 +67,38 @@ def value(type_: str, text: str) -> Any:
     return text
 
 
-BY_HAND = {"integer[]": [["1", None], ["3", "4"]], "bytea[]": ["AA==", None], "spot": {"x": "1.50", "tags": ["a"]}}
+BY_HAND = {
+    "integer[]": [["1", None], ["3", "4"]],
+    "bytea[]": ["AA==", None],
+    "spot": {"x": "1.50", "tags": ["a"]},
+}
 
 
 @every
 def test_the_payload_follows_from_the_row_by_the_type_table(example: Example) -> None:
-    row: dict[str, Any] = {c: BY_HAND[t] if t in BY_HAND else value(t, text) for c, (t, text) in example.row.items() if text is not None}
+    row: dict[str, Any] = {
+        c: BY_HAND[t] if t in BY_HAND else value(t, text)
+        for c, (t, text) in example.row.items()
+        if text is not None
+    }
     assert rfc8785.dumps({"row": row, "rowseal": 1, "table": example.tag}) == example.octets
 
 
 def test_the_card_shows_fingerprint_and_certificate() -> None:
-    row = {c: base64.b64decode(v) for c, v in EXAMPLES[0].envelope["row"].items() if c not in ("name", "deleted_flag", "owner_timestamp")}
-    assert row["user_hash"] == hashlib.sha256(row["sign_pkey"]).digest() and row["sign_pkey"] == PUBLIC_KEY
+    row = {
+        c: base64.b64decode(v)
+        for c, v in EXAMPLES[0].envelope["row"].items()
+        if c not in ("name", "deleted_flag", "owner_timestamp")
+    }
+    assert (
+        row["user_hash"] == hashlib.sha256(row["sign_pkey"]).digest()
+        and row["sign_pkey"] == PUBLIC_KEY
+    )
     VerifyKey(PUBLIC_KEY).verify(row["contact_pkey"], row["contact_cert"])
     assert EXAMPLES[2].envelope["row"]["parent_sign_b64"] == EXAMPLES[1].signature
 
 
-# ------------------------------------------------------------------------------------------ by our code
+# ------------------------------------------------------------------------------------- by our code
 @every
 def test_our_client_writes_the_same(example: Example) -> None:
     # json.loads gives ints, which jcs takes where a double holds them
@@ -89,8 +109,13 @@ def test_our_client_writes_the_same(example: Example) -> None:
 
 KEYS = {"user_cards": "user_hash", "user_storage": "user_hash, uuid"}
 DECLARE = {
-    "user_cards": "owner => 'user_hash', public_key => 'sign_pkey', fingerprint => 'sha256', certificates => '{\"contact_cert\": \"contact_pkey\"}'",
-    "user_storage": "owner => 'user_hash', identity => 'user_cards', versions => 'user_storage_versions'",
+    "user_cards": (
+        "owner => 'user_hash', public_key => 'sign_pkey', fingerprint => 'sha256',"
+        ' certificates => \'{"contact_cert": "contact_pkey"}\''
+    ),
+    "user_storage": (
+        "owner => 'user_hash', identity => 'user_cards', versions => 'user_storage_versions'"
+    ),
 }
 
 
@@ -103,18 +128,29 @@ def specified(server: Server) -> Iterator[tuple[Db, dict[str, str]]]:
         db = Db(c)
         for example in EXAMPLES:
             if example.tag not in tables:
-                table = tables[example.tag] = example.tag if example.tag.isidentifier() else f"table_{len(tables)}"
-                columns = ", ".join('"' + n.replace('"', '""') + f'" {t}' for n, (t, _) in example.row.items())
+                table = tables[example.tag] = (
+                    example.tag if example.tag.isidentifier() else f"table_{len(tables)}"
+                )
+                columns = ", ".join(
+                    '"' + n.replace('"', '""') + f'" {t}' for n, (t, _) in example.row.items()
+                )
                 if example.types:
                     db.run(example.types)
-                db.run(f"CREATE TABLE {table} ({columns}, sign_b64 bytea, PRIMARY KEY ({KEYS.get(example.tag, 'id')}))")
+                db.run(
+                    f"CREATE TABLE {table} ({columns}, sign_b64 bytea,"
+                    f" PRIMARY KEY ({KEYS.get(example.tag, 'id')}))"
+                )
                 options = DECLARE.get(example.tag, "owner => 'id', public_key => 'key'")
                 db.run(f"SELECT rowseal.declare('{table}', {options}, tag => %s)", example.tag)
         for example in EXAMPLES:
             names = ", ".join('"' + n.replace('"', '""') + '"' for n in example.row)
             texts = [text for _, text in example.row.values()]
             marks = ", ".join(["%s"] * len(texts))
-            db.run(f"INSERT INTO {tables[example.tag]} ({names}, sign_b64) VALUES ({marks}, %s)", *texts, base64.b64decode(example.signature))
+            db.run(
+                f"INSERT INTO {tables[example.tag]} ({names}, sign_b64) VALUES ({marks}, %s)",
+                *texts,
+                base64.b64decode(example.signature),
+            )
         yield db, tables
     server.drop(database)
 
@@ -123,23 +159,43 @@ def test_the_server_accepts_the_rows_as_shown(specified: tuple[Db, dict[str, str
     db, tables = specified
     for tag, table in tables.items():
         signatures = {base64.b64decode(e.signature) for e in EXAMPLES if e.tag == tag}
-        stored = db.all(f"SELECT sign_b64 FROM {table}") + (db.all(f"SELECT sign_b64 FROM {table}_versions") if tag == "user_storage" else [])
+        stored = db.all(f"SELECT sign_b64 FROM {table}") + (
+            db.all(f"SELECT sign_b64 FROM {table}_versions") if tag == "user_storage" else []
+        )
         assert set(stored) == signatures and len(stored) == len(signatures)
         assert db.all("SELECT * FROM rowseal.verify(%s)", table) == []
-    assert db.one("SELECT deleted_flag FROM user_storage")  # the deletion came last and is the highest
+    # the deletion came last and is the highest
+    assert db.one("SELECT deleted_flag FROM user_storage")
 
 
 @every
-def test_the_server_writes_the_same_from_the_envelope(specified: tuple[Db, dict[str, str]], example: Example) -> None:
-    # example 4 fails while JSON null in a json column is read as SQL NULL (accept/test_canonical_form.py)
+def test_the_server_writes_the_same_from_the_envelope(
+    specified: tuple[Db, dict[str, str]], example: Example
+) -> None:
+    # example 4 fails while JSON null in a json column is read as SQL NULL
+    # (accept/test_canonical_form.py)
     db, tables = specified
-    assert db.one("SELECT rowseal.payload(%s, %s)", tables[example.tag], Jsonb(example.envelope["row"])) == example.payload
-    assert db.one("SELECT outcome FROM rowseal.apply(%s, %s)", tables[example.tag], Jsonb(example.envelope)) == "duplicate"
+    assert (
+        db.one(
+            "SELECT rowseal.payload(%s, %s)", tables[example.tag], Jsonb(example.envelope["row"])
+        )
+        == example.payload
+    )
+    assert (
+        db.one(
+            "SELECT outcome FROM rowseal.apply(%s, %s)",
+            tables[example.tag],
+            Jsonb(example.envelope),
+        )
+        == "duplicate"
+    )
 
 
 def test_what_the_page_says_of_constants_is_so() -> None:
     assert f"more than {JSON_DEPTH} arrays and objects" in PAGE
     for setting, text in PINNED.items():
-        assert re.search(rf"^    .*{setting} = '?{re.escape(text)}'?", PAGE, re.MULTILINE | re.IGNORECASE), setting
+        assert re.search(
+            rf"^    .*{setting} = '?{re.escape(text)}'?", PAGE, re.MULTILINE | re.IGNORECASE
+        ), setting
     for fingerprint in FINGERPRINTS:
         assert f"`{fingerprint}`" in PAGE

@@ -1,4 +1,6 @@
-"""The quarantine: what was refused without an error, who sees it, what cures it, how much of it there can be."""
+"""The quarantine: what was refused without an error, who sees it, what cures it,
+how much of it there can be.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def keeper(site: Site) -> Iterator[Db]:
 @pytest.fixture
 def writer(site: Site) -> Iterator[Db]:
     """A role that may read and write the tables, but owns none."""
-    site.run("GRANT SELECT, INSERT, UPDATE ON user_cards, user_storage, user_storage_versions TO mallory")
+    site.run(
+        "GRANT SELECT, INSERT, UPDATE ON user_cards, user_storage, user_storage_versions TO mallory"
+    )
     with site.session("mallory").connection as connection:
         yield Db(connection)
 
@@ -50,7 +54,7 @@ def forged(site: Site, owner: Owner, n: int = 0) -> dict[str, Any]:
     return {**envelope, "sign_b64": b64encode(bytes(64)).decode()}
 
 
-# -------------------------------------------------------------------------------------------- entries
+# ----------------------------------------------------------------------------------------- entries
 def test_a_row_is_kept_once_and_attempts_count(site: Site, app: Db) -> None:
     ann = Owner()
     site.join(ann)
@@ -58,11 +62,28 @@ def test_a_row_is_kept_once_and_attempts_count(site: Site, app: Db) -> None:
     app.run("SET application_name = 'the app'")
     for rows in ([one], [two, one], [one]):
         assert {outcome for outcome, _ in app.apply("user_storage", rows)} == {"rejected"}
-    entries = site.all("""SELECT row, attempts, tag, sqlstate, reason, curable, waits_for, role, subscription, application_name, format,
-                          bytes = octet_length(row::text), last_seen >= first_seen FROM rowseal.quarantine ORDER BY id""")
-    why = ("user_storage", "RS001", "invalid signature", False, None, "app", None, "the app", "canonical", True, True)
+    entries = site.all("""SELECT row, attempts, tag, sqlstate, reason, curable, waits_for, role,
+        subscription, application_name, format, bytes = octet_length(row::text),
+        last_seen >= first_seen FROM rowseal.quarantine ORDER BY id""")
+    why = (
+        "user_storage",
+        "RS001",
+        "invalid signature",
+        False,
+        None,
+        "app",
+        None,
+        "the app",
+        "canonical",
+        True,
+        True,
+    )
     assert entries == [(one, 3, *why), (two, 1, *why)]
-    app.refused("RS001", "INSERT INTO user_storage SELECT %s, gen_random_uuid(), 'x', false, 1, NULL, 'x'", ann.hash)
+    app.refused(
+        "RS001",
+        "INSERT INTO user_storage SELECT %s, gen_random_uuid(), 'x', false, 1, NULL, 'x'",
+        ann.hash,
+    )
     assert len(site.quarantined()) == 2  # where an error can be raised, it is
 
 
@@ -71,28 +92,50 @@ def test_entries_of_a_link_name_the_subscription(net: Net) -> None:
     ann = Owner()
     a.join(ann)
     a.run("ALTER TABLE rowseal.feed DISABLE TRIGGER arrive")
-    a.run("INSERT INTO rowseal.feed (tag, owner, envelope) VALUES ('user_storage', '', %s)", Jsonb(forged(a, ann)))
+    a.run(
+        "INSERT INTO rowseal.feed (tag, owner, envelope) VALUES ('user_storage', '', %s)",
+        Jsonb(forged(a, ann)),
+    )
     until(b.quarantined)
-    assert b.one("SELECT role, subscription, application_name FROM rowseal.quarantine") == ("postgres", link(b, a), "")
+    assert b.one("SELECT role, subscription, application_name FROM rowseal.quarantine") == (
+        "postgres",
+        link(b, a),
+        "",
+    )
 
 
-# ---------------------------------------------------------------------------------------------- cures
+# ------------------------------------------------------------------------------------------- cures
 CURES = ["plain insert", "apply", "replication", "writer's insert"]
 
 
 @pytest.mark.parametrize("form", ["canonical", "pgtext"])
 @pytest.mark.parametrize("cure", CURES)
-def test_an_owner_who_arrives_cures_what_waited_for_him(cure: str, form: str, net: Net, site: Site, app: Db, writer: Db) -> None:
+def test_an_owner_who_arrives_cures_what_waited_for_him(
+    cure: str, form: str, net: Net, site: Site, app: Db, writer: Db
+) -> None:
     ann, bob, key = Owner("Ann"), Owner("Bob"), uuid.uuid4()
     storage, cards = site.form("user_storage"), site.form("user_cards")
-    rows = [owner.sealed(storage, owner.value(v, key)) for owner, v in ((ann, b"1"), (bob, b"b"), (ann, b"2"))]
+    rows = [
+        owner.sealed(storage, owner.value(v, key))
+        for owner, v in ((ann, b"1"), (bob, b"b"), (ann, b"2"))
+    ]
     if form == "canonical":
-        given = [{**site.one("SELECT rowseal.payload('user_storage', %s)::jsonb", Jsonb(pgtext(row) | {"sign_b64": None})), "sign_b64": sign_of(row)} for row in rows]
+        given = [
+            {
+                **site.one(
+                    "SELECT rowseal.payload('user_storage', %s)::jsonb",
+                    Jsonb(pgtext(row) | {"sign_b64": None}),
+                ),
+                "sign_b64": sign_of(row),
+            }
+            for row in rows
+        ]
     else:
         given = [pgtext(row) for row in rows]
     assert app.apply("user_storage", given, form) == [("deferred", "RS002: unknown owner")] * 3
-    assert site.all("SELECT DISTINCT format, waits_for FROM rowseal.quarantine ORDER BY 2") == sorted(
-        (form, f"user_cards {b64encode(o.hash).decode()}") for o in (ann, bob))  # fmt: skip
+    assert site.all(
+        "SELECT DISTINCT format, waits_for FROM rowseal.quarantine ORDER BY 2"
+    ) == sorted((form, f"user_cards {b64encode(o.hash).decode()}") for o in (ann, bob))
     row = ann.sealed(cards, ann.card())
     if cure == "replication":
         a = net.site()
@@ -106,12 +149,17 @@ def test_an_owner_who_arrives_cures_what_waited_for_him(cure: str, form: str, ne
         (app if cure == "plain insert" else writer).insert("user_cards", row)
     assert site.values() == [b"2"]
     assert site.all("SELECT value_b64 FROM user_storage_versions") == [b"1"]
-    if cure.startswith("writer"):  # he may not take entries out: the owner of the table finds them known
+    # he may not take entries out: the owner of the table finds them known
+    if cure.startswith("writer"):
         assert app.all("SELECT outcome FROM rowseal.retry()").count("duplicate") == 2
-    assert site.all("SELECT row FROM rowseal.quarantine") == [given[1]], "what was let in has left the quarantine, the rest stays"
+    assert site.all("SELECT row FROM rowseal.quarantine") == [given[1]], (
+        "what was let in has left the quarantine, the rest stays"
+    )
 
 
-def test_who_may_write_the_identity_table_only_leaves_the_row_for_an_administrator(site: Site, app: Db) -> None:
+def test_who_may_write_the_identity_table_only_leaves_the_row_for_an_administrator(
+    site: Site, app: Db
+) -> None:
     ann = Owner()
     app.apply("user_storage", [ann.envelope(site.form("user_storage"), ann.value(b"1"))])
     site.run("GRANT SELECT, INSERT ON user_cards TO mallory")
@@ -122,7 +170,9 @@ def test_who_may_write_the_identity_table_only_leaves_the_row_for_an_administrat
     site.run("GRANT SELECT ON user_cards TO keeper")
     site.run("GRANT SELECT, INSERT, UPDATE ON user_storage, user_storage_versions TO keeper")
     with site.session("keeper").connection as connection:
-        assert Db(connection).all("SELECT outcome, reason FROM rowseal.retry()") == [("inserted", None)]
+        assert Db(connection).all("SELECT outcome, reason FROM rowseal.retry()") == [
+            ("inserted", None)
+        ]
     assert (site.values(), site.quarantined()) == ([b"1"], [])
 
 
@@ -131,7 +181,8 @@ def test_a_cure_never_fails_the_owner_who_arrives(site: Site, app: Db) -> None:
     ann, key = Owner(), uuid.uuid4()
     form = site.form("user_storage")
     app.apply("user_storage", [ann.envelope(form, ann.value(v, key)) for v in (b"1", b"2")])
-    site.run("GRANT SELECT, INSERT, UPDATE ON user_cards, user_storage TO mallory")  # but not on the versions table
+    # but not on the versions table
+    site.run("GRANT SELECT, INSERT, UPDATE ON user_cards, user_storage TO mallory")
     with site.session("mallory").connection as connection:
         mallory = Db(connection)
         mallory.insert("user_cards", ann.sealed(site.form("user_cards"), ann.card()))
@@ -143,19 +194,25 @@ def test_a_cure_never_fails_the_owner_who_arrives(site: Site, app: Db) -> None:
 def test_row_security_on_what_waits_never_fails_the_owner_who_arrives(site: Site, app: Db) -> None:
     ann = Owner()
     app.apply("user_storage", [ann.envelope(site.form("user_storage"), ann.value(b"1"))])
-    site.run("GRANT SELECT, INSERT, UPDATE ON user_cards, user_storage, user_storage_versions TO mallory")
+    site.run(
+        "GRANT SELECT, INSERT, UPDATE ON user_cards, user_storage, user_storage_versions TO mallory"
+    )
     app.run("ALTER TABLE user_storage ENABLE ROW LEVEL SECURITY")  # and no policy for mallory
     with site.session("mallory").connection as connection:
         Db(connection).insert("user_cards", ann.sealed(site.form("user_cards"), ann.card()))
     assert site.one("SELECT count(*) FROM user_cards") == 1
 
 
-def test_nobody_can_block_an_owner_or_a_declaration_with_a_hand_made_entry(site: Site, app: Db) -> None:
+def test_nobody_can_block_an_owner_or_a_declaration_with_a_hand_made_entry(
+    site: Site, app: Db
+) -> None:
     ann, (stranger, form) = Owner(), (site.session("mallory"), site.form("user_cards"))
     waits_for = f"user_cards {b64encode(ann.hash).decode()}"
-    for tag, verdict in (("user_storage", "RS002 x"), ("news", "RS007 x")):
-        for sql in (f"SELECT rowseal._quarantine('{tag}', '{verdict}', 'no format', '{{}}', '{waits_for}')",
-                    f"SELECT rowseal._quarantine('{tag}', '{verdict}', 'pgtext', '[]', '{waits_for}')"):  # fmt: skip
+    for tag, verdict in (("user_storage", "(RS002,x)"), ("news", "(RS007,x)")):
+        for sql in (
+            f"SELECT rowseal._quarantine('{tag}', '{verdict}', 'no format', '{{}}', '{waits_for}')",
+            f"SELECT rowseal._quarantine('{tag}', '{verdict}', 'pgtext', '[]', '{waits_for}')",
+        ):
             try:
                 stranger.run(sql)
             except Exception as error:  # not to be called, or not with that, is fine
@@ -172,24 +229,37 @@ def test_a_new_table_and_a_new_column_cure(site: Site, app: Db) -> None:
     app.run(f"CREATE TABLE news (id bytea PRIMARY KEY, {CARD})")
     app.run("SELECT rowseal.declare('news', owner => 'id', public_key => 'k')")
     news = seal(site, ann, "news", card(ann))
-    envelope = site.one("SELECT rowseal.payload('news', %s)::jsonb", Jsonb(pgtext(news) | {"sign_b64": None})) | {"sign_b64": sign_of(news)}
+    envelope = site.one(
+        "SELECT rowseal.payload('news', %s)::jsonb", Jsonb(pgtext(news) | {"sign_b64": None})
+    ) | {"sign_b64": sign_of(news)}
     app.run("SELECT rowseal.undeclare('news')")
-    site.run("INSERT INTO rowseal.feed (tag, owner, envelope) VALUES ('news', '', %s)", Jsonb(envelope))  # as a subscription would
-    assert site.all("SELECT sqlstate, curable, tag FROM rowseal.quarantine") == [("RS007", True, "news")]
+    # as a subscription would
+    site.run(
+        "INSERT INTO rowseal.feed (tag, owner, envelope) VALUES ('news', '', %s)", Jsonb(envelope)
+    )
+    assert site.all("SELECT sqlstate, curable, tag FROM rowseal.quarantine") == [
+        ("RS007", True, "news")
+    ]
     app.run("SELECT rowseal.declare('news', owner => 'id', public_key => 'k')")
     assert (app.all("SELECT sign_b64 FROM news"), site.quarantined()) == ([news["sign_b64"]], [])
     app.run("ALTER TABLE news ADD COLUMN headline text")
     titled = ann.envelope(site.form("news"), card(ann, headline="Rain"))
     app.run("ALTER TABLE news DROP COLUMN headline")
-    assert app.apply("news", [titled]) == [("deferred", "RS015: no column for field 'headline' yet")]
+    assert app.apply("news", [titled]) == [
+        ("deferred", "RS015: no column for field 'headline' yet")
+    ]
     app.run("ALTER TABLE news ADD COLUMN elsewhere text")
     assert site.quarantined() == ["RS015"]
     app.run("ALTER TABLE news ADD COLUMN headline text")
     assert (app.all("SELECT headline FROM news"), site.quarantined()) == (["Rain"], [])
 
 
-@pytest.mark.parametrize("columns", [{"nobody": "x"}, {"note": 7}, {"uuid": None}, {"user_hash": None}])
-def test_apply_answers_for_odd_rows_of_unknown_owners(columns: dict[str, Any], site: Site, app: Db) -> None:
+@pytest.mark.parametrize(
+    "columns", [{"nobody": "x"}, {"note": 7}, {"uuid": None}, {"user_hash": None}]
+)
+def test_apply_answers_for_odd_rows_of_unknown_owners(
+    columns: dict[str, Any], site: Site, app: Db
+) -> None:
     ann = Owner()
     row = pgtext(ann.sealed(site.form("user_storage"), ann.value(b"1"))) | columns
     ((outcome, reason),) = app.apply("user_storage", [row], "pgtext")
@@ -199,18 +269,29 @@ def test_apply_answers_for_odd_rows_of_unknown_owners(columns: dict[str, Any], s
 
 def test_apply_answers_for_nested_columns_of_unknown_owners(site: Site, app: Db) -> None:
     app.run("CREATE TYPE pair AS (a bytea, b text)")
-    app.run("""CREATE TABLE parcels (user_hash bytea, n integer, parts bytea[], p pair, deleted_flag boolean, owner_timestamp bigint,
-               sign_b64 bytea, PRIMARY KEY (user_hash, n))""")
+    app.run("""CREATE TABLE parcels (user_hash bytea, n integer, parts bytea[], p pair,
+        deleted_flag boolean, owner_timestamp bigint, sign_b64 bytea,
+        PRIMARY KEY (user_hash, n))""")
     app.run("SELECT rowseal.declare('parcels', owner => 'user_hash', identity => 'user_cards')")
     ann = Owner()
-    row = {"user_hash": ann.hash, "n": 1, "parts": [b"x", b"y"], "p": {"a": b"z", "b": "t"}, "deleted_flag": False, "owner_timestamp": 1}
-    sealed = pgtext(ann.sealed(site.form("parcels"), row)) | {"parts": '{"\\\\x78","\\\\x79"}', "p": '("\\\\x7a",t)'}
+    row = {
+        "user_hash": ann.hash,
+        "n": 1,
+        "parts": [b"x", b"y"],
+        "p": {"a": b"z", "b": "t"},
+        "deleted_flag": False,
+        "owner_timestamp": 1,
+    }
+    sealed = pgtext(ann.sealed(site.form("parcels"), row)) | {
+        "parts": '{"\\\\x78","\\\\x79"}',
+        "p": '("\\\\x7a",t)',
+    }
     assert app.apply("parcels", [sealed], "pgtext") == [("deferred", "RS002: unknown owner")]
     site.join(ann)
     assert (site.one("SELECT count(*) FROM parcels"), site.quarantined()) == (1, [])
 
 
-# ---------------------------------------------------------------------------- retry, discard, export
+# -------------------------------------------------------------------------- retry, discard, export
 def test_entries_can_be_retried_discarded_and_exported(site: Site, app: Db, keeper: Db) -> None:
     ann, bob = Owner("Ann"), Owner("Bob")
     form = site.form("user_storage")
@@ -219,20 +300,31 @@ def test_entries_can_be_retried_discarded_and_exported(site: Site, app: Db, keep
     for row in (bad, waiting):
         app.apply("user_storage", [row])
     first, second = site.all("SELECT id FROM rowseal.quarantine ORDER BY id")
-    site.run("GRANT SELECT, INSERT, UPDATE ON user_cards, user_storage, user_storage_versions TO keeper")
-    assert keeper.all("SELECT * FROM rowseal.retry()") == [(second, "deferred", "RS002: unknown owner")]
-    assert keeper.all("SELECT id, outcome FROM rowseal.retry(%s)", [first, second, 99]) == [(first, "rejected"), (second, "deferred")]
+    site.run(
+        "GRANT SELECT, INSERT, UPDATE ON user_cards, user_storage, user_storage_versions TO keeper"
+    )
+    assert keeper.all("SELECT * FROM rowseal.retry()") == [
+        (second, "deferred", "RS002: unknown owner")
+    ]
+    assert keeper.all("SELECT id, outcome FROM rowseal.retry(%s)", [first, second, 99]) == [
+        (first, "rejected"),
+        (second, "deferred"),
+    ]
     assert site.all("SELECT attempts FROM rowseal.quarantine ORDER BY id") == [2, 3]
-    assert keeper.all("SELECT * FROM rowseal.export_quarantine()") == [("user_storage", "canonical", r) for r in (bad, waiting)]
-    assert keeper.all("SELECT \"row\" FROM rowseal.export_quarantine(%s)", [second]) == [waiting]
+    assert keeper.all("SELECT * FROM rowseal.export_quarantine()") == [
+        ("user_storage", "canonical", r) for r in (bad, waiting)
+    ]
+    assert keeper.all('SELECT "row" FROM rowseal.export_quarantine(%s)', [second]) == [waiting]
     assert keeper.one("SELECT rowseal.discard(%s)", [first, 99]) == 1
     site.join(bob)
     assert site.quarantined() == []
     assert keeper.one("SELECT rowseal.discard(%s)", [first, second]) == 0
 
 
-# --------------------------------------------------------------------------------------------- bounds
-def test_the_oldest_incurable_rows_go_first_and_are_counted(site: Site, app: Db, keeper: Db) -> None:
+# ------------------------------------------------------------------------------------------ bounds
+def test_the_oldest_incurable_rows_go_first_and_are_counted(
+    site: Site, app: Db, keeper: Db
+) -> None:
     ann, bob = Owner("Ann"), Owner("Bob")
     form = site.form("user_storage")
     site.join(ann)
@@ -243,9 +335,14 @@ def test_the_oldest_incurable_rows_go_first_and_are_counted(site: Site, app: Db,
     for row in bad:
         app.apply("user_storage", [row])
     assert site.all("SELECT row FROM rowseal.quarantine ORDER BY id") == [waiting, *bad[-9:]]
-    assert keeper.all("SELECT role, subscription, rows, bytes > 0 FROM rowseal.quarantine_dropped") == [("app", "", 21, True)]
+    assert keeper.all(
+        "SELECT role, subscription, rows, bytes > 0 FROM rowseal.quarantine_dropped"
+    ) == [("app", "", 21, True)]
     site.apply("user_storage", [forged(site, ann, 77)])  # another source has room of its own
-    assert site.all("SELECT role, count(*) FROM rowseal.quarantine GROUP BY 1 ORDER BY 1") == [("app", 10), ("postgres", 1)]
+    assert site.all("SELECT role, count(*) FROM rowseal.quarantine GROUP BY 1 ORDER BY 1") == [
+        ("app", 10),
+        ("postgres", 1),
+    ]
 
 
 def test_bytes_are_bounded_too(site: Site, app: Db, keeper: Db) -> None:
@@ -256,9 +353,12 @@ def test_bytes_are_bounded_too(site: Site, app: Db, keeper: Db) -> None:
         app.apply("user_storage", [{**forged(site, ann, n), "ballast": "x" * 20_000}])
     assert site.one("SELECT sum(bytes) FROM rowseal.quarantine") <= 100_000
     assert site.one("SELECT count(*) FROM rowseal.quarantine") == 4
-    app.apply("user_storage", [{**forged(site, ann, 99), "ballast": "x" * 200_000}])  # larger than all that may be
+    # larger than all that may be
+    app.apply("user_storage", [{**forged(site, ann, 99), "ballast": "x" * 200_000}])
     assert site.one("SELECT rows, bytes > 500000 FROM rowseal.quarantine_dropped") == (17, True)
-    assert site.one("SELECT count(*) FROM rowseal.quarantine") == 4, "one that is too large takes no other's place"
+    assert site.one("SELECT count(*) FROM rowseal.quarantine") == 4, (
+        "one that is too large takes no other's place"
+    )
 
 
 def test_no_pattern_of_rows_evades_the_bounds(site: Site, app: Db, keeper: Db) -> None:
@@ -268,14 +368,19 @@ def test_no_pattern_of_rows_evades_the_bounds(site: Site, app: Db, keeper: Db) -
     keeper.run("UPDATE rowseal.quarantine_limits SET rows = %s", rows)
     known = forged(site, ann)
     step = rows // 100
-    base = ann.envelope(site.form("user_storage"), ann.value(b"x")) | {"sign_b64": b64encode(bytes(64)).decode()}
+    base = ann.envelope(site.form("user_storage"), ann.value(b"x")) | {
+        "sign_b64": b64encode(bytes(64)).decode()
+    }
     app.apply("user_storage", [known])
     last = site.one("SELECT max(id) FROM rowseal.quarantine")
-    app.apply("user_storage", [known if n % step == 0 else {**base, "n": n} for n in range(last + 1, last + 2 * rows)])
+    app.apply(
+        "user_storage",
+        [known if n % step == 0 else {**base, "n": n} for n in range(last + 1, last + 2 * rows)],
+    )
     assert site.one("SELECT count(*) FROM rowseal.quarantine WHERE role = 'app'") <= rows * 1.2
 
 
-# --------------------------------------------------------------------------------------- who sees what
+# ----------------------------------------------------------------------------------- who sees what
 def test_who_can_read_the_quarantine(site: Site, app: Db, keeper: Db) -> None:
     ann, bob = Owner("Ann"), Owner("Bob")
     site.join(ann)
@@ -283,23 +388,41 @@ def test_who_can_read_the_quarantine(site: Site, app: Db, keeper: Db) -> None:
         app.apply("user_storage", [row])
     with site.session("mallory").connection as connection:
         mallory = Db(connection)
-        assert mallory.all("SELECT * FROM rowseal.quarantine") == mallory.all("SELECT * FROM rowseal.export_quarantine()") == []
+        assert (
+            mallory.all("SELECT * FROM rowseal.quarantine")
+            == mallory.all("SELECT * FROM rowseal.export_quarantine()")
+            == []
+        )
         assert mallory.one("SELECT rowseal.discard(ARRAY(SELECT generate_series(1, 100)))") == 0
-        for sql in ("INSERT INTO rowseal.quarantine (tag) VALUES ('x')", "UPDATE rowseal.quarantine SET curable = true", "TRUNCATE rowseal.quarantine",
-                    "SELECT * FROM rowseal.quarantine_dropped", "UPDATE rowseal.quarantine_limits SET rows = 1", "SELECT * FROM rowseal.links"):  # fmt: skip
+        for sql in (
+            "INSERT INTO rowseal.quarantine (tag) VALUES ('x')",
+            "UPDATE rowseal.quarantine SET curable = true",
+            "TRUNCATE rowseal.quarantine",
+            "SELECT * FROM rowseal.quarantine_dropped",
+            "UPDATE rowseal.quarantine_limits SET rows = 1",
+            "SELECT * FROM rowseal.links",
+        ):
             mallory.refused("42501", sql)
-        site.run("GRANT SELECT, INSERT, UPDATE ON user_storage TO mallory")  # could have written the row that waits
+        # could have written the row that waits
+        site.run("GRANT SELECT, INSERT, UPDATE ON user_storage TO mallory")
         assert mallory.all("SELECT sqlstate FROM rowseal.quarantine") == ["RS002"]
-        assert mallory.one("SELECT rowseal.discard(ARRAY(SELECT id FROM rowseal.quarantine))") == 0  # but not take it out
+        # but not take it out
+        assert mallory.one("SELECT rowseal.discard(ARRAY(SELECT id FROM rowseal.quarantine))") == 0
     assert app.all("SELECT sqlstate FROM rowseal.quarantine") == ["RS002"]  # the table's owner
     assert keeper.all("SELECT sqlstate FROM rowseal.quarantine ORDER BY id") == ["RS001", "RS002"]
     assert app.one("SELECT rowseal.discard(ARRAY(SELECT id FROM rowseal.quarantine))") == 1
     assert site.quarantined() == ["RS001"]
-    for sql in ("INSERT INTO rowseal.quarantine (tag) VALUES ('x')", "UPDATE rowseal.quarantine SET curable = true", "UPDATE rowseal.quarantine_dropped SET rows = 0"):
+    for sql in (
+        "INSERT INTO rowseal.quarantine (tag) VALUES ('x')",
+        "UPDATE rowseal.quarantine SET curable = true",
+        "UPDATE rowseal.quarantine_dropped SET rows = 0",
+    ):
         keeper.refused("42501", sql)
 
 
-def test_a_delete_as_a_replication_worker_would_do_it_is_noted_and_skipped(site: Site, app: Db) -> None:
+def test_a_delete_as_a_replication_worker_would_do_it_is_noted_and_skipped(
+    site: Site, app: Db
+) -> None:
     ann = Owner()
     site.join(ann)
     row = site.put(ann, b"1")
@@ -307,6 +430,9 @@ def test_a_delete_as_a_replication_worker_would_do_it_is_noted_and_skipped(site:
     assert site.run("DELETE FROM user_storage") == 0
     site.run("RESET session_replication_role")
     assert site.values() == [b"1"]
-    (entry,) = site.all("SELECT sqlstate, curable, tag, format, row ->> 'sign_b64' FROM rowseal.quarantine")
+    (entry,) = site.all(
+        "SELECT sqlstate, curable, tag, format, row ->> 'sign_b64' FROM rowseal.quarantine"
+    )
     assert entry == ("RS004", False, "user_storage", "raw", f"\\x{row['sign_b64'].hex()}")
-    assert site.all("SELECT * FROM rowseal.retry(ARRAY(SELECT id FROM rowseal.quarantine))") == []  # nothing to be tried again
+    # nothing to be tried again
+    assert site.all("SELECT * FROM rowseal.retry(ARRAY(SELECT id FROM rowseal.quarantine))") == []

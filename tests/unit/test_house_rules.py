@@ -62,8 +62,8 @@ BROKEN = {
     "in the checks": ({".ci/a.py": "#" * 101 + "\n"}, [".ci/a.py:1: width"]),
     "a SQL line of 121": ({"sql/schema/a.sql": "-" * 121 + "\n"}, ["sql/schema/a.sql:1: width"]),
     "in a golden file": (
-        {"tests/unit/golden/a.sql": "-" * 121 + "\n"},
-        ["tests/unit/golden/a.sql:1: width"],
+        {"tests/unit/golden/b/a.sql": "-" * 121 + "\n"},
+        ["tests/unit/golden/b/a.sql:1: width"],
     ),
     "a tab": ({"sql/a.sql": "SELECT\t1;\n"}, ["sql/a.sql:1: tab"]),
     "blanks at the end": ({"bench/a.py": "x = 1 \n"}, ["bench/a.py:1: trailing"]),
@@ -94,6 +94,15 @@ BROKEN = {
     "two cycles": (
         {PACKAGE + f"{a}.py": f"from . import {b}\n" for a, b in ("ab", "ba", "xy", "yx")},
         [PACKAGE + "a.py:1: cycle", PACKAGE + "x.py:1: cycle"],
+    ),
+    "a cycle by way of a package": (
+        {
+            PACKAGE + "cli/__init__.py": "from .pull import pull\n",
+            PACKAGE + "cli/pull.py": "from ..electric import Follower\n",
+            PACKAGE + "cli/history.py": "",
+            PACKAGE + "electric.py": "from .cli.history import printable\n",
+        },
+        [PACKAGE + "cli/__init__.py:1: cycle"],
     ),
     "a module that imports itself": (
         {PACKAGE + "a.py": "from .a import x\n"},

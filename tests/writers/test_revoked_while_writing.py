@@ -1,7 +1,8 @@
 """Sessions side by side: a writer is revoked while it writes, and its owner writes the same keys.
 
-Under READ COMMITTED and REPEATABLE READ the tables end as the rules say about what was committed; what may reach a client is 40001,
-40P01, 23505 of a fresh key, and the refusal of a row that no longer counts.
+Under READ COMMITTED and REPEATABLE READ the tables end as the rules say about what was committed;
+what may reach a client is 40001, 40P01, 23505 of a fresh key, and the refusal of a row that no
+longer counts.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import random
 import threading
 from base64 import b64encode
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -27,7 +29,9 @@ LEVELS = ["READ COMMITTED", "REPEATABLE READ"]
 
 @pytest.mark.parametrize("writes", LEVELS)
 @pytest.mark.parametrize("revokes", LEVELS)
-def test_a_revocation_meets_an_open_transaction_of_its_writer(server: Server, database: str, db: Db, writes: str, revokes: str) -> None:
+def test_a_revocation_meets_an_open_transaction_of_its_writer(
+    server: Server, database: str, db: Db, writes: str, revokes: str
+) -> None:
     """Whoever is second waits; a snapshot that is too old fails."""
     db.run(tables())
     ann = Writer(Owner("Ann"))
@@ -42,7 +46,9 @@ def test_a_revocation_meets_an_open_transaction_of_its_writer(server: Server, da
         with server.connect(database, "app") as a, server.connect(database, "app") as b:
             writing, revoking = Db(a), Db(b)
             late = device.sealed(forms["t"], {"key": f"late{revoker_first}", "owner_timestamp": 5})
-            revoked = ann.sealed(forms["grants"], revocation(device, [link_of(first)], at=2 + revoker_first))
+            revoked = ann.sealed(
+                forms["grants"], revocation(device, [link_of(first)], at=2 + revoker_first)
+            )
             a.execute(f"BEGIN ISOLATION LEVEL {writes}")
             b.execute(f"BEGIN ISOLATION LEVEL {revokes}")
             for c in (a, b):
@@ -56,7 +62,12 @@ def test_a_revocation_meets_an_open_transaction_of_its_writer(server: Server, da
             one.insert(table, row)
             outcome: list[str | None] = []
 
-            def second(other: Db = other, table2: str = table2, row2: dict[str, Any] = row2, outcome: list[str | None] = outcome) -> None:
+            def second(
+                other: Db = other,
+                table2: str = table2,
+                row2: dict[str, Any] = row2,
+                outcome: list[str | None] = outcome,
+            ) -> None:
                 try:
                     other.insert(table2, row2)
                     other.connection.execute("COMMIT")
@@ -72,75 +83,103 @@ def test_a_revocation_meets_an_open_transaction_of_its_writer(server: Server, da
             one.connection.execute("COMMIT")
             thread.join(20)
             level = writes if revoker_first else revokes
-            assert outcome == ["40001" if level == "REPEATABLE READ" else "RS012" if revoker_first else None]
+            assert outcome == [
+                "40001" if level == "REPEATABLE READ" else "RS012" if revoker_first else None
+            ]
             if not revoker_first and outcome == ["40001"]:
                 db.insert("grants", revoked)  # the client tries again
             assert db.all("SELECT key FROM t") == ["k"]
             assert db.all("SELECT * FROM rowseal.verify('t')") == []
 
 
+Sent = tuple[str, dict[str, Any]]  # table, sealed row
+
+
+class Log:
+    """Rows that are signed: each for the server, and for the model."""
+
+    def __init__(self, db: Db):
+        self.forms = {t: db.form(t) for t in ("grants", "t")}
+        self.rows: list[Row] = []
+
+    def sign(self, who: Writer, to: str, fields: dict[str, Any], **row: Any) -> Sent:
+        sealed = who.sealed(self.forms[to], fields)
+        place = {
+            "writer": None if who.public_key is None else who.public_key.hex(),
+            "number": sealed["writer_seq"],
+            "previous": sealed["writer_prev"],
+            "at": sealed["owner_timestamp"],
+        }
+        self.rows.append(Row(owner="Ann", sign=sealed["sign_b64"], **place, **row))
+        return to, sealed
+
+    def data(self, who: Writer, rng: random.Random) -> Sent:
+        key = rng.choice("abcdef")
+        fields = {"key": key, "owner_timestamp": rng.randint(1, 99)}
+        return self.sign(who, "t", fields, kind="data", table="t", key=key)
+
+    def device(self, ann: Writer, rng: random.Random) -> Iterator[list[Sent]]:
+        """A device: its grant, its rows, and a revocation somewhere in the middle of them."""
+        device = Writer(ann.owner, SigningKey.generate())
+        name = bytes(device.key.verify_key).hex()
+        granted = {"kind": "grant", "grantee": name, "until": 100}
+        yield [self.sign(ann, "grants", grant(device), **granted)]
+        rows, links = [], []
+        for _ in range(25):
+            rows.append(self.data(device, rng))
+            links.append(device.last)
+        yield rows
+        upto = [links[rng.randint(5, 20)]]
+        revoked = {"kind": "revocation", "grantee": name, "upto": frozenset(upto)}
+        yield [self.sign(ann, "grants", revocation(device, upto), **revoked)]
+
+    def envelope(self, table: str, sealed: dict[str, Any]) -> dict[str, Any]:
+        text = {k: v for k, v in sealed.items() if k != "sign_b64"}
+        signature = b64encode(sealed["sign_b64"]).decode()
+        return {**json.loads(self.forms[table].payload_of(text)), "sign_b64": signature}
+
+
+def bring(c: psycopg.Connection[Any], level: str, e: dict[str, Any]) -> str | None:
+    """One row in a transaction, again after each conflict; what else went wrong."""
+    while True:
+        try:
+            c.execute(f"BEGIN ISOLATION LEVEL {level}")
+            c.execute("SELECT * FROM rowseal.receive(%s)", [Jsonb([e])]).fetchall()
+            c.execute("COMMIT")
+            return None
+        except psycopg.Error as error:
+            c.execute("ROLLBACK")
+            if error.sqlstate not in ("40001", "40P01"):
+                return f"{error.sqlstate} {error}"
+
+
 @pytest.mark.parametrize("level", LEVELS)
-def test_owner_devices_and_revocations_at_once(server: Server, database: str, db: Db, level: str) -> None:
+def test_owner_devices_and_revocations_at_once(
+    server: Server, database: str, db: Db, level: str
+) -> None:
     db.run(tables(feed=True))
     ann = Writer(Owner("Ann"))
     card(db, ann.owner)
-    forms = {t: db.form(t) for t in ("grants", "t")}
     with server.connect(database) as c:
-        c.execute(f"ALTER DATABASE {database} SET deadlock_timeout = '50ms'")  # type: ignore[arg-type]
-    rng, sent, jobs = random.Random(level), [], []  # type: random.Random, list[tuple[str, dict[str, Any], Row]], list[Any]
+        Db(c).run(f"ALTER DATABASE {database} SET deadlock_timeout = '50ms'")
+    rng, log = random.Random(level), Log(db)
+    jobs = [job for _ in range(4) for job in log.device(ann, rng)]
+    jobs.append([log.data(ann, rng) for _ in range(25)])
+    failures: list[str | None] = []
 
-    def note(who: Writer, to: str, fields: dict[str, Any], **row: Any) -> tuple[str, dict[str, Any]]:
-        sealed = who.sealed(forms[to], fields)
-        name = None if who.public_key is None else who.public_key.hex()
-        sent.append((to, sealed, Row(owner="Ann", sign=sealed["sign_b64"], writer=name, number=sealed["writer_seq"], previous=sealed["writer_prev"],
-                                        at=sealed["owner_timestamp"], **row)))  # fmt: skip
-        return to, sealed
-
-    for _ in range(4):  # each device: a grant, rows, and a revocation somewhere in the middle
-        device = Writer(ann.owner, SigningKey.generate())
-        name = bytes(device.key.verify_key).hex()
-        jobs.append([note(ann, "grants", grant(device), kind="grant", grantee=name, until=100)])
-        rows, links = [], []
-        for _ in range(25):
-            key = rng.choice("abcdef")
-            rows.append(note(device, "t", {"key": key, "owner_timestamp": rng.randint(1, 99)}, kind="data", table="t", key=key))
-            links.append(device.last)
-        jobs.append(rows)
-        upto = [links[rng.randint(5, 20)]]
-        jobs.append([note(ann, "grants", revocation(device, upto), kind="revocation", grantee=name, upto=frozenset(upto))])  # type: ignore[arg-type]
-    jobs.append(
-        [
-            note(ann, "t", {"key": (k := rng.choice("abcdef")), "owner_timestamp": rng.randint(1, 99)}, kind="data", table="t", key=k)
-            for _ in range(25)
-        ]
-    )
-    failures: list[str] = []
-
-    def run(job: list[tuple[str, dict[str, Any]]]) -> None:
+    def run(job: list[Sent]) -> None:
         with server.connect(database, "app") as c:
-            for table, sealed in job:
-                text = {k: v for k, v in sealed.items() if k != "sign_b64"}
-                e = {**json.loads(forms[table].payload_of(text)), "sign_b64": b64encode(sealed["sign_b64"]).decode()}
-                while True:
-                    try:
-                        c.execute(f"BEGIN ISOLATION LEVEL {level}")
-                        c.execute("SELECT * FROM rowseal.receive(%s)", [Jsonb([e])]).fetchall()
-                        c.execute("COMMIT")
-                        break
-                    except psycopg.Error as error:
-                        c.execute("ROLLBACK")
-                        if error.sqlstate not in ("40001", "40P01"):
-                            failures.append(f"{error.sqlstate} {error}")
-                            break
+            failures.extend(bring(c, level, log.envelope(*sent)) for sent in job)
 
     threads = [threading.Thread(target=run, args=(job,)) for job in rng.sample(jobs, len(jobs))]
     for t in threads:
         t.start()
     for t in threads:
         t.join(120)
-    assert failures == []
-    want = state(row for *_, row in sent)
-    assert {bytes(s) for s in db.all("SELECT sign_b64 FROM t")} == {r.sign for r in want.tips.values()}
+    assert set(failures) == {None} and len(failures) == len(log.rows)
+    want = state(log.rows)
+    tips = {r.sign for r in want.tips.values()}
+    assert {bytes(s) for s in db.all("SELECT sign_b64 FROM t")} == tips
     versions = {bytes(s) for s in db.all("SELECT sign_b64 FROM t_versions")}
-    assert versions == {r.sign for r in want.valid if r.kind == "data"} - {r.sign for r in want.tips.values()}
+    assert versions == {r.sign for r in want.valid if r.kind == "data"} - tips
     assert [p for t in ("grants", "t") for p in db.all("SELECT * FROM rowseal.verify(%s)", t)] == []

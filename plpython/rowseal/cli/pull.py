@@ -7,7 +7,8 @@ import contextlib
 import json
 import signal
 from collections import Counter
-from typing import Annotated, Any, Optional
+from collections.abc import Callable
+from typing import Annotated, Optional
 
 import psycopg
 import typer
@@ -18,108 +19,208 @@ from rich.table import Table
 from rich.text import Text
 
 from ..electric import MESSAGE_LIMIT, Follower, Shape, Trouble, declared, shape
+from .terminal import FAILED, REFUSED
 
 stderr = Console(stderr=True)
 
-
-def status(shapes: list[Shape]) -> RenderableType:
-    """What is shown of a terminal: a line for each shape whose snapshot is being read, or one line for all."""
-    total: Counter[str] = Counter()
-    for s in shapes:
-        total.update(s.outcomes)
-    if all(s.live or s.error for s in shapes):
-        outcomes = ", ".join(f"{n:,} {outcome}" for outcome, n in total.most_common()) or "no rows yet"
-        failing = next((f" · {s.table}: {s.error}" for s in shapes if s.error), "")
-        live = sum(s.live for s in shapes)
-        line = f"{live} of {len(shapes)} shapes live · lag {max((s.lag for s in shapes), default=0):.0f} s · {outcomes}{failing}"
-        return Spinner("dots", Text(line, overflow="ellipsis", no_wrap=True))
-    grid = Table.grid(padding=(0, 2))
-    for s in shapes:
-        state: RenderableType = Text("✓") if s.live else Spinner("dots")
-        seconds = max(s.lag, 0.001)
-        speed = "" if s.live or not s.rows else f"{s.rows / seconds:,.0f} rows/s"
-        grid.add_row(state, s.table, f"{s.rows:,} rows", f"{s.size / 1e6:,.1f} MB", speed, s.error or "")
-    return grid
+Url = Annotated[
+    str,
+    typer.Argument(
+        help="Electric, http://HOST:PORT; its path, if it is not /v1/shape,"
+        " and parameters of a proxy."
+    ),
+]
+Tables = Annotated[
+    list[str],
+    typer.Option(
+        "--table",
+        "-t",
+        help="Table there, or THERE=HERE; repeat it for several."
+        " A versions table is followed on its own.",
+    ),
+]
+Where = Annotated[
+    Optional[str],
+    typer.Option(help="Only these rows of the (one) table: an SQL condition, for Electric."),
+]
+Parameters = Annotated[
+    Optional[list[str]],
+    typer.Option("--param", help="NAME=VALUE in the URL: params[1]=…, source_id=…"),
+]
+Headers = Annotated[
+    Optional[list[str]],
+    typer.Option("--header", "-H", help="'NAME: VALUE' of every request."),
+]
+Secret = Annotated[
+    Optional[str],
+    typer.Option(envvar="ROWSEAL_ELECTRIC_SECRET", help="Electric's API secret."),
+]
+Sse = Annotated[
+    bool, typer.Option("--sse", help="Follow by server-sent events instead of long polls.")
+]
+Once = Annotated[bool, typer.Option("--once", help="Stop when all is read that is there.")]
+Restart = Annotated[
+    bool,
+    typer.Option(
+        "--restart", help="Read from the beginning, not from where it stopped the last time."
+    ),
+]
+MessageLimit = Annotated[
+    int, typer.Option(help="Characters of the largest message that is read.", min=1000)
+]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print the metrics as a line of JSON, at the end and every --interval.",
+    ),
+]
+Interval = Annotated[float, typer.Option(help="Seconds.", min=0.1)]
+Dsn = Annotated[
+    str,
+    typer.Option(
+        "--dsn",
+        "-d",
+        envvar="ROWSEAL_DSN",
+        help="Connection string; empty: libpq's variables.",
+    ),
+]
 
 
 def pull(
-    url: Annotated[str, typer.Argument(help="Electric, http://HOST:PORT; its path, if it is not /v1/shape, and parameters of a proxy.")],
-    tables: Annotated[
-        list[str],
-        typer.Option("--table", "-t", help="Table there, or THERE=HERE; repeat it for several. A versions table is followed on its own."),
-    ],
-    where: Annotated[Optional[str], typer.Option(help="Only these rows of the (one) table: an SQL condition, for Electric.")] = None,
-    parameters: Annotated[Optional[list[str]], typer.Option("--param", help="NAME=VALUE in the URL: params[1]=…, source_id=…")] = None,
-    headers: Annotated[Optional[list[str]], typer.Option("--header", "-H", help="'NAME: VALUE' of every request.")] = None,
-    secret: Annotated[Optional[str], typer.Option(envvar="ROWSEAL_ELECTRIC_SECRET", help="Electric's API secret.")] = None,
-    sse: Annotated[bool, typer.Option("--sse", help="Follow by server-sent events instead of long polls.")] = False,
-    once: Annotated[bool, typer.Option("--once", help="Stop when all is read that is there.")] = False,
-    restart: Annotated[bool, typer.Option("--restart", help="Read from the beginning, not from where it stopped the last time.")] = False,
-    message_limit: Annotated[int, typer.Option(help="Characters of the largest message that is read.", min=1000)] = MESSAGE_LIMIT,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as a line of JSON, at the end and every --interval.")] = False,
-    interval: Annotated[float, typer.Option(help="Seconds.", min=0.1)] = 10.0,
-    dsn: Annotated[str, typer.Option("--dsn", "-d", envvar="ROWSEAL_DSN", help="Connection string; empty: libpq's variables.")] = "",
+    url: Url,
+    tables: Tables,
+    where: Where = None,
+    parameters: Parameters = None,
+    headers: Headers = None,
+    secret: Secret = None,
+    sse: Sse = False,
+    once: Once = False,
+    restart: Restart = False,
+    message_limit: MessageLimit = MESSAGE_LIMIT,
+    as_json: AsJson = False,
+    interval: Interval = 10.0,
+    dsn: Dsn = "",
 ) -> None:
     """Follow tables of another server, through its Electric, into declared tables here.
 
-    Rows are merged as by rowseal.apply; bad ones go to the quarantine. Deletions are noted there and not obeyed: only a row signed by
-    its owner deletes. It goes on until it is stopped (SIGINT, SIGTERM), and the next time from there: SELECT * FROM rowseal.shapes.
+    Rows are merged as by rowseal.apply; bad ones go to the quarantine. Deletions are noted there
+    and not obeyed: only a row signed by its owner deletes. It goes on until it is stopped (SIGINT,
+    SIGTERM), and the next time from there: SELECT * FROM rowseal.shapes.
 
     Exit code 3 when a shape cannot be read, with --once 1 when rows were rejected.
     """
     if where is not None and len(tables) > 1:
         raise typer.BadParameter("--where is for one table: run one pull for each")
-    query = [_pair(p, "=", "--param") for p in parameters or []]
+    query = [_pair(parameter, "=", "--param") for parameter in parameters or []]
     query += [("secret", secret)] if secret else []
     query += [("where", where)] if where is not None else []
-    sent = dict(_pair(h, ":", "--header") for h in headers or [])
+    sent = dict(_pair(header, ":", "--header") for header in headers or [])
+
     shapes: list[Shape] = []
 
-    async def main() -> None:
+    def print_metrics() -> None:
+        if as_json:
+            print(json.dumps({"shapes": [one.metrics() for one in shapes]}), flush=True)
+
+    async def follow() -> None:
         async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
             for table in tables:
                 there, _, here = table.partition("=")
-                shapes.append(shape(url, there, parameters=query, **await declared(connection, here or there)))
-        options: dict[str, Any] = {"headers": sent, "sse": sse, "once": once, "restart": restart, "limit": message_limit}
-        async with Follower(dsn, shapes, report=report, **options) as follower:
-            followed = asyncio.ensure_future(follower.run())
-            for number in (signal.SIGINT, signal.SIGTERM):
-                asyncio.get_running_loop().add_signal_handler(number, followed.cancel)
-            shown = asyncio.ensure_future(show())
-            try:
-                with contextlib.suppress(asyncio.CancelledError):
-                    await followed
-            finally:
-                shown.cancel()
-
-    def report(s: Shape, what: str) -> None:
-        stderr.print(f"{s.table}: {what}", highlight=False, markup=False, soft_wrap=True)
-
-    async def show() -> None:
-        while True:
-            await asyncio.sleep(interval)
-            if as_json:
-                print(json.dumps({"shapes": [s.metrics() for s in shapes]}), flush=True)
-
-    class Status:
-        def __rich__(self) -> RenderableType:
-            return status(shapes)
+                target = await declared(connection, here or there)
+                shapes.append(shape(url, there, parameters=query, **target))
+        how = {"sse": sse, "once": once, "restart": restart}
+        async with Follower(
+            dsn, shapes, headers=sent, report=_report, limit=message_limit, **how
+        ) as follower:
+            await _until_stopped(follower, print_metrics, interval)
 
     try:
-        with Live(Status(), console=stderr, transient=True, refresh_per_second=4) if stderr.is_terminal else contextlib.nullcontext():
-            asyncio.run(main())
+        with _display(shapes):
+            asyncio.run(follow())
     except (Trouble, ValueError, psycopg.Error) as e:
         stderr.print(f"error: {e}", style="red", highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(3) from None
+        raise typer.Exit(FAILED) from None
     finally:
-        if as_json:
-            print(json.dumps({"shapes": [s.metrics() for s in shapes]}), flush=True)
-    if once and any(s.outcomes["rejected"] for s in shapes):
-        raise typer.Exit(1)
+        print_metrics()
+    if once and any(one.outcomes["rejected"] for one in shapes):
+        raise typer.Exit(REFUSED)
 
 
 def _pair(text: str, separator: str, option: str) -> tuple[str, str]:
+    """Name and value of an option; wrong usage when it has not both."""
     name, found, value = text.partition(separator)
     if not found or not name.strip():
         raise typer.BadParameter(f"{option} {text}: NAME{separator}VALUE is expected")
     return name.strip(), value.strip()
+
+
+def _report(of: Shape, what: str) -> None:
+    stderr.print(f"{of.table}: {what}", highlight=False, markup=False, soft_wrap=True)
+
+
+async def _until_stopped(
+    follower: Follower, print_metrics: Callable[[], None], interval: float
+) -> None:
+    """Follow until SIGINT or SIGTERM, or the end; print metrics every so many seconds."""
+
+    async def print_regularly() -> None:
+        while True:
+            await asyncio.sleep(interval)
+            print_metrics()
+
+    following = asyncio.ensure_future(follower.run())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, following.cancel)
+    printing = asyncio.ensure_future(print_regularly())
+    try:
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
+    finally:
+        printing.cancel()
+
+
+# ------------------------------------------------------------------------------------- the terminal
+class _Status:
+    """The status of shapes, whenever it is drawn."""
+
+    def __init__(self, shapes: list[Shape]):
+        self.shapes = shapes
+
+    def __rich__(self) -> RenderableType:
+        return status(self.shapes)
+
+
+def _display(shapes: list[Shape]) -> contextlib.AbstractContextManager[object]:
+    """Shows the status while it is open; nothing where standard error is no terminal."""
+    if not stderr.is_terminal:
+        return contextlib.nullcontext()
+    return Live(_Status(shapes), console=stderr, transient=True, refresh_per_second=4)
+
+
+def status(shapes: list[Shape]) -> RenderableType:
+    """What a terminal shows: a line for each shape until all are read, then one line for all."""
+    if all(one.live or one.error for one in shapes):
+        return _summary(shapes)
+    grid = Table.grid(padding=(0, 2))
+    for one in shapes:
+        state: RenderableType = Text("✓") if one.live else Spinner("dots")
+        speed = ""
+        if one.rows and not one.live:
+            speed = f"{one.rows / max(one.lag, 0.001):,.0f} rows/s"
+        size = f"{one.size / 1e6:,.1f} MB"
+        grid.add_row(state, one.table, f"{one.rows:,} rows", size, speed, one.error or "")
+    return grid
+
+
+def _summary(shapes: list[Shape]) -> RenderableType:
+    total: Counter[str] = Counter()
+    for one in shapes:
+        total.update(one.outcomes)
+    parts = [
+        f"{sum(one.live for one in shapes)} of {len(shapes)} shapes live",
+        f"lag {max((one.lag for one in shapes), default=0):.0f} s",
+        ", ".join(f"{rows:,} {outcome}" for outcome, rows in total.most_common()) or "no rows yet",
+    ]
+    parts += [f"{one.table}: {one.error}" for one in shapes if one.error][:1]
+    return Spinner("dots", Text(" · ".join(parts), overflow="ellipsis", no_wrap=True))

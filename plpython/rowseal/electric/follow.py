@@ -111,20 +111,23 @@ class Follower:
         await self._store.close()
 
     async def run(self) -> None:
-        """Follow all shapes; returns only with ``once``.  Refusal when one cannot be read at
-        all.
-        """
-        courses = [Course(shape, self._http, self._store, self._options) for shape in self.shapes]
-        owners = [course.settled for course in courses if course.shape.identity]
+        """Follow all shapes; returns only with ``once``.
 
-        async def follow(course: Course) -> None:
+        Refusal when a shape cannot be read at all.
+        """
+        followed = [
+            FollowedShape(shape, self._http, self._store, self._options) for shape in self.shapes
+        ]
+        owners = [one.settled for one in followed if one.shape.identity]
+
+        async def follow(one: FollowedShape) -> None:
             # Owners first: what comes before them has to wait in the quarantine, which is bounded.
-            if not course.shape.identity:
+            if not one.shape.identity:
                 for settled in owners:
                     await settled.wait()
-            await course.follow()
+            await one.follow()
 
-        tasks = [asyncio.ensure_future(follow(course)) for course in courses]
+        tasks = [asyncio.ensure_future(follow(one)) for one in followed]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -133,7 +136,7 @@ class Follower:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class Course:
+class FollowedShape:
     """How one shape is followed.
 
     ``settled`` is set once it is up to date, or in trouble: others need not wait for it.

@@ -1,1 +1,4 @@
-"""What is signed: canonical form, signatures, the verdict on one row.  On the server and in a client."""
+"""What is signed: canonical form, signatures, the verdict on one row.
+
+It runs on the server, in every session that stores rows, and in clients: it imports nothing heavy.
+"""

@@ -1,8 +1,10 @@
-"""Batches: one signature over the Merkle tree (RFC 9162) of many payloads, an inclusion proof in each row.
+"""Batches: one signature over the Merkle tree (RFC 9162) of many payloads.
 
-A signature column that is longer than the key's plain signature is, for d[index] of count payloads,
+Each row carries a proof that it is in the tree.  A signature column that is longer than the key's
+plain signature is, for d[index] of count payloads,
 
-    VERSION ‖ index (4 bytes) ‖ count (4 bytes) ‖ sibling hashes, the lowest first ‖ signature over message(count, root)
+    VERSION ‖ index (4 bytes) ‖ count (4 bytes) ‖ sibling hashes, the lowest first
+            ‖ signature over message(count, root)
 
 docs/specification.md says why nobody can make a second one out of it.
 """
@@ -20,7 +22,8 @@ VERSION = 1
 MOST = 2**32 - 1
 _HEADER = Struct(">BII")
 _ROOTS = 64  # how many roots a session remembers to have been signed: 0.5 MB with ML-DSA-87
-_MEMO = 3  # hashes of each proof that are computed every time; what is above is shared by 2**_MEMO rows
+# So many hashes of each proof are computed every time; those above are shared by 2**_MEMO rows.
+_MEMO = 3
 
 
 def message(count: int, root: bytes) -> bytes:
@@ -29,22 +32,28 @@ def message(count: int, root: bytes) -> bytes:
 
 
 def leaf(payload: bytes) -> bytes:
+    """The hash of a payload, at the bottom of the tree."""
     return sha256(b"\0" + payload).digest()
 
 
 def _depth(index: int, last: int) -> int:
     """How many siblings the proof of a leaf has, in a tree whose last leaf is ``last``.
 
-    From where the ways to the two part, each bit of index that is set has a sibling on its left; below, every level has one.
+    Below the place where the ways to the two part, every level has one; above it, each bit of index
+    that is set has one on its left.
     """
     inner = (index ^ last).bit_length()
     return inner + bin(index >> inner).count("1")
 
 
 def _climb(node: bytes, index: int, last: int, path: bytes) -> bytes:
-    """The root of the tree in which node stands at index (RFC 9162, section 2.1.3.2); path has the length that fits."""
+    """The root of the tree in which node stands at index (RFC 9162, section 2.1.3.2).
+
+    ``path`` has the length that fits.
+    """
     for at in range(0, len(path), 32):
-        while index == last and not index & 1:  # the last of an odd number of nodes is its own parent
+        # the last of an odd number of nodes is its own parent
+        while index == last and not index & 1:
             index >>= 1
             last >>= 1
         sibling = path[at : at + 32]
@@ -54,7 +63,8 @@ def _climb(node: bytes, index: int, last: int, path: bytes) -> bytes:
     return node
 
 
-# A function of all of its arguments, so nobody can make it say something else: neighbours ask it the same.
+# It depends on its arguments alone, so nobody can make it say something else.  Neighbouring rows
+# ask it the same.
 _upper = lru_cache(4096)(_climb)
 
 
@@ -74,10 +84,11 @@ class _Invalid(Exception):
 def accepting(verify: Verify) -> Verify:
     """``verify`` for signature columns: plain signatures as before, and batches.
 
-    The session remembers that a key signed a batch's message (count and root) by a signature; each row's own proof is
-    computed every time.  What is remembered holds for ever, for everybody and whatever becomes of a transaction; it is
-    entered by nothing but a verification that succeeded, and asked for with all of what went into that, byte for byte.
-    So whoever makes this function verify things of his choice teaches it nothing that is not true.
+    The session remembers that a key signed a batch's message (count and root) by a signature; each
+    row's own proof is computed every time.  What is remembered holds for ever, for everybody and
+    whatever becomes of a transaction; it is entered by nothing but a verification that succeeded,
+    and asked for with all of what went into that, byte for byte. So whoever makes this function
+    verify things of his choice teaches it nothing that is not true.
     """
 
     @lru_cache(_ROOTS)
@@ -95,10 +106,13 @@ def accepting(verify: Verify) -> Verify:
         if end < _HEADER.size:
             return False
         version, index, count = _HEADER.unpack_from(column)
-        if version != VERSION or index >= count or end != _HEADER.size + 32 * _depth(index, count - 1):
+        if version != VERSION or index >= count:
             return False
+        if end != _HEADER.size + 32 * _depth(index, count - 1):
+            return False
+        top = root(leaf(payload), index, count - 1, column[_HEADER.size : end])
         try:
-            signed(column[end:], message(count, root(leaf(payload), index, count - 1, column[_HEADER.size : end])), public_key)
+            signed(column[end:], message(count, top), public_key)
         except _Invalid:
             return False
         return True
@@ -107,9 +121,10 @@ def accepting(verify: Verify) -> Verify:
 
 
 def sign_many(payloads: Iterable[bytes], sign: Callable[[bytes], bytes]) -> Iterator[bytes]:
-    """The signature column of each payload, in their order, for one call of ``sign(message)``; ValueError for more than MOST.
+    """The signature column of each payload, in their order, for one call of ``sign(message)``.
 
     All payloads are read before the first column comes; what is kept of each are 64 bytes or so.
+    ValueError for more than MOST.
     """
     level = [leaf(payload) for payload in payloads]
     count = len(level)
@@ -120,9 +135,14 @@ def sign_many(payloads: Iterable[bytes], sign: Callable[[bytes], bytes]) -> Iter
     levels = []
     while len(level) > 1:
         levels.append(level)
-        above = [sha256(b"\1" + level[i] + level[i + 1]).digest() for i in range(0, len(level) - 1, 2)]
+        pairs = zip(level[0::2], level[1::2])
+        above = [sha256(b"\1" + left + right).digest() for left, right in pairs]
         level = above + level[2 * len(above) :]  # an odd one out goes up as it is
     signature = sign(message(count, level[0]))
     for index in range(count):
-        siblings = (nodes[i] for h, nodes in enumerate(levels) if (i := (index >> h) ^ 1) < len(nodes))
-        yield _HEADER.pack(VERSION, index, count) + b"".join(siblings) + signature
+        path = b""
+        for height, nodes in enumerate(levels):
+            sibling = (index >> height) ^ 1
+            if sibling < len(nodes):
+                path += nodes[sibling]
+        yield _HEADER.pack(VERSION, index, count) + path + signature

@@ -1,6 +1,9 @@
 """The canonical form ``rowseal/1``: the bytes that an owner signs.
 
-A row becomes the RFC 8785 (JCS) serialisation of ``{"row": {FIELD: VALUE}, "rowseal": 1, "table": TAG}``.
+A row becomes the RFC 8785 (JCS) serialisation of
+
+    {"row": {FIELD: VALUE}, "rowseal": 1, "table": TAG}
+
 How a VALUE looks depends on its *kind*, a small JSON tree derived from the column's type:
 
 =====================================  =====================================================
@@ -22,8 +25,8 @@ kind                                   Python values accepted
 ``"sha256"``                           bytes: the digest of a content
 =====================================  =====================================================
 
-None is SQL NULL: left out of an object, ``null`` in an array.  Whatever has no canonical form raises
-:class:`CanonicalError`.  docs/specification.md is the same in prose, with worked examples.
+None is SQL NULL: left out of an object, ``null`` in an array.  Whatever has no canonical form
+raises :class:`CanonicalError`.  docs/specification.md is the same in prose, with worked examples.
 """
 
 from __future__ import annotations
@@ -77,26 +80,27 @@ def _number(value: float) -> bytes:
     # value = 0.DIGITS * 10**point
     point = len(whole) + int(exp or 0) - (len(whole + fraction) - len(digits))
     digits = digits.rstrip("0")
-    n = len(digits)
-    if n <= point <= 21:
-        out = digits + "0" * (point - n)
+    count = len(digits)
+    if count <= point <= 21:
+        out = digits + "0" * (point - count)
     elif 0 < point <= 21:
         out = digits[:point] + "." + digits[point:]
     elif -6 < point <= 0:
         out = "0." + "0" * -point + digits
     else:
-        e = point - 1
-        out = digits[0] + ("." + digits[1:] if n > 1 else "") + "e" + ("+" if e > 0 else "-") + str(abs(e))
+        mantissa = digits[0] + ("." + digits[1:] if count > 1 else "")
+        out = f"{mantissa}e{point - 1:+d}"
     return (sign + out).encode()
 
 
 def _utf16(name: str) -> bytes:
-    return name.encode("utf-16-be", "surrogatepass")  # RFC 8785, 3.2.3: keys sort by UTF-16 code units
+    # RFC 8785, 3.2.3: keys sort by UTF-16 code units
+    return name.encode("utf-16-be", "surrogatepass")
 
 
 def _object(members: Iterable[tuple[str, bytes]]) -> bytes:
-    ordered = sorted(members, key=lambda m: _utf16(m[0]))
-    return b"{" + b",".join(_string(k) + b":" + v for k, v in ordered) + b"}"
+    ordered = sorted(members, key=lambda member: _utf16(member[0]))
+    return b"{" + b",".join(_string(name) + b":" + value for name, value in ordered) + b"}"
 
 
 # ------------------------------------------------------------------------------------------- leaves
@@ -110,12 +114,12 @@ def _boolean(value: Any) -> bytes:
 
 def _integer(value: Any) -> bytes:
     if type(value) is not int:
-        try:
-            value = int(value) if isinstance(value, str) and re.fullmatch(r"-?[0-9]+", value) else None
-        except ValueError:
-            value = None
-        if value is None:
+        if not isinstance(value, str) or not re.fullmatch(r"-?[0-9]+", value):
             raise CanonicalError("not an integer")
+        try:
+            value = int(value)
+        except ValueError:  # more digits than Python takes
+            raise CanonicalError("not an integer") from None
     return b'"%d"' % value
 
 
@@ -163,7 +167,10 @@ def _sha256(value: Any) -> bytes:
 
 
 def digest(content: Any) -> bytes:
-    """The digest (32 bytes) that is signed for a content, bytes or str, or for {"sha256": base64} when it was erased."""
+    """The digest that is signed for a content, 32 bytes.
+
+    ``content``: bytes or str, or {"sha256": base64} when it was erased.
+    """
     if isinstance(content, Mapping):
         return a2b_base64(content["sha256"])
     return sha256(content.encode() if isinstance(content, str) else content).digest()
@@ -188,19 +195,25 @@ _MOMENTS = {
 }
 
 
+def _in_utc(value: datetime.datetime, kind: str) -> datetime.datetime:
+    if (value.tzinfo is not None) != (kind == "timestamptz"):
+        without = "" if value.tzinfo else "out"
+        raise CanonicalError(f"a {kind} with{without} a time zone")
+    if value.tzinfo is None:
+        return value
+    try:
+        return value.astimezone(datetime.timezone.utc)
+    except OverflowError:
+        raise CanonicalError("a year outside 1-9999") from None
+
+
 def _moment(kind: str) -> Encoder:
     pattern, native = _MOMENTS[kind]
 
     def encode(value: Any) -> bytes:
         if isinstance(value, native):
             if isinstance(value, datetime.datetime):
-                if (value.tzinfo is not None) != (kind == "timestamptz"):
-                    raise CanonicalError(f"a {kind} with{'' if value.tzinfo else 'out'} a time zone")
-                if value.tzinfo is not None:
-                    try:
-                        value = value.astimezone(datetime.timezone.utc)
-                    except OverflowError:
-                        raise CanonicalError("a year outside 1-9999") from None
+                value = _in_utc(value, kind)
             value = value.isoformat()
         if value in ("infinity", "-infinity") and kind != "time":
             return _string(value)
@@ -210,7 +223,8 @@ def _moment(kind: str) -> Encoder:
         part = match.groupdict()
         text = part.get("date") or ""
         if "time" in part:
-            text += ("T" if text else "") + part["time"] + "." + (part["fraction"] or "").ljust(6, "0")
+            microseconds = (part["fraction"] or "").ljust(6, "0")
+            text += f"{'T' if text else ''}{part['time']}.{microseconds}"
         return b'"' + text.encode() + (b'Z"' if kind == "timestamptz" else b'"')
 
     return encode
@@ -224,7 +238,8 @@ def _json_number(text: str) -> float:
             return value
     except InvalidOperation:
         pass
-    raise CanonicalError(f"the JSON number {text[:40]} is not a double (RFC 7493); write it as a string")
+    problem = f"the JSON number {text[:40]} is not a double (RFC 7493)"
+    raise CanonicalError(f"{problem}; write it as a string")
 
 
 def _json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -239,7 +254,10 @@ def _json_constant(text: str) -> Any:
 
 
 _parse = json.JSONDecoder(
-    parse_int=_json_number, parse_float=_json_number, parse_constant=_json_constant, object_pairs_hook=_json_object
+    parse_int=_json_number,
+    parse_float=_json_number,
+    parse_constant=_json_constant,
+    object_pairs_hook=_json_object,
 ).decode
 
 
@@ -256,8 +274,8 @@ def jcs(value: Any, depth: int = JSON_DEPTH) -> bytes:
     if not depth:
         raise CanonicalError(f"JSON nested more than {JSON_DEPTH} deep")
     if isinstance(value, dict):
-        return _object((k, jcs(v, depth - 1)) for k, v in value.items())
-    return b"[" + b",".join(jcs(v, depth - 1) for v in value) + b"]"
+        return _object((name, jcs(member, depth - 1)) for name, member in value.items())
+    return b"[" + b",".join(jcs(element, depth - 1) for element in value) + b"]"
 
 
 def _json(value: Any) -> bytes:
@@ -299,10 +317,16 @@ def _composite(attributes: list[list[Any]]) -> Encoder:
 
     def encode(value: Any) -> bytes:
         if not isinstance(value, Mapping) or set(value) - names:
-            raise CanonicalError("the composite value has other attributes than its type at declaration")
-        members = [(n, e(value[n])) for n, e in encoders if value.get(n) is not None]
+            problem = "the composite value has other attributes than its type at declaration"
+            raise CanonicalError(problem)
+        members = [
+            (name, encode_one(value[name]))
+            for name, encode_one in encoders
+            if value.get(name) is not None
+        ]
         if any(text == b"null" for _, text in members):
-            raise CanonicalError("a JSON null as attribute of a composite value cannot be carried in JSON")
+            problem = "a JSON null as attribute of a composite value cannot be carried in JSON"
+            raise CanonicalError(problem)
         return _object(members)
 
     return encode
@@ -334,17 +358,22 @@ def encoder(kind: Kind) -> Encoder:
     return _composite(kind["composite"])
 
 
+def is_digest(kind: Kind) -> bool:
+    """Whether a field of that kind is signed by the digest of its content."""
+    return isinstance(kind, dict) and "digest" in kind
+
+
 class Form:
     """The canonical form of one table: its tag and its fields.
 
-    ``fields`` maps field names to kinds; :meth:`payload` takes the values in the order of ``names``.
+    ``fields``: names to kinds.  :meth:`payload` takes the values in the order of ``names``.
     """
 
     def __init__(self, tag: str, fields: Mapping[str, Kind]):
         self.tag, self.fields = tag, dict(fields)
         self.names = sorted(fields, key=_utf16)
         self._fields = [(name, _string(name) + b":", encoder(fields[name])) for name in self.names]
-        self.digests = [name for name in self.names if isinstance(fields[name], dict) and "digest" in fields[name]]
+        self.digests = [name for name in self.names if is_digest(fields[name])]
         self._tail = b'},"rowseal":1,"table":' + _string(tag) + b"}"
 
     def payload(self, values: Iterable[Any]) -> bytes:
@@ -354,7 +383,8 @@ class Form:
             if value is not None:
                 try:
                     members.append(prefix + encode(value))
-                except (ValueError, TypeError, AttributeError, OverflowError) as e:  # CanonicalError is a ValueError
+                # CanonicalError is a ValueError
+                except (ValueError, TypeError, AttributeError, OverflowError) as e:
                     raise CanonicalError(f"field {name!r}: {e}") from None
         return b'{"row":{' + b",".join(members) + self._tail
 

@@ -1,8 +1,8 @@
 """Signatures: Ed25519 (RFC 8032) with libsodium's acceptance rule, ML-DSA (FIPS 204).
 
-The length of the public key tells the algorithm; nothing else does.  For Ed25519 the server has two providers, over the
-same libsodium: the extension pgsodium (rowseal.server) and PyNaCl; a client has PyNaCl.  ML-DSA comes with the package
-cryptography and is loaded when the first such key is met.
+The length of the public key tells the algorithm; nothing else does.  For Ed25519 the server has two
+providers, over the same libsodium: the extension pgsodium (rowseal.server) and PyNaCl; a client has
+PyNaCl.  ML-DSA comes with the package cryptography and is loaded when the first such key is met.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Algorithm(NamedTuple):
 ED25519 = Algorithm("ed25519", 32, 64)
 ML_DSA_65 = Algorithm("ml-dsa-65", 1952, 3309)
 ML_DSA_87 = Algorithm("ml-dsa-87", 2592, 4627)
-ALGORITHMS = {a.name: a for a in (ED25519, ML_DSA_65, ML_DSA_87)}
-BY_KEY = {a.public_key: a for a in ALGORITHMS.values()}
+ALGORITHMS = {algorithm.name: algorithm for algorithm in (ED25519, ML_DSA_65, ML_DSA_87)}
+BY_KEY = {algorithm.public_key: algorithm for algorithm in ALGORITHMS.values()}  # by its length
 
 FINGERPRINTS: dict[str, Callable[[bytes], bytes]] = {
     "sha256": lambda key: hashlib.sha256(key).digest(),
@@ -43,7 +43,7 @@ FINGERPRINTS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def pynacl() -> Verify:
-    """Ed25519 over PyNaCl, for signatures and keys of the right lengths; ImportError when it is not installed."""
+    """Ed25519 over PyNaCl, for signatures and keys of the right lengths; ImportError without it."""
     from nacl.bindings import crypto_sign_open
     from nacl.exceptions import BadSignatureError
 
@@ -70,9 +70,11 @@ def ml_dsa_keys(algorithm: Algorithm) -> tuple[Any, Any]:
             classes = mldsa.MLDSA87PrivateKey, mldsa.MLDSA87PublicKey
         classes[1].from_public_bytes(bytes(algorithm.public_key))
     except ImportError:
-        raise NoProvider(f"no provider of {algorithm.name}: the Python package cryptography, 47 or later, is not there") from None
+        reason = "the Python package cryptography, 47 or later, is not there"
+        raise NoProvider(f"no provider of {algorithm.name}: {reason}") from None
     except UnsupportedAlgorithm:
-        raise NoProvider(f"no provider of {algorithm.name}: the package cryptography was built without it") from None
+        reason = "the package cryptography was built without it"
+        raise NoProvider(f"no provider of {algorithm.name}: {reason}") from None
     return classes
 
 
@@ -93,12 +95,16 @@ def ml_dsa(algorithm: Algorithm) -> Verify:
 
 
 def verifier(ed25519: Verify) -> Verify:
-    """Signatures of all algorithms, given a provider of Ed25519.  What has the wrong length is no signature."""
+    """Signatures of all algorithms, given a provider of Ed25519.
+
+    What has the wrong length is no signature.
+    """
 
     def verify(signature: bytes, message: bytes, public_key: bytes) -> bool:
         algorithm = BY_KEY.get(len(public_key))
         if algorithm is None or len(signature) != algorithm.signature:
             return False
-        return (ed25519 if algorithm is ED25519 else ml_dsa(algorithm))(signature, message, public_key)
+        provider = ed25519 if algorithm is ED25519 else ml_dsa(algorithm)
+        return provider(signature, message, public_key)
 
     return verify

@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 
 import psycopg
 
-from ...form.verdict import Spec
+from ...form.spec import Spec
 from ..signing import Envelope
 from .accepted import accepted
 from .key import PUBLIC_KEY, SEED, Vector, signature, vector

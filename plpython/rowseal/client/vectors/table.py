@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from ...form.canonical import Kind
 from ...form.signature import FINGERPRINTS
-from ...form.verdict import Spec
+from ...form.spec import Spec
 from . import values
 from .key import PUBLIC_KEY, signature
 

@@ -1,0 +1,129 @@
+"""How stored columns are read from JSON: envelopes, PostgreSQL's text form, keys asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from .subject import Subject
+from .values import Signed, contains, unbase64
+from .words import field, ident, literal
+
+RECORD = "(e.v -> 'row')"
+
+
+class Decoding(NamedTuple):
+    """The columns of a jsonb_to_record(…) x, and for each column an expression over x."""
+
+    definitions: str
+    values: Mapping[str, str]
+
+    def __str__(self) -> str:
+        return ", ".join(self.values.values())
+
+
+def canonical(
+    subject: Subject, columns: Iterable[str], element: str, stored: bool = False
+) -> Decoding:
+    """From canonical values by field.
+
+    Only what is to be stored is converted to domains: their constraints are somebody's code.
+    """
+    definitions, values = [], {}
+    for name in columns:
+        column = subject.column(name)
+        field_ = subject.field[name]
+        type_ = column.type if stored or not column.domain else column.base
+        member = f"({element} -> {literal(field_)})"
+        as_, values[name] = _canonical(subject, name, type_, f"x.{field(field_)}", member)
+        definitions.append(f"{ident(field_)} {as_}")
+    return Decoding(", ".join(definitions), values)
+
+
+def _canonical(subject: Subject, name: str, type_: str, value: str, member: str) -> tuple[str, str]:
+    """Type in the record, and the expression, of one column."""
+    kind = subject.column(name).kind
+    if name in subject.wish.digests:
+        return "jsonb", value  # see contents
+    if kind == "json":
+        return "jsonb", f"{member}::{type_}"  # of a record, a JSON null would be NULL
+    if kind == {"array": "json"}:
+        # of a record, elements that are arrays would be taken for dimensions
+        elements = f"pg_catalog.jsonb_array_elements({member}) WITH ORDINALITY i(v, n)"
+        items = f"SELECT nullif(i.v, 'null') FROM {elements} ORDER BY i.n"
+        there = f"pg_catalog.jsonb_typeof({member}) <> 'null'"
+        return "jsonb", f"CASE WHEN {there} THEN ARRAY({items})::{type_} END"
+    if kind == "bytea":
+        return "text", f"{unbase64(value)}::{type_}"
+    if contains(kind, "bytea"):
+        hexed = f"rowseal._hex({literal(json.dumps(kind))}, {value})"
+        object_ = f"pg_catalog.jsonb_build_object({literal(name)}, {hexed})"
+        record = f"pg_catalog.jsonb_populate_record(NULL::{subject.main.table}, {object_})"
+        return "jsonb", f"({record}).{field(name)}"
+    return type_, value
+
+
+def contents(subject: Subject, beside: str, row: str) -> dict[str, str]:
+    """How columns signed by digest are read.
+
+    Of each: the content, where one is given, and the digest that stands for it.
+    """
+    out = {}
+    for name, kept in subject.wish.digests.items():
+        column, member = subject.column(name), literal(subject.field[name])
+        is_text = f"pg_catalog.jsonb_typeof({beside} -> {member}) = 'string'"
+        text = f"CASE WHEN {is_text} THEN {beside} ->> {member} END"
+        if column.base == "bytea":
+            out[name] = unbase64(f"({text})")
+        elif beside == row:  # as a client gives it, before it is signed
+            out[name] = text
+        else:
+            decoded = unbase64(f"({text})")
+            out[name] = f"pg_catalog.convert_from({decoded}, 'UTF8')::{column.type}"
+        out[kept] = unbase64(f"({row} -> {member} ->> 'sha256')")
+    return out
+
+
+def envelope(subject: Subject) -> Decoding:
+    """The stored columns of an envelope e.v: the signature stands beside the row."""
+    given = canonical(subject, _names(subject.signed), RECORD, stored=True)
+    values = {**given.values, **contents(subject, "(e.v -> 'content')", RECORD)}
+    if subject.name_column:
+        values[subject.name_column] = f"NULL::{subject.column(subject.name_column).type}"
+    sign = "e.v ->> 'sign_b64'"
+    values[subject.sign] = (
+        sign if subject.column(subject.sign).base == "text" else unbase64(f"({sign})")
+    )
+    return Decoding(given.definitions, {c: values[c] for c in subject.stored})
+
+
+def pgtext(subject: Subject) -> Decoding:
+    """The stored columns of an object e.v in PostgreSQL's text form."""
+    definitions, values = [], {}
+    for name in subject.stored:
+        column = subject.column(name)
+        is_json = column.kind == "json"
+        definitions.append(f"{ident(name)} {'text' if is_json else column.type}")
+        values[name] = f"x.{field(name)}::{column.type}" if is_json else f"x.{field(name)}"
+    return Decoding(", ".join(definitions), values)
+
+
+def _names(signed: Iterable[Signed]) -> list[str]:
+    return [s.name for s in signed]
+
+
+def _given(subject: Subject, columns: Iterable[str]) -> str:
+    decoding = canonical(subject, columns, "$1")
+    values = ", ".join(f"{v} AS {ident(c)}" for c, v in decoding.values.items())
+    return f"(SELECT {values} FROM pg_catalog.jsonb_to_record($1) x({decoding.definitions}))"
+
+
+def given_key(subject: Subject) -> str:
+    """A subquery: the key in $1, canonical values by field."""
+    return _given(subject, subject.key)
+
+
+def given_owner(subject: Subject) -> str:
+    """A subquery: the owner in $1."""
+    return _given(subject, subject.owner)

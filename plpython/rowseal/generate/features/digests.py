@@ -1,0 +1,134 @@
+"""Columns signed by their digest: their content can be erased while the row stays verifiable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ...form.canonical import json_string
+from ..decode import given_key
+from ..feature import Feature
+from ..subject import Place, Row, Subject
+from ..values import Refers, Signed, base64
+from ..words import ident, literal
+
+
+class ByDigest(Signed):
+    """A content beside the column that keeps its digest when it is erased."""
+
+    def __init__(self, signed: Signed, kept: str):
+        super().__init__(signed.column, signed.field)
+        self.kept, self.argument = kept, "bytea"
+
+    def content(self, row: Refers) -> str:
+        """Its bytes."""
+        ref = row.ref(self.name)
+        return f"{ref}::bytea" if self.column.base == "bytea" else f"convert_to({ref}, 'UTF8')"
+
+    def value(self, row: Refers) -> str:
+        digest = f"sha256({self.content(row)})"
+        return f"CASE WHEN {row.ref(self.name)} IS NULL THEN {row.ref(self.kept)} ELSE {digest} END"
+
+    def member(self, row: Refers) -> str:
+        name = literal(json_string(self.field) + ':{"sha256":')
+        return f"(rowseal._string({name}, {base64(f'({self.value(row)})')}) || '}}')"
+
+    def bounds(self, row: Refers) -> list[str]:
+        return []
+
+    def small(self, row: Refers) -> Iterator[str]:
+        # an erased content is as canonical as its digest is long
+        size = f"coalesce(octet_length({row.ref(self.kept)}), 32)"
+        yield f"({row.ref(self.name)} IS NOT NULL OR {size} = 32)"
+
+
+def by_digest(subject: Subject) -> tuple[Signed, ...]:
+    """The signed columns, those that the wish lists by their digest."""
+    kept = subject.wish.digests
+    return tuple(ByDigest(s, kept[s.name]) if s.name in kept else s for s in subject.signed)
+
+
+class Digests(Feature):
+    """Content goes by rowseal.erase alone, and comes back where the declaration says so."""
+
+    @property
+    def columns(self) -> list[ByDigest]:
+        return [s for s in self.subject.signed if isinstance(s, ByDigest)]
+
+    @property
+    def healed(self) -> list[ByDigest]:
+        return [s for s in self.columns if s.name in self.subject.wish.healed]
+
+    def prepare(self, new: Row) -> str:
+        """A content needs no digest beside it."""
+        return "\n".join(
+            f"IF {new.ref(s.name)} IS NOT NULL THEN\n  {new.ref(s.kept)} := NULL;\nEND IF;"
+            for s in self.columns
+        )
+
+    def updated_in_place(self, new: Row, old: Row) -> str:
+        out = []
+        for s in self.columns:
+            now, before = new.ref(s.name), old.ref(s.name)
+            changes = f"({now} IS NULL) <> ({before} IS NULL)"
+            if s in self.healed:
+                changes = f"{now} IS NULL AND {before} IS NOT NULL"
+            reason = literal(f"column {s.name} is erased by rowseal.erase alone, and stays so")
+            out.append(
+                f"IF {changes} THEN\n  verdict := ROW('RS004', {reason})::rowseal.verdict;\nEND IF;"
+            )
+        return "\n".join(out)
+
+    def arrived_again(self, new: Row, stored: Row) -> str:
+        """Erased content that is whole in NEW comes back by an UPDATE, whose trigger decides."""
+        if not self.healed:
+            return ""
+        t = stored.called("t")
+        missing, sets = [], []
+        for s in self.healed:
+            content, digest = ident(t.place.columns[s.name]), ident(t.place.columns[s.kept])
+            missing.append(f"{stored.ref(s.name)} IS NULL AND {new.ref(s.name)} IS NOT NULL")
+            sets.append(f"{content} = coalesce({t.ref(s.name)}, {new.ref(s.name)})")
+            sets.append(f"{digest} = CASE WHEN {new.ref(s.name)} IS NULL THEN {t.ref(s.kept)} END")
+        where = [] if t.place is self.subject.versions else [t.same_key(new)]
+        where += [t.same_version(new)] if t.place.version_key else []
+        return (
+            f"IF TG_OP = 'INSERT' AND ({' OR '.join(missing)}) THEN\n"
+            f"  UPDATE {t.place.table} t SET {', '.join(sets)}\n"
+            f"   WHERE {' AND '.join(where)};\nEND IF;"
+        )
+
+    def content(self, row: Row) -> str:
+        fields = ", ".join(literal(s.field) for s in self.columns)
+        return (
+            f"rowseal._content(ARRAY[{fields}], "
+            f"ARRAY[{', '.join(s.content(row) for s in self.columns)}])"
+        )
+
+    # -- rowseal.erase
+    def queries(self) -> Mapping[str, str]:
+        versions = self.subject.versions
+        return {
+            "erase": self._erase(self.subject.main),
+            "erase_versions": self._erase(versions) if versions else "",
+        }
+
+    def _erase(self, place: Place) -> str:
+        """Empties the columns $2 in all versions of the key $1; returns their payloads."""
+        t = self.subject.row("t", place)
+        sets, there = [], []
+        for s in self.columns:
+            chosen = f"{literal(s.name)} = ANY ($2)"
+            content, digest = ident(place.columns[s.name]), ident(place.columns[s.kept])
+            sets.append(f"{content} = CASE WHEN NOT {chosen} THEN {t.ref(s.name)} END")
+            sets.append(f"{digest} = CASE WHEN {chosen} THEN {s.value(t)} ELSE {t.ref(s.kept)} END")
+            there.append(f"{chosen} AND {t.ref(s.name)} IS NOT NULL")
+        same = t.same_key(self.subject.row("g"))
+        return (
+            f"UPDATE {place.table} t SET {', '.join(sets)} FROM {given_key(self.subject)} g\n"
+            f" WHERE {same} AND ({' OR '.join(there)}) RETURNING {t.payload}"
+        )
+
+
+def kept_of(signed: Signed) -> str | None:
+    """Where the digest of a column is kept; None where it is not signed by digest."""
+    return signed.kept if isinstance(signed, ByDigest) else None

@@ -1,0 +1,86 @@
+"""What is asked about the row of a writer: expressions over it (docs/writers.md)."""
+
+from __future__ import annotations
+
+from ...form.verdict import Verdict
+from ..feature import Feature
+from ..filled import rendered
+from ..guard import refusal
+from ..subject import Row, Subject
+from ..words import literal
+
+
+class Licensed(Feature):
+    """Whose row it is, which place it has in its writer's chain, and whether a grant covers it."""
+
+    def __init__(self, subject: Subject):
+        super().__init__(subject)
+        self.is_grants = subject.wish.grants
+        table = subject.wish.grants_table
+        self.grants = table.id if table else subject.id
+
+    def of(self, row: Row, field: str) -> str:
+        """A column, by its field."""
+        return row.ref(self.subject.column_of[field])
+
+    def owner(self, row: Row) -> str:
+        """The owner as text."""
+        subject = self.subject
+        if len(subject.owner) == 1 and (text := subject.by_name[subject.owner[0]].text(row)):
+            return text
+        return row.owner_text(f"({row.payload})::jsonb")
+
+    def key(self, row: Row) -> str:
+        """The primary key by field, canonical.
+
+        NULL for a row of the grants table: it has no scope of keys.
+        """
+        if self.is_grants:
+            return "NULL"
+        signed = [self.subject.by_name[k] for k in self.subject.key]
+        texts = [(literal(s.field), s.text(row)) for s in signed]
+        if all(text for _, text in texts):
+            return f"jsonb_build_object({', '.join(f'{f}, {text}' for f, text in texts)})"
+        return (
+            f"rowseal._only((({row.payload})::jsonb) -> 'row', "
+            f"ARRAY[{', '.join(f for f, _ in texts)}])"
+        )
+
+    def link(self, row: Row) -> str:
+        """rowseal.link, written out: PostgreSQL inlines no function with a search path."""
+        number, previous = self.of(row, "writer_seq"), self.of(row, "writer_prev")
+        return f"sha256(int8send({number}) || coalesce({previous}, '') || {row.signature})"
+
+    def licensed(self, row: Row, function: str = "_licensed") -> str:
+        """NULL when the writer's row stands under a chain of grants, else why not."""
+        subject = self.subject
+        values = [
+            str(self.grants),
+            self.owner(row),
+            self.of(row, "writer_pkey"),
+            self.of(row, "writer_seq"),
+            self.link(row),
+            literal(subject.tag),
+            row.ref(subject.timestamp),
+            row.ref(subject.deleted),
+            self.key(row),
+        ]
+        return f"rowseal.{function}({', '.join(values)})"
+
+    def malformed(self, row: Row) -> str:
+        """A verdict on what the columns say about each other; NULL when it is well formed."""
+        holes: dict[str, str | bool] = {
+            "writer": self.of(row, "writer_pkey"),
+            "number": self.of(row, "writer_seq"),
+            "previous": self.of(row, "writer_prev"),
+            "misfit": refusal(
+                Verdict("RS013", "writer, number and previous link do not fit each other")
+            ),
+            "grants": self.is_grants,
+            "deleted": row.ref(self.subject.deleted),
+            "tombstone": refusal(Verdict("RS013", "a grant is ended by a revocation, not deleted")),
+            "upto": self.of(row, "upto") if self.is_grants else "",
+            "until": self.of(row, "until") if self.is_grants else "",
+            "endless": refusal(Verdict("RS013", "a grant needs a last timestamp (until)")),
+        }
+        return rendered("malformed", holes)

@@ -1,0 +1,208 @@
+"""Writers other than the owner (docs/writers.md), of a table with writers or a grants table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ...declare.case import GRANT_COLUMNS
+from ..decode import given_owner
+from ..filled import rendered
+from ..plan import UNSET, Function, Trigger
+from ..subject import Place, Row
+from ..words import ident, literal
+from .licensed import Licensed
+
+LEDGER, RETRACT, SETTLE = "zzz_rowseal_ledger", "zzz_rowseal_retract", "zzz_rowseal_settle"
+REVOKED = "current_setting('rowseal.revoked', true) = 'on'"  # as _admit has seen it
+
+
+class Writers(Licensed):
+    """Asks for licences; enters rows into the ledger; takes back what counts no longer."""
+
+    def judged(self, row: Row, verdict: str) -> str:
+        return f"coalesce({self.malformed(row)}, {verdict})"
+
+    def problem(self, row: Row, verdict: str) -> str:
+        writer = self.of(row, "writer_pkey")
+        theirs = f"coalesce({row.judged_by(writer)}, {self.licensed(row)})"
+        return f"CASE WHEN {writer} IS NULL THEN {verdict} ELSE {theirs} END"
+
+    # -- slots of the guards
+    def variables(self) -> str:
+        return "news boolean;"
+
+    def verdict(self, new: Row, statements: str) -> str:
+        writer = self.of(new, "writer_pkey")
+        holes: dict[str, str | bool] = {
+            "writer": writer,
+            "owners": statements,
+            "judged": new.judged_by(writer),
+            "grants": self.is_grants,
+            "licensed": self.licensed(new),
+            "admitted": self.licensed(new, "_admit"),
+        }
+        return rendered("writers_verdict", holes)
+
+    def _locks(self, new: Row) -> str:
+        """True when the lock was not held before: others may just have changed what was read."""
+        exclusive = str(self.is_grants).lower()
+        return f"rowseal._lock_writers({self.grants}, {self.owner(new)}, {exclusive})"
+
+    def lock(self, new: Row) -> str:
+        return f"IF {self._locks(new)} AND TG_OP = 'INSERT' THEN\n  CONTINUE judged;\nEND IF;"
+
+    def look_again(self) -> str:
+        return "IF news THEN\n  CONTINUE judged;\nEND IF;"
+
+    def lock_version(self, new: Row, find: str) -> str:
+        return f"IF {self._locks(new)} THEN\n  {find}\n  current := FOUND;\nEND IF;"
+
+    def lock_archived(self, new: Row) -> str:
+        """That guard holds the lock; somebody else's trigger could archive what is revoked."""
+        message = "a current version is archived by its table alone"
+        error = f"RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = '{message}';"
+        return f"IF {self._locks(new)} THEN\n  {error}\nEND IF;"
+
+    def lock_one_table(self, new: Row) -> str:
+        return f"PERFORM {self._locks(new)};" if self.is_grants else ""
+
+    def spare(self, row: Row, partition: str) -> str:
+        """Not what may come back when writers are revoked, down to a version of the owner's."""
+        above = f"({partition} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
+        owners = f"{self.of(row, 'writer_pkey')} IS NULL"
+        spare = f"coalesce(pg_catalog.bool_or({owners}) OVER {above}, false)"
+        if row.place is self.subject.main:
+            return spare
+        t = self.subject.row("t")
+        tip = f"{t.same_key(row)} AND {self.of(t, 'writer_pkey')} IS NULL"
+        return f"({spare} OR EXISTS (SELECT FROM {t.place.table} t WHERE {tip}))"
+
+    # -- the ledger
+    def functions(self) -> Iterable[Function]:
+        for place in self.subject.places:
+            name = f"_ledger{place.suffix}_{self.subject.id}"
+            yield Function(name, "", "trigger", "plpgsql", self._ledger(place), UNSET, definer=True)
+
+    def _ledger(self, place: Place) -> str:
+        subject, new, old = self.subject, *(self.subject.row(a, place) for a in ("NEW", "OLD"))
+        columns = [self.of(new, f) for f in GRANT_COLUMNS] if self.is_grants else []
+        holes: dict[str, str | bool] = {
+            "here": f"{literal(place.table)}::regclass",
+            "main": f"{literal(subject.main.table)}::regclass",
+            "grants_id": str(self.grants),
+            "grants": self.is_grants,
+            "licensed_old": self.licensed(old),
+            "owner_old": self.owner(old),
+            "writer_old": self.of(old, "writer_pkey"),
+            "number_old": self.of(old, "writer_seq"),
+            "link_old": self.link(old),
+            "signature_old": old.signature,
+            "envelope_old": old.envelope,
+            "tag": literal(subject.tag),
+            "owner": self.owner(new),
+            "writer": self.of(new, "writer_pkey"),
+            "number": self.of(new, "writer_seq"),
+            "previous": self.of(new, "writer_prev"),
+            "link": self.link(new),
+            "signature": new.signature,
+            "at": new.ref(subject.timestamp),
+            "columns": ", ".join(columns),
+        }
+        return rendered("ledger", holes, qualified=True)
+
+    def keep(self, place: Place) -> str | None:
+        return "_keep_writers"
+
+    def triggers(self) -> Iterable[Trigger]:
+        """They fire after the row is stored, in the order of their names."""
+        subject = self.subject
+        for place in subject.places:
+            on = "main" if place is subject.main else "versions"
+            ledger = f"_ledger{place.suffix}_{subject.id}"
+            new, old = (
+                f"{self.of(subject.row(a, place), 'writer_pkey')} IS NOT NULL"
+                for a in ("NEW", "OLD")
+            )
+            arrives = "AFTER INSERT OR UPDATE"
+            settles = "AFTER INSERT" if self.is_grants or on == "versions" else arrives
+            written = "" if self.is_grants else new
+            revoked = "" if self.is_grants else f"{new} AND pg_catalog.{REVOKED}"
+            here = (str(subject.id), on)
+            yield Trigger(LEDGER, arrives, on, place.table, ledger, when=written)
+            yield Trigger(RETRACT, "AFTER DELETE", on, place.table, ledger, when=old)
+            yield Trigger(SETTLE, settles, on, place.table, "_settle_row", here, when=revoked)
+
+    # -- what runs seldom: queries
+    def queries(self) -> Mapping[str, str]:
+        subject = self.subject
+        out = {"retract": self._retract(), "retract_versions": self._retract_versions()}
+        for place in subject.places:
+            on = "" if place is subject.main else "_versions"
+            row = subject.row("($1)", place)
+            out[f"settle{on}"] = self._settle(row)
+            out[f"spent{on}"] = self._spent(row)
+        return out
+
+    def _settle(self, row: Row) -> str:
+        """What rowseal._settle has to know of the row $1."""
+        grantee, upto = (
+            self.of(row, f) if self.is_grants else "NULL" for f in ("grantee_pkey", "upto")
+        )
+        writer = self.of(row, "writer_pkey")
+        return (
+            f"SELECT {self.owner(row)} AS owner, {writer} AS writer,\n"
+            f"       {self.of(row, 'writer_seq')} AS seq,\n"
+            f"       CASE WHEN {writer} IS NOT NULL THEN {self.link(row)} END AS link,\n"
+            f"       {grantee}::bytea AS grantee, {upto} IS NOT NULL AS revocation"
+        )
+
+    def _spent(self, row: Row) -> str:
+        """Whether the row $1 counts no longer, or has moved into the main table.
+
+        Whoever deletes that does no harm.
+        """
+        spent = f"{self.of(row, 'writer_pkey')} IS NOT NULL AND {self.licensed(row)} IS NOT NULL"
+        if row.place is self.subject.versions:
+            key = row.refs([*self.subject.key, self.subject.sign])
+            spent = f"rowseal._is_tip_{self.subject.id}({key}) OR {spent}"
+        return f"SELECT {spent}"
+
+    def _retract_versions(self) -> str:
+        """Takes archived rows of owner $1 and writers $2 that count no longer."""
+        versions = self.subject.versions
+        if versions is None:
+            return ""
+        v, g = self.subject.row("v", versions), self.subject.row("g")
+        owner = given_owner(self.subject)
+        return f"DELETE FROM {versions.table} v USING {owner} g WHERE {self._gone(v, g)}"
+
+    def _retract(self) -> str:
+        """Takes such rows out of the main table; a tip is replaced by the next that counts."""
+        subject, versions = self.subject, self.subject.versions
+        g, t, gone = (subject.row(a) for a in ("g", "t", "gone"))
+        main, owner = subject.main.table, given_owner(subject)
+        delete = f"DELETE FROM {main} t USING {owner} g WHERE {self._gone(t, g)}"
+        if versions is None:
+            return delete
+        v = subject.row("v", versions)
+        holes: dict[str, str | bool] = {
+            "delete": delete,
+            "main": subject.main.table,
+            "versions": versions.table,
+            "key_t": t.refs(subject.key),
+            "names": subject.main.names(subject.stored),
+            "key_v": v.refs(subject.key),
+            "stored_v": v.refs(subject.stored),
+            "same_key": gone.same_key(v),
+            "stands": f"({self.of(v, 'writer_pkey')} IS NULL OR {self.licensed(v)} IS NULL)",
+            "order_v": v.order,
+            "sign": ident(subject.sign),
+            "signature_of_v": v.ref(subject.sign),
+        }
+        return rendered("retract", holes)
+
+    def _gone(self, row: Row, owner: Row) -> str:
+        return (
+            f"{row.same_key(owner, self.subject.owner)}"
+            f" AND {self.of(row, 'writer_pkey')} = ANY ($2) AND {self.licensed(row)} IS NOT NULL"
+        )

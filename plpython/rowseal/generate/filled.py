@@ -1,0 +1,14 @@
+"""A template of sql/guards, by its name, filled in."""
+
+from __future__ import annotations
+
+from .render import Holes, render
+from .templates import TEMPLATES
+
+
+def rendered(name: str, holes: Holes, qualified: bool = False) -> str:
+    """The text of a template.
+
+    ``qualified``: for a function that runs with its caller's search path.
+    """
+    return render(TEMPLATES[name], holes, qualified)

@@ -1,0 +1,215 @@
+"""The queries that are kept with a declaration.
+
+They run with the rights of who asks, under a search path of pg_catalog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .decode import canonical, contents, given_key, given_owner
+from .feature import Feature
+from .filled import rendered
+from .guard import owners_card
+from .subject import Row, Subject
+from .words import field, ident
+
+# once in each process of a parallel plan, before its first row
+READY = "rowseal._load(true) IS NOT NULL"
+UNION = "\nUNION ALL\n"
+
+
+def queries(subject: Subject, features: Iterable[Feature]) -> dict[str, str]:
+    """The queries by their names; objects are of canonical values by field.
+
+    payload ($1: row), verify ($1: oid[] of partitions), versions ($1: key), graph, digest,
+    envelopes, prune, and what features add.
+
+    digest_owner and envelopes_owner: the same of one owner ($1: owner).
+    """
+    rows = [subject.row(alias, place) for alias, place in zip("tv", subject.places)]
+    every, of_owner = _all(rows), _of_owner(rows)
+    return {
+        "payload": payload(subject),
+        "versions": versions(subject, rows),
+        "graph": UNION.join(
+            f"SELECT {row.key_json} AS key, {_edges(row)} FROM {_from(row)}" for row in rows
+        ),
+        "verify": verify(subject, rows),
+        "digest": UNION.join(_digest(row, source) for row, source in every),
+        "digest_owner": UNION.join(_digest(row, source) for row, source in of_owner),
+        "envelopes": UNION.join(_envelopes(row, source) for row, source in every),
+        "envelopes_owner": UNION.join(_envelopes(row, source) for row, source in of_owner),
+        "prune": prune(subject),
+        "erase": "",
+        "erase_versions": "",
+        **{name: text for feature in features for name, text in feature.queries().items()},
+    }
+
+
+def _from(row: Row) -> str:
+    return f"{row.place.table} {row.alias}"
+
+
+def _all(rows: list[Row]) -> list[tuple[Row, str]]:
+    return [(row, f"{_from(row)} WHERE {READY}") for row in rows]
+
+
+def _of_owner(rows: list[Row]) -> list[tuple[Row, str]]:
+    """Rows of the owner $1."""
+    subject = rows[0].subject
+    given, g = given_owner(subject), subject.row("g")
+    return [
+        (row, f"{_from(row)}, {given} g WHERE {READY} AND {row.same_key(g, subject.owner)}")
+        for row in rows
+    ]
+
+
+def payload(subject: Subject) -> str:
+    """What is signed of the row $1, which a client gives: an object of fields."""
+    given = canonical(subject, [s.name for s in subject.signed], "$1")
+    values = {**given.values, **contents(subject, "$1", "$1")}
+    columns = ", ".join(f"{v} AS {ident(c)}" for c, v in values.items())
+    function = "payload" if subject.wish.form == "rowseal/1" else "signed"
+    arguments = ", ".join(subject.row("r").arguments)
+    record = f"pg_catalog.jsonb_to_record($1) x({given.definitions})"
+    return (
+        f"SELECT rowseal._{function}_{subject.id}({arguments})"
+        f" FROM (SELECT {columns} FROM {record}) r"
+    )
+
+
+# ------------------------------------------------------------------------------------------ history
+def _name_bytes(row: Row, column: str) -> str:
+    """What names a version: its signature, or its name."""
+    subject = row.subject
+    if subject.name_column and subject.column(column).base != "bytea":
+        return f"pg_catalog.convert_to({row.ref(column)}, 'UTF8')"
+    return row.bytes(column)
+
+
+def _edges(row: Row) -> str:
+    """A version and those that it was written on top of."""
+    subject = row.subject
+    name = _name_bytes(row, subject.name_column) if subject.name_column else row.signature
+    parent = _name_bytes(row, subject.parent) if subject.parent else "NULL::bytea"
+    merges = subject.column_of.get("merged_sign_b64")  # a version may name further parents
+    there = merges is not None and subject.column(merges).type == "bytea[]"
+    merged = row.ref(merges) if there and merges else "NULL::bytea[]"
+    return f"{name} AS name, {row.signature} AS sign, {parent} AS parent, {merged} AS merged"
+
+
+def versions(subject: Subject, rows: list[Row]) -> str:
+    """All versions of the key $1."""
+    parts = UNION.join(_version(row) for row in rows)
+    if not subject.name_column:
+        return parts
+    # parents are named: their signatures in place of the names, as far as they are here
+    columns = (
+        "v.sign, coalesce(p.sign, v.parent) AS parent, v.merged, v.writer, v.owner_timestamp,"
+        " v.deleted, v.payload, v.content"
+    )
+    return f"WITH v AS ({parts})\nSELECT {columns} FROM v LEFT JOIN v p ON p.name = v.parent"
+
+
+def _version(row: Row) -> str:
+    subject = row.subject
+    writer = subject.column_of.get("writer_pkey") if subject.wish.has_writers else None
+    return (
+        f"SELECT {_edges(row)}, {row.ref(writer) if writer else 'NULL::bytea'} AS writer,\n"
+        f"       {row.ref(subject.timestamp)} AS owner_timestamp,"
+        f" {row.ref(subject.deleted)} AS deleted,\n"
+        f"       {row.payload} AS payload, {row.content or 'NULL::jsonb'} AS content\n"
+        f"  FROM {_from(row)}, {given_key(subject)} g\n"
+        f" WHERE {READY} AND {row.same_key(subject.row('g'))}"
+    )
+
+
+# ------------------------------------------------------------------------------------------- verify
+def verify(subject: Subject, rows: list[Row]) -> str:
+    """Key, signature and problem of every stored row: judged anew, and set in order."""
+    parts = [_judged(row) for row in rows]
+    if subject.versions is not None:
+        main, archived = rows
+        holes = {
+            "key": archived.key_json,
+            "signature": archived.signature,
+            "no_tip": f"t.{field(subject.sign)} IS NULL",
+            "order_v": archived.order,
+            "order_t": main.order,
+            "versions": _from(archived),
+            "main": _from(main),
+            "same_key": main.same_key(archived),
+        }
+        parts.append(rendered("verify_order", holes))
+    return UNION.join(parts)
+
+
+def _judged(row: Row) -> str:
+    """The verdict on stored rows.
+
+    Keys are joined: parallel plans know no correlated subqueries.
+    """
+    subject = row.subject
+    only = (
+        ""
+        if row.place is subject.versions
+        else f" AND ($1 IS NULL OR {row.alias}.tableoid = ANY ($1))"
+    )
+    card = owners_card(row)
+    if card is None:
+        verdict, join = row.judged_by(row.bytes(subject.public_key or "")), ""
+    else:
+        table, where, key = card
+        identity = subject.identity
+        if subject.public_key is None and len(identity.owner) < len(identity.table.key):
+            # several versions, all with the same key
+            owner = ", ".join(f"c.{field(o)}" for o in identity.owner)
+            table = f"(SELECT DISTINCT ON ({owner}) c.* FROM {table} c)"
+        verdict = subject.wrapped("problem", row, row.judged_by(key))
+        join = f" LEFT JOIN {table} k ON {where}"
+    return (
+        f"SELECT {row.key_json} AS key, {row.signature} AS sign, {verdict} AS problem\n"
+        f"  FROM {_from(row)}{join} WHERE {READY}{only}"
+    )
+
+
+# --------------------------------------------------------------------------------- state and travel
+def _digest(row: Row, source: str) -> str:
+    hashed = f"pg_catalog.convert_to({row.payload}, 'UTF8') || coalesce({row.signature}, '')"
+    return (
+        f"SELECT {row.key_json} AS key, {row.signature} AS sign, sha256({hashed}) AS hash"
+        f" FROM {source}"
+    )
+
+
+def _envelopes(row: Row, source: str) -> str:
+    return f"SELECT {row.envelope} AS envelope FROM {source}"
+
+
+def tips(subject: Subject) -> str:
+    """The view of a one-table layout that shows the current version of each key."""
+    t = subject.row("t")
+    key = t.refs(subject.key)
+    newest = f"{t.ref(subject.timestamp)} DESC, {t.ref(subject.deleted)} DESC, {t.signature} DESC"
+    return f"AS SELECT DISTINCT ON ({key}) t.* FROM {subject.main.table} t ORDER BY {key}, {newest}"
+
+
+def prune(subject: Subject) -> str:
+    """Deletes superseded versions.
+
+    $1 keeps so many newest of each key besides the tip, $2 those from a timestamp on.
+    """
+    if subject.declaration.layout == "unversioned" or subject.wish.grants:
+        return ""
+    x = subject.row("x", subject.versions)
+    newest = f"{x.ref(subject.timestamp)} DESC, {x.ref(subject.deleted)} DESC, {x.signature} DESC"
+    partition = f"PARTITION BY {x.refs(subject.key)} ORDER BY {newest}"
+    holes = {
+        "table": x.place.table,
+        "at": x.ref(subject.timestamp),
+        "spare": subject.slot("spare", x, partition) or "true",
+        "partition": partition,
+        "tips": "0" if subject.versions else "1",  # how many of a key's rows here are current
+    }
+    return rendered("prune", holes)

@@ -1,0 +1,285 @@
+"""What is generated for: one declared table, its places, its signed columns, and rows of it.
+
+Expressions are plain SQL; the renderer gives names their schemas where that is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from ..declare.model import Column, Declaration, Identity, Table
+from ..form.canonical import Form, json_string
+from .values import BUILT_IN, Signed, base64
+from .words import field, ident, literal
+
+
+class Place(NamedTuple):
+    """A table in which versions lie: the main table, or the versions table."""
+
+    table: str  # qualified
+    columns: Mapping[str, str]  # column of the main table -> column here
+    suffix: str  # of the names of its functions
+    version_key: str | None  # the column here that tells versions apart
+
+    def names(self, columns: Iterable[str]) -> str:
+        """A list of columns, as INSERT takes it."""
+        return ", ".join(ident(self.columns[c]) for c in columns)
+
+
+class Row:
+    """A row of a place under an alias: NEW, OLD, tip, stored, t, v ….
+
+    Columns go by their names in the main table.
+    """
+
+    def __init__(self, subject: Subject, place: Place, alias: str):
+        self.subject, self.place, self.alias = subject, place, alias
+
+    def called(self, alias: str) -> Row:
+        """Another row of the same place."""
+        return Row(self.subject, self.place, alias)
+
+    # -- columns
+    def ref(self, column: str) -> str:
+        return f"{self.alias}.{field(self.place.columns[column])}"
+
+    def refs(self, columns: Iterable[str]) -> str:
+        return ", ".join(map(self.ref, columns))
+
+    def bytes(self, column: str) -> str:
+        """The bytes of a column that holds them, or their base64."""
+        bytea = self.subject.column(column).base == "bytea"
+        return self.ref(column) if bytea else f"rowseal._unbase64({self.ref(column)})"
+
+    @property
+    def signature(self) -> str:
+        return self.bytes(self.subject.sign)
+
+    @property
+    def signed(self) -> list[str]:
+        """What is signed of each column, in the order of the payload."""
+        return [s.value(self) for s in self.subject.signed]
+
+    # -- comparisons
+    @property
+    def order(self) -> str:
+        """What versions of a key are ordered by, and nothing else (docs/rules.md, 2)."""
+        subject = self.subject
+        return f"ROW({self.ref(subject.timestamp)}, {self.ref(subject.deleted)}, {self.signature})"
+
+    @property
+    def incomplete(self) -> str:
+        """Whether it has no place in that order.
+
+        (A NULL key finds no tip; the verdict sees to it.)
+        """
+        subject = self.subject
+        parts = (self.ref(subject.timestamp), self.ref(subject.deleted), self.signature)
+        return " OR ".join(f"{part} IS NULL" for part in parts)
+
+    def same_as(self, other: Row) -> str:
+        """Same signature and signed columns, byte for byte: = would let 1.0 pass for 1.00.
+
+        Most often the signature settles it.
+        """
+        subject = self.subject
+        besides = [*([subject.name_column] if subject.name_column else []), subject.sign]
+        mine, theirs = ([*row.signed, row.refs(besides)] for row in (self, other))
+        signatures = f"{self.ref(subject.sign)} = {other.ref(subject.sign)}"
+        rows = f"ROW({', '.join(mine)}), ROW({', '.join(theirs)})"
+        return f"({signatures} AND record_image_eq({rows}))"
+
+    def same_key(self, other: Row, columns: Iterable[str] | None = None) -> str:
+        """The primary key's own equality, of these columns or of all but the version key."""
+        subject = self.subject
+        equal = subject.operators
+        return " AND ".join(
+            f"{subject.by_name[k].base(self)} {equal[k]} {subject.by_name[k].base(other)}"
+            for k in columns or subject.key
+        )
+
+    def same_version(self, other: Row) -> str:
+        """Whether this row, of a place that keeps versions, is the version ``other`` of it.
+
+        The index can answer that.
+        """
+        key, sign = self.place.version_key, self.place.columns[self.subject.sign]
+        assert key is not None
+        mine = f"{self.alias}.{field(key)}"
+        name = self.subject.name_column
+        if key == sign or (name and key == self.place.columns[name]):
+            return f"{mine} = {other.alias}.{field(key)}"
+        return f"{mine} = sha256({other.signature})"
+
+    # -- the canonical text, and what is made of it
+    @property
+    def arguments(self) -> list[str]:
+        """What the functions in Python take of a row."""
+        bounds = [b for s in self.subject.signed for b in s.bounds(self)]
+        return ([" AND ".join(bounds)] if bounds else []) + self.signed
+
+    @property
+    def judged_payload(self) -> str:
+        """The canonical text by Python; of a row without one, the text form of the verdict."""
+        return f"rowseal._payload_{self.subject.id}({', '.join(self.arguments)})"
+
+    @property
+    def plain_payload(self) -> str | None:
+        """The canonical text by SQL, which saves three quarters of a Python call.
+
+        None where that cannot be exact.
+        """
+        members = [s.member(self) for s in self.subject.signed]
+        if None in members or len(members) > 90:  # a function takes 100 arguments
+            return None
+        tag = json_string(self.subject.tag)
+        head, tail = literal('{"row":{'), literal(f'}},"rowseal":1,"table":{tag}}}')
+        lines = ",\n       ".join(map(str, members))
+        return f"concat({head}, concat_ws(',',\n       {lines}), {tail})"
+
+    @property
+    def payload(self) -> str:
+        return self.plain_payload or self.judged_payload
+
+    @property
+    def key_json(self) -> str:
+        def shown(key: str) -> str:
+            # of other people's types the text:
+            # to_jsonb would call a cast that their owner can define
+            built_in = self.subject.column(key).base in BUILT_IN
+            return self.ref(key) if built_in else f"format('%s', {self.ref(key)})"
+
+        members = (f"{literal(self.subject.field[k])}, {shown(k)}" for k in self.subject.key)
+        return f"jsonb_build_object({', '.join(members)})"
+
+    @property
+    def content(self) -> str:
+        """What an envelope has beside the signed row; empty where no column is signed by digest."""
+        return self.subject.slot("content", self)
+
+    @property
+    def envelope(self) -> str:
+        """rowseal._envelope(payload, signature, content), in line."""
+        signature = f"jsonb_build_object('sign_b64', {base64(self.signature)})"
+        out = f"({self.payload})::jsonb || {signature}"
+        if not self.content:
+            return out
+        return f"{out} || jsonb_strip_nulls(jsonb_build_object('content', {self.content}))"
+
+    def owner_text(self, envelope: str) -> str:
+        """rowseal._owner_text(spec, envelope), in line."""
+        first, *more = fields = [literal(self.subject.field[o]) for o in self.subject.owner]
+        if more:
+            row = f"(({envelope}) -> 'row')"
+            return f"jsonb_build_array({', '.join(f'({row} -> {f})' for f in fields)})::text"
+        return f"((({envelope}) -> 'row') ->> {first})"
+
+    # -- the verdict
+    def judged_by(self, public_key: str) -> str:
+        """The verdict on what the row itself says: NULL, or why it is not of that key's owner."""
+        subject = self.subject
+        name = [self.ref(subject.name_column)] if subject.name_column else []
+        arguments = ", ".join([public_key, self.signature, *self.arguments, *name])
+        verdict = f"rowseal._seal_{subject.id}({arguments})"
+        if authentic := self._authentic(public_key):
+            verdict = f"CASE\n  WHEN {authentic}\n  THEN NULL ELSE {verdict}\nEND"
+        return subject.wrapped("judged", self, verdict)
+
+    def _authentic(self, public_key: str) -> str:
+        """A condition for what most rows are: complete, and signed by Ed25519.
+
+        What does not meet it is judged.  Empty where a verdict asks for more.
+        """
+        subject, payload = self.subject, self.plain_payload
+        if payload is None or not subject.signature_says_all:
+            return ""
+        complete = " AND ".join(f"{self.ref(c)} IS NOT NULL" for c in subject.required)
+        sizes = f"octet_length({self.signature}) = 64 AND octet_length({public_key}) = 32"
+        others = (s for s in subject.signed if s.name not in subject.required)
+        small = [x for s in others for x in s.small(self)]
+        message = f"convert_to({payload}, 'UTF8')"
+        verified = f"rowseal._verified({self.signature},\n     {message},\n     {public_key})"
+        return "\n   AND ".join([complete, sizes, *small, verified])
+
+
+class Subject:
+    """A declaration beside the facts of its tables.  Features are added by ``features.added``."""
+
+    def __init__(
+        self,
+        declaration: Declaration,
+        table: Table,
+        versions: Table | None,
+        identity: Identity,
+    ):
+        wish = declaration.wish
+        self.declaration, self.wish, self.table, self.identity = declaration, wish, table, identity
+        self.spec, self.tag, self.id = declaration.spec, wish.tag, wish.id
+        self.key, self.owner, self.field = declaration.key, wish.owner, declaration.fields
+        self.column_of = {f: c for c, f in self.field.items()}
+        self.timestamp, self.deleted = wish.timestamp_column, wish.deleted_column
+        self.sign, self.parent = wish.signature_column, wish.parent_column
+        self.public_key, self.name_column = wish.public_key, wish.name_column
+        self.operators = {k.name: k.equal for k in table.key}
+        names = (self.column_of[f] for f in Form(self.tag, dict(self.spec.fields)).names)
+        self.signed: tuple[Signed, ...] = tuple(  # in the order of the payload
+            Signed(table.column(c), self.field[c]) for c in names
+        )
+        self.features: Sequence[object] = ()  # each a Feature, which knows a Subject
+        name = (self.name_column,) if self.name_column else ()
+        signed = (s.name for s in self.signed)
+        self.stored = (*signed, *wish.digests.values(), *name, self.sign)
+        one_table = declaration.layout == "one table"
+        self.main = Place(
+            table.qualified,
+            {c: c for c in self.stored},
+            "",
+            declaration.version_key if one_table else None,
+        )
+        self.versions: Place | None = None
+        if versions is not None:
+            columns = declaration.version_columns or {}
+            self.versions = Place(versions.qualified, columns, "_versions", declaration.version_key)
+
+    # -- columns
+    def column(self, name: str) -> Column:
+        return self.table.column(name)
+
+    @property
+    def by_name(self) -> dict[str, Signed]:
+        return {s.name: s for s in self.signed}
+
+    @property
+    def required(self) -> list[str]:
+        """Columns without which a row is not complete."""
+        return [self.column_of[f] for f in self.spec.required]
+
+    @property
+    def signature_says_all(self) -> bool:
+        """Whether a verdict is no more than one Ed25519 signature over the canonical text."""
+        spec = self.spec
+        plain = not (spec.name or spec.form or spec.fingerprint or spec.certificates)
+        return plain and "ed25519" in (spec.algorithms or ("ed25519",))
+
+    # -- rows
+    @property
+    def places(self) -> list[Place]:
+        """Where versions lie: the main table, and the versions table where there is one."""
+        return [self.main, self.versions] if self.versions else [self.main]
+
+    def row(self, alias: str, place: Place | None = None) -> Row:
+        """A row of the main table, or of another place."""
+        return Row(self, place or self.main, alias)
+
+    # -- features
+    def slot(self, name: str, *arguments: object) -> str:
+        """What the features put into a slot, one after the other."""
+        texts = (getattr(f, name)(*arguments) for f in self.features)
+        return "\n".join(text for text in texts if text)
+
+    def wrapped(self, name: str, row: Row, text: str) -> str:
+        """A text that each feature may wrap into its own."""
+        for feature in self.features:
+            text = getattr(feature, name)(row, text)
+        return text

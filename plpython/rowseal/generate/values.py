@@ -1,0 +1,135 @@
+"""What is signed of a column, in SQL.
+
+That is its value, its canonical text, its argument of a Python function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from ..declare.model import Column
+from ..form.canonical import Kind, json_string
+from .words import field, literal
+
+# Other types are somebody's: a cast that their owner defines could stand in for the text.
+BUILT_IN = frozenset(
+    [
+        "bigint",
+        "boolean",
+        "bytea",
+        "character varying",
+        "date",
+        "integer",
+        "numeric",
+        "smallint",
+        "text",
+        "uuid",
+    ]
+)
+# These reach Python without passing through text that depends on settings.
+SELF_CONTAINED = frozenset("boolean bytea float integer json numeric text uuid".split())
+SMALL = 4000  # bytes; of larger values Python writes base64 and JSON five times as fast
+
+
+class Refers(Protocol):
+    """Whatever knows how a column is written: a row under its alias."""
+
+    def ref(self, column: str) -> str: ...
+
+
+def base64(value: str) -> str:
+    return f"rowseal._encoded({value})"
+
+
+def unbase64(text: str) -> str:
+    """Bytes of base64, or of PostgreSQL's hex, which begins with a backslash.
+
+    In line: a function costs 5 µs.
+    """
+    from_hex = rf"starts_with({text}, E'\\x')"
+    return f"CASE WHEN {from_hex} THEN ({text})::bytea ELSE decode({text}, 'base64') END"
+
+
+def contains(kind: Kind, leaf: str) -> bool:
+    """Whether a nested kind contains that leaf, or an array where leaf is 'array'."""
+    if isinstance(kind, str):
+        return kind == leaf
+    if "array" in kind:
+        return leaf == "array" or contains(kind["array"], leaf)
+    return any(contains(k, leaf) for _, k in kind["composite"])
+
+
+def self_contained(kind: Kind) -> bool:
+    if isinstance(kind, str):
+        return kind in SELF_CONTAINED
+    if "array" in kind:
+        return self_contained(kind["array"])
+    return all(self_contained(k) for _, k in kind["composite"])
+
+
+def one_based(value: str, kind: Kind, depth: int = 0) -> list[str]:
+    """Conditions under which every array inside the value has lower bounds of 1.
+
+    They are not signed.
+    """
+    if isinstance(kind, str):
+        return []
+    if "composite" in kind:
+        attributes = [(f"({value}).{field(name)}", k) for name, k in kind["composite"]]
+        return [condition for at, k in attributes for condition in one_based(at, k, depth)]
+    out = [f"rowseal._one_based({value})"]
+    inner = one_based(f"u{depth}", kind["array"], depth + 1)
+    if inner:  # its elements, in all dimensions, are composite
+        elements = (
+            f"SELECT FROM pg_catalog.unnest({value}) u{depth} WHERE NOT ({' AND '.join(inner)})"
+        )
+        out.append(f"NOT EXISTS ({elements})")
+    return out
+
+
+class Signed:
+    """A signed column.  Its canonical text is written in SQL where that can be exact."""
+
+    def __init__(self, column: Column, field_: str):
+        self.column, self.field, self.name, self.kind = column, field_, column.name, column.kind
+        self.argument = column.base  # of the functions in Python
+
+    def value(self, row: Refers) -> str:
+        """What is signed."""
+        return row.ref(self.name)
+
+    def base(self, row: Refers) -> str:
+        """Without its domain.
+
+        An operator that somebody made for the domain would win over the index's.
+        """
+        value = row.ref(self.name)
+        return f"{value}::{self.column.base_qualified}" if self.column.domain else value
+
+    def text(self, row: Refers) -> str | None:
+        """The canonical value without quotes, where SQL can say it."""
+        if self.column.base not in BUILT_IN:
+            return None
+        if self.kind in ("text", "uuid", "integer", "numeric"):
+            return f"{self.base(row)}::text"
+        return base64(self.base(row)) if self.kind == "bytea" else None
+
+    def member(self, row: Refers) -> str | None:
+        """Name and value in the canonical text, NULL where it is NULL.
+
+        None where Python has to write it.
+        """
+        name = literal(json_string(self.field) + ":")
+        if self.kind == "boolean":
+            return f"rowseal._flag({name}, {self.base(row)})"
+        text = self.text(row)
+        return text and f"rowseal.{'_text' if self.kind == 'text' else '_string'}({name}, {text})"
+
+    def bounds(self, row: Refers) -> list[str]:
+        return one_based(row.ref(self.name), self.kind)
+
+    def small(self, row: Refers) -> Iterator[str]:
+        """Conditions under which SQL writes the text as fast as Python."""
+        if self.kind in ("bytea", "text"):
+            yield f"coalesce(octet_length({row.ref(self.name)}), 0) <= {SMALL}"

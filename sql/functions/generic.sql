@@ -1,0 +1,96 @@
+-- What triggers of declared tables do seldom: ordinary code that runs the queries kept with the declaration.  The first
+-- argument of each is the number of the declaration, the second the table: main or versions.
+
+CREATE OR REPLACE FUNCTION rowseal._cure() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  d rowseal.declarations;
+  owner text;
+BEGIN
+  SELECT * INTO d FROM rowseal.declarations x WHERE x.id = TG_ARGV[0]::integer;
+  IF NOT FOUND THEN
+    RETURN NULL;  -- data is being restored, and the declaration comes after it
+  END IF;
+  EXECUTE d.queries ->> 'owner' INTO owner USING NEW;
+  PERFORM rowseal._retry(d.tag || ' ' || owner);
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION rowseal._cure() IS
+  'AFTER INSERT on an identity table: rows that waited for this owner are tried again, with the rights of who '
+  'brought the owner';
+
+CREATE OR REPLACE FUNCTION rowseal._keep_writers() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  query text;
+  spent boolean;
+BEGIN
+  SELECT x.queries ->> CASE TG_ARGV[1] WHEN 'main' THEN 'spent' ELSE 'spent_versions' END INTO query
+    FROM rowseal.declarations x WHERE x.id = TG_ARGV[0]::integer;
+  IF FOUND THEN
+    EXECUTE query INTO spent USING OLD;
+  END IF;
+  IF spent THEN
+    RETURN OLD;
+  END IF;
+  PERFORM rowseal._refuse_delete(TG_RELID, TG_OP, pg_catalog.to_jsonb(OLD));
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION rowseal._keep_writers() IS
+  'BEFORE DELETE where there are writers: refuses it, but of what counts no longer (and of what has moved into the '
+  'main table): whoever deletes that does no harm';
+
+CREATE OR REPLACE FUNCTION rowseal._settle_row() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  d rowseal.declarations;
+  grants integer;
+  r record;
+  revoked boolean;
+  -- what is let in by _settle itself arrived before: no walk moves by it
+  inner_ boolean := coalesce(pg_catalog.current_setting('rowseal.settling', true), '') = 'on';
+BEGIN
+  SELECT * INTO d FROM rowseal.declarations x WHERE x.id = TG_ARGV[0]::integer;
+  IF NOT FOUND OR (inner_ AND NOT d.grants) THEN  -- not found: as in _cure
+    RETURN NULL;
+  END IF;
+  grants := CASE WHEN d.grants THEN d.id
+      ELSE (SELECT x.id FROM rowseal.declarations x WHERE x.relation = d.writers) END;
+  EXECUTE d.queries ->> CASE TG_ARGV[1] WHEN 'main' THEN 'settle' ELSE 'settle_versions' END INTO r USING NEW;
+  revoked := rowseal._revoked(grants, r.owner, r.writer);
+  IF NOT d.grants AND NOT revoked THEN
+    RETURN NULL;
+  END IF;
+  PERFORM rowseal._settle(grants, r.owner, r.writer, CASE WHEN NOT inner_ THEN r.seq END, r.link, r.grantee,
+    NOT d.grants OR r.revocation OR revoked);
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION rowseal._settle_row() IS
+  'AFTER a row of a writer, or of the grants table, was stored, and entered into the ledger: the tables follow, with '
+  'the rights of who writes';
+
+CREATE OR REPLACE FUNCTION rowseal._retract(d rowseal.declarations, owner text,
+    writers bytea[]) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  fields text[] := ARRAY(SELECT pg_catalog.jsonb_array_elements_text(d.spec -> 'owner'));
+  owner_object jsonb := rowseal._owner_object(fields, owner);
+BEGIN
+  IF pg_catalog.row_security_active(d.relation) OR pg_catalog.row_security_active(d.versions) THEN
+    RAISE insufficient_privilege USING
+      MESSAGE = pg_catalog.format('row security hides rows of %s that a revocation may take back', d.relation),
+      HINT = 'Whoever stores revocations needs BYPASSRLS, or to own the table.';
+  END IF;
+  IF d.versions IS NOT NULL THEN
+    EXECUTE d.queries ->> 'retract_versions' USING owner_object, writers;
+  END IF;
+  EXECUTE d.queries ->> 'retract' USING owner_object, writers;
+END
+$$;
+COMMENT ON FUNCTION rowseal._retract(rowseal.declarations, text, bytea[]) IS
+  'Takes rows of an owner''s writers that count no longer out of a table; where a current one goes, the greatest '
+  'that counts takes its place';

@@ -1,0 +1,33 @@
+-- Merges rows given as a JSON array ($1), envelopes or objects in PostgreSQL's text form ($2); returns an outcome per
+-- row.
+--
+--   @canonical@          the stored columns of an envelope e.v, as c0, c1 …
+--   @record@             its object of fields
+--   @canonical_columns@  how these are read
+--   @pgtext@             the stored columns of an object e.v
+--   @pgtext_columns@     how these are read
+--   @order@              places of columns: key, newest version, number of the row
+--   @merge@              hands the row r to the table
+DECLARE
+  r record;
+  outcome text;
+  outcomes text[] := pg_catalog.array_fill(NULL::text, ARRAY[pg_catalog.jsonb_array_length($1)]);
+BEGIN
+  FOR r IN
+    SELECT e.n, @canonical@
+      FROM pg_catalog.jsonb_array_elements($1) WITH ORDINALITY e(v, n),
+           LATERAL pg_catalog.jsonb_to_record(@record@) x(@canonical_columns@)
+     WHERE $2 = 'canonical'
+    UNION ALL
+    SELECT e.n, @pgtext@
+      FROM pg_catalog.jsonb_array_elements($1) WITH ORDINALITY e(v, n),
+           LATERAL pg_catalog.jsonb_to_record(e.v) x(@pgtext_columns@)
+     WHERE $2 = 'pgtext'
+    ORDER BY @order@  -- every session takes its locks in this order
+  LOOP
+    outcome := pg_catalog.set_config('rowseal.outcome', 'inserted', true);
+    @merge@
+    outcomes[r.n] := pg_catalog.current_setting('rowseal.outcome');
+  END LOOP;
+  RETURN outcomes;
+END

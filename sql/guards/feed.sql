@@ -1,0 +1,29 @@
+-- Appends accepted versions to the feed.  AFTER INSERT OR UPDATE, for each row: it sees the row as it is stored.
+--
+-- SECURITY DEFINER, owner rowseal_internal: whoever may write the table adds to the feed, and in no other way.  So it
+-- refuses to be anything but an AFTER ROW trigger of this very table.
+--
+--   @here@          the table that it is a trigger of
+--   @main@          the main table, whose partitions have its triggers
+--   @same_version@  NEW is the version that OLD was
+--   @envelope@      NEW as an envelope
+--   @tag@           name of the table in the signed bytes
+--   @owner@         owner of the variable envelope, as text
+DECLARE
+  envelope jsonb;
+BEGIN
+  IF TG_WHEN <> 'AFTER' OR TG_RELID <> @here@
+     AND NOT EXISTS (SELECT FROM pg_partition_ancestors(TG_RELID) a WHERE a.relid = @main@) THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS009', MESSAGE = 'the feed takes what its tables have accepted, and nothing else';
+  END IF;
+  IF TG_OP = 'UPDATE' THEN
+    IF @same_version@ THEN
+      RETURN NULL;
+    END IF;
+  END IF;
+  envelope := @envelope@;
+  INSERT INTO rowseal.feed (tag, owner, envelope, role, subscription)
+    VALUES (@tag@, @owner@, envelope, session_user,
+      CASE WHEN current_setting('session_replication_role') = 'replica' THEN rowseal._subscription() END);
+  RETURN NULL;
+END

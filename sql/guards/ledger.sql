@@ -1,0 +1,70 @@
+-- Enters stored rows into the ledger, and takes retracted ones out of their table into the quarantine.
+-- AFTER INSERT OR UPDATE OR DELETE, for each row of a writer.
+--
+-- SECURITY DEFINER, owner rowseal_internal, as the feed's trigger, and as bound to its table as that.
+--
+--   @here@           the table that it is a trigger of
+--   @main@           the main table, whose partitions have its triggers
+--   @grants_id@      declarations.id of the grants table
+--   @grants@         whether it is that table itself
+--   @tag@            name of the table in the signed bytes
+--   @licensed_old@   NULL when OLD still counts, else why not
+--   @owner_old@      its owner as text
+--   @writer_old@     who signed it
+--   @number_old@     its number
+--   @link_old@       its link
+--   @signature_old@  its signature
+--   @envelope_old@   OLD as an envelope
+--   @owner@          owner of NEW as text
+--   @writer@         who signed it, NULL for the owner
+--   @number@         its number
+--   @previous@       link of the row before
+--   @link@           its link
+--   @signature@      its signature
+--   @at@             its timestamp
+--   @columns@        the columns of a grant
+DECLARE
+  verdict rowseal.verdict;
+  authority integer;
+  revocations boolean;
+BEGIN
+  IF TG_WHEN <> 'AFTER' OR TG_RELID <> @here@
+     AND NOT EXISTS (SELECT FROM pg_partition_ancestors(TG_RELID) a WHERE a.relid = @main@) THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS009', MESSAGE = 'the feed takes what its tables have accepted, and nothing else';
+  END IF;
+  IF TG_OP = 'DELETE' THEN
+    verdict := @licensed_old@;
+    IF verdict IS NOT NULL THEN
+      --: if grants
+      PERFORM rowseal._ungrant(@grants_id@, @owner_old@, @signature_old@);
+      --: end
+      PERFORM rowseal._retracted(@grants_id@, @owner_old@, @writer_old@, @number_old@, @link_old@, @tag@,
+        rowseal._writer_text(@grants_id@, @owner_old@, @writer_old@), verdict, @envelope_old@);
+    END IF;
+    RETURN NULL;
+  END IF;
+  --: if grants
+  IF @writer@ IS NOT NULL THEN
+    PERFORM rowseal._enter(@grants_id@, @owner@, @writer@, @number@, @previous@, @link@, NULL);
+  END IF;
+  PERFORM rowseal._grant(ROW(NULL, NULL, @signature@, @at@, @writer@,
+    CASE WHEN @writer@ IS NOT NULL THEN @link@ END, @columns@)::rowseal._grants, @grants_id@, @owner@);
+  --: else
+  -- Most often this does.  _enter knows new owners, rows that are there, and walks that wait for this one.
+  SELECT x.id, x.revocations INTO authority, revocations FROM rowseal._authority x
+   WHERE x.grants = @grants_id@ AND x.owner = @owner@;
+  IF NOT revocations THEN
+    INSERT INTO rowseal._writer_rows (authority, writer, seq, link, prev)
+      VALUES (authority, @writer@, @number@, @link@, @previous@) ON CONFLICT DO NOTHING;
+    IF FOUND THEN
+      RETURN NULL;
+    END IF;
+  END IF;
+  IF rowseal._enter(@grants_id@, @owner@, @writer@, @number@, @previous@, @link@, NULL)
+     AND coalesce(current_setting('rowseal.revoked', true), '') <> 'on' THEN
+    RAISE EXCEPTION USING ERRCODE = '40001',
+      MESSAGE = 'a revocation that waits for this row came in the same statement, or a trigger has interfered';
+  END IF;
+  --: end
+  RETURN NULL;
+END

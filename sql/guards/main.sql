@@ -1,0 +1,137 @@
+-- The guard of a table that holds the current version of each key: layouts "unversioned" and "two tables".
+-- BEFORE INSERT OR UPDATE, for each row.  An INSERT of a key that is there is a merge (docs/rules.md, 3).
+--
+--   @main@              the table
+--   @relation@          the same as a value
+--   @variables@         variables of features
+--   @prepare@           features complete NEW
+--   @key_of_new@        t has the key of NEW
+--   @same_as_tip@       tip is NEW, byte for byte
+--   @arrived_again@     features: an identical row was inserted
+--   @updated_in_place@  features: an UPDATE left all that is signed alone
+--   @incomplete@        NEW has no place in the order of versions
+--   @unsigned@          the verdict on a row that is not signed
+--   @lock@              features: what must be locked before NEW may replace the tip
+--   @same_key@          NEW has the primary key of the tip
+--   @identity@          whether it is an identity table
+--   @same_public_key@   NEW has the public key of the tip
+--   @order_new@         timestamp, deletion flag and signature of NEW
+--   @order_tip@         the same of the tip
+--   @other_signature@   NEW has another signature than the tip
+--   @versions@          whether there is a versions table
+--   @archive_new@       puts NEW into the versions table, whose guard asks who signed it
+--   @archive_tip@       puts the tip there
+--   @set_new@           assignments of all stored columns from NEW
+--   @verdict@           sets verdict: NULL, or why NEW is not the owner's
+--   @look_again@        features: what was read may have changed since
+--   @toastable@         whether a value may be stored out of line
+--   @whole@             NEW as a value of its own
+--   @copies@            such values, fetched from whole
+--   @refused@           key, payload, signature and row, for the refusal
+DECLARE
+  tip record;
+  public_key bytea;
+  verdict rowseal.verdict;
+  outcome text;
+  known boolean;
+  older boolean := false;
+  kept boolean := false;
+  whole @main@;
+  @variables@
+BEGIN
+  @prepare@
+  <<judged>> LOOP
+    -- 1. What is there?
+    IF TG_OP = 'INSERT' THEN
+      SELECT * INTO tip FROM @main@ t WHERE @key_of_new@;
+      known := FOUND;
+    ELSE
+      tip := OLD;
+      known := true;
+    END IF;
+
+    -- 2. What is NEW to it?  No signature is looked at.
+    IF known THEN
+      IF @same_as_tip@ THEN
+        outcome := 'duplicate';
+        @arrived_again@
+        IF TG_OP = 'UPDATE' THEN
+          @updated_in_place@
+          -- only unsigned columns changed; what did not change at all ends its journey between servers here
+          kept := NOT (current_setting('session_replication_role') = 'replica' AND record_image_eq(NEW, OLD));
+        END IF;
+        EXIT judged;
+      END IF;
+      IF @incomplete@ THEN
+        verdict := @unsigned@;
+        EXIT judged;
+      END IF;
+      @lock@
+      IF TG_OP = 'UPDATE' AND (@same_key@) IS NOT TRUE THEN
+        verdict := ROW('RS003', 'primary key and owner never change')::rowseal.verdict;
+        EXIT judged;
+      END IF;
+      --: if identity
+      IF (@same_public_key@) IS NOT TRUE THEN
+        verdict := ROW('RS003', 'the public key of an owner never changes')::rowseal.verdict;
+        EXIT judged;
+      END IF;
+      --: end
+      older := @order_new@ <= @order_tip@;
+      IF older AND @other_signature@ THEN
+        --: if versions
+        -- a late version: the guard of the versions table decides
+        @archive_new@
+        IF NOT FOUND AND current_setting('rowseal.outcome', true) = 'archived' THEN
+          outcome := 'duplicate';  -- another session was faster
+        END IF;
+        --: else
+        outcome := 'stale';
+        --: end
+        EXIT judged;
+      END IF;
+      IF TG_OP = 'INSERT' AND NOT older THEN
+        -- a newer version: this guard decides again, on the row as the UPDATE has locked and read it
+        UPDATE @main@ t SET @set_new@ WHERE @key_of_new@;
+        EXIT judged;
+      END IF;
+    END IF;
+
+    -- 3. Is it the owner's?
+    @verdict@
+    EXIT judged WHEN verdict IS NOT NULL;
+    @look_again@
+
+    -- 4. Then it is carried out.
+    IF older THEN
+      outcome := 'duplicate';  -- the version that is there, in another spelling
+    ELSE
+      IF TG_OP = 'UPDATE' THEN
+        --: if versions
+        @archive_tip@
+        --: end
+        --: if toastable
+        -- Send out-of-line values whole: an unchanged one would be missing in what a subscriber gets.  A composite
+        -- value holds no pointers into the TOAST table, so a detour through one fetches them.
+        whole := @whole@;
+        @copies@
+        --: end
+        outcome := 'superseded';
+      END IF;
+      kept := true;
+    END IF;
+    EXIT judged;
+  END LOOP;
+
+  IF verdict IS NOT NULL THEN
+    PERFORM rowseal._refuse(TG_RELID, @relation@, verdict, @refused@);
+    RETURN NULL;
+  END IF;
+  IF outcome IS NOT NULL AND current_setting('rowseal.mode', true) = 'apply' THEN
+    outcome := set_config('rowseal.outcome', outcome, true);
+  END IF;
+  IF kept THEN
+    RETURN NEW;
+  END IF;
+  RETURN NULL;
+END

@@ -1,0 +1,135 @@
+#variable_conflict use_column
+DECLARE
+  tip pg_catalog.record;
+  public_key pg_catalog.bytea;
+  verdict rowseal.verdict;
+  outcome pg_catalog.text;
+  known pg_catalog.bool;
+  older pg_catalog.bool := false;
+  kept pg_catalog.bool := false;
+  whole public.files;
+BEGIN
+  IF NEW.name IS NULL THEN
+    NEW.name := 'v_' OPERATOR(pg_catalog.||) pg_catalog.encode(rowseal._hash('sha3-512', NEW.sign_b64), 'hex');
+  END IF;
+  IF NEW.content IS NOT NULL THEN
+    NEW.content_sha256 := NULL;
+  END IF;
+  <<judged>> LOOP
+    -- 1. What is there?
+    IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
+      SELECT * INTO tip FROM public.files t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
+          AND t.uuid OPERATOR(pg_catalog.=) NEW.uuid;
+      known := FOUND;
+    ELSE
+      tip := OLD;
+      known := true;
+    END IF;
+
+    -- 2. What is NEW to it?  No signature is looked at.
+    IF known THEN
+      IF (tip.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64
+          AND pg_catalog.record_image_eq(ROW(CASE WHEN tip.content IS NULL THEN tip.content_sha256
+          ELSE pg_catalog.sha256(tip.content::pg_catalog.bytea) END, tip.deleted_flag, tip.owner_timestamp, tip.up,
+          tip.user_hash, tip.uuid, tip.name, tip.sign_b64),
+          ROW(CASE WHEN NEW.content IS NULL THEN NEW.content_sha256
+          ELSE pg_catalog.sha256(NEW.content::pg_catalog.bytea) END, NEW.deleted_flag, NEW.owner_timestamp, NEW.up,
+          NEW.user_hash, NEW.uuid, NEW.name, NEW.sign_b64))) THEN
+        outcome := 'duplicate';
+        IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND (tip.content IS NULL AND NEW.content IS NOT NULL) THEN
+          UPDATE public.files t SET "content" = coalesce(t.content, NEW.content), content_sha256 = CASE
+              WHEN NEW.content IS NULL THEN t.content_sha256 END
+           WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash AND t.uuid OPERATOR(pg_catalog.=) NEW.uuid;
+        END IF;
+        IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+          IF NEW.content IS NULL AND OLD.content IS NOT NULL THEN
+            verdict := ROW('RS004', 'column content is erased by rowseal.erase alone, and stays so')::rowseal.verdict;
+          END IF;
+          -- only unsigned columns changed; what did not change at all ends its journey between servers here
+          kept := NOT (pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
+              AND pg_catalog.record_image_eq(NEW, OLD));
+        END IF;
+        EXIT judged;
+      END IF;
+      IF NEW.owner_timestamp IS NULL OR NEW.deleted_flag IS NULL OR NEW.sign_b64 IS NULL THEN
+        verdict := ROW('RS001',
+            'the row is not signed: key, timestamp, deletion flag or signature is missing')::rowseal.verdict;
+        EXIT judged;
+      END IF;
+      IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE'
+          AND (NEW.user_hash OPERATOR(pg_catalog.=) tip.user_hash
+          AND NEW.uuid OPERATOR(pg_catalog.=) tip.uuid) IS NOT TRUE THEN
+        verdict := ROW('RS003', 'primary key and owner never change')::rowseal.verdict;
+        EXIT judged;
+      END IF;
+      older := ROW(NEW.owner_timestamp, NEW.deleted_flag,
+          NEW.sign_b64) OPERATOR(pg_catalog.<=) ROW(tip.owner_timestamp, tip.deleted_flag, tip.sign_b64);
+      IF older AND NEW.sign_b64 OPERATOR(pg_catalog.<>) tip.sign_b64 THEN
+        -- a late version: the guard of the versions table decides
+        INSERT INTO public.files_versions ("content", deleted_flag, owner_timestamp, "up", user_hash, "uuid",
+            content_sha256, "name", sign_b64)
+          VALUES (NEW.content, NEW.deleted_flag, NEW.owner_timestamp, NEW.up, NEW.user_hash, NEW.uuid,
+              NEW.content_sha256, NEW.name, NEW.sign_b64) ON CONFLICT ("name") DO NOTHING;
+        IF NOT FOUND AND pg_catalog.current_setting('rowseal.outcome', true) OPERATOR(pg_catalog.=) 'archived' THEN
+          outcome := 'duplicate';  -- another session was faster
+        END IF;
+        EXIT judged;
+      END IF;
+      IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND NOT older THEN
+        -- a newer version: this guard decides again, on the row as the UPDATE has locked and read it
+        UPDATE public.files t SET "content" = NEW.content, deleted_flag = NEW.deleted_flag,
+            owner_timestamp = NEW.owner_timestamp, "up" = NEW.up, user_hash = NEW.user_hash, "uuid" = NEW.uuid,
+            content_sha256 = NEW.content_sha256, "name" = NEW.name, sign_b64 = NEW.sign_b64
+            WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash AND t.uuid OPERATOR(pg_catalog.=) NEW.uuid;
+        EXIT judged;
+      END IF;
+    END IF;
+
+    -- 3. Is it the owner's?
+    SELECT k.sign_pkey INTO public_key FROM public.user_cards k
+        WHERE k.user_hash OPERATOR(pg_catalog.=) NEW.user_hash LIMIT 1;
+    verdict := rowseal._seal_5(public_key, NEW.sign_b64, CASE WHEN NEW.content IS NULL THEN NEW.content_sha256
+        ELSE pg_catalog.sha256(NEW.content::pg_catalog.bytea) END, NEW.deleted_flag, NEW.owner_timestamp, NEW.up,
+        NEW.user_hash, NEW.uuid, NEW.name);
+    EXIT judged WHEN verdict IS NOT NULL;
+
+    -- 4. Then it is carried out.
+    IF older THEN
+      outcome := 'duplicate';  -- the version that is there, in another spelling
+    ELSE
+      IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+        INSERT INTO public.files_versions ("content", deleted_flag, owner_timestamp, "up", user_hash, "uuid",
+            content_sha256, "name", sign_b64)
+          VALUES (tip.content, tip.deleted_flag, tip.owner_timestamp, tip.up, tip.user_hash, tip.uuid,
+              tip.content_sha256, tip.name, tip.sign_b64) ON CONFLICT ("name") DO NOTHING;
+        -- Send out-of-line values whole: an unchanged one would be missing in what a subscriber gets.  A composite
+        -- value holds no pointers into the TOAST table, so a detour through one fetches them.
+        whole := ROW(NEW.user_hash, NEW.uuid, NEW.content, NEW.content_sha256, NEW.name, NEW.up, NEW.deleted_flag,
+            NEW.owner_timestamp, NEW.sign_b64);
+        NEW.content := whole.content;
+        NEW.up := whole.up;
+        NEW.user_hash := whole.user_hash;
+        outcome := 'superseded';
+      END IF;
+      kept := true;
+    END IF;
+    EXIT judged;
+  END LOOP;
+
+  IF verdict IS NOT NULL THEN
+    PERFORM rowseal._refuse(TG_RELID, 'public.files'::pg_catalog.regclass, verdict,
+        pg_catalog.jsonb_build_object('user_hash', NEW.user_hash, 'uuid', NEW.uuid),
+        rowseal._payload_5(CASE WHEN NEW.content IS NULL THEN NEW.content_sha256
+        ELSE pg_catalog.sha256(NEW.content::pg_catalog.bytea) END, NEW.deleted_flag, NEW.owner_timestamp, NEW.up,
+        NEW.user_hash, NEW.uuid), NEW.sign_b64, NEW,
+        rowseal._content(ARRAY['content'], ARRAY[NEW.content::pg_catalog.bytea]));
+    RETURN NULL;
+  END IF;
+  IF outcome IS NOT NULL AND pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply' THEN
+    outcome := pg_catalog.set_config('rowseal.outcome', outcome, true);
+  END IF;
+  IF kept THEN
+    RETURN NEW;
+  END IF;
+  RETURN NULL;
+END

@@ -1,0 +1,115 @@
+#variable_conflict use_column
+DECLARE
+  stored public.grants;
+  public_key pg_catalog.bytea;
+  verdict rowseal.verdict;
+  outcome pg_catalog.text;
+  known pg_catalog.bool;
+  kept pg_catalog.bool := false;
+  news pg_catalog.bool;
+BEGIN
+  <<judged>> BEGIN
+    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+      IF ((NEW.sign_b64 OPERATOR(pg_catalog.=) OLD.sign_b64
+          AND pg_catalog.record_image_eq(ROW(NEW.deleted_flag, NEW.grantee_pkey, NEW.keys, NEW.may_grant,
+          NEW.owner_timestamp, NEW.tables, NEW.tombstones, NEW.until, NEW.upto, NEW.user_hash, NEW.writer_pkey,
+          NEW.writer_prev, NEW.writer_seq, NEW.sign_b64),
+          ROW(OLD.deleted_flag, OLD.grantee_pkey, OLD.keys, OLD.may_grant, OLD.owner_timestamp, OLD.tables,
+          OLD.tombstones, OLD.until, OLD.upto, OLD.user_hash, OLD.writer_pkey, OLD.writer_prev, OLD.writer_seq,
+          OLD.sign_b64)))) IS NOT TRUE THEN
+        verdict := ROW('RS009', 'history is append-only')::rowseal.verdict;
+        EXIT judged;
+      END IF;
+      -- only unsigned columns changed; what did not change at all ends its journey between servers here
+      kept := NOT (pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
+          AND pg_catalog.record_image_eq(NEW, OLD));
+      outcome := 'duplicate';
+      EXIT judged;
+    END IF;
+
+    -- 1. What is there?
+    SELECT * INTO stored FROM public.grants t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
+        AND t.grantee_pkey OPERATOR(pg_catalog.=) NEW.grantee_pkey AND t.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64;
+    known := FOUND;
+
+    -- 2. What is NEW to it?  No signature is looked at.
+    IF known AND (stored.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64
+        AND pg_catalog.record_image_eq(ROW(stored.deleted_flag, stored.grantee_pkey, stored.keys, stored.may_grant,
+        stored.owner_timestamp, stored.tables, stored.tombstones, stored.until, stored.upto, stored.user_hash,
+        stored.writer_pkey, stored.writer_prev, stored.writer_seq, stored.sign_b64),
+        ROW(NEW.deleted_flag, NEW.grantee_pkey, NEW.keys, NEW.may_grant, NEW.owner_timestamp, NEW.tables,
+        NEW.tombstones, NEW.until, NEW.upto, NEW.user_hash, NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq,
+        NEW.sign_b64))) THEN
+      outcome := 'duplicate';
+      EXIT judged;
+    END IF;
+    PERFORM rowseal._lock_writers(3, rowseal._encoded(NEW.user_hash), true);
+
+    -- 3. Is it the owner's?
+    IF NEW.writer_pkey IS NULL THEN
+      SELECT k.sign_pkey INTO public_key FROM public.user_cards k
+          WHERE k.user_hash OPERATOR(pg_catalog.=) NEW.user_hash LIMIT 1;
+      verdict := coalesce(CASE WHEN CASE WHEN NEW.writer_pkey IS NULL THEN NEW.writer_seq IS NULL
+          AND NEW.writer_prev IS NULL
+                     ELSE NEW.writer_seq OPERATOR(pg_catalog.>=) 1
+                         AND (NEW.writer_prev IS NULL)
+                         OPERATOR(pg_catalog.=) (NEW.writer_seq OPERATOR(pg_catalog.=) 1) END IS NOT TRUE
+                         THEN ROW('RS013', 'writer, number and previous link do not fit each other')::rowseal.verdict
+           WHEN NEW.deleted_flag THEN ROW('RS013', 'a grant is ended by a revocation, not deleted')::rowseal.verdict
+           WHEN NEW.upto IS NULL AND NEW.until IS NULL
+               THEN ROW('RS013', 'a grant needs a last timestamp (until)')::rowseal.verdict
+      END, rowseal._seal_3(public_key, NEW.sign_b64, rowseal._one_based(NEW.tables) AND rowseal._one_based(NEW.upto),
+          NEW.deleted_flag, NEW.grantee_pkey, NEW.keys, NEW.may_grant, NEW.owner_timestamp, NEW.tables,
+              NEW.tombstones,
+          NEW.until, NEW.upto, NEW.user_hash, NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq));
+    ELSE
+      verdict := coalesce(coalesce(CASE WHEN CASE WHEN NEW.writer_pkey IS NULL THEN NEW.writer_seq IS NULL
+          AND NEW.writer_prev IS NULL
+                     ELSE NEW.writer_seq OPERATOR(pg_catalog.>=) 1
+                         AND (NEW.writer_prev IS NULL)
+                         OPERATOR(pg_catalog.=) (NEW.writer_seq OPERATOR(pg_catalog.=) 1) END IS NOT TRUE
+                         THEN ROW('RS013', 'writer, number and previous link do not fit each other')::rowseal.verdict
+           WHEN NEW.deleted_flag THEN ROW('RS013', 'a grant is ended by a revocation, not deleted')::rowseal.verdict
+           WHEN NEW.upto IS NULL AND NEW.until IS NULL
+               THEN ROW('RS013', 'a grant needs a last timestamp (until)')::rowseal.verdict
+      END, rowseal._seal_3(NEW.writer_pkey, NEW.sign_b64, rowseal._one_based(NEW.tables)
+          AND rowseal._one_based(NEW.upto),
+          NEW.deleted_flag, NEW.grantee_pkey, NEW.keys, NEW.may_grant, NEW.owner_timestamp, NEW.tables,
+              NEW.tombstones,
+          NEW.until, NEW.upto, NEW.user_hash, NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq)),
+          rowseal._licensed(3, rowseal._encoded(NEW.user_hash), NEW.writer_pkey, NEW.writer_seq,
+          pg_catalog.sha256(pg_catalog.int8send(NEW.writer_seq) OPERATOR(pg_catalog.||) coalesce(NEW.writer_prev,
+              '') OPERATOR(pg_catalog.||) NEW.sign_b64), 'grants',
+          NEW.owner_timestamp, NEW.deleted_flag, NULL));
+    END IF;
+    EXIT judged WHEN verdict IS NOT NULL;
+
+    -- 4. Then it is carried out.
+    kept := NOT known;
+    IF known THEN
+      outcome := 'duplicate';  -- the version that is there, in another spelling
+    ELSIF pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply' THEN
+      SELECT CASE WHEN pg_catalog.bool_or(ROW(t.owner_timestamp, t.deleted_flag,
+          t.sign_b64) OPERATOR(pg_catalog.>) ROW(NEW.owner_timestamp, NEW.deleted_flag, NEW.sign_b64)) THEN 'archived'
+                  WHEN pg_catalog.count(*) OPERATOR(pg_catalog.>) 0 THEN 'superseded' ELSE 'inserted' END
+        INTO outcome FROM public.grants t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
+            AND t.grantee_pkey OPERATOR(pg_catalog.=) NEW.grantee_pkey;
+    END IF;
+  END judged;
+
+  IF verdict IS NOT NULL THEN
+    PERFORM rowseal._refuse(TG_RELID, 'public.grants'::pg_catalog.regclass, verdict,
+        pg_catalog.jsonb_build_object('user_hash', NEW.user_hash, 'grantee_pkey', NEW.grantee_pkey),
+        rowseal._payload_3(rowseal._one_based(NEW.tables) AND rowseal._one_based(NEW.upto), NEW.deleted_flag,
+        NEW.grantee_pkey, NEW.keys, NEW.may_grant, NEW.owner_timestamp, NEW.tables, NEW.tombstones, NEW.until,
+        NEW.upto, NEW.user_hash, NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq), NEW.sign_b64, NEW);
+    RETURN NULL;
+  END IF;
+  IF outcome IS NOT NULL AND pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply' THEN
+    outcome := pg_catalog.set_config('rowseal.outcome', outcome, true);
+  END IF;
+  IF kept THEN
+    RETURN NEW;
+  END IF;
+  RETURN NULL;
+END

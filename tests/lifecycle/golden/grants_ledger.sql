@@ -1,0 +1,42 @@
+#variable_conflict use_column
+DECLARE
+  verdict rowseal.verdict;
+  authority pg_catalog.int4;
+  revocations pg_catalog.bool;
+BEGIN
+  IF TG_WHEN OPERATOR(pg_catalog.<>) 'AFTER' OR TG_RELID OPERATOR(pg_catalog.<>) 'public.grants'::pg_catalog.regclass
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(TG_RELID) a
+         WHERE a.relid OPERATOR(pg_catalog.=) 'public.grants'::pg_catalog.regclass) THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS009',
+        MESSAGE = 'the feed takes what its tables have accepted, and nothing else';
+  END IF;
+  IF TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN
+    verdict := rowseal._licensed(3, rowseal._encoded(OLD.user_hash), OLD.writer_pkey, OLD.writer_seq,
+        pg_catalog.sha256(pg_catalog.int8send(OLD.writer_seq) OPERATOR(pg_catalog.||) coalesce(OLD.writer_prev,
+        '') OPERATOR(pg_catalog.||) OLD.sign_b64), 'grants', OLD.owner_timestamp, OLD.deleted_flag, NULL);
+    IF verdict IS NOT NULL THEN
+      PERFORM rowseal._ungrant(3, rowseal._encoded(OLD.user_hash), OLD.sign_b64);
+      PERFORM rowseal._retracted(3, rowseal._encoded(OLD.user_hash), OLD.writer_pkey, OLD.writer_seq,
+          pg_catalog.sha256(pg_catalog.int8send(OLD.writer_seq) OPERATOR(pg_catalog.||) coalesce(OLD.writer_prev,
+          '') OPERATOR(pg_catalog.||) OLD.sign_b64), 'grants',
+        rowseal._writer_text(3, rowseal._encoded(OLD.user_hash), OLD.writer_pkey), verdict,
+            (rowseal._payload_3(rowseal._one_based(OLD.tables) AND rowseal._one_based(OLD.upto), OLD.deleted_flag,
+            OLD.grantee_pkey, OLD.keys, OLD.may_grant, OLD.owner_timestamp, OLD.tables, OLD.tombstones, OLD.until,
+            OLD.upto, OLD.user_hash, OLD.writer_pkey, OLD.writer_prev,
+            OLD.writer_seq))::pg_catalog.jsonb OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('sign_b64',
+            rowseal._encoded(OLD.sign_b64)));
+    END IF;
+    RETURN NULL;
+  END IF;
+  IF NEW.writer_pkey IS NOT NULL THEN
+    PERFORM rowseal._enter(3, rowseal._encoded(NEW.user_hash), NEW.writer_pkey, NEW.writer_seq, NEW.writer_prev,
+        pg_catalog.sha256(pg_catalog.int8send(NEW.writer_seq) OPERATOR(pg_catalog.||) coalesce(NEW.writer_prev,
+        '') OPERATOR(pg_catalog.||) NEW.sign_b64), NULL);
+  END IF;
+  PERFORM rowseal._grant(ROW(NULL, NULL, NEW.sign_b64, NEW.owner_timestamp, NEW.writer_pkey,
+    CASE WHEN NEW.writer_pkey IS NOT NULL
+        THEN pg_catalog.sha256(pg_catalog.int8send(NEW.writer_seq) OPERATOR(pg_catalog.||) coalesce(NEW.writer_prev,
+        '') OPERATOR(pg_catalog.||) NEW.sign_b64) END, NEW.grantee_pkey, NEW.tables, NEW.keys, NEW.tombstones,
+        NEW.until, NEW.may_grant, NEW.upto)::rowseal._grants, 3, rowseal._encoded(NEW.user_hash));
+  RETURN NULL;
+END

@@ -1,0 +1,109 @@
+#variable_conflict use_column
+DECLARE
+  tip pg_catalog.record;
+  public_key pg_catalog.bytea;
+  verdict rowseal.verdict;
+  outcome pg_catalog.text;
+  known pg_catalog.bool;
+  older pg_catalog.bool := false;
+  kept pg_catalog.bool := false;
+  whole public.user_cards;
+BEGIN
+  <<judged>> LOOP
+    -- 1. What is there?
+    IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
+      SELECT * INTO tip FROM public.user_cards t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash;
+      known := FOUND;
+    ELSE
+      tip := OLD;
+      known := true;
+    END IF;
+
+    -- 2. What is NEW to it?  No signature is looked at.
+    IF known THEN
+      IF (tip.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64
+          AND pg_catalog.record_image_eq(ROW(tip.contact_cert, tip.contact_pkey, tip.crypt_cert, tip.crypt_pkey,
+          tip.deleted_flag, tip.name, tip.owner_timestamp, tip.sign_pkey, tip.user_hash, tip.sign_b64),
+          ROW(NEW.contact_cert, NEW.contact_pkey, NEW.crypt_cert, NEW.crypt_pkey, NEW.deleted_flag, NEW.name,
+          NEW.owner_timestamp, NEW.sign_pkey, NEW.user_hash, NEW.sign_b64))) THEN
+        outcome := 'duplicate';
+        IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+          -- only unsigned columns changed; what did not change at all ends its journey between servers here
+          kept := NOT (pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
+              AND pg_catalog.record_image_eq(NEW, OLD));
+        END IF;
+        EXIT judged;
+      END IF;
+      IF NEW.owner_timestamp IS NULL OR NEW.deleted_flag IS NULL OR NEW.sign_b64 IS NULL THEN
+        verdict := ROW('RS001',
+            'the row is not signed: key, timestamp, deletion flag or signature is missing')::rowseal.verdict;
+        EXIT judged;
+      END IF;
+      IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND (NEW.user_hash OPERATOR(pg_catalog.=) tip.user_hash) IS NOT TRUE
+          THEN
+        verdict := ROW('RS003', 'primary key and owner never change')::rowseal.verdict;
+        EXIT judged;
+      END IF;
+      IF (NEW.sign_pkey OPERATOR(pg_catalog.=) tip.sign_pkey) IS NOT TRUE THEN
+        verdict := ROW('RS003', 'the public key of an owner never changes')::rowseal.verdict;
+        EXIT judged;
+      END IF;
+      older := ROW(NEW.owner_timestamp, NEW.deleted_flag,
+          NEW.sign_b64) OPERATOR(pg_catalog.<=) ROW(tip.owner_timestamp, tip.deleted_flag, tip.sign_b64);
+      IF older AND NEW.sign_b64 OPERATOR(pg_catalog.<>) tip.sign_b64 THEN
+        outcome := 'stale';
+        EXIT judged;
+      END IF;
+      IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND NOT older THEN
+        -- a newer version: this guard decides again, on the row as the UPDATE has locked and read it
+        UPDATE public.user_cards t SET contact_cert = NEW.contact_cert, contact_pkey = NEW.contact_pkey,
+            crypt_cert = NEW.crypt_cert, crypt_pkey = NEW.crypt_pkey, deleted_flag = NEW.deleted_flag,
+            "name" = NEW.name, owner_timestamp = NEW.owner_timestamp, sign_pkey = NEW.sign_pkey,
+            user_hash = NEW.user_hash, sign_b64 = NEW.sign_b64 WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash;
+        EXIT judged;
+      END IF;
+    END IF;
+
+    -- 3. Is it the owner's?
+    verdict := rowseal._seal_1(NEW.sign_pkey, NEW.sign_b64, NEW.contact_cert, NEW.contact_pkey, NEW.crypt_cert,
+        NEW.crypt_pkey, NEW.deleted_flag, NEW.name, NEW.owner_timestamp, NEW.sign_pkey, NEW.user_hash);
+    EXIT judged WHEN verdict IS NOT NULL;
+
+    -- 4. Then it is carried out.
+    IF older THEN
+      outcome := 'duplicate';  -- the version that is there, in another spelling
+    ELSE
+      IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+        -- Send out-of-line values whole: an unchanged one would be missing in what a subscriber gets.  A composite
+        -- value holds no pointers into the TOAST table, so a detour through one fetches them.
+        whole := ROW(NEW.user_hash, NEW.sign_pkey, NEW.contact_pkey, NEW.contact_cert, NEW.crypt_pkey, NEW.crypt_cert,
+            NEW.name, NEW.deleted_flag, NEW.owner_timestamp, NEW.sign_b64);
+        NEW.contact_cert := whole.contact_cert;
+        NEW.contact_pkey := whole.contact_pkey;
+        NEW.crypt_cert := whole.crypt_cert;
+        NEW.crypt_pkey := whole.crypt_pkey;
+        NEW.name := whole.name;
+        NEW.sign_pkey := whole.sign_pkey;
+        NEW.user_hash := whole.user_hash;
+        outcome := 'superseded';
+      END IF;
+      kept := true;
+    END IF;
+    EXIT judged;
+  END LOOP;
+
+  IF verdict IS NOT NULL THEN
+    PERFORM rowseal._refuse(TG_RELID, 'public.user_cards'::pg_catalog.regclass, verdict,
+        pg_catalog.jsonb_build_object('user_hash', NEW.user_hash),
+        rowseal._payload_1(NEW.contact_cert, NEW.contact_pkey, NEW.crypt_cert, NEW.crypt_pkey, NEW.deleted_flag,
+        NEW.name, NEW.owner_timestamp, NEW.sign_pkey, NEW.user_hash), NEW.sign_b64, NEW);
+    RETURN NULL;
+  END IF;
+  IF outcome IS NOT NULL AND pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply' THEN
+    outcome := pg_catalog.set_config('rowseal.outcome', outcome, true);
+  END IF;
+  IF kept THEN
+    RETURN NEW;
+  END IF;
+  RETURN NULL;
+END

@@ -1,0 +1,25 @@
+#variable_conflict use_column
+DECLARE
+  outcome text := pg_catalog.set_config('rowseal.outcome', 'inserted', true);
+BEGIN
+  INSERT INTO public.user_cards (contact_cert, contact_pkey, crypt_cert, crypt_pkey, deleted_flag, "name",
+      owner_timestamp, sign_pkey, user_hash, sign_b64) SELECT CASE WHEN starts_with(x.contact_cert, E'\\x')
+      THEN (x.contact_cert)::bytea ELSE decode(x.contact_cert, 'base64') END::bytea, CASE
+      WHEN starts_with(x.contact_pkey, E'\\x') THEN (x.contact_pkey)::bytea
+      ELSE decode(x.contact_pkey, 'base64') END::bytea, CASE WHEN starts_with(x.crypt_cert, E'\\x')
+      THEN (x.crypt_cert)::bytea ELSE decode(x.crypt_cert, 'base64') END::bytea, CASE
+      WHEN starts_with(x.crypt_pkey, E'\\x') THEN (x.crypt_pkey)::bytea
+      ELSE decode(x.crypt_pkey, 'base64') END::bytea, x.deleted_flag, x.name, x.owner_timestamp, CASE
+      WHEN starts_with(x.sign_pkey, E'\\x') THEN (x.sign_pkey)::bytea ELSE decode(x.sign_pkey, 'base64') END::bytea,
+      CASE WHEN starts_with(x.user_hash, E'\\x') THEN (x.user_hash)::bytea
+      ELSE decode(x.user_hash, 'base64') END::bytea, CASE WHEN starts_with((e.v ->> 'sign_b64'), E'\\x')
+      THEN ((e.v ->> 'sign_b64'))::bytea ELSE decode((e.v ->> 'sign_b64'), 'base64') END
+      FROM (SELECT $1 AS v) e,
+          LATERAL pg_catalog.jsonb_to_record((e.v -> 'row')) x(contact_cert text, contact_pkey text, crypt_cert text,
+          crypt_pkey text, deleted_flag boolean, "name" text, owner_timestamp bigint, sign_pkey text, user_hash text)
+    ON CONFLICT (user_hash) DO UPDATE SET contact_cert = EXCLUDED.contact_cert, contact_pkey = EXCLUDED.contact_pkey,
+        crypt_cert = EXCLUDED.crypt_cert, crypt_pkey = EXCLUDED.crypt_pkey, deleted_flag = EXCLUDED.deleted_flag,
+        "name" = EXCLUDED.name, owner_timestamp = EXCLUDED.owner_timestamp, sign_pkey = EXCLUDED.sign_pkey,
+        user_hash = EXCLUDED.user_hash, sign_b64 = EXCLUDED.sign_b64;
+  RETURN pg_catalog.current_setting('rowseal.outcome');
+END

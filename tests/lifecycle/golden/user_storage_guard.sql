@@ -1,0 +1,134 @@
+#variable_conflict use_column
+DECLARE
+  tip pg_catalog.record;
+  public_key pg_catalog.bytea;
+  verdict rowseal.verdict;
+  outcome pg_catalog.text;
+  known pg_catalog.bool;
+  older pg_catalog.bool := false;
+  kept pg_catalog.bool := false;
+  whole public.user_storage;
+BEGIN
+  <<judged>> LOOP
+    -- 1. What is there?
+    IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
+      SELECT * INTO tip FROM public.user_storage t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
+          AND t.uuid OPERATOR(pg_catalog.=) NEW.uuid;
+      known := FOUND;
+    ELSE
+      tip := OLD;
+      known := true;
+    END IF;
+
+    -- 2. What is NEW to it?  No signature is looked at.
+    IF known THEN
+      IF (tip.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64
+          AND pg_catalog.record_image_eq(ROW(tip.deleted_flag, tip.owner_timestamp, tip.parent_sign_b64,
+          tip.user_hash, tip.uuid, tip.value_b64, tip.sign_b64),
+          ROW(NEW.deleted_flag, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash, NEW.uuid, NEW.value_b64,
+          NEW.sign_b64))) THEN
+        outcome := 'duplicate';
+        IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+          -- only unsigned columns changed; what did not change at all ends its journey between servers here
+          kept := NOT (pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
+              AND pg_catalog.record_image_eq(NEW, OLD));
+        END IF;
+        EXIT judged;
+      END IF;
+      IF NEW.owner_timestamp IS NULL OR NEW.deleted_flag IS NULL OR NEW.sign_b64 IS NULL THEN
+        verdict := ROW('RS001',
+            'the row is not signed: key, timestamp, deletion flag or signature is missing')::rowseal.verdict;
+        EXIT judged;
+      END IF;
+      IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE'
+          AND (NEW.user_hash OPERATOR(pg_catalog.=) tip.user_hash
+          AND NEW.uuid OPERATOR(pg_catalog.=) tip.uuid) IS NOT TRUE THEN
+        verdict := ROW('RS003', 'primary key and owner never change')::rowseal.verdict;
+        EXIT judged;
+      END IF;
+      older := ROW(NEW.owner_timestamp, NEW.deleted_flag,
+          NEW.sign_b64) OPERATOR(pg_catalog.<=) ROW(tip.owner_timestamp, tip.deleted_flag, tip.sign_b64);
+      IF older AND NEW.sign_b64 OPERATOR(pg_catalog.<>) tip.sign_b64 THEN
+        -- a late version: the guard of the versions table decides
+        INSERT INTO public.user_storage_versions (deleted_flag, owner_timestamp, parent_sign_b64, user_hash,
+            storage_uuid, value_b64, sign_b64)
+          VALUES (NEW.deleted_flag, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash, NEW.uuid, NEW.value_b64,
+              NEW.sign_b64) ON CONFLICT (sign_b64) DO NOTHING;
+        IF NOT FOUND AND pg_catalog.current_setting('rowseal.outcome', true) OPERATOR(pg_catalog.=) 'archived' THEN
+          outcome := 'duplicate';  -- another session was faster
+        END IF;
+        EXIT judged;
+      END IF;
+      IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND NOT older THEN
+        -- a newer version: this guard decides again, on the row as the UPDATE has locked and read it
+        UPDATE public.user_storage t SET deleted_flag = NEW.deleted_flag, owner_timestamp = NEW.owner_timestamp,
+            parent_sign_b64 = NEW.parent_sign_b64, user_hash = NEW.user_hash, "uuid" = NEW.uuid,
+            value_b64 = NEW.value_b64, sign_b64 = NEW.sign_b64 WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
+            AND t.uuid OPERATOR(pg_catalog.=) NEW.uuid;
+        EXIT judged;
+      END IF;
+    END IF;
+
+    -- 3. Is it the owner's?
+    SELECT k.sign_pkey INTO public_key FROM public.user_cards k
+        WHERE k.user_hash OPERATOR(pg_catalog.=) NEW.user_hash LIMIT 1;
+    verdict := CASE
+      WHEN NEW.user_hash IS NOT NULL AND NEW.uuid IS NOT NULL AND NEW.owner_timestamp IS NOT NULL
+          AND NEW.deleted_flag IS NOT NULL
+       AND pg_catalog.octet_length(NEW.sign_b64) OPERATOR(pg_catalog.=) 64
+           AND pg_catalog.octet_length(public_key) OPERATOR(pg_catalog.=) 32
+       AND coalesce(pg_catalog.octet_length(NEW.parent_sign_b64), 0) OPERATOR(pg_catalog.<=) 4000
+       AND coalesce(pg_catalog.octet_length(NEW.value_b64), 0) OPERATOR(pg_catalog.<=) 4000
+       AND rowseal._verified(NEW.sign_b64,
+         pg_catalog.convert_to(pg_catalog.concat('{"row":{', pg_catalog.concat_ws(',',
+           rowseal._flag('"deleted_flag":', NEW.deleted_flag),
+           rowseal._string('"owner_timestamp":', NEW.owner_timestamp::pg_catalog.text),
+           rowseal._string('"parent_sign_b64":', rowseal._encoded(NEW.parent_sign_b64)),
+           rowseal._string('"user_hash":', rowseal._encoded(NEW.user_hash)),
+           rowseal._string('"uuid":', NEW.uuid::pg_catalog.text),
+           rowseal._string('"value_b64":', rowseal._encoded(NEW.value_b64))),
+               '},"rowseal":1,"table":"user_storage"}'), 'UTF8'),
+         public_key)
+      THEN NULL ELSE rowseal._seal_2(public_key, NEW.sign_b64, NEW.deleted_flag, NEW.owner_timestamp,
+          NEW.parent_sign_b64, NEW.user_hash, NEW.uuid, NEW.value_b64)
+    END;
+    EXIT judged WHEN verdict IS NOT NULL;
+
+    -- 4. Then it is carried out.
+    IF older THEN
+      outcome := 'duplicate';  -- the version that is there, in another spelling
+    ELSE
+      IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+        INSERT INTO public.user_storage_versions (deleted_flag, owner_timestamp, parent_sign_b64, user_hash,
+            storage_uuid, value_b64, sign_b64)
+          VALUES (tip.deleted_flag, tip.owner_timestamp, tip.parent_sign_b64, tip.user_hash, tip.uuid, tip.value_b64,
+              tip.sign_b64) ON CONFLICT (sign_b64) DO NOTHING;
+        -- Send out-of-line values whole: an unchanged one would be missing in what a subscriber gets.  A composite
+        -- value holds no pointers into the TOAST table, so a detour through one fetches them.
+        whole := ROW(NEW.user_hash, NEW.uuid, NEW.value_b64, NEW.deleted_flag, NEW.owner_timestamp,
+            NEW.parent_sign_b64, NEW.sign_b64);
+        NEW.parent_sign_b64 := whole.parent_sign_b64;
+        NEW.user_hash := whole.user_hash;
+        NEW.value_b64 := whole.value_b64;
+        outcome := 'superseded';
+      END IF;
+      kept := true;
+    END IF;
+    EXIT judged;
+  END LOOP;
+
+  IF verdict IS NOT NULL THEN
+    PERFORM rowseal._refuse(TG_RELID, 'public.user_storage'::pg_catalog.regclass, verdict,
+        pg_catalog.jsonb_build_object('user_hash', NEW.user_hash, 'uuid', NEW.uuid),
+        rowseal._payload_2(NEW.deleted_flag, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash, NEW.uuid,
+        NEW.value_b64), NEW.sign_b64, NEW);
+    RETURN NULL;
+  END IF;
+  IF outcome IS NOT NULL AND pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply' THEN
+    outcome := pg_catalog.set_config('rowseal.outcome', outcome, true);
+  END IF;
+  IF kept THEN
+    RETURN NEW;
+  END IF;
+  RETURN NULL;
+END
