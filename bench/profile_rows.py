@@ -11,6 +11,7 @@ caller.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import signal
 import subprocess
@@ -84,6 +85,17 @@ def parts(recording: Path) -> Counter[str]:
     return out
 
 
+def await_sampling(perf: int) -> None:
+    """Wait until perf has opened its events."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        files = [os.readlink(file) for file in Path(f"/proc/{perf}/fd").iterdir()]
+        if "anon_inode:[perf_event]" in files:
+            break
+        time.sleep(0.05)
+    time.sleep(0.5)
+
+
 def sampled(bench: Bench, work: Work, rounds: int, recording: Path) -> tuple[float, Counter[str]]:
     """Microseconds of CPU per row of the backend, and samples of its parts."""
     batch, spent, found = bench.batches[work.shape.name][0], 0.0, Counter[str]()
@@ -92,7 +104,7 @@ def sampled(bench: Bench, work: Work, rounds: int, recording: Path) -> tuple[flo
     for n in range(rounds + 1):  # the first one loads code and plans
         bench.run(work.shape.state(work.state))
         perf = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        time.sleep(0.5)
+        await_sampling(perf.pid)
         used = bench.spent(work.contenders["rowseal"], batch)
         perf.send_signal(signal.SIGINT)
         perf.wait()

@@ -17,7 +17,7 @@ import pytest
 
 from kit import ROOT
 from kit.db import Db, Server
-from kit.example import EXAMPLE, Owner
+from kit.example import EXAMPLE, Owner, changed
 from kit.ml_dsa import PRIVATE, every, flipped
 from kit.server import SERVER_PACKAGES
 from kit.specification import EXAMPLES, PAGE, SEED
@@ -30,17 +30,18 @@ if not (SERVER_PACKAGES / "cryptography").is_dir():
         allow_module_level=True,
     )
 
-EXAMPLE_ML_DSA = (
-    EXAMPLE.replace(
-        "fingerprint => 'sha256',",
-        "fingerprint => 'sha256', algorithms => '{ed25519,ml-dsa-65,ml-dsa-87}',",
-    )
-    .replace(
-        "user_storage_versions (user_hash",
-        "user_storage_versions (sign_sha256 bytea GENERATED ALWAYS AS (sha256(sign_b64)) STORED"
-        " PRIMARY KEY, user_hash",
-    )
-    .replace("sign_b64 bytea PRIMARY KEY)", "sign_b64 bytea)")
+EXAMPLE_ML_DSA = changed(
+    EXAMPLE,
+    {
+        "fingerprint => 'sha256',": (
+            "fingerprint => 'sha256', algorithms => '{ed25519,ml-dsa-65,ml-dsa-87}',"
+        ),
+        "user_storage_versions (user_hash": (
+            "user_storage_versions (sign_sha256 bytea GENERATED ALWAYS AS (sha256(sign_b64))"
+            " STORED PRIMARY KEY, user_hash"
+        ),
+        "sign_b64 bytea PRIMARY KEY)": "sign_b64 bytea)",
+    },
 )
 
 

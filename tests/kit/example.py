@@ -68,6 +68,14 @@ EXAMPLE = """
 """
 
 
+def changed(sql: str, changes: Mapping[str, str]) -> str:
+    """The SQL with these parts replaced, each of which it must have."""
+    for old, new in changes.items():
+        assert old in sql, old
+        sql = sql.replace(old, new)
+    return sql
+
+
 def tips(db: Db) -> list[Any]:
     return db.all("SELECT value_b64 FROM user_storage ORDER BY uuid")
 

@@ -19,13 +19,17 @@ from typing import Any
 import psycopg
 
 from kit.db import Db, Server
-from kit.example import EXAMPLE, Owner
+from kit.example import EXAMPLE, Owner, changed
 from kit.server import LOGICAL, Postgres, temporary_folder
 
 PATIENCE = 20.0  # seconds until something that must happen counts as not happening
-NET_EXAMPLE = EXAMPLE.replace(
-    "'user_storage_versions')", "'user_storage_versions', feed => true)"
-).replace('"crypt_cert": "crypt_pkey"}\')', '"crypt_cert": "crypt_pkey"}\', feed => true)')
+NET_EXAMPLE = changed(
+    EXAMPLE,
+    {
+        "'user_storage_versions')": "'user_storage_versions', feed => true)",
+        '"crypt_cert": "crypt_pkey"}\')': '"crypt_cert": "crypt_pkey"}\', feed => true)',
+    },
+)
 
 
 def until(question: Callable[[], Any], what: str = "", patience: float = PATIENCE) -> Any:

@@ -19,8 +19,11 @@ from pathlib import Path
 
 sys.path[:1] = [str(Path(__file__).parents[1])]  # the folder of kit, not kit itself
 
-from kit.mesh import TOPOLOGIES, Mesh, Problem, measure, nodes  # noqa: E402
+from kit.link_speed import measure  # noqa: E402
+from kit.mesh import TOPOLOGIES, Mesh  # noqa: E402
+from kit.nodes import nodes  # noqa: E402
 from kit.server import own_environment  # noqa: E402
+from kit.traffic import Problem  # noqa: E402
 
 
 def main() -> int:
@@ -64,7 +67,7 @@ def main() -> int:
                 )
                 return 1
             print(f"  healed in {healed:.1f} s, while still {still}; {mesh.summary()}", flush=True)
-            versions += sum(map(len, mesh.accepted.values()))
+            versions += sum(map(len, mesh.traffic.accepted.values()))
             mesh.drop()
             rounds += 1
     print(

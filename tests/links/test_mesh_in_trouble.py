@@ -8,7 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from kit.mesh import TOPOLOGIES, Mesh, Node, Problem, measure, nodes
+from kit.link_speed import measure
+from kit.mesh import TOPOLOGIES, Mesh
+from kit.nodes import Node, nodes
+from kit.traffic import Problem
 
 SECONDS = 8
 
