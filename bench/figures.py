@@ -7,7 +7,8 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def writes(c: psycopg.Connection[Any], table: str, rows: list[Row]) -> float:
 def compared(
     bench: Bench,
     what: Callable[[str], str],
-    contenders: dict[str, Callable[[], float]],
+    contenders: Mapping[str, Callable[[], float]],
     rounds: int,
     goal: float | None,
 ) -> None:
@@ -68,7 +69,7 @@ def growth(bench: Bench, sizes: list[int], count: int, rounds: int) -> None:
         )
         bench.run(f"VACUUM ANALYZE {shape.name}")
         rows = list(shape.rows([bench.owner], count, 3))
-        work[f"{size:,}"] = lambda name=shape.name, rows=rows: writes(bench.c, name, rows)
+        work[f"{size:,}"] = partial(writes, bench.c, shape.name, rows)
     compared(bench, lambda k: f"single write, {k} rows in the table", work, rounds, 1.10)
 
 
@@ -111,7 +112,7 @@ def depth(bench: Bench, depths: list[int], count: int, rounds: int) -> None:
         rows = [row]
         for _ in range(count):
             rows.append(shape.newer(rows[-1], bench.owner))
-        work[f"{d:,}"] = lambda rows=rows: writes(bench.c, "deep", rows[1:])
+        work[f"{d:,}"] = partial(writes, bench.c, "deep", rows[1:])
     bench.run("VACUUM ANALYZE deep_versions")
     compared(bench, lambda k: f"superseding write, history of {k} versions", work, rounds, 1.05)
 
@@ -138,7 +139,7 @@ def tables(bench: Bench, tables: int, count: int, rounds: int) -> None:
         c = bench.connections[f"{k} again"] = psycopg.connect(
             f"{bench.server} dbname=declared_{k}", autocommit=True
         )
-        work[f"{k:,}"] = lambda c=c, rows=rows: writes(c, "few", rows)
+        work[f"{k:,}"] = partial(writes, c, "few", rows)
     compared(bench, lambda k: f"single write, {k} declared tables", work, rounds, None)
 
 
@@ -166,20 +167,17 @@ def owners(bench: Bench, owners: int, rounds: int) -> None:
 
     write("warm", list(shape.rows(everybody[:10], WARM, 9)))
     memory = anonymous_memory(pid)
+    parts = range(0, part * rounds, part)
     slices = {
-        "10": iter(range(0, part * rounds, part)),
-        f"{owners:,}": iter(range(0, part * rounds, part)),
+        "10": (few[i : i + part] for i in parts),
+        f"{owners:,}": (many[i : i + part] for i in parts),
     }
-    compared(
-        bench,
-        lambda k: f"fresh rows of {k} owners in one session",
-        {
-            k: lambda k=k, rows=rows: write(k, rows[(i := next(slices[k])) : i + part])
-            for k, rows in zip(slices, (few, many))
-        },
-        rounds,
-        None,
-    )
+
+    def write_next(k: str) -> float:
+        return write(k, next(slices[k]))
+
+    contenders = {k: partial(write_next, k) for k in slices}
+    compared(bench, lambda k: f"fresh rows of {k} owners in one session", contenders, rounds, None)
     bench.figure(
         f"memory of a backend after rows of {owners:,} owners",
         [anonymous_memory(pid)],
@@ -279,6 +277,10 @@ def catch_up(bench: Bench, rows: int) -> None:
         bench.figure(title, [per_row[name] / limit], "× limit", 1.30, note=note)
 
 
+def row(c: Connection, sql: str, *args: Any) -> Any:
+    return c.execute(sql, args).fetchone()
+
+
 def published(up: Connection, name: str, source: str) -> None:
     """Fill a table that is published, after its slot was made."""
     up.execute(
@@ -289,7 +291,7 @@ def published(up: Connection, name: str, source: str) -> None:
     up.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [name])
     # in transactions of some hundred rows:
     # in its first one a worker takes more care than in all others
-    pages = up.execute("SELECT pg_relation_size(%s::regclass) / 8192", [source]).fetchone()[0]
+    (pages,) = row(up, "SELECT pg_relation_size(%s::regclass) / 8192", source)
     for page in range(0, pages, 40):
         up.execute(
             f"INSERT INTO {name} SELECT * FROM {source} WHERE ctid >= '({page},0)'"
@@ -303,20 +305,17 @@ def followed(up: Connection, down: Connection, name: str, server: str, rows: int
         f"CREATE SUBSCRIPTION {name} CONNECTION '{server} dbname=upstream' PUBLICATION {name}"
         " WITH (create_slot = false, copy_data = false, enabled = false)"
     )
-    end = up.execute("SELECT pg_current_wal_insert_lsn()").fetchone()[0]
+    (end,) = row(up, "SELECT pg_current_wal_insert_lsn()")
     confirmed = (
         "SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots WHERE slot_name = %s"
     )
     failed = "SELECT sum(apply_error_count) FROM pg_stat_subscription_stats"
     down.execute(f"ALTER SUBSCRIPTION {name} ENABLE")
-    while not up.execute(confirmed, [end, name]).fetchone()[0]:
-        assert not down.execute(failed).fetchone()[0], f"{name}: see the server's log"
+    while row(up, confirmed, end, name) != (True,):
+        assert row(down, failed) in ((0,), (None,)), f"{name}: see the server's log"
         time.sleep(0.05)
-    pid, there = down.execute(
-        "SELECT (SELECT pid FROM pg_stat_subscription WHERE subname = %s),"
-        f" (SELECT count(*) FROM {name})",
-        [name],
-    ).fetchone()
+    worker = "SELECT pid FROM pg_stat_subscription WHERE subname = %s"
+    pid, there = row(down, f"SELECT ({worker}), (SELECT count(*) FROM {name})", name)
     assert there == rows, f"{there} of {rows} rows arrived in {name}"
     spent = cpu(pid)
     down.execute(f"ALTER SUBSCRIPTION {name} DISABLE")

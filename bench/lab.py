@@ -202,7 +202,7 @@ class Bench:
 
     def bare(self, name: str) -> float:
         """Seconds of CPU of one bare verification, of at most 2000 rows of NAME_bare."""
-        count = min(2000, self.one(f"SELECT count(*) FROM {name}_bare"))
+        count: int = min(2000, self.one(f"SELECT count(*) FROM {name}_bare"))
         if name not in self.loaded:
             self.run("SELECT bare_verify(%s, %s)", f"{name}_bare", count)
             self.loaded.add(name)

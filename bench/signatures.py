@@ -65,7 +65,7 @@ class Bench:
         self.run(PREPARE)
 
     def run(self, sql: str, *args: Any) -> Any:
-        return self.c.execute(sql, args or None)  # type: ignore[arg-type]
+        return self.c.execute(sql, args or None)
 
     def time(self, sql: str, rows: int, *args: Any) -> float:
         """Microseconds of the backend's CPU per row."""

@@ -168,13 +168,15 @@ class Contenders:
             ]
             for p in processes:
                 p.start()
-            spent = [queue.get() for _ in processes]
+            answers: list[float | Exception] = [queue.get() for _ in processes]
             for p in processes:
                 p.join()
-            for e in spent:
-                if isinstance(e, Exception):
-                    raise e
-            return sum(spent)
+            spent = 0.0
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+                spent += answer
+            return spent
 
         return work
 

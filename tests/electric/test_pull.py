@@ -25,7 +25,8 @@ from kit.electric import (
 )
 from kit.example import EXAMPLE, Owner
 from kit.network import until
-from kit.shape_server import ShapeServer, shown
+from kit.shape_server import ShapeServer
+from kit.shapes import shown
 from rowseal.client import Form
 
 

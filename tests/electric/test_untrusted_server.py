@@ -38,7 +38,8 @@ from kit.electric import (
 from kit.example import Owner
 from kit.network import until
 from kit.scratch import pgtext
-from kit.shape_server import Refused, ShapeServer
+from kit.shape_server import ShapeServer
+from kit.shapes import Refused
 from rowseal.electric import Refusal, Trouble, clean, elements, events
 
 

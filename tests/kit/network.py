@@ -188,12 +188,12 @@ class SecondServer(Postgres):
         """Settings that need no restart, until they are set again."""
         applied = "SELECT setting FROM pg_file_settings WHERE name = %s AND applied"
         with self.connect("postgres") as c:
+            db = Db(c)
             for name, value in settings.items():
-                c.execute(f"ALTER SYSTEM SET {name} = '{value}'")  # type: ignore[arg-type]
-            c.execute("SELECT pg_reload_conf()")
+                db.run(f"ALTER SYSTEM SET {name} = '{value}'")
+            db.run("SELECT pg_reload_conf()")
             for name, value in settings.items():
-                now = partial(c.execute, applied, (name,))
-                until(lambda n=now, v=value: n().fetchone() == (str(v),))
+                until(partial(lambda n, v: db.all(applied, n) == [str(v)], name, value))
         time.sleep(0.1)  # other sessions read the settings between two statements
 
 

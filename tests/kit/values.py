@@ -136,9 +136,9 @@ def moment(m: dt.datetime) -> str:
 @st.composite
 def timestamps(draw: st.DrawFn, zone: bool) -> Value:
     if draw(st.integers(0, 9)) == 0:
-        return draw(INFINITE)
+        return draw(INFINITE)  # type: ignore[no-any-return]
     if draw(st.integers(0, 9)) == 0:
-        m = draw(st.sampled_from([dt.datetime.min, dt.datetime.max]))
+        m: dt.datetime = draw(st.sampled_from([dt.datetime.min, dt.datetime.max]))
         m = m.replace(tzinfo=UTC) if zone else m
     else:
         m = draw(MOMENTS)
@@ -274,7 +274,7 @@ def arrays(draw: st.DrawFn, element: Values, dimensions: int = 2) -> Value:
 
 
 @st.composite
-def composites(draw: st.DrawFn, **attributes: Values) -> Value:
+def composites(draw: st.DrawFn, /, **attributes: Values) -> Value:
     values = {name: draw(st.none() | strategy) for name, strategy in attributes.items()}
     sql = "(" + ",".join("" if v is None else quoted(v.sql) for v in values.values()) + ")"
     return Value(
