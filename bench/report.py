@@ -175,9 +175,7 @@ def write(result: Result, folder: Path) -> str:
 
 
 def readme(page: Path, folder: Path) -> None:
-    """Replace what stands between the markers in the README by the newest full (else short)
-    results.
-    """
+    """Write the newest full (else short) results between the markers in the README."""
     path = next(p for p in (folder / "full.json", folder / "short.json") if p.exists())
     result = json.loads(path.read_text())
     section = (

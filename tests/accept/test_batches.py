@@ -197,9 +197,7 @@ def seal(db: Db, key: bytes, row: dict[str, Any]) -> Any:
 def test_nobody_teaches_the_session_something_false(
     mallory: Db, example: Db, ann: Owner, bob: Owner
 ) -> None:
-    """Mallory is an owner herself (bob), and in this session verifies what she likes before she
-    writes.
-    """
+    """Mallory is an owner herself (bob), and verifies here what she likes before she writes."""
     form = example.form("user_storage")
     wish = [ann.value(b"forged %d" % n) for n in range(4)]
     forged = [

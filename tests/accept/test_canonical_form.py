@@ -1,6 +1,4 @@
-"""The canonical form rowseal/1: the server,
-the client and an independent reading of docs/specification.md agree.
-"""
+"""The canonical form rowseal/1: server, client and another reading of the specification agree."""
 
 from __future__ import annotations
 
@@ -189,9 +187,7 @@ def test_server_client_and_oracle_agree_whatever_the_settings(lab: Lab, column: 
 
 
 def json_null(column: str, value: Any) -> bool:
-    """What test_a_json_null_… and test_an_array_of_json_arrays_… are about stays out of the other
-    tests.
-    """
+    """What other tests are about stays out: a JSON null, an array of JSON arrays."""
     if column == "jsonbs":
         return any(isinstance(v, list) for v in value)
     return (

@@ -1,5 +1,6 @@
-"""Columns signed by digest: content can be erased,
-by a recorded act of the table's owner alone, and the rows stay what they are.
+"""Columns signed by digest: only the table's owner can erase content, and the rows stay.
+
+Erasing is recorded.
 """
 
 from __future__ import annotations

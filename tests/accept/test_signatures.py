@@ -1,6 +1,4 @@
-"""Signatures: every provider gives libsodium's verdict,
-on published vectors and on what libraries disagree about.
-"""
+"""Signatures: every provider of the server gives libsodium's verdict."""
 
 from __future__ import annotations
 

@@ -290,9 +290,7 @@ def test_who_may_not_delete_cannot_half_bring_a_revocation(stage: Stage) -> None
 
 
 def test_an_interposed_trigger_changes_nothing(stage: Stage) -> None:
-    """mallory may attach triggers: hers, between the ledger's and the one that settles,
-    undo nothing.
-    """
+    """mallory may attach triggers; hers, between the ledger's two, undo nothing."""
     stage.write(stage.device, "t", key="d1", owner_timestamp=5)
     stage.mallory.run("""
         CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN

@@ -363,9 +363,7 @@ def test_an_offset_that_the_server_does_not_know_is_given_up(
 def test_what_happened_while_the_server_was_away_follows(
     electric: ShapeServer, source: Db, here: Db, ann: Writer
 ) -> None:
-    """The handle survives; the first answer may be up-to-date before the server has read what
-    happened.
-    """
+    """The handle survives; the first answer may come before the server has read the changes."""
     ann.put(b"1")
     with Pull(here, electric.url, *TABLES) as pull:
         pull.live()

@@ -1,5 +1,6 @@
-"""m of n: a write that returns is on so many hubs,
-and a reader never goes back (docs/replication.md).
+"""m of n hubs: what a write that returns has reached; a reader never goes back.
+
+docs/replication.md
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Test vectors of real declarations: the table,
-the Python client and JavaScript take the good ones and refuse the others.
+"""Test vectors of real declarations: whoever reads them takes the good ones alone.
+
+The table, the Python client, JavaScript.
 """
 
 from __future__ import annotations
