@@ -1,36 +1,36 @@
 """A real PostgreSQL server for the tests, and the people of the running example.
 
-The server runs in a temporary folder (kit/server.py).  Every test gets a database of its own, made
-from a template that has the extension.  ``db`` connects as an ordinary role that owns its tables;
-``admin`` is the superuser.
+The server is started by pytest-postgresql in a temporary folder.  Every test gets a database of
+its own, made from a template that has the extension.  ``db`` connects as an ordinary role that owns
+its tables; ``admin`` is the superuser.
 """
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
+from pytest_postgresql import factories
 
 pytest.register_assert_rewrite("kit")
 
 from kit.db import Db, Server  # noqa: E402
 from kit.example import EXAMPLE, Owner  # noqa: E402
-from kit.server import LOGICAL, Postgres, own_environment, temporary_folder  # noqa: E402
+from kit.server import LOGICAL, PG_CTL, SETTINGS, options, own_environment  # noqa: E402
 
 own_environment()
-
-
-def pytest_configure() -> None:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the server is stopped
+# It listens on loopback, as pytest-postgresql expects.
+settings = {k: v for k, v in {**SETTINGS, **LOGICAL}.items() if k != "listen_addresses"}
+postgresql_proc = factories.postgresql_proc(
+    executable=str(PG_CTL), postgres_options=options(settings), unixsocketdir="/tmp"
+)
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    with temporary_folder("tests") as folder, Postgres(folder, settings=LOGICAL) as postgres:
-        yield Server(postgres.host, postgres.port)
+def server(postgresql_proc: Any) -> Server:
+    return Server(postgresql_proc.host, postgresql_proc.port)
 
 
 @pytest.fixture

@@ -26,6 +26,8 @@ from kit import ROOT
 
 # What tests/setup.sh adds to the server's Python: cryptography with ML-DSA.
 SERVER_PACKAGES = ROOT / ".venv/server"
+# For pytest-postgresql, which starts the server of the tests; PostgreSQL refuses root.
+PG_CTL = ROOT / "tests/kit/pg_ctl"
 
 # For every server.  Without fsync only a crash of the machine loses anything.
 SETTINGS = {"listen_addresses": "", "fsync": "off", "log_min_messages": "warning"}
@@ -39,6 +41,13 @@ LOGICAL = {
     "max_worker_processes": 60,
     "wal_retrieve_retry_interval": "200ms",
 }
+
+
+def options(settings: Mapping[str, Any]) -> str:
+    """Settings as the server's command line takes them."""
+    return " ".join(f"-c {name}={value}" for name, value in settings.items())
+
+
 STOP = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 PostgresT = TypeVar("PostgresT", bound="Postgres")
 PATIENCE = 60.0  # seconds until a server that does not start, or stop, has failed
