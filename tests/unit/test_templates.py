@@ -73,7 +73,19 @@ def test_every_name_gets_its_schema(given: str, qualified: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", ["md5(a)", "a = b || c", "a IS DISTINCT FROM b", "a LIKE b", "a BETWEEN 1 AND 2", "§"]
+    "given",
+    [
+        "md5(a)",
+        "left(a, 1)",
+        "nullif(a, b)",
+        "a = b || c",
+        "a IN (b, c)",
+        "a IS DISTINCT FROM b",
+        "a LIKE b",
+        "a BETWEEN 1 AND 2",
+        "CASE a WHEN b THEN c END",
+        "§",
+    ],
 )
 def test_what_could_be_looked_up_elsewhere_is_an_error(given: str) -> None:
     with pytest.raises(TemplateError):
