@@ -195,14 +195,3 @@ def plan(wish: str, facts: str, versions: str | None, identity: str | None) -> s
         "version_hash": made.version_hash,
     }
     return json.dumps({k: v for k, v in out.items() if v is not None})
-
-
-def options(argument: str, given: str) -> str:
-    """rowseal._options: what ``columns`` or ``legacy`` of declare say, or {"refused"}."""
-    from .declare.case import Refused
-    from .declare.decide import options as named
-
-    try:
-        return json.dumps(named(argument, json.loads(given)))
-    except Refused as e:
-        return json.dumps({"refused": e.json()})

@@ -3,8 +3,7 @@
 -- SECURITY DEFINER, owner rowseal_internal: whoever may write the table adds to the feed, and in no other way.  So it
 -- refuses to be anything but an AFTER ROW trigger of this very table.
 --
---   @here@          the table that it is a trigger of
---   @main@          the main table, whose partitions have its triggers
+--   @only_after@    refuses to be anything else
 --   @same_version@  NEW is the version that OLD was
 --   @envelope@      NEW as an envelope
 --   @tag@           name of the table in the signed bytes
@@ -12,10 +11,7 @@
 DECLARE
   envelope jsonb;
 BEGIN
-  IF TG_WHEN <> 'AFTER' OR TG_RELID <> @here@
-     AND NOT EXISTS (SELECT FROM pg_partition_ancestors(TG_RELID) a WHERE a.relid = @main@) THEN
-    RAISE EXCEPTION USING ERRCODE = 'RS009', MESSAGE = 'the feed takes what its tables have accepted, and nothing else';
-  END IF;
+  @only_after@
   IF TG_OP = 'UPDATE' THEN
     IF @same_version@ THEN
       RETURN NULL;

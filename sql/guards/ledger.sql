@@ -3,8 +3,7 @@
 --
 -- SECURITY DEFINER, owner rowseal_internal, as the feed's trigger, and as bound to its table as that.
 --
---   @here@           the table that it is a trigger of
---   @main@           the main table, whose partitions have its triggers
+--   @only_after@     refuses to be anything else
 --   @grants_id@      declarations.id of the grants table
 --   @grants@         whether it is that table itself
 --   @tag@            name of the table in the signed bytes
@@ -28,10 +27,7 @@ DECLARE
   authority integer;
   revocations boolean;
 BEGIN
-  IF TG_WHEN <> 'AFTER' OR TG_RELID <> @here@
-     AND NOT EXISTS (SELECT FROM pg_partition_ancestors(TG_RELID) a WHERE a.relid = @main@) THEN
-    RAISE EXCEPTION USING ERRCODE = 'RS009', MESSAGE = 'the feed takes what its tables have accepted, and nothing else';
-  END IF;
+  @only_after@
   IF TG_OP = 'DELETE' THEN
     verdict := @licensed_old@;
     IF verdict IS NOT NULL THEN

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
-
 from ..form.canonical import Kind
 from ..form.signature import ED25519
-from .case import Case, Refused
+from .case import Case
 from .model import Declaration, Identity, Spec, Table, Wish
 from .rules import RULES
 from .versions import version_columns, versions_key
@@ -63,79 +60,3 @@ def _spec(case: Case) -> Spec:
         fingerprint_prefix=wish.fingerprint_prefix,
         certificates={field[c]: field[of] for c, of in wish.certificates.items()},
     )
-
-
-# --------------------------------------------------------------------------- options by their names
-COLUMNS = {
-    "timestamp": "timestamp_column",
-    "deleted": "deleted_column",
-    "signature": "signature_column",
-    "parent": "parent_column",
-    "versions": "version_columns",
-    "digests": "digests",
-    "healed": "healed",
-}
-LEGACY = {
-    name: name
-    for name in (
-        "fingerprint_prefix",
-        "form",
-        "accept_ambiguity",
-        "name_column",
-        "name_hash",
-        "name_prefix",
-    )
-}
-
-OPTION_TYPES: Mapping[str, type] = {
-    "versions": dict,
-    "digests": list,
-    "healed": list,
-    "accept_ambiguity": bool,
-}
-
-
-def options(argument: str, given: object) -> dict[str, object]:
-    """What ``columns`` or ``legacy`` of rowseal.declare say.
-
-    It goes by the columns of rowseal.declarations, and raises Refused for what they cannot say.
-    """
-    known = COLUMNS if argument == "columns" else LEGACY
-    if not isinstance(given, dict):
-        raise Refused(
-            f"{argument} of declare is no JSON object",
-            f"{argument} => '{{\"{next(iter(known))}\": …}}' is expected.",
-        )
-    for name, value in given.items():
-        if name not in known:
-            raise Refused(f"{argument} of declare has no option {name!r}", _meant(name, known))
-        if value is not None and not _is_a(OPTION_TYPES.get(name, str), value):
-            wanted = {
-                list: "a list of strings",
-                dict: "an object of strings",
-                bool: "true or false",
-            }
-            raise Refused(
-                f"option {name!r} of declare is not what it should be",
-                f"{argument} => '{{\"{name}\": …}}' takes "
-                f"{wanted.get(OPTION_TYPES.get(name, str), 'a string')}.",
-            )
-    out = {known[name]: value for name, value in given.items() if value is not None}
-    if isinstance(out.get("digests"), list):  # of columns; the digest stays beside each
-        out["digests"] = {column: f"{column}_sha256" for column in out["digests"]}
-    return out
-
-
-def _is_a(type_: type, value: object) -> bool:
-    if isinstance(value, dict):
-        return type_ is dict and all(isinstance(v, str) for v in value.values())
-    if isinstance(value, list):
-        return type_ is list and all(isinstance(v, str) for v in value)
-    return isinstance(value, type_)
-
-
-def _meant(name: str, known: Mapping[str, str]) -> str:
-    """A hint: the option that is meant, and those that there are."""
-    near = difflib.get_close_matches(name, [*known, *known.values()], 1)
-    meant = [option for option, column in known.items() if near and near[0] in (option, column)]
-    return (f"{meant[0]!r} is meant? " if meant else "") + f"There are: {', '.join(known)}."

@@ -79,7 +79,7 @@ def _triggers(subject: Subject, features: list[Feature]) -> Iterator[Trigger]:
     for place in subject.places:
         on = "main" if place is subject.main else "versions"
         guard = f"_guard{place.suffix}_{subject.id}"
-        keep = [k for f in features if (k := f.keep(place))]
+        keep = [f.keep for f in features if f.keep]
         yield Trigger(GUARD, "BEFORE INSERT OR UPDATE", on, place.table, guard)
         name, arguments = (keep[0], (str(subject.id), on)) if keep else ("_keep", ())
         yield Trigger(KEEP, "BEFORE DELETE", on, place.table, name, arguments)

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from .plan import Function, Trigger
-from .subject import Place, Row, Subject
+from .subject import Row, Subject
 
 
 class Feature:
     """The slots, all empty."""
+
+    keep = ""  # the function that stands in for _keep, which refuses DELETE
 
     def __init__(self, subject: Subject):
         self.subject = subject
@@ -83,10 +85,6 @@ class Feature:
 
     def triggers(self) -> Iterable[Trigger]:
         return ()
-
-    def keep(self, place: Place) -> str | None:
-        """The function that stands in for _keep, which refuses DELETE."""
-        return None
 
     def queries(self) -> Mapping[str, str]:
         return {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .render import Holes, render
+from .subject import Place, Subject
 from .templates import TEMPLATES
 
 
@@ -12,3 +13,8 @@ def rendered(name: str, holes: Holes, qualified: bool = False) -> str:
     ``qualified``: for a function that runs with its caller's search path.
     """
     return render(TEMPLATES[name], holes, qualified)
+
+
+def only_after(subject: Subject, place: Place) -> str:
+    """The statement by which a definer function binds itself to the AFTER triggers of a place."""
+    return rendered("only_after", {"here": place.oid, "main": subject.main.oid})

@@ -86,14 +86,15 @@ def take(subject: Subject) -> Function:
 def apply(subject: Subject) -> Function:
     """Merges rows given as JSON; returns an outcome per row, in the order of the rows."""
     columns = ", ".join(f"r.c{n}" for n in range(len(subject.stored)))
+    canonical, text = envelope(subject), pgtext(subject)
     body = rendered(
         "apply",
         {
-            "canonical": _numbered(envelope(subject).values.values()),
+            "canonical": _numbered(canonical.values.values()),
             "record": RECORD,
-            "canonical_columns": envelope(subject).definitions,
-            "pgtext": _numbered(pgtext(subject).values.values()),
-            "pgtext_columns": pgtext(subject).definitions,
+            "canonical_columns": canonical.definitions,
+            "pgtext": _numbered(text.values.values()),
+            "pgtext_columns": text.definitions,
             "order": _order(subject),
             "merge": merge(subject, f"VALUES ({columns})"),
         },

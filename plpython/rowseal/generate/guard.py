@@ -36,7 +36,7 @@ def _common(subject: Subject, place: Place) -> dict[str, str]:
     new = subject.row("NEW", place)
     content = f", {new.content}" if new.content else ""
     return {
-        "relation": f"{literal(subject.main.table)}::regclass",
+        "relation": subject.main.oid,
         "variables": subject.slot("variables"),
         "prepare": subject.slot("prepare", new),
         "updated_in_place": subject.slot("updated_in_place", new, new.called("OLD")),
@@ -58,8 +58,9 @@ def owners_card(row: Row) -> tuple[str, str, str] | None:
             return None
         card = subject.row("k")
         return subject.main.table, card.same_key(row), card.bytes(subject.public_key)
-    key = f"k.{field(identity.public_key or '')}"
-    if identity.table.column(identity.public_key or "").base != "bytea":
+    assert identity.public_key is not None  # a rule
+    key = f"k.{field(identity.public_key)}"
+    if identity.table.column(identity.public_key).base != "bytea":
         key = f"rowseal._unbase64({key})"
     equal = {k.name: k.equal for k in identity.table.key}
     where = " AND ".join(

@@ -191,8 +191,8 @@ def tips(subject: Subject) -> str:
     """The view of a one-table layout that shows the current version of each key."""
     t = subject.row("t")
     key = t.refs(subject.key)
-    newest = f"{t.ref(subject.timestamp)} DESC, {t.ref(subject.deleted)} DESC, {t.signature} DESC"
-    return f"AS SELECT DISTINCT ON ({key}) t.* FROM {subject.main.table} t ORDER BY {key}, {newest}"
+    table = subject.main.table
+    return f"AS SELECT DISTINCT ON ({key}) t.* FROM {table} t ORDER BY {key}, {t.newest}"
 
 
 def prune(subject: Subject) -> str:
@@ -203,8 +203,7 @@ def prune(subject: Subject) -> str:
     if subject.declaration.layout == "unversioned" or subject.wish.grants:
         return ""
     x = subject.row("x", subject.versions)
-    newest = f"{x.ref(subject.timestamp)} DESC, {x.ref(subject.deleted)} DESC, {x.signature} DESC"
-    partition = f"PARTITION BY {x.refs(subject.key)} ORDER BY {newest}"
+    partition = f"PARTITION BY {x.refs(subject.key)} ORDER BY {x.newest}"
     holes = {
         "table": x.place.table,
         "at": x.ref(subject.timestamp),

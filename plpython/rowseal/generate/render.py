@@ -20,7 +20,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, Union
 
-
 Holes = Mapping[str, Union[str, bool]]
 
 WIDTH = 118

@@ -22,6 +22,11 @@ class Place(NamedTuple):
     suffix: str  # of the names of its functions
     version_key: str | None  # the column here that tells versions apart
 
+    @property
+    def oid(self) -> str:
+        """The table as a value."""
+        return f"{literal(self.table)}::regclass"
+
     def names(self, columns: Iterable[str]) -> str:
         """A list of columns, as INSERT takes it."""
         return ", ".join(ident(self.columns[c]) for c in columns)
@@ -67,6 +72,13 @@ class Row:
         """What versions of a key are ordered by, and nothing else (docs/rules.md, 2)."""
         subject = self.subject
         return f"ROW({self.ref(subject.timestamp)}, {self.ref(subject.deleted)}, {self.signature})"
+
+    @property
+    def newest(self) -> str:
+        """The same for ORDER BY, the newest first."""
+        subject = self.subject
+        parts = (self.ref(subject.timestamp), self.ref(subject.deleted), self.signature)
+        return ", ".join(f"{part} DESC" for part in parts)
 
     @property
     def incomplete(self) -> str:

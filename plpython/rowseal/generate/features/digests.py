@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ...form.canonical import json_string
+from ...form.verdict import Verdict
 from ..decode import given_key
 from ..feature import Feature
+from ..guard import refusal
 from ..subject import Place, Row, Subject
 from ..values import Refers, Signed, base64
 from ..words import ident, literal
@@ -72,10 +74,9 @@ class Digests(Feature):
             changes = f"({now} IS NULL) <> ({before} IS NULL)"
             if s in self.healed:
                 changes = f"{now} IS NULL AND {before} IS NOT NULL"
-            reason = literal(f"column {s.name} is erased by rowseal.erase alone, and stays so")
-            out.append(
-                f"IF {changes} THEN\n  verdict := ROW('RS004', {reason})::rowseal.verdict;\nEND IF;"
-            )
+            reason = f"column {s.name} is erased by rowseal.erase alone, and stays so"
+            verdict = refusal(Verdict("RS004", reason))
+            out.append(f"IF {changes} THEN\n  verdict := {verdict};\nEND IF;")
         return "\n".join(out)
 
     def arrived_again(self, new: Row, stored: Row) -> str:
@@ -127,8 +128,3 @@ class Digests(Feature):
             f"UPDATE {place.table} t SET {', '.join(sets)} FROM {given_key(self.subject)} g\n"
             f" WHERE {same} AND ({' OR '.join(there)}) RETURNING {t.payload}"
         )
-
-
-def kept_of(signed: Signed) -> str | None:
-    """Where the digest of a column is kept; None where it is not signed by digest."""
-    return signed.kept if isinstance(signed, ByDigest) else None

@@ -5,20 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..feature import Feature
-from ..filled import rendered
+from ..filled import only_after, rendered
 from ..plan import UNSET, Function, Trigger
-from ..subject import Subject
 from ..words import literal
 
 NAME = "zzz_rowseal_feed"
-
-
-def partition_of(subject: Subject) -> str:
-    """The main table as a constant.
-
-    Its partitions are the tables that its triggers are cloned to.
-    """
-    return f"{literal(subject.main.table)}::regclass"
 
 
 class Feed(Feature):
@@ -29,8 +20,7 @@ class Feed(Feature):
         for place in subject.places:
             new = subject.row("NEW", place)
             holes = {
-                "here": f"{literal(place.table)}::regclass",
-                "main": partition_of(subject),
+                "only_after": only_after(subject, place),
                 "same_version": f"{new.ref(subject.sign)} = {new.called('OLD').ref(subject.sign)}",
                 "envelope": new.envelope,
                 "tag": literal(subject.tag),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from ...declare.case import GRANT_COLUMNS
 from ..decode import given_owner
-from ..filled import rendered
+from ..filled import only_after, rendered
 from ..plan import UNSET, Function, Trigger
 from ..subject import Place, Row
 from ..words import ident, literal
@@ -18,6 +18,8 @@ REVOKED = "current_setting('rowseal.revoked', true) = 'on'"  # as _admit has see
 
 class Writers(Licensed):
     """Asks for licences; enters rows into the ledger; takes back what counts no longer."""
+
+    keep = "_keep_writers"
 
     def judged(self, row: Row, verdict: str) -> str:
         return f"coalesce({self.malformed(row)}, {verdict})"
@@ -87,8 +89,7 @@ class Writers(Licensed):
         subject, new, old = self.subject, *(self.subject.row(a, place) for a in ("NEW", "OLD"))
         columns = [self.of(new, f) for f in GRANT_COLUMNS] if self.is_grants else []
         holes: dict[str, str | bool] = {
-            "here": f"{literal(place.table)}::regclass",
-            "main": f"{literal(subject.main.table)}::regclass",
+            "only_after": only_after(subject, place),
             "grants_id": str(self.grants),
             "grants": self.is_grants,
             "licensed_old": self.licensed(old),
@@ -109,9 +110,6 @@ class Writers(Licensed):
             "columns": ", ".join(columns),
         }
         return rendered("ledger", holes, qualified=True)
-
-    def keep(self, place: Place) -> str | None:
-        return "_keep_writers"
 
     def triggers(self) -> Iterable[Trigger]:
         """They fire after the row is stored, in the order of their names."""
