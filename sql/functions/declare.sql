@@ -14,8 +14,8 @@ DECLARE
   planned jsonb;
   card jsonb;
 BEGIN
-  SELECT pg_catalog.jsonb_build_object('facts', rowseal._facts(i.relation), 'public_key', i.public_key, 'owner',
-      i.owner, 'algorithms', i.algorithms)
+  SELECT pg_catalog.jsonb_build_object('facts', rowseal._facts(i.relation), 'public_key', i.public_key,
+                                       'owner', i.owner, 'algorithms', i.algorithms)
     INTO card FROM rowseal.declarations i WHERE i.relation = d.identity;
   IF (d.versions IS NOT NULL AND rowseal._facts(d.versions) IS NULL)
       OR (d.identity IS NOT NULL AND rowseal._facts(d.identity) IS NULL) THEN
@@ -24,16 +24,17 @@ BEGIN
       HINT = 'rowseal.undeclare the table and declare it anew.';
   END IF;
   planned := rowseal._plan(
-    pg_catalog.to_jsonb(d) - ARRAY['facts', 'queries', 'spec',
-        'manifest'] || pg_catalog.jsonb_build_object('identity_label', d.identity::text,
-      'grants_table', (SELECT pg_catalog.jsonb_build_object('id', g.id, 'grants', g.grants, 'identity', g.identity,
-          'label', g.relation::text)
-                         FROM rowseal.declarations g WHERE g.relation = d.writers)),
+    pg_catalog.to_jsonb(d) - ARRAY['facts', 'queries', 'spec', 'manifest'] || pg_catalog.jsonb_build_object(
+      'identity_label', d.identity::text,
+      'grants_table', (
+        SELECT pg_catalog.jsonb_build_object('id', g.id, 'grants', g.grants, 'identity', g.identity,
+                                             'label', g.relation::text)
+          FROM rowseal.declarations g WHERE g.relation = d.writers)),
     rowseal._facts(d.relation), CASE WHEN d.versions IS NOT NULL THEN rowseal._facts(d.versions) END, card);
   IF planned ? 'refused' THEN
     RAISE EXCEPTION USING
       ERRCODE = planned #>> '{refused,sqlstate}', MESSAGE = planned #>> '{refused,message}',
-          HINT = planned #>> '{refused,hint}';
+      HINT = planned #>> '{refused,hint}';
   END IF;
   RETURN planned;
 END
@@ -46,10 +47,9 @@ SET search_path = pg_catalog, pg_temp AS $$
   SELECT pg_catalog.jsonb_build_object(
     'main', rowseal._facts(d.relation),
     'versions', CASE WHEN d.versions IS NOT NULL THEN rowseal._facts(d.versions) END,
-    'identity', (SELECT pg_catalog.jsonb_build_object('facts',
-        f - ARRAY['unique', 'partitions', 'late_triggers', 'rules'],
-                                                      'owner', i.owner, 'public_key', i.public_key, 'algorithms',
-                                                          i.algorithms)
+    'identity', (SELECT pg_catalog.jsonb_build_object(
+                          'facts', f - ARRAY['unique', 'partitions', 'late_triggers', 'rules'],
+                          'owner', i.owner, 'public_key', i.public_key, 'algorithms', i.algorithms)
                    FROM rowseal.declarations i, rowseal._facts(i.relation) f WHERE i.relation = d.identity))
 $$;
 COMMENT ON FUNCTION rowseal._known_facts(rowseal.declarations) IS
@@ -123,14 +123,15 @@ BEGIN
     RETURN NULL;  -- no longer as declared: see _refresh
   END IF;
   planned := rowseal._planned(NEW);
-  FOR statement IN SELECT *
-      FROM pg_catalog.jsonb_array_elements_text(planned -> 'functions' || (planned -> 'triggers')) LOOP
+  FOR statement IN
+    SELECT * FROM pg_catalog.jsonb_array_elements_text(planned -> 'functions' || (planned -> 'triggers'))
+  LOOP
     EXECUTE statement;
   END LOOP;
   -- what has been made, as the catalogs show it: health() compares
   UPDATE rowseal.declarations d SET manifest = d.manifest || pg_catalog.jsonb_build_object('triggers', (
-      SELECT pg_catalog.jsonb_agg(t || pg_catalog.jsonb_build_object('definition',
-          pg_catalog.pg_get_triggerdef(g.oid)) ORDER BY n)
+      SELECT pg_catalog.jsonb_agg(
+               t || pg_catalog.jsonb_build_object('definition', pg_catalog.pg_get_triggerdef(g.oid)) ORDER BY n)
         FROM pg_catalog.jsonb_array_elements(d.manifest -> 'triggers') WITH ORDINALITY x(t, n)
         JOIN pg_catalog.pg_trigger g ON g.tgrelid = (t ->> 'table')::pg_catalog.regclass AND g.tgname = t ->> 'name'))
    WHERE d.id = NEW.id;
@@ -226,7 +227,7 @@ BEGIN
   SELECT n.nspname, c.relname INTO schema_, name_
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation;
 
-  d.relation := relation; d.identity := identity; d.grants := grants;
+  d.relation := relation; d.identity := identity; d.grants := grants; d.feed := feed;
   d.tag := coalesce(tag, name_);
   SELECT x.relation INTO bad FROM rowseal.declarations x WHERE x.tag = d.tag;
   IF FOUND THEN
@@ -235,20 +236,21 @@ BEGIN
       HINT = 'Rows of one could be replayed into the other. Choose another one with tag => ….';
   END IF;
   BEGIN
-    d.owner := CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = relation AND a.attname = owner
-        AND a.attnum > 0)
-                      OR pg_catalog.left(owner, 1) <> '{' THEN ARRAY[owner] ELSE owner::text[] END;
+    d.owner := CASE WHEN pg_catalog.left(owner, 1) <> '{' OR EXISTS (
+        SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = relation AND a.attname = owner AND a.attnum > 0)
+      THEN ARRAY[owner] ELSE owner::text[] END;
   EXCEPTION WHEN invalid_text_representation THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
         MESSAGE = pg_catalog.format('owner %L is neither a column nor an array of columns', owner),
       HINT = 'owner => ''column'' or owner => ''{one,another}''.';
   END;
   d.public_key := public_key; d.fingerprint := fingerprint; d.fingerprint_prefix := coalesce(fingerprint_prefix, '');
-  d.algorithms := algorithms; d.digests := coalesce((SELECT pg_catalog.jsonb_object_agg(c, c || '_sha256')
-      FROM pg_catalog.unnest(digests) c), '{}'); d.healed := CASE WHEN heal THEN digests ELSE '{}' END;
+  d.algorithms := algorithms; d.healed := CASE WHEN heal THEN digests ELSE '{}' END;
+  d.digests := coalesce((
+    SELECT pg_catalog.jsonb_object_agg(c, c || '_sha256') FROM pg_catalog.unnest(digests) c), '{}');
   d.form := form; d.accept_ambiguity := coalesce(accept_ambiguity, false);
-  d.name_column := name_column; d.name_hash := coalesce(name_hash, 'sha3-512'); d.name_prefix := coalesce(name_prefix,
-      '');
+  d.name_column := name_column; d.name_hash := coalesce(name_hash, 'sha3-512');
+  d.name_prefix := coalesce(name_prefix, '');
   d.certificates := coalesce(certificates, '{}'); d.unsigned := coalesce(unsigned, '{}');
   d.timestamp_column := timestamp_column; d.deleted_column := deleted_column;
   d.signature_column := signature_column; d.parent_column := parent_column; d.version_columns := version_columns;
@@ -294,15 +296,8 @@ BEGIN
     END;
   END IF;
 
-  INSERT INTO rowseal.declarations (relation, tag, versions, owner, public_key, identity, fingerprint,
-      fingerprint_prefix, algorithms,
-      certificates, unsigned, form, accept_ambiguity, name_column, name_hash, name_prefix, digests, healed, feed,
-          timestamp_column, deleted_column, signature_column, parent_column, version_columns, grants, writers)
-    SELECT d.relation, d.tag, d.versions, d.owner, d.public_key, d.identity, d.fingerprint, d.fingerprint_prefix,
-        d.algorithms,
-      d.certificates, d.unsigned, d.form, d.accept_ambiguity, d.name_column, d.name_hash, d.name_prefix, d.digests,
-          d.healed, feed, d.timestamp_column, d.deleted_column, d.signature_column, d.parent_column, d.version_columns,
-          d.grants, writers;
+  d.writers := writers;  -- they ask for versions, which were not there when the plan was tried
+  INSERT INTO rowseal.declarations VALUES (d.*);  -- its trigger completes what is derived
   SELECT * INTO STRICT d FROM rowseal.declarations x WHERE x.relation = declare.relation;
   SELECT a AS algorithm INTO bad FROM pg_catalog.unnest(d.algorithms) a WHERE rowseal._provider(a) IS NULL;
   IF FOUND THEN

@@ -72,8 +72,8 @@ COMMENT ON FUNCTION rowseal._settle_row() IS
   'AFTER a row of a writer, or of the grants table, was stored, and entered into the ledger: the tables follow, with '
   'the rights of who writes';
 
-CREATE OR REPLACE FUNCTION rowseal._retract(d rowseal.declarations, owner text,
-    writers bytea[]) RETURNS void LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal._retract(d rowseal.declarations, owner text, writers bytea[]) RETURNS void
+LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE

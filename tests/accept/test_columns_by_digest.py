@@ -520,6 +520,23 @@ def test_columns_that_cannot_be_erased_are_refused(
     )
 
 
+def test_what_is_healed_must_be_signed_by_digest(db: Db) -> None:
+    """Not by declare, which heals all such columns or none, but by an entry made by hand."""
+    db.run(
+        "CREATE TABLE t (id bytea PRIMARY KEY, k bytea, v bytea, v_sha256 bytea, w bytea,"
+        " deleted_flag boolean, owner_timestamp bigint, sign_b64 bytea)"
+    )
+    entry = (
+        "INSERT INTO rowseal.declarations (relation, tag, owner, public_key, digests, healed)"
+        " VALUES ('t', 't', '{id}', 'k', '{\"v\": \"v_sha256\"}', '{%s}')"
+    )
+    refused = db.refused("RS007", entry % "w")
+    assert refused.message_primary == "column 'w' of public.t cannot be healed"
+    assert "list it in digests, too" in str(refused.message_hint)
+    db.run(entry % "v")
+    assert db.all("SELECT 1 FROM rowseal.health() WHERE relation = 't'::regclass AND NOT ok") == []
+
+
 def test_wrong_calls_of_erase(example: Db, ann: Owner) -> None:
     make(example, "unversioned")
     for columns in ("{}", "{local}", "{note,local}", "{sign_b64}", None):
