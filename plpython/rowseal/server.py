@@ -171,6 +171,18 @@ def authentic(plpy: Any, envelope: str) -> bool:
     return authentic_(json.loads(envelope), batch.accepting(provider(plpy)))
 
 
+def options(columns: str | None, legacy: str | None) -> str:
+    """rowseal._options: two arguments of declare in, columns of declarations or {"refused"} out."""
+    from .declare.arguments import options as chosen
+    from .declare.case import Refused
+
+    try:
+        given = (None if text is None else json.loads(text) for text in (columns, legacy))
+        return json.dumps(chosen(*given))
+    except Refused as e:
+        return json.dumps({"refused": e.json()})
+
+
 def plan(wish: str, facts: str, versions: str | None, identity: str | None) -> str:
     """rowseal._plan: JSON in, {"declaration", "functions", "triggers", …} or {"refused"} out."""
     # compiled when first imported: a session that only stores rows does without

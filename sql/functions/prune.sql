@@ -47,7 +47,7 @@ BEGIN
   IF columns IS NULL OR pg_catalog.cardinality(columns) = 0 OR NOT (d.digests ?& columns) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
       MESSAGE = pg_catalog.format('columns %s of %s are not all signed by digest', columns, relation),
-      HINT = pg_catalog.format('Those that can be erased: %s. rowseal.declare(…, digests => …) says which.',
+      HINT = pg_catalog.format('Those that can be erased: %s. The declaration''s digests say which.',
         ARRAY(SELECT pg_catalog.jsonb_object_keys(d.digests)));
   END IF;
   FOREACH target IN ARRAY pg_catalog.array_remove(ARRAY[d.relation, d.versions], NULL) LOOP

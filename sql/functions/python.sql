@@ -144,15 +144,29 @@ $$;
 COMMENT ON FUNCTION rowseal._provider(text) IS
   'The library that verifies signatures of an algorithm, with version; NULL when there is none';
 
-CREATE OR REPLACE FUNCTION rowseal._plan(wish jsonb, facts jsonb, versions jsonb,
-    identity jsonb) RETURNS jsonb LANGUAGE plpython3u
+-- What only declaring needs is not part of _load: a session that stores rows does without its 100 kB.
+CREATE OR REPLACE FUNCTION rowseal._load_declaring() RETURNS void LANGUAGE plpython3u
 SET search_path = pg_catalog, pg_temp AS $_load$
-# What only declaring needs is not part of _load: a session that stores rows does without its 100 kB.
 plpy.execute("SELECT rowseal._load()")
 @DECLARING@
 GD["rowseal_sources"].update(SOURCES)
-return GD["rowseal"]("server").plan(wish, facts, versions, identity)
 $_load$;
+COMMENT ON FUNCTION rowseal._load_declaring() IS 'Makes the part of the Python package available that declares tables';
+
+CREATE OR REPLACE FUNCTION rowseal._options(columns jsonb, legacy jsonb) RETURNS jsonb LANGUAGE plpython3u
+SET search_path = pg_catalog, pg_temp AS $$
+plpy.execute("SELECT rowseal._load_declaring()")
+return GD["rowseal"]("server").options(columns, legacy)
+$$;
+COMMENT ON FUNCTION rowseal._options(jsonb, jsonb) IS
+  'The columns of rowseal.declarations that two arguments of declare stand for, or {"refused": …}';
+
+CREATE OR REPLACE FUNCTION rowseal._plan(wish jsonb, facts jsonb, versions jsonb,
+    identity jsonb) RETURNS jsonb LANGUAGE plpython3u
+SET search_path = pg_catalog, pg_temp AS $$
+plpy.execute("SELECT rowseal._load_declaring()")
+return GD["rowseal"]("server").plan(wish, facts, versions, identity)
+$$;
 COMMENT ON FUNCTION rowseal._plan(jsonb, jsonb, jsonb, jsonb) IS
   'Checks a declaration against catalog facts; returns it completed, with the statements that enforce it, or '
   '{"refused": …}';

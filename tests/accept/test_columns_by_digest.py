@@ -32,12 +32,12 @@ COLUMNS = (
 )
 DECLARE = (
     "SELECT rowseal.declare('{}', owner => 'user_hash', identity => 'user_cards',"
-    " digests => '{{value_b64,note}}', unsigned => '{{local}}' {})"
+    """ columns => '{{"digests": ["value_b64", "note"]{}}}', unsigned => '{{local}}' {})"""
 )
 LAYOUTS = ["unversioned", "two tables", "one table", "partitioned"]
 
 
-def make(db: Db, layout: str, options: str = "", name: str = "s") -> None:
+def make(db: Db, layout: str, options: str = "", name: str = "s", *, healed: bool = False) -> None:
     key = "user_hash, uuid" + (", sign_b64" if layout == "one table" else "")
     db.run(
         f"CREATE TABLE {name} ({COLUMNS}, PRIMARY KEY ({key}))"
@@ -50,6 +50,7 @@ def make(db: Db, layout: str, options: str = "", name: str = "s") -> None:
     db.run(
         DECLARE.format(
             name,
+            ', "healed": ["value_b64", "note"]' if healed else "",
             (f", versions => '{name}v'" if layout in ("two tables", "partitioned") else "")
             + options,
         )
@@ -175,7 +176,7 @@ def test_domains_and_varchar(example: Db, ann: Owner) -> None:
         "note text", "note title"
     )
     example.run(f"CREATE TABLE s ({columns}, PRIMARY KEY (user_hash, uuid))")
-    example.run(DECLARE.format("s", ", versions => 'sv', feed => true"))
+    example.run(DECLARE.format("s", "", ", versions => 'sv', feed => true"))
     form = example.form("s")
     for value in (b"1", b"2"):
         [(outcome, reason)] = example.apply("s", [ann.envelope(form, row(ann, value))])
@@ -319,7 +320,7 @@ def test_the_state_follows_the_model(layout: str, heal: bool, example: Db, ann: 
     """Versions arrive intact, or stripped of contents by a relay, by INSERT or apply;
     now and then something is erased.
     """
-    make(example, layout, f", heal => {heal}")
+    make(example, layout, healed=heal)
     form, r = example.form("s"), random.Random(f"{layout}{heal}")
     versions = [row(ann, b"%d" % n, str(n)) for n in range(4)]
     signatures = sign_many([(form, v) for v in versions], ann.key)
@@ -366,7 +367,7 @@ def test_the_state_follows_the_model(layout: str, heal: bool, example: Db, ann: 
 def test_content_cannot_be_changed_or_taken_by_statements(
     layout: str, heal: bool, example: Db, mallory: Db, ann: Owner
 ) -> None:
-    make(example, layout, f", heal => {heal}")
+    make(example, layout, healed=heal)
     example.run(f"GRANT ALL ON {', '.join(tables(layout))} TO mallory")
     form = example.form("s")
     old, tip = (ann.sealed(form, row(ann, v)) for v in (b"old", b"tip"))
@@ -467,7 +468,7 @@ def test_an_entry_of_another_table_makes_the_feed_forget_nothing(
     example.insert("s", ann.sealed(example.form("s"), row(ann, b"1")))
     before = admin.all("SELECT envelope FROM rowseal.feed")
     mallory.run(f"CREATE TABLE mine ({COLUMNS}, PRIMARY KEY (user_hash, uuid))")
-    mallory.run(DECLARE.format("mine", ""))
+    mallory.run(DECLARE.format("mine", "", ""))
     for tag, relation in (("s", "mine"), ("s", "s"), ("mine", "s")):
         mallory.refused(
             "42501",
@@ -491,20 +492,20 @@ def test_an_entry_of_another_table_makes_the_feed_forget_nothing(
 
 # ------------------------------------------------------------------------------------ declarations
 @pytest.mark.parametrize(
-    ("digests", "columns", "says"),
+    ("digest", "columns", "says"),
     [
-        ("{nope}", "", "no digest column"),
-        ("{n}", "n integer, n_sha256 bytea", "has type integer"),
-        ("{v}", "v bytea", "no digest column 'v_sha256'"),
-        ("{v}", "v bytea, v_sha256 text", "has type text"),
-        ("{v}", "v bytea NOT NULL, v_sha256 bytea", "cannot be signed by digest"),
-        ("{sign_b64}", "sign_b64_sha256 bytea", "cannot be signed by digest"),
-        ("{id}", "id_sha256 bytea", "cannot be signed by digest"),
-        ("{k}", "k_sha256 bytea", "cannot be signed by digest"),
+        ("nope", "", "no digest column"),
+        ("n", "n integer, n_sha256 bytea", "has type integer"),
+        ("v", "v bytea", "no digest column 'v_sha256'"),
+        ("v", "v bytea, v_sha256 text", "has type text"),
+        ("v", "v bytea NOT NULL, v_sha256 bytea", "cannot be signed by digest"),
+        ("sign_b64", "sign_b64_sha256 bytea", "cannot be signed by digest"),
+        ("id", "id_sha256 bytea", "cannot be signed by digest"),
+        ("k", "k_sha256 bytea", "cannot be signed by digest"),
     ],
 )
 def test_columns_that_cannot_be_erased_are_refused(
-    digests: str, columns: str, says: str, db: Db
+    digest: str, columns: str, says: str, db: Db
 ) -> None:
     db.run(
         "CREATE TABLE t (id bytea PRIMARY KEY, k bytea,"
@@ -515,25 +516,22 @@ def test_columns_that_cannot_be_erased_are_refused(
         db.refused(
             "RS007",
             "SELECT rowseal.declare('t', owner => 'id', public_key => 'k',"
-            f" digests => '{digests}')",
+            f""" columns => '{{"digests": ["{digest}"]}}')""",
         ).message_primary
     )
 
 
 def test_what_is_healed_must_be_signed_by_digest(db: Db) -> None:
-    """Not by declare, which heals all such columns or none, but by an entry made by hand."""
     db.run(
         "CREATE TABLE t (id bytea PRIMARY KEY, k bytea, v bytea, v_sha256 bytea, w bytea,"
         " deleted_flag boolean, owner_timestamp bigint, sign_b64 bytea)"
     )
-    entry = (
-        "INSERT INTO rowseal.declarations (relation, tag, owner, public_key, digests, healed)"
-        " VALUES ('t', 't', '{id}', 'k', '{\"v\": \"v_sha256\"}', '{%s}')"
-    )
-    refused = db.refused("RS007", entry % "w")
+    declare = """SELECT rowseal.declare('t', owner => 'id', public_key => 'k',
+        columns => '{"digests": ["v"], "healed": ["%s"]}')"""
+    refused = db.refused("RS007", declare % "w")
     assert refused.message_primary == "column 'w' of public.t cannot be healed"
     assert "list it in digests, too" in str(refused.message_hint)
-    db.run(entry % "v")
+    db.run(declare % "v")
     assert db.all("SELECT 1 FROM rowseal.health() WHERE relation = 't'::regclass AND NOT ok") == []
 
 

@@ -38,14 +38,15 @@ OLDER = (
     f" PRIMARY KEY (user_hash, uuid)); CREATE TABLE storage_versions ({STORAGE},"
     " PRIMARY KEY (sign_hash))"
 )
-NAMED = "form => 'concatenated', name_column => 'sign_hash', parent_column => 'parent_sign_hash'"
-DECLARE_CARDS = f"""SELECT rowseal.declare('cards', owner => 'user_hash',
-    public_key => 'sign_pkey', algorithms => '{{ed25519,ml-dsa-87}}',
-    fingerprint => 'sha3-512', fingerprint_prefix => 'u_',
-    certificates => '{{"contact_cert": "contact_pkey"}}', name_prefix => 'uch_', {NAMED}"""
-DECLARE_STORAGE = f"""SELECT rowseal.declare('storage', owner => 'user_hash', identity => 'cards',
-    versions => 'storage_versions', name_prefix => 'ush_', {NAMED}"""
-ACCEPT = ", accept_ambiguity => true)"
+NAMED = """columns => '{{"parent": "parent_sign_hash"}}', legacy => '{{"form": "concatenated",
+    "name_column": "sign_hash", "name_prefix": "{}", "fingerprint_prefix": "{}"{}}}')"""
+DECLARE_CARDS = """SELECT rowseal.declare('cards', owner => 'user_hash',
+    public_key => 'sign_pkey', algorithms => '{ed25519,ml-dsa-87}',
+    fingerprint => 'sha3-512', certificates => '{"contact_cert": "contact_pkey"}',
+    """
+DECLARE_STORAGE = """SELECT rowseal.declare('storage', owner => 'user_hash', identity => 'cards',
+    versions => 'storage_versions', """
+ACCEPT = ', "accept_ambiguity": true'
 
 
 class Member:
@@ -93,8 +94,8 @@ def member(request: pytest.FixtureRequest) -> Member:
 
 
 def declare(db: Db) -> None:
-    for sql in (DECLARE_CARDS, DECLARE_STORAGE):
-        db.run(sql + ACCEPT)
+    db.run(DECLARE_CARDS + NAMED.format("uch_", "u_", ACCEPT))
+    db.run(DECLARE_STORAGE + NAMED.format("ush_", "", ACCEPT))
 
 
 def key(member: Member) -> str:
@@ -109,7 +110,7 @@ def test_existing_rows_are_taken_over_as_they_are(db: Db, member: Member, server
     db.insert("storage", right)
     for r in (first, left):
         db.insert("storage_versions", r)
-    refusal = db.refused("RS007", DECLARE_CARDS + ")")
+    refusal = db.refused("RS007", DECLARE_CARDS + NAMED.format("uch_", "u_", ""))
     assert "name and owner_timestamp" in str(refusal.message_primary)
     assert "accept_ambiguity" in str(refusal.message_hint)
     declare(db)
@@ -254,8 +255,8 @@ def declare_names(example: Db, layout: str, type_: str, prefix: str) -> None:
     example.run(f"CREATE TABLE n ({columns}, PRIMARY KEY ({key}))")
     versions = ", versions => 'nv'" if layout == "made" else ""
     options = (
-        f"name_column => 'name', name_hash => 'sha256', name_prefix => '{prefix}',"
-        f" parent_column => 'parent'{versions}"
+        """columns => '{"parent": "parent"}', legacy => '{"name_column": "name","""
+        f""" "name_hash": "sha256", "name_prefix": "{prefix}"}}'{versions}"""
     )
     assert example.one(
         "SELECT layout FROM rowseal.declare('n', owner => 'user_hash',"
@@ -317,25 +318,25 @@ def test_versions_by_name_in_the_other_form(
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "says"),  # of legacy
     [
-        ("form => 'other'", "form 'other'"),
-        ("form => 'concatenated'", "can be turned into others with the same signature: "),
-        ("name_column => 'nope'", "no name column"),
-        ("name_column => 'n'", "has type integer"),
-        ("name_column => 'k'", "cannot hold the name"),
-        ("name_column => 'title', name_hash => 'md5'", "name_hash 'md5'"),
-        ("name_column => 'raw', name_prefix => 'x'", "bytes in one place and text in another"),
+        ('"form": "other"', "form 'other'"),
+        ('"form": "concatenated"', "can be turned into others with the same signature: "),
+        ('"name_column": "nope"', "no name column"),
+        ('"name_column": "n"', "has type integer"),
+        ('"name_column": "k"', "cannot hold the name"),
+        ('"name_column": "title", "name_hash": "md5"', "name_hash 'md5'"),
+        ('"name_column": "raw", "name_prefix": "x"', "bytes in one place and text in another"),
         (
-            "name_column => 'title', parent_column => 'raw'",
+            """"name_column": "title"}', columns => '{"parent": "raw\"""",
             "bytes in one place and text in another",
         ),
         (
-            "form => 'concatenated', accept_ambiguity => true, unsigned => '{j}',"
-            " digests => '{title}'",
+            """"form": "concatenated", "accept_ambiguity": true}', unsigned => '{j}',
+            columns => '{"digests": ["title"]""",
             "cannot be signed by digest",
         ),
-        ("form => 'concatenated', accept_ambiguity => true", "has type jsonb"),
+        ('"form": "concatenated", "accept_ambiguity": true', "has type jsonb"),
     ],
 )
 def test_wrong_declarations(options: str, says: str, db: Db) -> None:
@@ -348,7 +349,9 @@ def test_wrong_declarations(options: str, says: str, db: Db) -> None:
         db.run("ALTER TABLE t DROP j")
     assert says in str(
         db.refused(
-            "RS007", f"SELECT rowseal.declare('t', owner => 'id', public_key => 'k', {options})"
+            "RS007",
+            "SELECT rowseal.declare('t', owner => 'id', public_key => 'k',"
+            f" legacy => '{{{options}}}')",
         ).message_primary
     )
 
@@ -361,8 +364,8 @@ def test_a_table_without_ambiguity_needs_no_acceptance(example: Db, ann: Owner) 
     )
     example.run(
         "SELECT rowseal.declare('t', owner => 'd_owner', identity => 'user_cards',"
-        " timestamp_column => 'b_timestamp', deleted_column => 'a_deleted',"
-        " form => 'concatenated')"
+        """ columns => '{"timestamp": "b_timestamp", "deleted": "a_deleted"}',
+        legacy => '{"form": "concatenated"}')"""
     )
     row = {"a_deleted": False, "b_timestamp": 5, "c_flag": True, "d_owner": ann.hash}
     assert example.insert("t", {**row, "sign_b64": ann.key.sign(older(row)).signature}) == 1

@@ -98,7 +98,7 @@ def test_a_digest_of_another_length_has_no_canonical_form(db: Db) -> None:
         PRIMARY KEY (user_hash, key))""")
     db.run(
         "SELECT rowseal.declare('d', owner => 'user_hash', identity => 'cards',"
-        " digests => '{body}')"
+        """ columns => '{"digests": ["body"]}')"""
     )
     ann = Owner("Ann")
     card(db, ann)

@@ -297,22 +297,31 @@ def card_of(db: Db, owner: Owner) -> dict[str, Any]:
 def tables_of_all_kinds(example: Db) -> None:
     """Declared tables whose functions together hold all that is generated."""
     table(example, "notes", "uuid uuid, a int[], t text", "user_hash, uuid, sign_b64")
-    named = "heal => true, name_column => 'name'"
-    kinds = (
-        ("", "user_hash, uuid", "versions => 'v0'"),
+    named, healed = '"name_column": "name"', '"healed": ["content", "note"]'
+    kinds = (  # columns, primary key, of the argument columns, of legacy, the rest
+        ("", "user_hash, uuid", "", "", ", versions => 'v0'"),
         (
             ", up text, name text",
             "user_hash, uuid",
-            f"{named}, name_prefix => 'v_', parent_column => 'up', versions => 'v1'",
+            f', {healed}, "parent": "up"',
+            f'{named}, "name_prefix": "v_"',
+            ", versions => 'v1'",
         ),
-        (", name bytea", "user_hash, uuid, name", named),
-        (", h bytea GENERATED ALWAYS AS (sha256(sign_b64)) STORED", "user_hash, uuid, h", ""),
+        (", name bytea", "user_hash, uuid, name", f", {healed}", named, ""),
+        (
+            ", h bytea GENERATED ALWAYS AS (sha256(sign_b64)) STORED",
+            "user_hash, uuid, h",
+            "",
+            "",
+            "",
+        ),
     )
     content = "uuid uuid, content bytea, content_sha256 bytea, note text, note_sha256 bytea"
-    for n, (extra, key, options) in enumerate(kinds):
-        digests = ", digests => '{content,note}'" + (options and ", " + options)
-        table(example, f"c{n}", content + extra, key, declare=digests)
-    older = ", form => 'concatenated', accept_ambiguity => true, versions => 'v4'"
+    for n, (extra, key, columns, legacy, rest) in enumerate(kinds):
+        digests = f""", columns => '{{"digests": ["content", "note"]{columns}}}'"""
+        declare = f"{digests}, legacy => '{{{legacy}}}'{rest}"
+        table(example, f"c{n}", content + extra, key, declare=declare)
+    older = """, legacy => '{"form": "concatenated", "accept_ambiguity": true}', versions => 'v4'"""
     table(example, "c4", "a_uuid uuid", "user_hash, a_uuid", declare=older)
     example.run(tables(feed=True))
 
@@ -713,15 +722,22 @@ MALFORMED = (
     "versions => ''",
     "versions => '.'",
     "versions => 'a.b.c'",
-    "versions => 'v', version_columns => '[]'",
-    "versions => 'v', version_columns => '{\"uuid\": 1}'",
+    "columns => '[]'",
+    "columns => '\"x\"'",
+    "columns => 'null'",
+    *(
+        f"versions => 'v', columns => '{{\"{name}\": {value}}}'"
+        for name in ("versions", "digests", "healed", "timestamp", "parent", "other", "")
+        for value in ("null", '""', "1", "[]", "{}", "[null]", '[["a"]]', '{"uuid": 1}', '{"": ""}')
+    ),
+    "legacy => '1'",
+    *(
+        f"legacy => '{{\"{name}\": {value}}}'"
+        for name in ("form", "accept_ambiguity", "name_column", "name_hash", "fingerprint_prefix")
+        for value in ("null", '""', "1", "[]", "{}", "true")
+    ),
     "tag => ''",
     "fingerprint => ''",
-    "timestamp_column => NULL",
-    "deleted_column => ''",
-    "signature_column => NULL",
-    "parent_column => ''",
-    "tips => ''",
 )
 MALFORMED_FIELDS = (
     "[]", '{"uuid": {}}', '{"uuid": 1}', "3", '"x"', '{"uuid": null}', '{"uuid": "user_hash"}',
@@ -906,6 +922,18 @@ HARMLESS = {
     "_facts",
     "_owns",
     "_planned",
+    "_unless_refused",
+    # the steps of declare, with the caller's rights
+    "_load_declaring",
+    "_options",
+    "_may_declare",
+    "_owner_columns",
+    "_declared_same",
+    "_check_tag",
+    "_versions_table",
+    "_create_versions_table",
+    "_check_stored",
+    "_create_tips_view",
     "_known_facts",
     "_declaration",
     "_explained",

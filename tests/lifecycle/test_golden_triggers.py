@@ -30,8 +30,9 @@ EVERYTHING = f"""
         up text, {SIGNED}, PRIMARY KEY (user_hash, uuid)) PARTITION BY HASH (user_hash);
     CREATE TABLE files_0 PARTITION OF files FOR VALUES WITH (MODULUS 1, REMAINDER 0);
     SELECT rowseal.declare('files', owner => 'user_hash', identity => 'user_cards',
-        versions => 'files_versions', digests => '{{content}}', heal => true, feed => true,
-        name_column => 'name', name_prefix => 'v_', parent_column => 'up');
+        versions => 'files_versions', feed => true,
+        columns => '{{"parent": "up", "digests": ["content"], "healed": ["content"]}}',
+        legacy => '{{"name_column": "name", "name_prefix": "v_"}}');
     CREATE TABLE events (user_hash bytea, uuid uuid, at timestamptz, parent_sign_b64 bytea,
         {SIGNED}, PRIMARY KEY (user_hash, uuid, sign_b64));
     SELECT rowseal.declare('events', owner => 'user_hash', identity => 'user_cards');

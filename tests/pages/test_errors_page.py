@@ -238,14 +238,16 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
     "no right to undeclare": lambda w: w.mallory.run("SELECT rowseal.undeclare('user_storage')"),
     "no right to use": strangers_versions,
     "column … is erased": lambda w: (
-        w.small("note text, note_sha256 bytea, ", ", digests => '{note}'", note="x"),
+        w.small(
+            "note text, note_sha256 bytea, ", """, columns => '{"digests": ["note"]}'""", note="x"
+        ),
         w.db.run("UPDATE c SET note = NULL, note_sha256 = sha256('x')"),
     ),
     "… is not the … of the signature": lambda w: (
-        w.small("name text, ", ", name_column => 'name'"),
+        w.small("name text, ", """, legacy => '{"name_column": "name"}'"""),
         w.db.insert("c", {**seal(w.db, w.ann, "c", card(w.ann)), "name": "x"}),
     ),
-    "rows of … in the form": lambda w: w.small(more=", form => 'concatenated'"),
+    "rows of … in the form": lambda w: w.small(more=""", legacy => '{"form": "concatenated"}'"""),
     "columns": lambda w: w.db.run("SELECT rowseal.erase('user_cards', '{}', '{name}')"),
     "no right to erase": lambda w: w.mallory.run(
         "SELECT rowseal.erase('user_cards', '{}', '{name}')"

@@ -32,13 +32,13 @@ TABLES = f"""
     CREATE TABLE people (id text PRIMARY KEY, {CARD.replace("bytea", "text")}, born date NOT NULL,
         mood mood NOT NULL);
     SELECT rowseal.declare('people', owner => 'id', public_key => 'k',
-        fingerprint => 'sha512', fingerprint_prefix => 'u-');
+        fingerprint => 'sha512', legacy => '{{"fingerprint_prefix": "u-"}}');
     CREATE TABLE ledger (owner text, at timestamptz(0), entry smallint,
         amount numeric(6,2) NOT NULL, what varchar(3), seen boolean DEFAULT false, gone boolean,
         stamp bigint, parent text, sign text, PRIMARY KEY (owner, at, entry, sign));
     SELECT rowseal.declare('ledger', owner => 'owner', identity => 'people', unsigned => '{{seen}}',
-        tag => 'acme.ledger', deleted_column => 'gone', timestamp_column => 'stamp',
-        signature_column => 'sign', parent_column => 'parent');
+        tag => 'acme.ledger', columns => '{{"deleted": "gone", "timestamp": "stamp",
+            "signature": "sign", "parent": "parent"}}');
 """
 for _table, _columns in WIDE.items():
     _types = ", ".join(f"{name(c)} {COLUMNS[c][0]}" for c in _columns)

@@ -96,7 +96,7 @@ def the_form_concatenated_fits(case: Case) -> None:
             f"rows of {case.label} in the form concatenated can be turned into others "
             f"with the same signature: {', '.join(problems)}",
             "Content can be shifted between these. See docs/specification.md; "
-            "accept_ambiguity => true takes such rows over as they are.",
+            "legacy => '{\"accept_ambiguity\": true}' takes such rows over as they are.",
         )
 
 

@@ -19,10 +19,10 @@ Rule = Callable[[Case], None]
 
 # ---------------------------------------------------------------------------------- the wish itself
 def nothing_essential_is_empty(case: Case) -> None:
-    for option in ("tag", "owner", "timestamp_column", "deleted_column", "signature_column"):
-        value = getattr(case.wish, option)
+    for column_ in ("tag", "owner", "timestamp_column", "deleted_column", "signature_column"):
+        value = getattr(case.wish, column_)
         if not value or (isinstance(value, tuple) and not all(value)):
-            raise Refused(f"{option} of {case.label} is empty", f"{option} => '…' is expected.")
+            raise Refused(f"{column_} of {case.label} is empty", "Give its name.")
 
 
 def lists_and_objects_are_well_formed(case: Case) -> None:
@@ -327,7 +327,7 @@ def versions_name_their_parent(case: Case) -> None:
     if case.layout != "unversioned" and wish.parent_column is None and not wish.grants:
         raise Refused(
             f"table {case.label} is versioned, without a parent column",
-            "Add parent_sign_b64, or name it with parent_column.",
+            'Add parent_sign_b64, or name it: columns => \'{"parent": "…"}\'.',
         )
 
 

@@ -46,7 +46,8 @@ def version_columns(case: Case, versions: Table) -> dict[str, str]:
         if len(free) != 1:
             raise Refused(
                 f"the versions table {label} has no column for {name!r}",
-                f'Add it, or say which one holds it: version_columns => \'{{"{name}": "…"}}\'.',
+                "Add it, or say which one holds it: "
+                f'columns => \'{{"versions": {{"{name}": "…"}}}}\'.',
             )
         found[name] = free[0]
     _nothing_else_is_required(versions, found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import uuid
 from base64 import b64encode
 from decimal import Decimal
@@ -36,9 +37,9 @@ def test_a_fingerprint_binds_the_owner_to_the_key(
     db.run(f"CREATE TABLE c (id {'bytea' if prefix is None else 'text'} PRIMARY KEY, {CARD})")
     db.run(
         "SELECT rowseal.declare('c', owner => 'id', public_key => 'k',"
-        " fingerprint => %s, fingerprint_prefix => %s)",
+        " fingerprint => %s, legacy => %s)",
         name,
-        prefix,
+        None if prefix is None else json.dumps({"fingerprint_prefix": prefix}),
     )
     write(db, ann, "c", card(ann, id=owner_id(ann)))
     squatted = seal(db, bob, "c", card(bob, id=owner_id(Owner())))

@@ -74,16 +74,14 @@ def test_the_tip_is_the_same_in_every_layout(layout: str, cards: Scratch) -> Non
     assert diag.table_name == "notes"
 
 
-def test_one_table_is_append_only_and_its_tips_view_can_be_named(cards: Scratch) -> None:
+def test_one_table_is_append_only_and_has_a_view_of_its_tips(cards: Scratch) -> None:
     db, ann = cards, Owner()
     db.run(f"CREATE TABLE logs (id bytea, n int, {STORAGE}, PRIMARY KEY (id, n, sign_b64))")
-    db.run(
-        """SELECT rowseal.declare('logs', owner => 'id', identity => 'cards', tips => '"Now"')"""
-    )
+    db.run("SELECT rowseal.declare('logs', owner => 'id', identity => 'cards')")
     write(db, ann, "cards", card(ann))
     write(db, ann, "logs", storage(ann, "old"))
     write(db, ann, "logs", storage(ann, None, deleted_flag=True))
-    assert db.one('SELECT value, deleted_flag FROM "Now"') == (None, True)
+    assert db.one("SELECT value, deleted_flag FROM logs_tips") == (None, True)
     db.refused("RS009", "UPDATE logs SET value = 'x'")
     db.refused("RS004", "DELETE FROM logs")
 
@@ -181,8 +179,45 @@ def test_if_not_exists_gives_a_notice_and_created_is_false(cards: Scratch) -> No
     assert "declared already" in str(diag.message_primary) and "if_not_exists" in str(
         diag.message_hint
     )
-    assert cards.one(call.format(", if_not_exists => true")) == ("unversioned", False)
-    assert ("NOTICE", "table public.cards is declared already, skipping", None) in cards.notices
+    same = ", feed => false, algorithms => '{ed25519}', if_not_exists => true"
+    for options in (", if_not_exists => true", same):
+        cards.notices.clear()
+        assert cards.one(call.format(options)) == ("unversioned", False)
+        assert ("NOTICE", "table public.cards is declared already, skipping", None) in cards.notices
+
+
+@pytest.mark.parametrize(
+    ("options", "differs"),
+    [
+        (", feed => true", "feed"),
+        (", tag => 'other'", "tag"),
+        (", fingerprint => 'sha256'", "fingerprint"),
+        (", algorithms => '{ml-dsa-65}'", "algorithms"),
+    ],
+)
+def test_if_not_exists_refuses_another_declaration(
+    options: str, differs: str, cards: Scratch
+) -> None:
+    diag = cards.refused(
+        "RS007",
+        "SELECT rowseal.declare('cards', owner => 'id', public_key => 'k', if_not_exists => true"
+        f"{options})",
+    )
+    assert str(diag.message_primary).endswith(f"is declared already, and otherwise: {differs}")
+
+
+def test_if_not_exists_knows_a_table_with_all_options_again(cards: Scratch) -> None:
+    """Completed, renamed or not: what was said is compared, not how it is kept."""
+    cards.run(f"CREATE TABLE notes (id bytea, n int, x int, {STORAGE}, PRIMARY KEY (id, n))")
+    call = """SELECT created FROM rowseal.declare('notes', owner => '{id}', identity => 'cards',
+        versions => 'notes_versions', unsigned => '{x}', feed => true, if_not_exists => true,
+        columns => '{"versions": {"n": "n"}}')"""
+    assert cards.one(call) is True
+    assert cards.one(call) is False
+    cards.run("ALTER TABLE notes RENAME value TO value_")
+    assert cards.one(call) is False
+    diag = cards.refused("RS007", call.replace("'notes_versions'", "'public.other'"))
+    assert "otherwise: layout" in str(diag.message_primary)
 
 
 # ------------------------------------------------------------------ generated and identity columns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import psycopg
@@ -20,15 +21,15 @@ def test_all_column_names_can_be_chosen(db: Scratch) -> None:
     )
     db.run(
         """SELECT rowseal.declare('cards', owner => 'id', public_key => 'k',
-            timestamp_column => 'at', deleted_column => 'gone', signature_column => 'Sig')"""
+            columns => '{"timestamp": "at", "deleted": "gone", "signature": "Sig"}')"""
     )
     db.run(
         'CREATE TABLE notes (id bytea, n int, gone boolean, "at" bigint, "from" bytea,'
         ' "Sig" bytea, PRIMARY KEY (id, n))'
     )
     db.run("""SELECT rowseal.declare('notes', owner => 'id', identity => 'cards',
-        versions => 'old_notes', timestamp_column => 'at', deleted_column => 'gone',
-        signature_column => 'Sig', parent_column => 'from')""")
+        versions => 'old_notes', columns => '{"timestamp": "at", "deleted": "gone",
+            "signature": "Sig", "parent": "from"}')""")
     write(db, ann, "cards", {"id": ann.hash, "k": ann.public_key, "gone": False, "at": 1})
     one = write(db, ann, "notes", {"id": ann.hash, "n": 1, "gone": False, "at": 1, "from": None})
     write(db, ann, "notes", {"id": ann.hash, "n": 1, "gone": False, "at": 2, "from": one["Sig"]})
@@ -104,8 +105,8 @@ def test_the_timestamp_may_have_a_name_that_the_functions_use(name: str, db: Scr
         " sign_b64 bytea)"
     )
     db.run(
-        "SELECT rowseal.declare('c', owner => 'id', public_key => 'k', timestamp_column => %s)",
-        name,
+        "SELECT rowseal.declare('c', owner => 'id', public_key => 'k', columns => %s)",
+        json.dumps({"timestamp": name}),
     )
     for at in (1, 3, 2, 2):
         write(db, ann, "c", {"id": ann.hash, "k": ann.public_key, "deleted_flag": False, name: at})

@@ -70,12 +70,12 @@ def test_version_columns_settle_what_cannot_be_guessed(cards: Scratch) -> None:
         "SELECT rowseal.declare('notes', owner => 'id', identity => 'cards', versions => 'old'"
     )
     diag = db.refused("RS007", declare + ")")
-    assert diag.message_hint and "version_columns" in diag.message_hint
+    assert diag.message_hint and 'columns => \'{"versions"' in diag.message_hint
     db.run(
         declare
-        + """, version_columns => '{"id": "who", "n": "b", "m": "a", "value": "text_",
+        + """, columns => '{"versions": {"id": "who", "n": "b", "m": "a", "value": "text_",
             "deleted_flag": "gone", "owner_timestamp": "at", "parent_sign_b64": "base",
-            "sign_b64": "sig"}')"""
+            "sign_b64": "sig"}}')"""
     )
     write(db, ann, "cards", card(ann))
     one = write(db, ann, "notes", storage(ann, "1", m=5))

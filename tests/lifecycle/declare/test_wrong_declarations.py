@@ -78,7 +78,23 @@ REFUSED: dict[str, tuple[str, str, str]] = {
         D,
         "public key column",
     ),
-    "signature column NULL": (C, D + ", signature_column => NULL", "signature"),
+    "signature column null": (C, D + """, columns => '{"signature": null}'""", "'signature'"),
+    "signature column empty": (C, D + """, columns => '{"signature": ""}'""", "signature_column"),
+    "a flag that is none": (
+        C,
+        D + """, legacy => '{"accept_ambiguity": "yes"}'""",
+        "'accept_ambiguity' in legacy is not true or false",
+    ),
+    "digests that are no list": (
+        C,
+        D + """, columns => '{"digests": "k"}'""",
+        "'digests' in columns is not a list of columns",
+    ),
+    "an identity table as public key": (
+        f"{C}; {IDENTITY}",
+        "'c', 'id', 'i'",
+        "public_key of public.c names the identity table i",
+    ),
     "timestamp in the key": (
         f"CREATE TABLE c (id bytea, {CARD}, PRIMARY KEY (id, owner_timestamp))",
         D,
@@ -208,7 +224,11 @@ REFUSED: dict[str, tuple[str, str, str]] = {
         D + ", fingerprint => 'sha256'",
         "owner column 'id'",
     ),
-    "a prefix without fingerprint": (C, D + ", fingerprint_prefix => 'x'", "fingerprint_prefix"),
+    "a prefix without fingerprint": (
+        C,
+        D + """, legacy => '{"fingerprint_prefix": "x"}'""",
+        "fingerprint_prefix",
+    ),
     "a certificate that is not there": (C, D + """, certificates => '{"cert": "k"}'""", "'cert'"),
     "a certificate of nothing": (C, D + """, certificates => '{"k": null}'""", "certificates"),
     "a certificate over a number": (
@@ -218,10 +238,11 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     ),
     "certificates that are no object": (C, D + ", certificates => '[1]'", "certificates"),
     "certificates over a list": (C, D + """, certificates => '{"k": ["id"]}'""", "certificate"),
-    "version_columns that are no object": (
-        f"CREATE TABLE c (id bytea PRIMARY KEY, parent_sign_b64 bytea, {CARD})",
-        D + ", versions => 'v', version_columns => '[1]'",
-        "version_columns",
+    "columns that are no object": (C, D + ", columns => '[1]'", "columns is no JSON object"),
+    "columns of a versions table that are no object": (
+        C,
+        D + """, versions => 'v', columns => '{"versions": [1]}'""",
+        "'versions' in columns is not an object of columns",
     ),
     "an identity column ALWAYS": (
         f"CREATE TABLE c (id bytea PRIMARY KEY, n int GENERATED ALWAYS AS IDENTITY, {CARD})",
@@ -294,6 +315,23 @@ def test_a_wrong_declaration_is_refused_by_name(wrong: str, db: Scratch) -> None
     diag = db.refused("RS007", f"SELECT rowseal.declare({call})")
     assert message in str(diag.message_primary)
     assert diag.message_hint
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        ("""columns => '{"timestmp": "at"}'""", "Did you mean 'timestamp'?"),
+        ("""columns => '{"digest": ["x"]}'""", "Did you mean 'digests'?"),
+        ("""columns => '{"form": "concatenated"}'""", "It may have timestamp, deleted"),
+        ("""legacy => '{"name_colum": "x"}'""", "Did you mean 'name_column'?"),
+        ("""legacy => '{"fingerprint": "sha256"}'""", "Did you mean 'fingerprint_prefix'?"),
+    ],
+)
+def test_a_misspelt_option_gets_the_name_of_the_right_one(
+    options: str, hint: str, db: Scratch
+) -> None:
+    db.run(C)
+    assert hint in str(db.refused("RS007", f"SELECT rowseal.declare({D}, {options})").message_hint)
 
 
 def test_95_signed_columns_can_be_declared(db: Scratch) -> None:

@@ -1,0 +1,149 @@
+-- What happens when a row of rowseal.declarations comes, changes or goes: it is completed, and what it describes is
+-- installed or taken off.  Row security there asks for ownership of the table; these triggers do what needs more.
+
+CREATE OR REPLACE FUNCTION rowseal._owns(relation regclass) RETURNS boolean LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT coalesce((SELECT pg_catalog.pg_has_role(current_user, c.relowner, 'USAGE')
+                     FROM pg_catalog.pg_class c WHERE c.oid = relation), false)
+$$;
+COMMENT ON FUNCTION rowseal._owns(regclass) IS 'Whether the current user owns the table, directly or through a role';
+
+CREATE OR REPLACE FUNCTION rowseal._unless_refused(decided jsonb) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF decided ? 'refused' THEN
+    RAISE EXCEPTION USING
+      ERRCODE = decided #>> '{refused,sqlstate}', MESSAGE = decided #>> '{refused,message}',
+      HINT = decided #>> '{refused,hint}';
+  END IF;
+  RETURN decided;
+END
+$$;
+COMMENT ON FUNCTION rowseal._unless_refused(jsonb) IS
+  'What the Python package has decided; an error (RS007) where that is a refusal';
+
+CREATE OR REPLACE FUNCTION rowseal._planned(d rowseal.declarations) RETURNS jsonb LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  planned jsonb;
+  card jsonb;
+BEGIN
+  SELECT pg_catalog.jsonb_build_object('facts', rowseal._facts(i.relation), 'public_key', i.public_key,
+                                       'owner', i.owner, 'algorithms', i.algorithms)
+    INTO card FROM rowseal.declarations i WHERE i.relation = d.identity;
+  IF (d.versions IS NOT NULL AND rowseal._facts(d.versions) IS NULL)
+      OR (d.identity IS NOT NULL AND rowseal._facts(d.identity) IS NULL) THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS007',
+        MESSAGE = pg_catalog.format('the versions or identity table of %s is gone', d.relation),
+      HINT = 'rowseal.undeclare the table and declare it anew.';
+  END IF;
+  planned := rowseal._plan(
+    pg_catalog.to_jsonb(d) - ARRAY['facts', 'queries', 'spec', 'manifest'] || pg_catalog.jsonb_build_object(
+      'identity_label', d.identity::text,
+      'grants_table', (
+        SELECT pg_catalog.jsonb_build_object('id', g.id, 'grants', g.grants, 'identity', g.identity,
+                                             'label', g.relation::text)
+          FROM rowseal.declarations g WHERE g.relation = d.writers)),
+    rowseal._facts(d.relation), CASE WHEN d.versions IS NOT NULL THEN rowseal._facts(d.versions) END, card);
+  RETURN rowseal._unless_refused(planned);
+END
+$$;
+COMMENT ON FUNCTION rowseal._planned(rowseal.declarations) IS
+  'The completed declaration and its statements; raises RS007 for a wrong one';
+
+CREATE OR REPLACE FUNCTION rowseal._known_facts(d rowseal.declarations) RETURNS jsonb LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_catalog.jsonb_build_object(
+    'main', rowseal._facts(d.relation),
+    'versions', CASE WHEN d.versions IS NOT NULL THEN rowseal._facts(d.versions) END,
+    'identity', (SELECT pg_catalog.jsonb_build_object(
+                          'facts', f - ARRAY['unique', 'partitions', 'late_triggers', 'rules'],
+                          'owner', i.owner, 'public_key', i.public_key, 'algorithms', i.algorithms)
+                   FROM rowseal.declarations i, rowseal._facts(i.relation) f WHERE i.relation = d.identity))
+$$;
+COMMENT ON FUNCTION rowseal._known_facts(rowseal.declarations) IS
+  'The facts that a declaration rests on, as they are now';
+
+-- BEFORE INSERT OR UPDATE.  Whatever the caller wrote there, what is derived is derived here.
+CREATE OR REPLACE FUNCTION rowseal._complete_declaration() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  -- a superuser's complete row is one that pg_restore puts back, before the tables have their keys
+  IF NEW.queries IS NOT NULL AND (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user) THEN
+    RETURN NEW;
+  END IF;
+  IF TG_OP = 'INSERT' THEN
+    NEW.id := pg_catalog.nextval('rowseal.declarations_id_seq');
+    NEW.fields := NULL;
+  END IF;
+  IF NEW.versions = NEW.relation OR EXISTS (
+      SELECT FROM rowseal.declarations d WHERE d.relation <> NEW.relation
+         AND (d.relation = NEW.versions OR d.versions IN (NEW.relation, NEW.versions))) THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS007',
+      MESSAGE = pg_catalog.format('%s or its versions table %s has another part already', NEW.relation, NEW.versions),
+      HINT = 'A table is either declared or the versions table of one declared table. rowseal.declarations shows all.';
+  END IF;
+  NEW := pg_catalog.jsonb_populate_record(NEW, rowseal._planned(NEW) -> 'declaration');
+  NEW.facts := rowseal._known_facts(NEW);
+  RETURN NEW;
+END
+$$;
+
+-- Called by _install alone, with its rights.
+CREATE OR REPLACE FUNCTION rowseal._uninstall(d rowseal.declarations) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  trigger_ record;
+  function_ text;
+BEGIN
+  FOR trigger_ IN
+    SELECT g.tgname, g.tgrelid::pg_catalog.regclass AS relation
+      FROM rowseal._wanted_triggers(d) w JOIN pg_catalog.pg_trigger g ON g.tgrelid = w.relation AND g.tgname = w.name
+     WHERE g.tgparentid = 0
+  LOOP
+    EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', trigger_.tgname, trigger_.relation);
+  END LOOP;
+  FOR function_ IN SELECT f ->> 'name' FROM pg_catalog.jsonb_array_elements(d.manifest -> 'functions') f LOOP
+    EXECUTE pg_catalog.format('DROP FUNCTION IF EXISTS rowseal.%I', function_);
+  END LOOP;
+  IF d.grants THEN
+    PERFORM rowseal._forget_writers(d.id);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._uninstall(rowseal.declarations) IS 'Drops what the manifest of a declaration lists';
+
+-- AFTER ROW, so after row security has decided.  SECURITY DEFINER: functions in plpython3u and in the schema rowseal
+-- are the superuser's to create.  It runs nothing of the table's owner: CREATE FUNCTION and CREATE TRIGGER only.
+CREATE OR REPLACE FUNCTION rowseal._install() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
+DECLARE
+  planned jsonb;
+  statement text;
+BEGIN
+  IF TG_OP = 'DELETE' THEN
+    PERFORM rowseal._uninstall(OLD);
+    RETURN NULL;
+  END IF;
+  IF TG_OP = 'INSERT' AND pg_catalog.to_regprocedure(pg_catalog.format('rowseal._guard_%s()', NEW.id)) IS NOT NULL THEN
+    RETURN NULL;  -- restored: the dump brings functions and triggers
+  END IF;
+  IF NEW.queries = '{}' THEN
+    RETURN NULL;  -- no longer as declared: see _refresh
+  END IF;
+  planned := rowseal._planned(NEW);
+  FOR statement IN
+    SELECT * FROM pg_catalog.jsonb_array_elements_text(planned -> 'functions' || (planned -> 'triggers'))
+  LOOP
+    EXECUTE statement;
+  END LOOP;
+  -- what has been made, as the catalogs show it: health() compares
+  UPDATE rowseal.declarations d SET manifest = d.manifest || pg_catalog.jsonb_build_object('triggers', (
+      SELECT pg_catalog.jsonb_agg(
+               t || pg_catalog.jsonb_build_object('definition', pg_catalog.pg_get_triggerdef(g.oid)) ORDER BY n)
+        FROM pg_catalog.jsonb_array_elements(d.manifest -> 'triggers') WITH ORDINALITY x(t, n)
+        JOIN pg_catalog.pg_trigger g ON g.tgrelid = (t ->> 'table')::pg_catalog.regclass AND g.tgname = t ->> 'name'))
+   WHERE d.id = NEW.id;
+  RETURN NULL;
+END
+$$;
