@@ -349,7 +349,7 @@ def transactions(bench: Bench) -> None:
         title = f"transaction ids for {len(storage):,} {name} rows in one statement"
         bench.figure(title, [grown(bench, sql)[0]], "", 1)
     bench.run(storage.shape.state("empty"))
-    apply, rows = "SELECT count(*) FROM rowseal.apply('storage', %s::jsonb)", len(storage)
+    apply, rows = "SELECT count(*) FROM rowseal.apply('storage', %s::json)", len(storage)
     title = f"transaction ids for {rows:,} rows in one rowseal.apply"
     bench.figure(title, [grown(bench, apply, storage.json(rows)[0])[0]], "", 2)
     written_ahead(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from kit.server import Postgres, ended_by_signals, own_environment, temporary_folder
@@ -225,7 +225,7 @@ class Bench:
                     self.run(f"CREATE TABLE ready{b.name} (envelope jsonb)")
                     self.run(
                         f"INSERT INTO ready{b.name} SELECT jsonb_array_elements(%s)",
-                        Jsonb([json.loads(x) for x in b.lines()]),
+                        Json([json.loads(x) for x in b.lines()]),
                     )
         return shape
 

@@ -73,7 +73,7 @@ class Contenders:
 
     def apply(self, size: int) -> Callable[[Batch], None]:
         return lambda b: self.batches_of(
-            b, size, False, f"SELECT count(*) FROM rowseal.apply('{b.shape.name}', %s::jsonb)"
+            b, size, False, f"SELECT count(*) FROM rowseal.apply('{b.shape.name}', %s::json)"
         )
 
     def batches_of(self, b: Batch, size: int, hand: bool, sql: str) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, Optional
 
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json
 
 from demo import Db, say, table, title
 from devices import FORMS, Device, Envelope, bring
@@ -83,7 +83,7 @@ def smuggle(laptop: Db, *envelopes: Envelope) -> None:
     for e in envelopes:
         laptop.execute(
             "INSERT INTO rowseal.feed (tag, owner, envelope) VALUES ('records', 'x', %s)",
-            [Jsonb(e)],
+            [Json(e)],
         )
     laptop.execute("ALTER TABLE rowseal.feed ENABLE ALWAYS TRIGGER arrive")
 

@@ -26,7 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import psycopg
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json, Jsonb
 
 from kit.server import (
     LOGICAL,
@@ -353,7 +353,7 @@ def carry(
 def bring(relay: Db, table_name: str, sealed: Mapping[str, Any]) -> None:
     say(f"   rowseal.apply('{table_name}', …)")
     answer = relay.execute(
-        "SELECT * FROM rowseal.apply(%s, %s)", [table_name, Jsonb(list(sealed.values()))]
+        "SELECT * FROM rowseal.apply(%s, %s)", [table_name, Json(list(sealed.values()))]
     ).fetchall()
     table(
         ((n, what, outcome, reason) for what, (n, outcome, reason) in zip(sealed, answer)),
@@ -599,7 +599,7 @@ def lie(
         for lying in forged:
             dbs["bergen"].execute(
                 "INSERT INTO rowseal.feed (tag, owner, envelope) VALUES (%s, %s, %s)",
-                [lying["table"], b64encode(ann.hash).decode(), Jsonb(lying)],
+                [lying["table"], b64encode(ann.hash).decode(), Json(lying)],
             )
         dbs["bergen"].execute("ALTER TABLE rowseal.feed ENABLE ALWAYS TRIGGER arrive")
     honest = {name: dbs[name] for name in ("oslo", "narvik")}

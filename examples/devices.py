@@ -18,7 +18,7 @@ import time
 from base64 import b64decode
 from typing import Any
 
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json, Jsonb
 
 from demo import Db, say, table, title
 from kit.server import LOGICAL, Postgres, ended_by_signals, own_environment, temporary_folder
@@ -72,7 +72,7 @@ class Device:
 def bring(db: Db, *envelopes: Envelope) -> list[tuple[str, str]]:
     """Hand rows to a server, as anybody may; outcome and reason of each."""
     return db.execute(
-        "SELECT outcome, reason FROM rowseal.receive(%s)", [Jsonb(list(envelopes))]
+        "SELECT outcome, reason FROM rowseal.receive(%s)", [Json(list(envelopes))]
     ).fetchall()
 
 

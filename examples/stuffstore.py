@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import psycopg
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json
 
 from demo import Db, say, table, title
 from devices import FORMS, Device, bring
@@ -188,7 +188,7 @@ class Story:
             exported = self.home.execute("SELECT * FROM rowseal.export(%s)", [name])
             envelopes = [envelope for (envelope,) in exported]
             counted = "SELECT outcome, count(*) FROM rowseal.receive(%s) GROUP BY 1 ORDER BY 1"
-            outcomes = self.new_home.execute(counted, [Jsonb(envelopes)]).fetchall()
+            outcomes = self.new_home.execute(counted, [Json(envelopes)]).fetchall()
             say(f"   {name}: {dict(outcomes)}")
         for name in ("cards", "grants", "stuff"):
             digest = "SELECT rowseal.digest(%s)"

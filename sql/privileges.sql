@@ -4,7 +4,7 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA rowseal FROM PUBLIC;
 DO $$
 DECLARE
   -- SECURITY DEFINER: they write the tables of rowseal_internal for everybody, or answer about them
-  definers CONSTANT text[] := '{_quarantine,_forget,prune_feed,_advance,_lock_writers,_licensed,_admit,_revoked,
+  definers CONSTANT text[] := '{_quarantine,_tried,_forget,prune_feed,_advance,_lock_writers,_licensed,_admit,_revoked,
     _affected,_feed_held,_forget_held,_gaps,_heads_of,_below}';
   -- those call these, nobody else does
   internal CONSTANT text[] := '{_count_dropped,_make_room,_derive,_walk,_authority_of,_enter,_grant,_ungrant,

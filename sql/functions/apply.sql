@@ -20,20 +20,28 @@ $$;
 COMMENT ON FUNCTION rowseal._results(text[]) IS
   'What apply returns for outcomes, words and verdicts. Without a search path, so that it is inlined';
 
-CREATE OR REPLACE FUNCTION rowseal._merged(id integer, rows jsonb, format text) RETURNS text[] LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal._unguarded(relation regclass) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RAISE EXCEPTION USING ERRCODE = 'RS019', MESSAGE = pg_catalog.format('no guard of %s has seen the row', relation),
+    HINT = rowseal._hint('RS019');
+END
+$$;
+COMMENT ON FUNCTION rowseal._unguarded(regclass) IS
+  'Raises RS019: a guard is off, or another trigger has taken the row away. What stored the row is rolled back with it';
+
+CREATE OR REPLACE FUNCTION rowseal._merged(id integer, rows json[], format text) RETURNS text[] LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-  n integer := pg_catalog.jsonb_array_length(rows);
-  half integer := n / 2;
-  part jsonb;
+  n integer := coalesce(pg_catalog.cardinality(rows), 0);
   outcomes text[];
   written boolean := pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL;
 BEGIN
   LOOP
     BEGIN
       IF n = 1 AND format = 'canonical' THEN
-        EXECUTE pg_catalog.format('SELECT ARRAY[rowseal._take_%s($1)]', id) INTO outcomes USING rows -> 0;
+        EXECUTE pg_catalog.format('SELECT ARRAY[rowseal._take_%s($1)]', id) INTO outcomes USING rows[1];
       ELSE
         EXECUTE pg_catalog.format('SELECT rowseal._apply_%s($1, $2)', id) INTO outcomes USING rows, format;
       END IF;
@@ -51,72 +59,103 @@ BEGIN
         IF pg_catalog.left(SQLSTATE, 2) IN ('25', '40', '42', '53', '55', '57', '58') AND SQLSTATE <> '42601' THEN
           RAISE;
         END IF;
-        IF n = 1 THEN
+        IF n < 2 THEN
           RETURN ARRAY[ROW(SQLSTATE, SQLERRM)::rowseal.verdict::text];
         END IF;
         EXIT;
     END;
   END LOOP;
   -- Some row cannot be stored at all.  Halving finds it at a cost that grows with the bad rows, not with all.
-  part := pg_catalog.jsonb_build_object('half', half);
-  RETURN rowseal._merged(id, pg_catalog.jsonb_path_query_array(rows, '$[0 to $half - 1]', part), format)
-      || rowseal._merged(id, pg_catalog.jsonb_path_query_array(rows, '$[$half to last]', part), format);
+  RETURN rowseal._merged(id, rows[:n / 2], format) || rowseal._merged(id, rows[n / 2 + 1:], format);
 END
 $$;
-COMMENT ON FUNCTION rowseal._merged(integer, jsonb, text) IS
+COMMENT ON FUNCTION rowseal._merged(integer, json[], text) IS
   'The outcome of each row, a word or a verdict as text; bisects a batch that raises';
 
-CREATE OR REPLACE FUNCTION rowseal._set_aside(d rowseal.declarations, outcome text, format text, element jsonb)
+CREATE OR REPLACE FUNCTION rowseal._set_aside(d rowseal.declarations, outcome text, format text, element json)
 RETURNS text LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS $$
+SET search_path = pg_catalog, pg_temp SET rowseal.mode = 'apply' AS $$
 DECLARE
   verdict rowseal.verdict := rowseal._explained(d, outcome::rowseal.verdict, element, format);
-  waits_for text := rowseal._waits_for(d, verdict, format, element);
-  signature text;
+  envelope json;
+  waits_for text;
 BEGIN
-  IF waits_for IS NOT NULL THEN
-    -- Somebody may be bringing the owner just now.  Either he waits for this lock and then sees what is entered here,
-    -- or we wait for him and see the owner.
-    PERFORM rowseal._lock_owner(waits_for, false);
-    outcome := (rowseal._merged(d.id, pg_catalog.jsonb_build_array(element), format))[1];
-    IF rowseal._settled(outcome) THEN
-      RETURN outcome;
-    END IF;
-    verdict := rowseal._explained(d, outcome::rowseal.verdict, element, format);
+  IF verdict.sqlstate NOT IN ('RS002', 'RS010', 'RS011', 'RS012') THEN
+    PERFORM rowseal._quarantine(d.tag, verdict, format, element);
+    RETURN verdict::text;
   END IF;
+  envelope := rowseal._decoded(d, format, element);
+  IF envelope IS NULL THEN
+    verdict := ROW('RS006', 'the row of an unknown owner has no canonical form')::rowseal.verdict;
+    PERFORM rowseal._quarantine(d.tag, verdict, format, element);
+    RETURN verdict::text;
+  END IF;
+  -- Somebody may be bringing the owner just now.  Either he waits for this lock and then sees what is entered here, or
+  -- we wait for him and see the owner.
+  waits_for := rowseal._waits_for(d, verdict, envelope);
+  PERFORM rowseal._lock_owner(waits_for, false);
+  outcome := (rowseal._merged(d.id, ARRAY[envelope], 'canonical'))[1];
+  IF rowseal._settled(outcome) THEN
+    RETURN outcome;
+  END IF;
+  verdict := outcome::rowseal.verdict;
   IF verdict.sqlstate IN ('RS010', 'RS011', 'RS012') THEN
-    IF format <> 'canonical' THEN  -- a row of a writer is kept as what was signed
-      signature := element ->> d.signature_column;
-      element := rowseal._envelope(rowseal.payload(d.relation, element),
-        CASE WHEN pg_catalog.starts_with(signature, E'\\x') THEN signature::bytea
-             ELSE pg_catalog.decode(signature, 'base64') END);
-    END IF;
-    PERFORM rowseal._hold(d, verdict, element, waits_for);
+    PERFORM rowseal._hold(d, verdict, envelope, rowseal._waits_for(d, verdict, envelope));
   ELSE
-    PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for);
+    PERFORM rowseal._quarantine(d.tag, verdict, 'canonical', envelope,
+                                CASE WHEN verdict.sqlstate = 'RS002' THEN waits_for END);
   END IF;
   RETURN verdict::text;
 END
 $$;
-COMMENT ON FUNCTION rowseal._set_aside(rowseal.declarations, text, text, jsonb) IS
+COMMENT ON FUNCTION rowseal._set_aside(rowseal.declarations, text, text, json) IS
   'Keeps a row that was refused in the quarantine, unless what it waits for has come; returns its outcome';
 
-CREATE OR REPLACE FUNCTION rowseal.apply(relation regclass, rows jsonb, format text DEFAULT 'canonical')
-RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal._applied(d rowseal.declarations, rows json[], format text)
+RETURNS text[] LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET rowseal.mode = 'apply' AS $$
+DECLARE
+  outcomes text[] := rowseal._merged(d.id, rows, format);
+  i integer;
+BEGIN
+  IF rowseal._settled(pg_catalog.array_to_string(outcomes, '')) THEN  -- all of them
+    RETURN outcomes;
+  END IF;
+  -- every session enters what it refuses in the same order
+  FOR i IN
+    SELECT o.n FROM pg_catalog.unnest(outcomes) WITH ORDINALITY o(outcome, n) WHERE NOT rowseal._settled(o.outcome)
+     ORDER BY pg_catalog.md5(rows[o.n]::text)
+  LOOP
+    outcomes[i] := rowseal._set_aside(d, outcomes[i], format, rows[i]);
+  END LOOP;
+  RETURN outcomes;
+END
+$$;
+COMMENT ON FUNCTION rowseal._applied(rowseal.declarations, json[], text) IS
+  'Merges rows into a table and sets the bad ones aside; an outcome for each, a word or a verdict as text';
+
+CREATE OR REPLACE FUNCTION rowseal._elements(rows json) RETURNS json[] LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE pg_catalog.json_typeof(rows)
+           WHEN 'array' THEN ARRAY(SELECT * FROM pg_catalog.json_array_elements(rows))
+           WHEN 'object' THEN ARRAY[rows] END
+$$;
+COMMENT ON FUNCTION rowseal._elements(json) IS 'The elements of a JSON array, or one object; else NULL';
+
+CREATE OR REPLACE FUNCTION rowseal.apply(relation regclass, rows json, format text DEFAULT 'canonical')
+RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
   d rowseal.declarations;
-  outcomes text[];
-  i integer;
+  elements json[];
 BEGIN
   IF format NOT IN ('canonical', 'pgtext') OR format IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = pg_catalog.format('format %L is not known', format),
       HINT = 'canonical (envelopes) or pgtext (columns in PostgreSQL''s text form).';
   END IF;
-  IF pg_catalog.jsonb_typeof(rows) = 'object' THEN
-    rows := pg_catalog.jsonb_build_array(rows);
-  ELSIF pg_catalog.jsonb_typeof(rows) IS DISTINCT FROM 'array' THEN
+  elements := rowseal._elements(rows);
+  IF elements IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'rows must be a JSON array of objects, or one object';
   END IF;
   SELECT * INTO d FROM rowseal.declarations x WHERE x.relation = apply.relation;
@@ -124,22 +163,10 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('table %s is not declared', relation),
       HINT = 'SELECT rowseal.declare(…) first.';
   END IF;
-  outcomes := rowseal._merged(d.id, rows, format);
-  IF rowseal._settled(pg_catalog.array_to_string(outcomes, '')) THEN  -- all of them
-    RETURN QUERY SELECT * FROM rowseal._results(outcomes);
-    RETURN;
-  END IF;
-  -- every session enters what it refuses in the same order
-  FOR i IN
-    SELECT o.n FROM pg_catalog.unnest(outcomes) WITH ORDINALITY o(outcome, n) WHERE NOT rowseal._settled(o.outcome)
-     ORDER BY pg_catalog.md5((rows -> (o.n::integer - 1))::text)
-  LOOP
-    outcomes[i] := rowseal._set_aside(d, outcomes[i], format, rows -> (i - 1));
-  END LOOP;
-  RETURN QUERY SELECT * FROM rowseal._results(outcomes);
+  RETURN QUERY SELECT * FROM rowseal._results(rowseal._applied(d, elements, format));
 END
 $$;
-COMMENT ON FUNCTION rowseal.apply(regclass, jsonb, text) IS
+COMMENT ON FUNCTION rowseal.apply(regclass, json, text) IS
 $$Merges rows that others signed; a bad row is quarantined, not raised. rows: a JSON array. format canonical:
 envelopes {"row": …, "rowseal": 1, "table": …, "sign_b64": …}; pgtext: objects of columns in PostgreSQL's text form.
 One result per row, in their order; outcome is inserted, superseded, archived, stale, duplicate, deferred (waits for
@@ -162,53 +189,77 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._trusted(regclass) IS 'rowseal._trusted_owner, of a table';
 
-CREATE OR REPLACE FUNCTION rowseal.receive(envelopes jsonb)
+CREATE OR REPLACE FUNCTION rowseal._received(id integer, tag text, rows json[]) RETURNS text[] LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  d rowseal.declarations;
+  verdict rowseal.verdict;
+  envelope json;
+BEGIN
+  SELECT * INTO d FROM rowseal.declarations x WHERE x.id = id;
+  verdict := CASE
+    WHEN tag IS NULL
+      THEN ROW('RS001', 'not an envelope: it names no table, or holds what no text can be')::rowseal.verdict
+    WHEN d.id IS NULL THEN ROW('RS007', 'no table is declared with this tag')::rowseal.verdict
+    WHEN NOT rowseal._trusted(d.relation)
+      THEN ROW('RS017', 'the owner of the table is not trusted by the current user')::rowseal.verdict END;
+  IF verdict IS NULL THEN
+    BEGIN
+      RETURN rowseal._applied(d, rows, 'canonical');
+    EXCEPTION
+      -- conflicts and exhausted resources are passed on: the caller comes back to these rows
+      WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error THEN
+        RAISE;
+      WHEN OTHERS THEN  -- the table is broken or not ours to write; the rows of other tables must not wait for it
+        verdict := ROW(SQLSTATE, SQLERRM)::rowseal.verdict;
+    END;
+  END IF;
+  FOREACH envelope IN ARRAY rows LOOP
+    PERFORM rowseal._quarantine(tag, verdict, 'canonical', envelope);
+  END LOOP;
+  RETURN pg_catalog.array_fill(verdict::text, ARRAY[pg_catalog.cardinality(rows)]);
+END
+$$;
+COMMENT ON FUNCTION rowseal._received(integer, text, json[]) IS
+  'Merges envelopes of one tag into its table, or keeps them in the quarantine; an outcome for each';
+
+CREATE OR REPLACE FUNCTION rowseal._member(object json, name text) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN CASE WHEN pg_catalog.json_typeof(object) = 'object' THEN object ->> name END;
+EXCEPTION WHEN data_exception THEN
+  RETURN NULL;  -- U+0000, or half a surrogate pair
+END
+$$;
+COMMENT ON FUNCTION rowseal._member(json, text) IS
+  'A member of an object as text; NULL when there is none, or none that can be text';
+
+CREATE OR REPLACE FUNCTION rowseal.receive(envelopes json)
 RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+  elements json[] := rowseal._elements(envelopes);
   part record;
-  verdict rowseal.verdict;
 BEGIN
-  IF pg_catalog.jsonb_typeof(envelopes) = 'object' THEN
-    envelopes := pg_catalog.jsonb_build_array(envelopes);
-  ELSIF pg_catalog.jsonb_typeof(envelopes) IS DISTINCT FROM 'array' THEN
+  IF elements IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'envelopes must be a JSON array of envelopes, or one envelope';
   END IF;
   FOR part IN
-    SELECT d.relation, e.envelope ->> 'table' AS tag, pg_catalog.array_agg(e.n::integer ORDER BY e.n) AS ordinals,
-           pg_catalog.jsonb_agg(e.envelope ORDER BY e.n) AS rows
-      FROM pg_catalog.jsonb_array_elements(envelopes) WITH ORDINALITY e(envelope, n)
-      LEFT JOIN rowseal.declarations d ON d.tag = e.envelope ->> 'table'
-     GROUP BY d.relation, d.identity IS NULL, d.id, 2
+    SELECT d.id, e.tag, pg_catalog.array_agg(e.n::integer ORDER BY e.n) AS ordinals,
+           pg_catalog.array_agg(e.envelope ORDER BY e.n) AS rows
+      FROM (SELECT rowseal._member(x.envelope, 'table') AS tag, x.envelope, x.n
+              FROM pg_catalog.unnest(elements) WITH ORDINALITY x(envelope, n)) e
+      LEFT JOIN rowseal.declarations d ON d.tag = e.tag
+     GROUP BY d.identity IS NULL, d.id, e.tag
      ORDER BY d.identity IS NULL DESC, d.id  -- owners before what they own; everywhere in the same order
   LOOP
-    verdict := CASE
-      WHEN part.tag IS NULL THEN ROW('RS001', 'not an envelope: it names no table')::rowseal.verdict
-      WHEN part.relation IS NULL THEN ROW('RS007', 'no table is declared with this tag')::rowseal.verdict
-      WHEN NOT rowseal._trusted(part.relation)
-        THEN ROW('RS017', 'the owner of the table is not trusted by the current user')::rowseal.verdict END;
-    IF verdict IS NULL THEN
-      BEGIN
-        RETURN QUERY
-          SELECT part.ordinals[a.ordinal], a.outcome, a.reason FROM rowseal.apply(part.relation, part.rows) a;
-        CONTINUE;
-      EXCEPTION
-        -- conflicts and exhausted resources are passed on: the caller comes back to these rows
-        WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error
-             OR internal_error THEN
-          RAISE;
-        WHEN OTHERS THEN  -- the table is broken or not ours to write; the rows of other tables must not wait for it
-          verdict := ROW(SQLSTATE, SQLERRM)::rowseal.verdict;
-      END;
-    END IF;
-    FOR i IN 1 .. pg_catalog.cardinality(part.ordinals) LOOP
-      PERFORM rowseal._quarantine(part.tag, verdict, 'canonical', part.rows -> (i - 1));
-      RETURN QUERY SELECT part.ordinals[i], r.outcome, r.reason FROM rowseal._results(ARRAY[verdict::text]) r;
-    END LOOP;
+    RETURN QUERY SELECT part.ordinals[r.ordinal], r.outcome, r.reason
+                   FROM rowseal._results(rowseal._received(part.id, part.tag, part.rows)) r;
   END LOOP;
 END
 $$;
-COMMENT ON FUNCTION rowseal.receive(jsonb) IS
+COMMENT ON FUNCTION rowseal.receive(json) IS
 $$Merges envelopes of any tables: each goes to the table declared with its tag, as by rowseal.apply; without such a
 table it waits in the quarantine. What the envelopes say decides here which tables are written, and tables have
 triggers: only those are whose owner could act as the current user anyway, or is a member of rowseal_trusted.

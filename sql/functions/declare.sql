@@ -216,7 +216,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._create_tips_view(rowseal.declarations) IS
-  'The view NAME_tips of a table that keeps its versions itself: of each key the latest version that is not deleted';
+  'The view NAME_tips of a table that keeps its versions itself: of each key the greatest version, deleted or not';
 
 CREATE OR REPLACE FUNCTION rowseal.declare(
   INOUT relation regclass,

@@ -34,7 +34,7 @@ COMMENT ON FUNCTION rowseal._advance(regclass, text, text, text, jsonb, boolean)
   'Keeps how far the session''s user has read a shape';
 
 CREATE OR REPLACE FUNCTION rowseal._pull(
-  relation regclass, source text, rows jsonb, deletions jsonb, handle text, log_offset text, up_to_date boolean)
+  relation regclass, source text, rows json, deletions json, handle text, log_offset text, up_to_date boolean)
 RETURNS TABLE (outcome text, reason text, rows_ bigint) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -42,10 +42,11 @@ DECLARE
 BEGIN
   -- Whoever carries rows cannot delete: only the owner can, by a signed row.  That the source did is evidence, no more.
   PERFORM rowseal._quarantine(d.tag, ROW('RS004', 'deleted at the source, and kept here')::rowseal.verdict, 'raw', e.v)
-     FROM rowseal.declarations d, pg_catalog.jsonb_array_elements(deletions) e(v) WHERE d.relation = relation;
+     FROM rowseal.declarations d, pg_catalog.json_array_elements(deletions) e(v) WHERE d.relation = relation;
   FOR outcome, reason, rows_ IN
     SELECT a.outcome, a.reason, count(*) FROM rowseal.apply(relation, rows, 'pgtext') a GROUP BY 1, 2
-    UNION ALL SELECT 'deleted', NULL, pg_catalog.jsonb_array_length(deletions) WHERE deletions <> '[]'
+    UNION ALL
+    SELECT 'deleted', NULL, n FROM pg_catalog.json_array_length(deletions) n WHERE n > 0
   LOOP
     outcomes := outcomes || pg_catalog.jsonb_build_object(outcome, coalesce((outcomes ->> outcome)::bigint, 0) + rows_);
     RETURN NEXT;
@@ -53,6 +54,6 @@ BEGIN
   PERFORM rowseal._advance(relation, source, handle, log_offset, outcomes, up_to_date);
 END
 $$;
-COMMENT ON FUNCTION rowseal._pull(regclass, text, jsonb, jsonb, text, text, boolean) IS
+COMMENT ON FUNCTION rowseal._pull(regclass, text, json, json, text, text, boolean) IS
 $$One batch of rowseal pull: merges rows as rowseal.apply does (pgtext), notes deletions, keeps the offset. Returns
 how many rows had which outcome, for which reason.$$;

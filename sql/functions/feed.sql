@@ -24,7 +24,7 @@ $$;
 COMMENT ON FUNCTION rowseal._arrive() IS
   'Hands an envelope that arrives in the feed to its table; without a search path of its own, as the guards';
 
-CREATE OR REPLACE FUNCTION rowseal._receive_one(envelope jsonb) RETURNS boolean LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal._receive_one(envelope json) RETURNS boolean LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   careful text;
@@ -40,7 +40,7 @@ BEGIN
        AND pg_catalog.date_part('epoch', pg_catalog.now())
            > coalesce(nullif(pg_catalog.current_setting('rowseal.careful_until', true), ''), '0')::float8 THEN
       SELECT d.id INTO declared FROM rowseal.declarations d JOIN pg_catalog.pg_class c ON c.oid = d.relation
-       WHERE d.tag = envelope ->> 'table' AND rowseal._trusted_owner(c.relowner);
+       WHERE d.tag = rowseal._member(envelope, 'table') AND rowseal._trusted_owner(c.relowner);
       IF FOUND THEN
         EXECUTE pg_catalog.format('SELECT rowseal._take_%s($1)', declared) INTO outcome USING envelope;
         IF rowseal._settled(outcome) THEN
@@ -49,7 +49,7 @@ BEGIN
       END IF;
     END IF;
   END IF;
-  PERFORM FROM rowseal.receive(pg_catalog.jsonb_build_array(envelope)) r WHERE r.reason !~ '^RS';
+  PERFORM FROM rowseal.receive(pg_catalog.json_build_array(envelope)) r WHERE r.reason !~ '^RS';
   IF FOUND THEN  -- it raised an error
     PERFORM pg_catalog.set_config('rowseal.careful_until',
       (pg_catalog.date_part('epoch', pg_catalog.now()) + 600)::text, false);
@@ -57,7 +57,7 @@ BEGIN
   RETURN true;
 END
 $$;
-COMMENT ON FUNCTION rowseal._receive_one(jsonb) IS
+COMMENT ON FUNCTION rowseal._receive_one(json) IS
   'receive of one envelope, true; in a worker without its subtransaction, as far as that may be';
 
 CREATE OR REPLACE FUNCTION rowseal._keep_feed() RETURNS trigger LANGUAGE plpgsql
@@ -76,22 +76,35 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._keep_feed() IS 'Keeps the feed append-only, for sessions and for peers';
 
+CREATE OR REPLACE FUNCTION rowseal._without(envelope json, fields text[]) RETURNS json LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_catalog.json_object_agg(e.key, coalesce(c.kept, e.value))
+    FROM pg_catalog.json_each(envelope) e
+    LEFT JOIN LATERAL (
+      SELECT pg_catalog.json_object_agg(x.key, x.value) AS kept
+        FROM pg_catalog.json_each(CASE WHEN e.key = 'content' THEN e.value ELSE '{}' END) x
+       WHERE x.key <> ALL (fields)) c ON true
+   WHERE e.key <> 'content' OR c.kept IS NOT NULL
+$$;
+COMMENT ON FUNCTION rowseal._without(json, text[]) IS 'An envelope without the content of some fields';
+
 -- AFTER INSERT, so after row security has decided whose table it is.  SECURITY DEFINER, owner rowseal_internal: nobody
 -- else changes the feed.  What it takes out, it takes out of entries of that very table and key.
 CREATE OR REPLACE FUNCTION rowseal._forget() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  UPDATE rowseal.feed f
-     SET envelope = CASE WHEN (f.envelope -> 'content') - NEW.fields = '{}' THEN f.envelope - 'content'
-                         ELSE pg_catalog.jsonb_set(f.envelope, '{content}', (f.envelope -> 'content') - NEW.fields) END
-   WHERE f.tag = NEW.tag AND (f.envelope -> 'row') @> NEW.key AND (f.envelope -> 'content') ?| NEW.fields;
+  UPDATE rowseal.feed f SET envelope = rowseal._without(f.envelope, NEW.fields)
+   WHERE f.tag = NEW.tag
+     AND NOT EXISTS (SELECT FROM pg_catalog.jsonb_each(NEW.key) k
+                      WHERE (f.envelope -> 'row' -> k.key)::jsonb IS DISTINCT FROM k.value)
+     AND EXISTS (SELECT FROM pg_catalog.json_object_keys(f.envelope -> 'content') c WHERE c = ANY (NEW.fields));
   RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION rowseal._forget() IS 'Takes erased content out of the feed';
 
 CREATE OR REPLACE FUNCTION rowseal.changes(after text DEFAULT NULL, at_most integer DEFAULT 1000)
-RETURNS TABLE (cursor text, tag text, owner text, envelope jsonb, role text, subscription text, accepted timestamptz)
+RETURNS TABLE (cursor text, tag text, owner text, envelope json, role text, subscription text, accepted timestamptz)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE

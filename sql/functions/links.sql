@@ -79,9 +79,9 @@ RETURNS TABLE (tag text, outcome text) LANGUAGE plpgsql SET search_path = pg_cat
 DECLARE
   dblink text := rowseal._dblink();
   next_batch text := pg_catalog.format(
-    'SELECT pg_catalog.jsonb_agg(envelope) FROM %s.dblink_fetch($1, ''state'', $2) AS x(envelope jsonb)', dblink);
+    'SELECT pg_catalog.json_agg(envelope) FROM %s.dblink_fetch($1, ''state'', $2) AS x(envelope json)', dblink);
   there record;
-  envelopes jsonb;
+  envelopes json;
 BEGIN
   FOR there IN
     EXECUTE pg_catalog.format('SELECT * FROM %s.dblink($1, $2) AS x(tag text)', dblink)
@@ -156,7 +156,7 @@ state, then follows the feed. Returns outcomes per table. For a superuser; conni
 role there must be superuser or a replication role that is member of rowseal_admin and may read the tables. To start
 again after the slot was lost: rowseal.unsubscribe, then this.$$;
 
-CREATE OR REPLACE FUNCTION rowseal._state(publication name, tag text) RETURNS SETOF jsonb LANGUAGE plpgsql STABLE
+CREATE OR REPLACE FUNCTION rowseal._state(publication name, tag text) RETURNS SETOF json LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -298,7 +298,7 @@ BEGIN
   END IF;
   RETURN QUERY EXECUTE pg_catalog.format($q$
       SELECT a.outcome, count(*)
-        FROM (SELECT pg_catalog.jsonb_agg(envelope) AS rows FROM %s.dblink($1, $2) AS x(envelope jsonb)) e,
+        FROM (SELECT pg_catalog.json_agg(envelope) AS rows FROM %s.dblink($1, $2) AS x(envelope json)) e,
              rowseal.apply($3, e.rows) a
        GROUP BY 1 ORDER BY 1 $q$, rowseal._dblink())
     USING repair.conninfo, pg_catalog.format($q$

@@ -170,3 +170,34 @@ $$;
 COMMENT ON FUNCTION rowseal._plan(jsonb, jsonb, jsonb, jsonb) IS
   'Checks a declaration against catalog facts; returns it completed, with the statements that enforce it, or '
   '{"refused": …}';
+
+-- Whether values fit into the canonical text at all.  A number of a few bytes can have 147,455 digits, and is to be
+-- refused before they are written.
+CREATE OR REPLACE FUNCTION rowseal._brief(numbers numeric[]) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  number numeric;
+  room integer := 62 * 1024 * 1024;
+BEGIN
+  FOREACH number IN ARRAY coalesce(numbers, '{}') LOOP
+    CONTINUE WHEN number IS NULL OR (pg_catalog.abs(number) < 1e100 AND pg_catalog.scale(number) < 100);
+    room := room - pg_catalog.octet_length(number::text);
+    EXIT WHEN room < 0;
+  END LOOP;
+  RETURN room >= 0;
+END
+$$;
+COMMENT ON FUNCTION rowseal._brief(numeric[]) IS
+  'Whether numbers are not too long to be written: at most 62 MiB, without those of up to 200 digits';
+
+CREATE OR REPLACE FUNCTION rowseal._brief(value jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT rowseal._brief(ARRAY(
+    SELECT n::numeric
+      FROM pg_catalog.jsonb_path_query(value, 'strict $.** ? (@.type() == "number")') n))
+$$;
+COMMENT ON FUNCTION rowseal._brief(jsonb) IS 'The same of the numbers in a JSON value';
+
+CREATE OR REPLACE FUNCTION rowseal._brief(value jsonb[]) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$ SELECT rowseal._brief(pg_catalog.to_jsonb(value)) $$;
+COMMENT ON FUNCTION rowseal._brief(jsonb[]) IS 'The same of an array of JSON values';

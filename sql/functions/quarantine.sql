@@ -23,56 +23,60 @@ RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   -- class 42: names and rights; but a syntax error is one of a value (tsvector, jsonpath)
-  RETURN verdict.sqlstate IN ('RS002', 'RS007', 'RS010', 'RS011', 'RS012', 'RS014', 'RS015', 'RS017')
+  RETURN verdict.sqlstate IN ('RS002', 'RS007', 'RS010', 'RS011', 'RS012', 'RS014', 'RS015', 'RS017', 'RS019')
       OR (verdict.sqlstate LIKE '42%' AND verdict.sqlstate <> '42601');
 END
 $$;
 COMMENT ON FUNCTION rowseal._curable(rowseal.verdict) IS
   'Whether something other than the row stood in its way: an owner, a grant, a table, a column, a library, a right';
 
-CREATE OR REPLACE FUNCTION rowseal._waits_for(
-  d rowseal.declarations, verdict rowseal.verdict, format text, element jsonb)
-RETURNS text LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION rowseal._decoded(d rowseal.declarations, format text, element json) RETURNS json
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  envelope json;
 BEGIN
-  IF verdict.sqlstate NOT IN ('RS002', 'RS010', 'RS011', 'RS012') THEN
-    RETURN NULL;
-  END IF;
-  IF format <> 'canonical' THEN
-    element := rowseal.payload(d.relation, element);
-  END IF;
-  IF verdict.sqlstate <> 'RS002' THEN
-    RETURN (SELECT rowseal._writer_text(g.id, rowseal._owner_text(d.spec, element),
-                                        pg_catalog.decode(element #>> '{row,writer_pkey}', 'base64'))
-              FROM rowseal.declarations g WHERE g.relation = CASE WHEN d.grants THEN d.relation ELSE d.writers END);
-  END IF;
-  RETURN (SELECT i.tag || ' ' || rowseal._owner_text(d.spec, element)
-            FROM rowseal.declarations i WHERE i.relation = d.identity);
-EXCEPTION WHEN OTHERS THEN
-  RETURN NULL;  -- a row without canonical form
+  EXECUTE d.queries ->> ('decoded_' || format) INTO envelope USING element;
+  RETURN envelope;
+EXCEPTION WHEN data_exception OR program_limit_exceeded OR internal_error THEN
+  RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION rowseal._waits_for(rowseal.declarations, rowseal.verdict, text, jsonb) IS
-  'Which owner a row waits for, or grants of which writer';
+COMMENT ON FUNCTION rowseal._decoded(rowseal.declarations, text, json) IS
+  'A row as the table''s guard reads it, as an envelope; NULL when it has no canonical form. So all spellings of a row '
+  'are one entry, and wait for the same owner';
+
+CREATE OR REPLACE FUNCTION rowseal._waits_for(d rowseal.declarations, verdict rowseal.verdict, envelope json)
+RETURNS text LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE WHEN verdict.sqlstate = 'RS002'
+              THEN (SELECT i.tag || ' ' || rowseal._owner_text(d.spec, envelope)
+                      FROM rowseal.declarations i WHERE i.relation = d.identity)
+              ELSE (SELECT rowseal._writer_text(g.id, rowseal._owner_text(d.spec, envelope),
+                                                pg_catalog.decode(envelope #>> '{row,writer_pkey}', 'base64'))
+                      FROM rowseal.declarations g
+                     WHERE g.relation = CASE WHEN d.grants THEN d.relation ELSE d.writers END) END
+$$;
+COMMENT ON FUNCTION rowseal._waits_for(rowseal.declarations, rowseal.verdict, json) IS
+  'Which owner a decoded row waits for (RS002), or grants of which writer (RS010, RS011, RS012)';
 
 CREATE OR REPLACE FUNCTION rowseal._explained(
-  d rowseal.declarations, verdict rowseal.verdict, element jsonb, format text)
+  d rowseal.declarations, verdict rowseal.verdict, element json, format text)
 RETURNS rowseal.verdict LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   unknown text;
 BEGIN
   -- Why a signature does not fit: the row belongs elsewhere, or has columns that are not there yet.
-  IF pg_catalog.jsonb_typeof(element) IS DISTINCT FROM 'object' THEN
+  IF pg_catalog.json_typeof(element) IS DISTINCT FROM 'object' THEN
     RETURN ROW('22023', 'not a JSON object')::rowseal.verdict;
   ELSIF verdict.sqlstate NOT IN ('RS001', 'RS006') THEN
     RETURN verdict;
   ELSIF format <> 'canonical' THEN
-    SELECT pg_catalog.min(e.key) INTO unknown FROM pg_catalog.jsonb_each(element) e
-     WHERE e.value <> 'null' AND NOT EXISTS (
+    SELECT pg_catalog.min(e.key) INTO unknown FROM pg_catalog.json_each(element) e
+     WHERE pg_catalog.json_typeof(e.value) <> 'null' AND NOT EXISTS (
        SELECT FROM pg_catalog.pg_attribute a
         WHERE a.attrelid = d.relation AND a.attname = e.key AND NOT a.attisdropped);
-  ELSIF pg_catalog.jsonb_typeof(element -> 'row') IS DISTINCT FROM 'object' THEN
+  ELSIF pg_catalog.json_typeof(element -> 'row') IS DISTINCT FROM 'object' THEN
     RETURN ROW('RS001', 'not an envelope: it has no object "row"')::rowseal.verdict;
   ELSIF element ->> 'rowseal' IS DISTINCT FROM '1' THEN
     RETURN ROW('RS001', 'not an envelope of form rowseal/1')::rowseal.verdict;
@@ -80,29 +84,41 @@ BEGIN
     RETURN ROW('RS001', pg_catalog.format('the envelope is for table %L, not %L', element ->> 'table', d.tag)
               )::rowseal.verdict;
   ELSE
-    SELECT pg_catalog.min(k) INTO unknown FROM pg_catalog.jsonb_object_keys(element -> 'row') k
+    SELECT pg_catalog.min(k) INTO unknown FROM pg_catalog.json_object_keys(element -> 'row') k
      WHERE NOT (d.spec -> 'fields') ? k;
   END IF;
   RETURN CASE WHEN unknown IS NULL THEN verdict
               ELSE ROW('RS015', pg_catalog.format('no column for field %L yet', unknown))::rowseal.verdict END;
 END
 $$;
-COMMENT ON FUNCTION rowseal._explained(rowseal.declarations, rowseal.verdict, jsonb, text) IS
+COMMENT ON FUNCTION rowseal._explained(rowseal.declarations, rowseal.verdict, json, text) IS
   'A more telling refusal where the envelope shows why';
 
+-- Anybody can hold an advisory lock, and keep a transaction open: so this waits a little, and once in a transaction.
 CREATE OR REPLACE FUNCTION rowseal._lock_owner(waits_for text, exclusive boolean) RETURNS void LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS $$
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+DECLARE
+  class_ CONSTANT integer := 1919907699;  -- 'rows' in ASCII
+  bucket integer := pg_catalog.hashtext(waits_for) & 1023;  -- so many locks at most, whatever a batch holds
+  locked CONSTANT boolean := CASE WHEN exclusive THEN pg_catalog.pg_try_advisory_xact_lock(class_, bucket)
+                                  ELSE pg_catalog.pg_try_advisory_xact_lock_shared(class_, bucket) END;
 BEGIN
-  -- 'rows' in ASCII; 1024 locks at most, whatever a batch holds
-  IF exclusive THEN
-    PERFORM pg_catalog.pg_advisory_xact_lock(1919907699, pg_catalog.hashtext(waits_for) & 1023);
-  ELSE
-    PERFORM pg_catalog.pg_advisory_xact_lock_shared(1919907699, pg_catalog.hashtext(waits_for) & 1023);
+  IF locked OR pg_catalog.current_setting('rowseal.waited', true) = 'on' THEN
+    RETURN;
   END IF;
+  IF exclusive THEN
+    PERFORM pg_catalog.pg_advisory_xact_lock(class_, bucket);
+  ELSE
+    PERFORM pg_catalog.pg_advisory_xact_lock_shared(class_, bucket);
+  END IF;
+EXCEPTION WHEN lock_not_available THEN
+  PERFORM pg_catalog.set_config('rowseal.waited', 'on', true);
 END
 $$;
 COMMENT ON FUNCTION rowseal._lock_owner(text, boolean) IS
-  'Orders those who defer rows of an unknown owner and the one who brings him';
+  'Orders those who defer rows of an unknown owner and the one who brings him, unless somebody holds the lock for more '
+  'than two seconds: then rows may go on waiting although their owner is there, which health() shows and '
+  'rowseal.retry() cures';
 
 CREATE OR REPLACE FUNCTION rowseal._count_dropped(source text, rows bigint, bytes numeric) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -121,67 +137,89 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   surplus record;
 BEGIN
-  WITH entries AS (
-    SELECT q.id, pg_catalog.row_number() OVER best AS rows, pg_catalog.sum(q.bytes) OVER best AS bytes
+  IF (SELECT count(*) <= most.rows AND coalesce(pg_catalog.sum(q.bytes), 0) <= most.bytes FROM rowseal.quarantine q
+       WHERE q.role = session_user AND q.subscription IS NOT DISTINCT FROM source AND NOT q.kept) THEN
+    RETURN;
+  END IF;
+  WITH shares AS (  -- of each entry: how much newer ones of the same owner take
+    SELECT q.id, q.curable, q.bytes,
+           pg_catalog.sum(q.bytes) OVER (PARTITION BY q.curable, q.waits_for ORDER BY q.id DESC) AS share
       FROM rowseal.quarantine q
      WHERE q.role = session_user AND q.subscription IS NOT DISTINCT FROM source AND NOT q.kept
-    WINDOW best AS (ORDER BY q.curable DESC, q.id DESC)
-  ), gone AS (
+  ), entries AS (
+    SELECT s.id, pg_catalog.row_number() OVER best AS rows, pg_catalog.sum(s.bytes) OVER best AS bytes
+      FROM shares s WINDOW best AS (ORDER BY s.curable DESC, s.share, s.id DESC)
+  ), gone AS (  -- a little more than must be, so that it need not be done again at once
     DELETE FROM rowseal.quarantine q USING entries e
-     WHERE q.id = e.id AND (e.rows > most.rows OR e.bytes > most.bytes) RETURNING q.bytes
+     WHERE q.id = e.id AND (e.rows > most.rows - most.rows / 20 OR e.bytes > most.bytes - most.bytes / 20)
+    RETURNING q.bytes
   ) SELECT count(*) AS rows, pg_catalog.sum(gone.bytes) AS bytes INTO surplus FROM gone;
-  IF surplus.rows > 0 THEN
-    PERFORM rowseal._count_dropped(source, surplus.rows, surplus.bytes);
-  END IF;
+  PERFORM rowseal._count_dropped(source, surplus.rows, surplus.bytes);
 END
 $$;
 COMMENT ON FUNCTION rowseal._make_room(text, rowseal.quarantine_limits) IS
-  'Drops what a source has in the quarantine beyond the limits: the oldest incurable rows first, then the oldest';
+  'Drops what a source has in the quarantine beyond the limits: incurable rows first, then those of whoever has most '
+  'there, of each the oldest';
 
 -- SECURITY DEFINER, owner rowseal_internal: rows are refused with the rights of whoever brought them, and nobody else
--- may write the quarantine, or see of it what is not his.
+-- may write the quarantine, or see of it what is not his.  Everybody can call it, and so fill his own part of it with
+-- what he likes: no other source's entries change by that, and an entry is believed nothing (see _held).
 CREATE OR REPLACE FUNCTION rowseal._quarantine(
-  tag text, verdict rowseal.verdict, format text, row_ jsonb, waits_for text DEFAULT NULL)
+  tag text, verdict rowseal.verdict, format text, row_ json, waits_for text DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-  entry record;
   most rowseal.quarantine_limits;
   source text := rowseal._subscription();
-  size bigint := 0;
-  admin boolean := pg_catalog.pg_has_role(session_user, 'rowseal_admin', 'USAGE');
+  size bigint := pg_catalog.octet_length(row_::text);
+  entry bigint;
 BEGIN
   SELECT * INTO most FROM rowseal.quarantine_limits;
-  size := pg_catalog.octet_length(row_::text);
-  IF size > most.bytes THEN
-    RAISE program_limit_exceeded;
+  IF size > most.bytes THEN  -- too large to keep: counted, at least
+    PERFORM rowseal._count_dropped(source, 1, size);
+    RETURN;
   END IF;
   INSERT INTO rowseal.quarantine AS q (tag, sqlstate, reason, curable, waits_for, role, subscription,
                                        application_name, format, row, bytes, hash)
-    VALUES (tag, verdict.sqlstate, verdict.reason, rowseal._curable(verdict), waits_for,
-            session_user, source, pg_catalog.current_setting('application_name'), format, row_, size,
-            pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.jsonb_build_array(tag, format, row_)::text, 'UTF8')))
-    ON CONFLICT (hash) DO UPDATE SET attempts = q.attempts + 1, last_seen = pg_catalog.clock_timestamp(),
-      -- everybody can call this: only who entered a row, or an administrator, changes what is said of it
-      sqlstate = CASE WHEN q.role = session_user OR admin THEN EXCLUDED.sqlstate ELSE q.sqlstate END,
-      reason = CASE WHEN q.role = session_user OR admin THEN EXCLUDED.reason ELSE q.reason END,
-      curable = CASE WHEN q.role = session_user OR admin THEN EXCLUDED.curable ELSE q.curable END,
-      waits_for = CASE WHEN q.role = session_user OR admin THEN EXCLUDED.waits_for ELSE q.waits_for END
-    RETURNING q.id, q.bytes INTO entry;
+    VALUES (tag, verdict.sqlstate, verdict.reason, rowseal._curable(verdict), waits_for, session_user, source,
+            pg_catalog.current_setting('application_name'), format, row_, size,
+            rowseal._entry_hash(tag, format, row_))
+    ON CONFLICT (hash, role, subscription) DO UPDATE
+      SET attempts = q.attempts + 1, last_seen = pg_catalog.clock_timestamp(), sqlstate = EXCLUDED.sqlstate,
+          reason = EXCLUDED.reason, curable = EXCLUDED.curable, waits_for = EXCLUDED.waits_for
+    RETURNING q.id INTO entry;
   IF verdict.sqlstate IN ('RS010', 'RS011', 'RS012') AND format = 'canonical' THEN
-    PERFORM rowseal._held(entry.id, tag, row_);
+    PERFORM rowseal._held(entry, tag, row_);
   END IF;
   -- Counting costs, so it is done now and then, and for large rows; at random, so that nobody can evade it.
-  IF pg_catalog.random() * greatest(1, most.rows / 100) < 1 OR entry.bytes >= most.bytes / 100 THEN
+  IF pg_catalog.random() * greatest(1, most.rows / 100) < 1 OR size >= most.bytes / 100 THEN
     PERFORM rowseal._make_room(source, most);
   END IF;
-EXCEPTION WHEN program_limit_exceeded THEN  -- too large to keep, or even to print: counted, at least
-  PERFORM rowseal._count_dropped(source, 1, size);
 END
 $$;
-COMMENT ON FUNCTION rowseal._quarantine(text, rowseal.verdict, text, jsonb, text) IS
-  'Keeps a refused row with reason and source; when its source has too many, the oldest incurable ones go first, and '
-  'are counted';
+COMMENT ON FUNCTION rowseal._quarantine(text, rowseal.verdict, text, json, text) IS
+  'Keeps a refused row with reason and source; when its source has too many, some go, and are counted';
+
+CREATE OR REPLACE FUNCTION rowseal._entry_hash(tag text, format text, row_ json) RETURNS bytea LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.concat_ws(E'\n', tag, format, row_::text), 'UTF8'))
+$$;
+COMMENT ON FUNCTION rowseal._entry_hash(text, text, json) IS 'What tells entries of one source in the quarantine apart';
+
+-- SECURITY DEFINER, owner rowseal_internal, as _quarantine.  Everybody can call it: it counts, and _held judges itself.
+CREATE OR REPLACE FUNCTION rowseal._tried(entry bigint) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  q rowseal.quarantine;
+BEGIN
+  UPDATE rowseal.quarantine x SET attempts = x.attempts + 1, last_seen = pg_catalog.clock_timestamp()
+   WHERE x.id = entry RETURNING x.* INTO q;
+  IF q.sqlstate IN ('RS010', 'RS011', 'RS012') AND q.format = 'canonical' THEN
+    PERFORM rowseal._held(entry, q.tag, q.row);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._tried(bigint) IS 'Notes that an entry has been tried again, in vain';
 
 -- Tries quarantined rows again, as far as the caller sees them (row security), with the caller's rights.
 CREATE OR REPLACE FUNCTION rowseal._retry(waits_for text, tag text DEFAULT NULL, ids bigint[] DEFAULT NULL)
@@ -189,46 +227,77 @@ RETURNS TABLE (id bigint, outcome text, reason text) LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-  waiting record;
+  batch record;
   outer_outcome text := pg_catalog.current_setting('rowseal.outcome', true);
 BEGIN
   IF waits_for IS NOT NULL THEN
     PERFORM rowseal._lock_owner(waits_for, true);
   END IF;
-  FOR waiting IN
-    SELECT d.relation, q.format, pg_catalog.array_agg(q.id ORDER BY q.id) AS ids,
-           pg_catalog.jsonb_agg(q.row ORDER BY q.id) AS rows
-      FROM rowseal.quarantine q JOIN rowseal.declarations d ON d.tag = q.tag
-     WHERE CASE WHEN ids IS NOT NULL THEN q.id = ANY (ids)
-                ELSE q.curable AND (waits_for IS NULL OR q.waits_for = waits_for) AND (tag IS NULL OR q.tag = tag) END
-       AND q.format <> 'raw' AND rowseal._trusted(d.relation)
-     -- owners before what they own, in batches
-     GROUP BY d.relation, d.identity IS NULL, q.format, q.id / 1000
-     ORDER BY d.identity IS NULL DESC, pg_catalog.min(q.id)
+  FOR batch IN
+    SELECT w.relation, w.format, pg_catalog.array_agg(w.id ORDER BY w.id) AS ids FROM (
+      SELECT q.id, q.format, d.relation, d.identity IS NULL AS owners,
+             pg_catalog.sum(q.bytes) OVER before / 16777216 AS megabytes,
+             pg_catalog.row_number() OVER before / 1000 AS thousands
+        FROM rowseal.quarantine q JOIN rowseal.declarations d ON d.tag = q.tag
+       WHERE CASE WHEN ids IS NOT NULL THEN q.id = ANY (ids)
+                  WHEN waits_for IS NOT NULL
+                  THEN q.curable AND q.waits_for = waits_for
+                       AND pg_catalog.hashtextextended(q.waits_for, 0) = pg_catalog.hashtextextended(waits_for, 0)
+                  ELSE q.curable AND (tag IS NULL OR q.tag = tag) END
+         AND q.format <> 'raw' AND rowseal._trusted(d.relation)
+      WINDOW before AS (PARTITION BY d.relation, q.format ORDER BY q.id ROWS UNBOUNDED PRECEDING)) w
+     GROUP BY w.relation, w.owners, w.format, w.megabytes::integer, w.thousands
+     ORDER BY w.owners DESC, pg_catalog.min(w.id)  -- owners before what they own
   LOOP
-    BEGIN
-      FOR id, outcome, reason IN
-        SELECT waiting.ids[a.ordinal], a.outcome, a.reason
-          FROM rowseal.apply(waiting.relation, waiting.rows, waiting.format) a
-      LOOP
-        IF outcome NOT IN ('deferred', 'rejected') THEN
-          DELETE FROM rowseal.quarantine q WHERE q.id = id;
-        END IF;
-        RETURN NEXT;
-      END LOOP;
-    EXCEPTION
-      WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error
-           OR internal_error THEN
-        RAISE;
-      WHEN OTHERS THEN  -- a missing right, say: the rows stay, and who brought the cure gets no error
-        RETURN QUERY SELECT i, 'deferred', SQLSTATE || ': ' || SQLERRM FROM pg_catalog.unnest(waiting.ids) i;
-    END;
+    RETURN QUERY SELECT * FROM rowseal._retry_batch(batch.relation, batch.format, batch.ids);
   END LOOP;
   PERFORM pg_catalog.set_config('rowseal.outcome', coalesce(outer_outcome, ''), true);
 END
 $$;
 COMMENT ON FUNCTION rowseal._retry(text, text, bigint[]) IS
-  'Applies quarantined rows again: those that wait for an owner, those of a tag, or those with given ids';
+  'Applies quarantined rows again: those that wait for an owner, those of a tag, or those with given ids; in batches '
+  'of a thousand rows or some 16 MB';
+
+CREATE OR REPLACE FUNCTION rowseal._retry_batch(relation regclass, format text, ids bigint[])
+RETURNS TABLE (id bigint, outcome text, reason text) LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET rowseal.mode = 'apply' AS $$
+#variable_conflict use_variable
+DECLARE
+  d rowseal.declarations;
+  rows json[];
+  before text[];
+  outcomes text[];
+  verdict rowseal.verdict;
+  writers CONSTANT text[] := '{RS010,RS011,RS012}';
+BEGIN
+  -- some may have gone, by what was let in before
+  SELECT pg_catalog.array_agg(q.id ORDER BY q.id), pg_catalog.array_agg(q.row ORDER BY q.id),
+         pg_catalog.array_agg(q.sqlstate ORDER BY q.id)
+    INTO ids, rows, before FROM rowseal.quarantine q WHERE q.id = ANY (ids);
+  SELECT * INTO STRICT d FROM rowseal.declarations x WHERE x.relation = relation;
+  outcomes := rowseal._merged(d.id, rows, format);
+  FOR i IN 1 .. coalesce(pg_catalog.cardinality(ids), 0) LOOP
+    IF NOT rowseal._settled(outcomes[i]) THEN
+      verdict := rowseal._explained(d, outcomes[i]::rowseal.verdict, rows[i], format);
+      IF verdict.sqlstate = before[i] OR (verdict.sqlstate = ANY (writers) AND before[i] = ANY (writers)) THEN
+        outcomes[i] := verdict::text;
+        PERFORM rowseal._tried(ids[i]);
+        CONTINUE;
+      END IF;
+      outcomes[i] := rowseal._set_aside(d, outcomes[i], format, rows[i]);  -- it waits for something else now
+    END IF;
+    DELETE FROM rowseal.quarantine q WHERE q.id = ids[i];
+  END LOOP;
+  RETURN QUERY SELECT ids[r.ordinal], r.outcome, r.reason FROM rowseal._results(outcomes) r;
+EXCEPTION
+  WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error THEN
+    RAISE;
+  WHEN OTHERS THEN  -- a missing right, say: the rows stay, and who brought the cure gets no error
+    RETURN QUERY SELECT i, 'deferred', SQLSTATE || ': ' || SQLERRM FROM pg_catalog.unnest(ids) i;
+END
+$$;
+COMMENT ON FUNCTION rowseal._retry_batch(regclass, text, bigint[]) IS
+  'Applies some quarantined rows of a table again; what is settled leaves the quarantine';
 
 CREATE OR REPLACE FUNCTION rowseal.retry(ids bigint[] DEFAULT NULL)
 RETURNS TABLE (id bigint, outcome text, reason text) LANGUAGE sql
@@ -246,7 +315,7 @@ COMMENT ON FUNCTION rowseal.discard(bigint[]) IS
   'Drops quarantined rows for good; for administrators and the table''s owner. Returns how many';
 
 CREATE OR REPLACE FUNCTION rowseal.export_quarantine(ids bigint[] DEFAULT NULL)
-RETURNS TABLE (tag text, format text, "row" jsonb) LANGUAGE sql STABLE
+RETURNS TABLE (tag text, format text, "row" json) LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT q.tag, q.format, q."row" FROM rowseal.quarantine q WHERE ids IS NULL OR q.id = ANY (ids) ORDER BY q.id
 $$;

@@ -79,7 +79,7 @@ COMMENT ON FUNCTION rowseal.verify(regclass) IS
   'wrong; nothing when all is well';
 
 CREATE OR REPLACE FUNCTION rowseal.export(relation regclass, owner jsonb DEFAULT NULL)
-RETURNS SETOF jsonb LANGUAGE plpgsql STABLE
+RETURNS SETOF json LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
@@ -92,7 +92,7 @@ COMMENT ON FUNCTION rowseal.export(regclass, jsonb) IS
   'All versions of a table, or of one owner ({"user_hash": …}), as envelopes. Give them to rowseal.apply on any server';
 
 CREATE OR REPLACE FUNCTION rowseal._versions_of(relation regclass, keys jsonb)
-RETURNS SETOF jsonb LANGUAGE plpgsql STABLE
+RETURNS SETOF json LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   query text := (rowseal._declaration(relation)).queries ->> 'versions';

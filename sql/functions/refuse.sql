@@ -25,6 +25,8 @@ SET search_path = pg_catalog, pg_temp AS $$
                    || 'ML-DSA needs the package cryptography, 47 or later (README, Install).'
     WHEN 'RS015' THEN 'Add the column to the table; rows that wait for it follow by themselves.'
     WHEN 'RS017' THEN 'GRANT rowseal_trusted to the owner of the table, or let the owner call rowseal.retry().'
+    WHEN 'RS019' THEN 'rowseal.health() shows which trigger is not ENABLE ALWAYS; switch it on, verify the table, '
+                   || 'then call rowseal.retry().'
   END
 $$;
 COMMENT ON FUNCTION rowseal._hint(text) IS 'What to do about a refusal';
@@ -32,13 +34,11 @@ COMMENT ON FUNCTION rowseal._hint(text) IS 'What to do about a refusal';
 -- Called by the guards.  In apply the outcome goes to the caller; in a replication worker the row into quarantine.
 CREATE OR REPLACE FUNCTION rowseal._refuse(
   relation regclass, main regclass, verdict rowseal.verdict, key jsonb, payload text, signature bytea, raw record,
-  content jsonb DEFAULT NULL)
+  content json DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
 SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 AS $$
 DECLARE
   d rowseal.declarations;
-  envelope jsonb;
-  waits_for text;
 BEGIN
   IF pg_catalog.current_setting('rowseal.mode', true) = 'apply' THEN
     PERFORM pg_catalog.set_config('rowseal.outcome', verdict::text, true);
@@ -47,18 +47,10 @@ BEGIN
   IF pg_catalog.current_setting('session_replication_role') = 'replica' THEN
     SELECT * INTO d FROM rowseal.declarations x WHERE x.relation = main;
     IF signature IS NULL OR pg_catalog.starts_with(payload, '(') THEN  -- it has no canonical form
-      PERFORM rowseal._quarantine(d.tag, verdict, 'raw', pg_catalog.to_jsonb(raw));
+      PERFORM rowseal._quarantine(d.tag, verdict, 'raw', pg_catalog.row_to_json(raw));
       RETURN;
     END IF;
-    envelope := rowseal._envelope(payload, signature, content);
-    waits_for := rowseal._waits_for(d, verdict, 'canonical', envelope);
-    IF verdict.sqlstate IN ('RS010', 'RS011', 'RS012') THEN
-      PERFORM rowseal._hold(d, verdict, envelope, waits_for);
-      RETURN;
-    ELSIF verdict.sqlstate = 'RS002' THEN  -- who is bringing the owner waits for this lock, and then finds the row
-      PERFORM rowseal._lock_owner(waits_for, false);
-    END IF;
-    PERFORM rowseal._quarantine(d.tag, verdict, 'canonical', envelope, waits_for);
+    PERFORM rowseal._set_aside(d, verdict::text, 'canonical', rowseal._envelope(payload, signature, content));
     RETURN;
   END IF;
   RAISE EXCEPTION USING ERRCODE = verdict.sqlstate, HINT = rowseal._hint(verdict.sqlstate),
@@ -67,10 +59,10 @@ BEGIN
     TABLE = (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid = relation);
 END
 $$;
-COMMENT ON FUNCTION rowseal._refuse(regclass, regclass, rowseal.verdict, jsonb, text, bytea, record, jsonb) IS
+COMMENT ON FUNCTION rowseal._refuse(regclass, regclass, rowseal.verdict, jsonb, text, bytea, record, json) IS
   'Refuses a row: raises, reports to apply, or quarantines it';
 
-CREATE OR REPLACE FUNCTION rowseal._refuse_delete(relation oid, operation text, row_ jsonb)
+CREATE OR REPLACE FUNCTION rowseal._refuse_delete(relation oid, operation text, row_ json)
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -99,13 +91,13 @@ BEGIN
            || coalesce(', key ' || key::text, '');
 END
 $$;
-COMMENT ON FUNCTION rowseal._refuse_delete(oid, text, jsonb) IS
+COMMENT ON FUNCTION rowseal._refuse_delete(oid, text, json) IS
   'Refuses a DELETE (with its row) or a TRUNCATE; under replication it notes it in the quarantine';
 
 CREATE OR REPLACE FUNCTION rowseal._keep() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  PERFORM rowseal._refuse_delete(TG_RELID, TG_OP, CASE WHEN TG_LEVEL = 'ROW' THEN pg_catalog.to_jsonb(OLD) END);
+  PERFORM rowseal._refuse_delete(TG_RELID, TG_OP, CASE WHEN TG_LEVEL = 'ROW' THEN pg_catalog.row_to_json(OLD) END);
   RETURN NULL;
 END
 $$;

@@ -9,12 +9,12 @@ $$;
 COMMENT ON FUNCTION rowseal.link(bigint, bytea, bytea) IS
   'The link of a writer''s row (32 bytes): what its next row names as writer_prev, and a revocation in upto';
 
-CREATE OR REPLACE FUNCTION rowseal._authentic(envelope jsonb) RETURNS boolean LANGUAGE plpython3u STABLE
+CREATE OR REPLACE FUNCTION rowseal._authentic(envelope json) RETURNS boolean LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 plpy.execute("SELECT rowseal._load()")
 return GD["rowseal"]("server").authentic(plpy, envelope)
 $$;
-COMMENT ON FUNCTION rowseal._authentic(jsonb) IS
+COMMENT ON FUNCTION rowseal._authentic(json) IS
   'Whether an envelope names a writer, a number and a link that fit each other, and was signed by that writer';
 
 CREATE OR REPLACE FUNCTION rowseal._authority_of(grants integer, owner text) RETURNS integer LANGUAGE plpgsql
@@ -128,7 +128,7 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._writer_text(integer, text, bytea) IS 'What a held row waits for: grants of this writer';
 
-CREATE OR REPLACE FUNCTION rowseal._held(entry bigint, tag text, envelope jsonb) RETURNS void LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal._held(entry bigint, tag text, envelope json) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -139,7 +139,7 @@ DECLARE
   seq bigint;
   prev bytea;
   link bytea;
-  signed jsonb := envelope -> 'row';
+  signed jsonb := (envelope -> 'row')::jsonb;
   verdict rowseal.verdict;
   authority integer;
   dead boolean;
@@ -176,7 +176,7 @@ EXCEPTION WHEN data_exception THEN
   NULL;  -- a number that is none, say: the row cannot have come from the table's guard
 END
 $$;
-COMMENT ON FUNCTION rowseal._held(bigint, text, jsonb) IS
+COMMENT ON FUNCTION rowseal._held(bigint, text, json) IS
   'Enters an authentic row that does not count into the ledger, once its signature has been checked';
 
 -- What is held and known travels: others may need it as a link (see poisoned_link in the tests).
@@ -205,6 +205,9 @@ BEGIN
   IF TG_RELID <> 'rowseal.quarantine'::pg_catalog.regclass OR TG_WHEN <> 'AFTER' THEN
     RAISE EXCEPTION USING ERRCODE = 'RS009', MESSAGE = 'the ledger follows the quarantine, and nothing else';
   END IF;
+  -- another source may have brought it, too
+  UPDATE rowseal._writer_rows r SET held = q.id FROM rowseal.quarantine q
+   WHERE r.held = OLD.id AND q.hash = OLD.hash AND q.sqlstate IN ('RS010', 'RS011', 'RS012');
   DELETE FROM rowseal._writer_rows r WHERE r.held = OLD.id RETURNING r.authority INTO authority;
   DELETE FROM rowseal._authority x
    WHERE x.id = authority

@@ -69,7 +69,7 @@ COMMENT ON FUNCTION rowseal._settle(integer, text, bytea, bigint, bytea, bytea, 
   'with the rights of who brought it';
 
 CREATE OR REPLACE FUNCTION rowseal._hold(
-  d rowseal.declarations, verdict rowseal.verdict, envelope jsonb, waits_for text)
+  d rowseal.declarations, verdict rowseal.verdict, envelope json, waits_for text)
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -89,12 +89,12 @@ BEGIN
   END IF;
 END
 $$;
-COMMENT ON FUNCTION rowseal._hold(rowseal.declarations, rowseal.verdict, jsonb, text) IS
+COMMENT ON FUNCTION rowseal._hold(rowseal.declarations, rowseal.verdict, json, text) IS
   'Holds an authentic row that does not count';
 
 CREATE OR REPLACE FUNCTION rowseal._retracted(
   grants integer, owner text, writer bytea, seq bigint, link bytea, tag text, waits_for text, verdict rowseal.verdict,
-  envelope jsonb)
+  envelope json)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -108,17 +108,16 @@ BEGIN
                                        application_name, format, row, bytes, hash)
     VALUES (tag, verdict.sqlstate, verdict.reason, NOT dead, NOT dead, waits_for, session_user, rowseal._subscription(),
             pg_catalog.current_setting('application_name'), 'canonical', envelope,
-            pg_catalog.octet_length(envelope::text),
-            pg_catalog.sha256(
-              pg_catalog.convert_to(pg_catalog.jsonb_build_array(tag, 'canonical', envelope)::text, 'UTF8')))
-    ON CONFLICT (hash) DO UPDATE SET sqlstate = EXCLUDED.sqlstate, reason = EXCLUDED.reason, curable = EXCLUDED.curable,
+            pg_catalog.octet_length(envelope::text), rowseal._entry_hash(tag, 'canonical', envelope))
+    ON CONFLICT (hash, role, subscription) DO UPDATE SET
+      sqlstate = EXCLUDED.sqlstate, reason = EXCLUDED.reason, curable = EXCLUDED.curable,
       kept = EXCLUDED.kept, waits_for = EXCLUDED.waits_for
     RETURNING q.id INTO entry;
   UPDATE rowseal._writer_rows r SET held = entry
    WHERE r.authority = authority AND r.writer = writer AND r.seq = seq AND r.link = link;
 END
 $$;
-COMMENT ON FUNCTION rowseal._retracted(integer, text, bytea, bigint, bytea, text, text, rowseal.verdict, jsonb) IS
+COMMENT ON FUNCTION rowseal._retracted(integer, text, bytea, bigint, bytea, text, text, rowseal.verdict, json) IS
   'A stored row counts no longer: it is held in the quarantine';
 
 CREATE OR REPLACE FUNCTION rowseal._enter_rows(d rowseal.declarations, relation regclass, archived boolean)

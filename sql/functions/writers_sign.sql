@@ -73,7 +73,7 @@ BEGIN
     RETURN '{}';
   END IF;
   SELECT * INTO last
-    FROM rowseal._heads_of(d.id, rowseal._owner_text(d.spec, rowseal.payload(d.relation, owner)::jsonb), writer) h
+    FROM rowseal._heads_of(d.id, rowseal._owner_text(d.spec, rowseal.payload(d.relation, owner)::json), writer) h
    ORDER BY h.seq DESC, h.link LIMIT 1;
   RETURN pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
     'writer_pkey', writer, 'writer_seq', coalesce(last.seq, 0) + 1, 'writer_prev', last.link));
@@ -126,7 +126,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET bytea_output =
 #variable_conflict use_variable
 DECLARE
   d rowseal.declarations := rowseal._grants_table(relation);
-  owner_ text := rowseal._owner_text(d.spec, rowseal.payload(relation, owner)::jsonb);
+  owner_ text := rowseal._owner_text(d.spec, rowseal.payload(relation, owner)::json);
   frontier record;
 BEGIN
   upto := coalesce(upto, ARRAY(SELECT h.link FROM rowseal._heads_of(d.id, owner_, grantee) h WHERE h.whole));

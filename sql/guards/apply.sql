@@ -1,5 +1,4 @@
--- Merges rows given as a JSON array ($1), envelopes or objects in PostgreSQL's text form ($2); returns an outcome per
--- row.
+-- Merges rows ($1), envelopes or objects in PostgreSQL's text form ($2); returns an outcome for each.
 --
 --   @canonical@          the stored columns of an envelope e.v, as c0, c1 …
 --   @record@             its object of fields
@@ -7,27 +6,32 @@
 --   @pgtext@             the stored columns of an object e.v
 --   @pgtext_columns@     how these are read
 --   @order@              places of columns: key, newest version, number of the row
+--   @relation@           the table
 --   @merge@              hands the row r to the table
 DECLARE
   r record;
   outcome text;
-  outcomes text[] := pg_catalog.array_fill(NULL::text, ARRAY[pg_catalog.jsonb_array_length($1)]);
+  outcomes text[] := pg_catalog.array_fill(NULL::text, ARRAY[pg_catalog.cardinality($1)]);
 BEGIN
   FOR r IN
     SELECT e.n, @canonical@
-      FROM pg_catalog.jsonb_array_elements($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.jsonb_to_record(@record@) x(@canonical_columns@)
+      FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
+           LATERAL pg_catalog.json_to_record(@record@) x(@canonical_columns@)
      WHERE $2 = 'canonical'
     UNION ALL
     SELECT e.n, @pgtext@
-      FROM pg_catalog.jsonb_array_elements($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.jsonb_to_record(e.v) x(@pgtext_columns@)
+      FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
+           LATERAL pg_catalog.json_to_record(e.v) x(@pgtext_columns@)
      WHERE $2 = 'pgtext'
     ORDER BY @order@  -- every session takes its locks in this order
   LOOP
-    outcome := pg_catalog.set_config('rowseal.outcome', 'inserted', true);
+    outcome := pg_catalog.set_config('rowseal.outcome', '', true);
     @merge@
-    outcomes[r.n] := pg_catalog.current_setting('rowseal.outcome');
+    outcome := pg_catalog.current_setting('rowseal.outcome');
+    IF outcome = '' THEN
+      PERFORM rowseal._unguarded(@relation@);
+    END IF;
+    outcomes[r.n] := outcome;
   END LOOP;
   RETURN outcomes;
 END

@@ -9,7 +9,7 @@
 --   @tag@           name of the table in the signed bytes
 --   @owner@         owner of the variable envelope, as text
 DECLARE
-  envelope jsonb;
+  envelope json;
 BEGIN
   @only_after@
   IF TG_OP = 'UPDATE' THEN

@@ -2,7 +2,6 @@
 -- BEFORE INSERT OR UPDATE, for each row.  An INSERT of a key that is there is a merge (docs/rules.md, 3).
 --
 --   @main@              the table
---   @relation@          the same as a value
 --   @variables@         variables of features
 --   @prepare@           features complete NEW
 --   @key_of_new@        t has the key of NEW
@@ -27,20 +26,20 @@
 --   @toastable@         whether a value may be stored out of line
 --   @whole@             NEW as a value of its own
 --   @copies@            such values, fetched from whole
---   @refused@           key, payload, signature and row, for the refusal
+--   @leave@            refuses NEW, or tells apply the outcome and keeps it or not
 DECLARE
   tip record;
   public_key bytea;
   verdict rowseal.verdict;
   outcome text;
   known boolean;
-  older boolean := false;
+  newer boolean := true;  -- than the tip
   kept boolean := false;
   whole @main@;
   @variables@
 BEGIN
   @prepare@
-  <<judged>> LOOP
+  <<judged>> LOOP  -- once; a feature may look again
     -- 1. What is there?
     IF TG_OP = 'INSERT' THEN
       SELECT * INTO tip FROM @main@ t WHERE @key_of_new@;
@@ -57,7 +56,7 @@ BEGIN
         @arrived_again@
         IF TG_OP = 'UPDATE' THEN
           @updated_in_place@
-          -- only unsigned columns changed; what did not change at all ends its journey between servers here
+          -- only unsigned columns changed; under replication an unchanged row would go round in circles
           kept := NOT (current_setting('session_replication_role') = 'replica' AND record_image_eq(NEW, OLD));
         END IF;
         EXIT judged;
@@ -77,35 +76,36 @@ BEGIN
         EXIT judged;
       END IF;
       --: end
-      older := @order_new@ <= @order_tip@;
-      IF older AND @other_signature@ THEN
+      newer := coalesce(@order_new@ > @order_tip@, true);  -- a tip that was tampered with has no order
+      IF NOT newer AND @other_signature@ THEN
         --: if versions
         -- a late version: the guard of the versions table decides
         @archive_new@
         IF NOT FOUND AND current_setting('rowseal.outcome', true) = 'archived' THEN
-          outcome := 'duplicate';  -- another session was faster
+          outcome := 'duplicate';  -- that guard let it in, and another session was faster
         END IF;
         --: else
         outcome := 'stale';
         --: end
         EXIT judged;
       END IF;
-      IF TG_OP = 'INSERT' AND NOT older THEN
+      IF TG_OP = 'INSERT' AND newer THEN
         -- a newer version: this guard decides again, on the row as the UPDATE has locked and read it
         UPDATE @main@ t SET @set_new@ WHERE @key_of_new@;
         EXIT judged;
       END IF;
     END IF;
 
-    -- 3. Is it the owner's?
+    -- 3. Is it the owner's?  (Not newer: other content under the tip's signature.)
     @verdict@
     EXIT judged WHEN verdict IS NOT NULL;
     @look_again@
 
     -- 4. Then it is carried out.
-    IF older THEN
+    IF NOT newer THEN
       outcome := 'duplicate';  -- the version that is there, in another spelling
     ELSE
+      outcome := 'inserted';  -- the primary key stops a second session
       IF TG_OP = 'UPDATE' THEN
         --: if versions
         @archive_tip@
@@ -123,15 +123,5 @@ BEGIN
     EXIT judged;
   END LOOP;
 
-  IF verdict IS NOT NULL THEN
-    PERFORM rowseal._refuse(TG_RELID, @relation@, verdict, @refused@);
-    RETURN NULL;
-  END IF;
-  IF outcome IS NOT NULL AND current_setting('rowseal.mode', true) = 'apply' THEN
-    outcome := set_config('rowseal.outcome', outcome, true);
-  END IF;
-  IF kept THEN
-    RETURN NEW;
-  END IF;
-  RETURN NULL;
+  @leave@
 END

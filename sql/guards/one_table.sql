@@ -2,7 +2,6 @@
 -- BEFORE INSERT OR UPDATE, for each row.  It decides on the version alone; which one is current follows from the order.
 --
 --   @main@              the table
---   @relation@          the same as a value
 --   @variables@         variables of features
 --   @prepare@           features complete NEW
 --   @same_as_old@       NEW is OLD, byte for byte, as far as it is signed
@@ -18,13 +17,13 @@
 --   @verdict@           sets verdict: NULL, or why NEW is not the owner's
 --   @order_t@           timestamp, deletion flag and signature of t
 --   @order_new@         the same of NEW
---   @refused@           key, payload, signature and row, for the refusal
+--   @leave@            refuses NEW, or tells apply the outcome and keeps it or not
 DECLARE
   stored @main@;
   public_key bytea;
   verdict rowseal.verdict;
   outcome text;
-  known boolean;
+  respelled boolean;  -- the signature is here, on other content
   kept boolean := false;
   @variables@
 BEGIN
@@ -36,7 +35,7 @@ BEGIN
         EXIT judged;
       END IF;
       @updated_in_place@
-      -- only unsigned columns changed; what did not change at all ends its journey between servers here
+      -- only unsigned columns changed; under replication an unchanged row would go round in circles
       kept := NOT (current_setting('session_replication_role') = 'replica' AND record_image_eq(NEW, OLD));
       outcome := 'duplicate';
       EXIT judged;
@@ -44,10 +43,10 @@ BEGIN
 
     -- 1. What is there?
     SELECT * INTO stored FROM @main@ t WHERE @version_of_new@;
-    known := FOUND;
+    respelled := FOUND;
 
     -- 2. What is NEW to it?  No signature is looked at.
-    IF known AND @same_as_stored@ THEN
+    IF respelled AND @same_as_stored@ THEN
       @arrived_again@
       outcome := 'duplicate';
       EXIT judged;
@@ -65,8 +64,8 @@ BEGIN
     EXIT judged WHEN verdict IS NOT NULL;
 
     -- 4. Then it is carried out.
-    kept := NOT known;
-    IF known THEN
+    kept := NOT respelled;
+    IF respelled THEN
       outcome := 'duplicate';  -- the version that is there, in another spelling
     ELSIF current_setting('rowseal.mode', true) = 'apply' THEN
       SELECT CASE WHEN bool_or(@order_t@ > @order_new@) THEN 'archived'
@@ -75,15 +74,5 @@ BEGIN
     END IF;
   END judged;
 
-  IF verdict IS NOT NULL THEN
-    PERFORM rowseal._refuse(TG_RELID, @relation@, verdict, @refused@);
-    RETURN NULL;
-  END IF;
-  IF outcome IS NOT NULL AND current_setting('rowseal.mode', true) = 'apply' THEN
-    outcome := set_config('rowseal.outcome', outcome, true);
-  END IF;
-  IF kept THEN
-    RETURN NEW;
-  END IF;
-  RETURN NULL;
+  @leave@
 END

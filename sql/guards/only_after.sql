@@ -5,5 +5,6 @@
 --   @main@  the main table, whose partitions have its triggers
 IF TG_WHEN <> 'AFTER' OR TG_RELID <> @here@
    AND NOT EXISTS (SELECT FROM pg_partition_ancestors(TG_RELID) a WHERE a.relid = @main@) THEN
-  RAISE EXCEPTION USING ERRCODE = 'RS009', MESSAGE = 'the feed takes what its tables have accepted, and nothing else';
+  RAISE EXCEPTION USING ERRCODE = 'RS009',
+    MESSAGE = 'this function is an AFTER trigger of a declared table, and nothing else';
 END IF;

@@ -1,7 +1,6 @@
 -- The guard of a versions table (layout "two tables"): superseded versions, each once, and nothing else.
 -- BEFORE INSERT OR UPDATE, for each row.
 --
---   @relation@          the same as a value
 --   @versions@          this table
 --   @variables@         variables of features
 --   @prepare@           features complete NEW
@@ -23,15 +22,15 @@
 --   @same_public_key@   NEW has the public key of the tip
 --   @signature_of_tip@  NEW has the signature of the tip
 --   @verdict@           sets verdict: NULL, or why NEW is not the owner's
---   @refused@           key, payload, signature and row, for the refusal
+--   @leave@            refuses NEW, or tells apply the outcome and keeps it or not
 DECLARE
   stored record;
   tip record;
   public_key bytea;
   verdict rowseal.verdict;
   outcome text;
-  current boolean;
-  known boolean;
+  has_tip boolean;
+  respelled boolean;  -- the signature is here, on other content
   kept boolean := false;
   @variables@
 BEGIN
@@ -43,7 +42,7 @@ BEGIN
         EXIT judged;
       END IF;
       @updated_in_place@
-      -- only unsigned columns changed; what did not change at all ends its journey between servers here
+      -- only unsigned columns changed; under replication an unchanged row would go round in circles
       kept := NOT (current_setting('session_replication_role') = 'replica' AND record_image_eq(NEW, OLD));
       outcome := 'duplicate';
       EXIT judged;
@@ -55,18 +54,18 @@ BEGIN
 
     -- 1. What is there?
     @find_tip@
-    current := FOUND;
-    IF current AND pg_trigger_depth() > 1 AND @same_as_tip@ THEN
+    has_tip := FOUND;
+    IF has_tip AND pg_trigger_depth() > 1 AND @same_as_tip@ THEN
       -- its table's guard, about to replace it, archives it: it was verified when it came
       @lock_archived@
       kept := true;
       EXIT judged;
     END IF;
     SELECT * INTO stored FROM @versions@ v WHERE @version_of_new@;
-    known := FOUND;
+    respelled := FOUND;
 
     -- 2. What is NEW to it?  No signature is looked at.
-    IF known THEN
+    IF respelled THEN
       IF @same_as_stored@ THEN
         @arrived_again@
         outcome := 'duplicate';
@@ -74,13 +73,13 @@ BEGIN
       END IF;
     ELSE
       @lock@
-      IF NOT current OR @order_new@ > @order_tip@ THEN
+      IF NOT has_tip OR @order_new@ > @order_tip@ THEN
         -- not superseded by anything yet: it belongs into the main table, whose guard decides
         @merge_new@
         EXIT judged;
       END IF;
       IF @same_as_tip@ THEN
-        outcome := 'duplicate';
+        outcome := 'duplicate';  -- the current version, inserted here by hand
         EXIT judged;
       END IF;
       --: if identity
@@ -89,7 +88,7 @@ BEGIN
         EXIT judged;
       END IF;
       --: end
-      known := @signature_of_tip@;
+      respelled := @signature_of_tip@;
     END IF;
 
     -- 3. Is it the owner's?
@@ -97,22 +96,9 @@ BEGIN
     EXIT judged WHEN verdict IS NOT NULL;
 
     -- 4. Then it is carried out.
-    kept := NOT known;
-    outcome := 'archived';
-    IF known THEN
-      outcome := 'duplicate';  -- the version that is there, in another spelling
-    END IF;
+    kept := NOT respelled;
+    outcome := CASE WHEN respelled THEN 'duplicate' ELSE 'archived' END;
   END judged;
 
-  IF verdict IS NOT NULL THEN
-    PERFORM rowseal._refuse(TG_RELID, @relation@, verdict, @refused@);
-    RETURN NULL;
-  END IF;
-  IF outcome IS NOT NULL AND current_setting('rowseal.mode', true) = 'apply' THEN
-    outcome := set_config('rowseal.outcome', outcome, true);
-  END IF;
-  IF kept THEN
-    RETURN NEW;
-  END IF;
-  RETURN NULL;
+  @leave@
 END

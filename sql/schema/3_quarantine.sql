@@ -16,13 +16,14 @@ CREATE TABLE rowseal.quarantine (
   subscription     text,
   application_name text NOT NULL,
   format           text NOT NULL CHECK (format IN ('canonical', 'pgtext', 'raw')),
-  row              jsonb NOT NULL,
+  row              json NOT NULL,
   bytes            integer NOT NULL,
-  hash             bytea NOT NULL UNIQUE,
+  hash             bytea NOT NULL,
   first_seen       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
   last_seen        timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
   attempts         integer NOT NULL DEFAULT 1,
-  kept             boolean NOT NULL DEFAULT false
+  kept             boolean NOT NULL DEFAULT false,
+  UNIQUE NULLS NOT DISTINCT (hash, role, subscription)
 );
 SELECT pg_catalog.pg_extension_config_dump('rowseal.quarantine', '');
 SELECT pg_catalog.pg_extension_config_dump('rowseal.quarantine_id_seq', '');
@@ -36,14 +37,18 @@ COMMENT ON COLUMN rowseal.quarantine.subscription IS 'Subscription that brought 
 COMMENT ON COLUMN rowseal.quarantine.format IS
   'How row is written: canonical (an envelope), pgtext, or raw (to_jsonb of a row without canonical form)';
 COMMENT ON COLUMN rowseal.quarantine.bytes IS 'Size of the row as text, in bytes';
-COMMENT ON COLUMN rowseal.quarantine.hash IS 'sha256 of tag and row: the same row is kept once, attempts counts it';
+COMMENT ON COLUMN rowseal.quarantine.hash IS
+  'sha256 of tag, format and row. Of one source (role and subscription) the same row is kept once, attempts counts '
+  'it; what another source brings is another entry';
 COMMENT ON COLUMN rowseal.quarantine.kept IS
   'A row of a writer of whom a grant speaks: the bounds leave it alone, as they do what is stored';
 COMMENT ON COLUMN rowseal.quarantine.waits_for IS
   'For an unknown owner: tag of the identity table, a blank, the owner. For a writer''s row: tag of the grants table, '
   'owner, writer';
-CREATE INDEX ON rowseal.quarantine (waits_for) WHERE curable;
-CREATE INDEX ON rowseal.quarantine (tag) WHERE curable;
+-- hashed: whatever they say fits into an index
+CREATE INDEX ON rowseal.quarantine (pg_catalog.hashtextextended(waits_for, 0)) WHERE curable;
+CREATE INDEX ON rowseal.quarantine (pg_catalog.hashtextextended(tag, 0)) WHERE curable;
+CREATE INDEX ON rowseal.quarantine (role, subscription) WHERE NOT kept;
 
 CREATE TABLE rowseal.quarantine_limits (
   one   boolean PRIMARY KEY DEFAULT true CHECK (one),

@@ -5,7 +5,7 @@ CREATE TABLE rowseal.feed (
   xid          xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
   tag          text NOT NULL,
   owner        text NOT NULL,
-  envelope     jsonb NOT NULL,
+  envelope     json NOT NULL,
   role         text NOT NULL DEFAULT session_user,
   subscription text,
   accepted     timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),

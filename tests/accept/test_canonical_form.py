@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json, Jsonb
 
 from kit.db import Db, Server
 from kit.example import Owner
@@ -103,7 +103,8 @@ class Lab:
             for c in self.forms["inserted"].names
         )
         self.payloads = (
-            f"SELECT rowseal._payload_{id_}(true, {arguments}) FROM public.twin t ORDER BY t.n"
+            f"SELECT rowseal._payload_{id_}(true, true, {arguments})"
+            " FROM public.twin t ORDER BY t.n"
         )
         columns = ", ".join(f"{name(c)} {COLUMNS[c][0]}" for c in IN_SQL)
         db.run(f"CREATE TABLE written ({HOUSEKEEPING}, {columns}, PRIMARY KEY (h, n))")
@@ -111,7 +112,9 @@ class Lab:
         query = db.one(
             "SELECT queries ->> 'envelopes' FROM rowseal.declarations WHERE tag = 'written'"
         )
-        (written,) = re.findall(r"^SELECT \((.*)\)::jsonb \|\|", query, re.S)
+        (written,) = re.findall(
+            r"^SELECT rowseal\._envelope\((.*), t\.\S+\) AS envelope", query, re.S
+        )
         assert "_payload" not in written  # Python has no part in it
         self.written = f"SELECT {qualify(written)} FROM public.twin t ORDER BY t.n"
 
@@ -282,7 +285,7 @@ def test_signed_rows_of_all_types_come_through_every_door(lab: Lab) -> None:
                         _, outcome, reason = lab.db.one(
                             "SELECT * FROM rowseal.apply(%s, %s, %s)",
                             "public." + table,
-                            Jsonb([element]),
+                            Json([element]),
                             table,
                         )
                         assert (outcome, reason) == (
@@ -390,7 +393,7 @@ def test_apply_rejects_a_value_without_canonical_form(lab: Lab, column: str, lit
         column: shown,
     }
     _, outcome, reason = lab.db.one(
-        "SELECT * FROM rowseal.apply('inserted', %s, 'pgtext')", Jsonb([row])
+        "SELECT * FROM rowseal.apply('inserted', %s, 'pgtext')", Json([row])
     )
     assert outcome == "rejected" and reason.startswith("RS006: ")
 
@@ -440,7 +443,7 @@ def test_types_without_canonical_form_are_refused_at_declaration(db: Db, type_: 
 def apply_fresh(lab: Lab, column: str, value: Value, n: int) -> tuple[str, str | None]:
     _, envelope = sealed(lab, "canonical", {column: value}, n, 1)
     return tuple(
-        lab.db.one("SELECT outcome, reason FROM rowseal.apply('canonical', %s)", Jsonb([envelope]))
+        lab.db.one("SELECT outcome, reason FROM rowseal.apply('canonical', %s)", Json([envelope]))
     )  # type: ignore[return-value]
 
 
@@ -529,7 +532,7 @@ def test_a_value_of_another_shape_never_stops_the_rows_beside_it(lab: Lab, colum
         ):
             try:
                 with lab.db.connection.transaction(force_rollback=True):
-                    answer = lab.db.all(sql, Jsonb(rows))
+                    answer = lab.db.all(sql, Json(rows))
                 if rows == [bad, good] and answer != ["rejected", "inserted"]:
                     wrong.append((value, str(answer)))
             except psycopg.Error as e:
@@ -547,5 +550,5 @@ def test_an_input_function_that_fails_in_its_own_way_never_stops_the_rows_beside
         _, good = sealed(lab, "canonical", {}, 900_202, 1)
         bad["row"]["hstore"] = "=>"
         assert lab.db.all(
-            "SELECT outcome FROM rowseal.apply('canonical', %s)", Jsonb([bad, good])
+            "SELECT outcome FROM rowseal.apply('canonical', %s)", Json([bad, good])
         ) == ["rejected", "inserted"]

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 import rfc8785
 from nacl.signing import SigningKey
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json
 
 from kit.db import Db, Server
 from kit.example import EXAMPLE, Owner
@@ -251,7 +251,7 @@ def erased_rows_travel(layout: str, example: Db, server: Server, *owners: Owner)
                 there.insert("user_cards", owner.sealed(there.form("user_cards"), owner.card()))
             exported = example.all("SELECT rowseal.export('s')")
             for one in exported:  # as the feed brings them, one by one
-                (outcome,) = there.all("SELECT outcome FROM rowseal.receive(%s)", Jsonb(one))
+                (outcome,) = there.all("SELECT outcome FROM rowseal.receive(%s)", Json(one))
                 assert outcome in ("inserted", "superseded", "archived", "stale")
             assert {o for o, _ in there.apply("s", exported)} <= {"duplicate", "stale"}
             assert there.digest("s") == example.digest("s") and everything_holds(there)
@@ -278,7 +278,7 @@ def test_the_feed_forgets(example: Db, ann: Owner, bob: Owner, admin: Db) -> Non
     assert admin.all(fed, base64.b64encode(ann.hash).decode()) == [{"note": note}] * 2
     example.run("SELECT rowseal.erase('s', %s, '{note}')", key(ann))
     assert admin.all(
-        "SELECT envelope ? 'content' FROM rowseal.feed WHERE owner = %s",
+        "SELECT envelope -> 'content' IS NOT NULL FROM rowseal.feed WHERE owner = %s",
         base64.b64encode(ann.hash).decode(),
     ) == [False, False]
     assert admin.all(fed, base64.b64encode(bob.hash).decode()) == theirs and len(theirs) == 2

@@ -154,8 +154,8 @@ def test_existing_rows_are_taken_over_as_they_are(db: Db, member: Member, server
 def envelopes_carry_them(db: Db, member: Member, server: Server, newest: dict[str, Any]) -> None:
     """A server that was told nothing of names fills them in."""
     receive = (
-        "SELECT outcome, reason FROM rowseal.receive((SELECT jsonb_agg(e)"
-        " FROM jsonb_array_elements(%s) e))"
+        "SELECT outcome, reason FROM rowseal.receive((SELECT json_agg(e)"
+        " FROM json_array_elements(%s) e))"
     )
     name = server.database()
     try:
@@ -164,7 +164,7 @@ def envelopes_carry_them(db: Db, member: Member, server: Server, newest: dict[st
             there.run(OLDER)
             declare(there)
             for table in ("cards", "storage"):
-                sent = psycopg.types.json.Jsonb(db.all("SELECT rowseal.export(%s)", table))
+                sent = psycopg.types.json.Json(db.all("SELECT rowseal.export(%s)", table))
                 answers = there.all(receive, sent)
                 assert {o for o, _ in answers} <= {"inserted", "superseded", "archived"}, answers
                 assert there.digest(table) == db.digest(table)

@@ -403,7 +403,7 @@ def test_rows_signed_in_node(
     assert [
         o
         for _, o, _ in declared.all(
-            "SELECT * FROM rowseal.receive(%s)", psycopg.types.json.Jsonb(sealed)
+            "SELECT * FROM rowseal.receive(%s)", psycopg.types.json.Json(sealed)
         )
     ] == ["inserted"] * 5
     ours = list(envelopes([(declared.form(t), r) for t, r in rows], ann.key))

@@ -7,7 +7,7 @@ from base64 import b64encode
 
 import psycopg
 import pytest
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json
 
 from kit.attacks import attempt, insert
 from kit.db import Db, Server
@@ -79,7 +79,7 @@ def test_the_right_to_create_triggers_does_not_take_a_guard_away_from_links(
     admin.run("SET session_replication_role = replica")  # as the worker of a link
     admin.run(
         "INSERT INTO rowseal.feed (tag, owner, envelope) VALUES ('cards', 'x', %s)",
-        Jsonb(forged),
+        Json(forged),
     )
     assert db.all("SELECT sign_b64 FROM cards") == []
 

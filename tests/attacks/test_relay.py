@@ -11,7 +11,7 @@ import uuid
 from typing import Any
 
 import pytest
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json
 
 from kit.attacks import KEY, STORAGE, VERSIONS, apply, forgeries, insert, intact, row, state, table
 from kit.db import Db
@@ -363,7 +363,7 @@ def test_malformed_json_of_every_shape_is_an_outcome_not_an_error(example: Db, a
             )
     assert example.one("SELECT count(*) FROM q") == n and intact(example, "q")
     for rows in ("null", "1", '"x"', "true"):
-        example.refused("22023", "SELECT rowseal.apply('q', %s::jsonb)", rows)
+        example.refused("22023", "SELECT rowseal.apply('q', %s::json)", rows)
     example.refused("22023", "SELECT rowseal.apply('q', NULL)")
     example.refused("22023", "SELECT rowseal.apply('q', '[]', NULL)")
     assert apply(example, "q", []) == []
@@ -410,7 +410,7 @@ def test_an_envelope_for_somebody_elses_table_does_not_block_the_good_ones(
     bad = ann.envelope(example.form("hers"), row(ann))
     answer = example.all(
         "SELECT outcome FROM rowseal.receive(%s) ORDER BY ordinal",
-        Jsonb([bad, good, None, 1, {"table": {}}, {"table": "nowhere"}]),
+        Json([bad, good, None, 1, {"table": {}}, {"table": "nowhere"}]),
     )
     assert answer[1] == "inserted"
 
@@ -426,8 +426,8 @@ def test_a_row_too_large_to_be_printed_does_not_block_the_good_rows(
     good = json.dumps(ann.envelope(example.form("q"), row(ann)))
     outcomes = example.all(
         """SELECT outcome FROM rowseal.apply('q',
-           jsonb_build_array(%s::jsonb,
-           (SELECT jsonb_build_object('row', jsonb_build_object('j', jsonb_agg('1e131071'::jsonb)))
+           json_build_array(%s::json,
+           (SELECT json_build_object('row', json_build_object('j', json_agg('1e131071'::json)))
            FROM generate_series(1, 9000))))""",
         good,
     )
@@ -436,7 +436,7 @@ def test_a_row_too_large_to_be_printed_does_not_block_the_good_rows(
 
 def test_flooding_with_bad_rows_does_not_fill_the_disk(example: Db, admin: Db) -> None:
     example.run(
-        "SELECT rowseal.apply('user_storage', (SELECT jsonb_agg(jsonb_build_object('row',"
+        "SELECT rowseal.apply('user_storage', (SELECT json_agg(json_build_object('row',"
         " i || repeat('x', 1000000))) FROM generate_series(1, 90) i))"
     )
     assert admin.one("SELECT sum(bytes) FROM rowseal.quarantine") <= 72_000_000

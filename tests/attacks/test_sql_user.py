@@ -363,7 +363,7 @@ def test_functions_without_a_search_path_name_every_schema(example: Db) -> None:
     )
     hot = {"_guard", "_feed", "_ledger"}
     others = {"_bucket", "_arrive", "_settled", "_results", "_trusted_owner", "_verified"}
-    others |= {"_encoded", "_string", "_text", "_flag"}
+    others |= {"_encoded", "_string", "_text", "_flag", "_envelope"}
     expected = hot | {h + "_versions" for h in hot} | others
     # _verified may be in C
     assert {re.sub(r"_\d+$", "", name) for name in bodies} | {"_verified"} == expected
@@ -851,7 +851,7 @@ def test_the_quarantine_is_not_anybodys_to_read_or_write(
     for verdict, format in (('(RS001,"a lie")', "canonical"), ('(RS001,"a lie")', "raw")):
         attempt(
             mallory,
-            "SELECT rowseal._quarantine('user_storage', %s, %s, (SELECT %s::jsonb))",
+            "SELECT rowseal._quarantine('user_storage', %s, %s, (SELECT %s::json))",
             verdict,
             format,
             json.dumps(waiting),
@@ -910,6 +910,11 @@ HARMLESS = {
     "_hash",
     "_envelope",
     "_content",
+    "_elements",
+    "_member",
+    "_without",
+    "_entry_hash",
+    "_decoded",
     "_owner_text",
     "_settled",
     "_payload_*",
@@ -942,6 +947,11 @@ HARMLESS = {
     "_dblink",
     # reads and writes of tables, with the caller's rights
     "_merged",
+    "_applied",
+    "_unguarded",
+    "_brief",
+    "_received",
+    "_retry_batch",
     "_apply_*",
     "_take_*",
     "_retry",
@@ -973,8 +983,9 @@ HARMLESS = {
     "_verified",
     "_pynacl",
     "_bound",
-    # adds to the caller's own, bounded part of the quarantine
+    # adds to the caller's own, bounded part of the quarantine; counts an attempt
     "_quarantine",
+    "_tried",
     # keeps the caller's own offsets of Electric shapes, a thousand at most;
     # merges rows with the caller's rights
     "_advance",
@@ -1045,6 +1056,7 @@ DEFINERS = {
     "_ledger_*",
     "_ledger_versions_*",
     "_quarantine",
+    "_tried",
     "_advance",
     "_bind",
     "_install",
@@ -1154,7 +1166,7 @@ def test_who_stores_a_card_does_not_run_triggers_of_tables_that_wait_for_it(
     }
     apply(mallory, "q", [envelope])
     mallory.run(
-        "SELECT rowseal._quarantine('q', '(RS002,unknown owner)', 'canonical', %s::jsonb,"
+        "SELECT rowseal._quarantine('q', '(RS002,unknown owner)', 'canonical', %s::json,"
         " 'user_cards ' || %s)",
         json.dumps(envelope),
         envelope["row"]["user_hash"],
@@ -1213,11 +1225,11 @@ def test_a_superuser_who_declares_or_brings_rows_does_not_run_somebodys_triggers
     }
     attempt(
         mallory,
-        "SELECT rowseal._quarantine('q', '(RS002,unknown owner)', 'canonical', %s::jsonb)",
+        "SELECT rowseal._quarantine('q', '(RS002,unknown owner)', 'canonical', %s::json)",
         json.dumps(waiting),
     )
     fall("retry", "SELECT * FROM rowseal.retry()")
-    fall("receive", "SELECT * FROM rowseal.receive(%s::jsonb)", json.dumps(waiting))
+    fall("receive", "SELECT * FROM rowseal.receive(%s::json)", json.dumps(waiting))
     fall(
         "feed",
         "INSERT INTO rowseal.feed (tag, owner, envelope) VALUES ('q', 'QQ==', %s)",

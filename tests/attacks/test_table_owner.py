@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json, Jsonb
 
 from kit.attacks import (
     KEY,
@@ -580,22 +580,26 @@ def test_what_names_a_strangers_table_runs_nothing_of_his_with_the_rights_of_who
     sent = ann.envelope(example.form("q"), row(ann, uuid=KEY))
     receive = "SELECT outcome, reason FROM rowseal.receive(%s)"
     for carrier in (admin, example):
-        assert carrier.all(receive, Jsonb([sent])) == [
+        assert carrier.all(receive, Json([sent])) == [
             ("deferred", "RS017: the owner of the table is not trusted by the current user")
         ]
     admin.run("SET session_replication_role = replica")
-    admin.run("INSERT INTO rowseal.feed (tag, owner, envelope) VALUES ('q', '', %s)", Jsonb(sent))
+    admin.run("INSERT INTO rowseal.feed (tag, owner, envelope) VALUES ('q', '', %s)", Json(sent))
     admin.run("RESET session_replication_role")
     assert admin.all("SELECT * FROM rowseal.retry()") == []
-    assert admin.all("SELECT sqlstate, attempts FROM rowseal.quarantine") == [("RS017", 3)]
+    assert admin.all("SELECT sqlstate, sum(attempts) FROM rowseal.quarantine GROUP BY 1") == [
+        ("RS017", 3)
+    ]
     assert not sprung(mallory) and mallory.all("SELECT * FROM q") == []
-    assert mallory.all("SELECT outcome FROM rowseal.retry()") == ["inserted"] and not sprung(
-        mallory
-    )
+    # an entry of each who carried it
+    assert mallory.all("SELECT outcome FROM rowseal.retry()") == [
+        "inserted",
+        "duplicate",
+    ] and not sprung(mallory)
     # who is trusted does get the rights: the trap was a real one
     admin.run("GRANT rowseal_trusted TO mallory")
     try:
-        assert admin.all(receive, Jsonb([ann.envelope(example.form("q"), row(ann))])) == [
+        assert admin.all(receive, Json([ann.envelope(example.form("q"), row(ann))])) == [
             ("inserted", None)
         ] and sprung(mallory)
     finally:

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json
 
 from kit.db import Db, Server
 from kit.example import Owner
@@ -228,11 +228,11 @@ def test_forged_entries_of_the_quarantine_enter_no_ledger(stage: Stage) -> None:
     ]
     for lie in lies:
         stage.mallory.run(
-            "SELECT rowseal._quarantine('t', '(RS012,beyond)', 'canonical', %s)", Jsonb(lie)
+            "SELECT rowseal._quarantine('t', '(RS012,beyond)', 'canonical', %s)", Json(lie)
         )
     assert stage.state() == before
     stage.mallory.run(
-        "SELECT rowseal._quarantine('t', '(RS012,beyond)', 'canonical', %s)", Jsonb(genuine)
+        "SELECT rowseal._quarantine('t', '(RS012,beyond)', 'canonical', %s)", Json(genuine)
     )
     assert stage.admin.all(
         "SELECT sqlstate FROM rowseal.quarantine q JOIN rowseal._writer_rows r ON r.held = q.id"
@@ -283,9 +283,9 @@ def test_who_may_not_delete_cannot_half_bring_a_revocation(stage: Stage) -> None
     stage.db.run("REVOKE DELETE ON t FROM mallory")
     revoked = stage.ann.envelope(stage.forms["grants"], revocation(stage.device, []))
     before = stage.state()
-    stage.mallory.all("SELECT * FROM rowseal.receive(%s)", Jsonb([revoked]))
+    stage.mallory.all("SELECT * FROM rowseal.receive(%s)", Json([revoked]))
     assert stage.state() == before
-    stage.db.all("SELECT * FROM rowseal.receive(%s)", Jsonb([revoked]))
+    stage.db.all("SELECT * FROM rowseal.receive(%s)", Json([revoked]))
     assert stage.db.one("SELECT owner_timestamp FROM t") == 1 and first["owner_timestamp"] == 5
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import psycopg
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json
 
 from kit.db import Db
 from kit.ed25519 import L
@@ -83,9 +83,7 @@ def apply(
     db: Db, target: str, rows: Any, format: str = "canonical"
 ) -> list[tuple[str, str | None]]:
     """Outcome and reason of each row."""
-    answer = db.all(
-        "SELECT * FROM rowseal.apply(%s::regclass, %s, %s)", target, Jsonb(rows), format
-    )
+    answer = db.all("SELECT * FROM rowseal.apply(%s::regclass, %s, %s)", target, Json(rows), format)
     return [(outcome, reason) for _, outcome, reason in answer]
 
 

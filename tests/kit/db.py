@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json
 
 from rowseal.client import Form
 
@@ -65,7 +65,7 @@ class Db:
         self, table: str, rows: Any, format: str = "canonical"
     ) -> list[tuple[str, str | None]]:
         """Outcome and reason of each row."""
-        answer = self.all("SELECT * FROM rowseal.apply(%s, %s, %s)", table, Jsonb(rows), format)
+        answer = self.all("SELECT * FROM rowseal.apply(%s, %s, %s)", table, Json(rows), format)
         assert [a[0] for a in answer] == list(range(1, len(answer) + 1))
         return [(outcome, reason) for _, outcome, reason in answer]
 

@@ -48,6 +48,6 @@ def fill(db: Db, ann: Owner) -> None:
             write(db, ann, "parts", {"n": n, **common}, text=True)
     eve = Owner("Eve")
     db.run(
-        "SELECT rowseal.apply('user_storage', %s::jsonb)",
+        "SELECT rowseal.apply('user_storage', %s::json)",
         json.dumps(eve.envelope(db.form("user_storage"), eve.value())),
     )

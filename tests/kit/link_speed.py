@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import psycopg
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json
 
 from kit.nodes import Node
 from kit.traffic import TABLES, Person
@@ -79,7 +79,7 @@ class Source:
         fields = node.all(DB, "SELECT tag, spec -> 'fields' FROM rowseal.declarations")
         self.forms = {tag: Form(tag, f) for tag, f in fields}
         card = envelope(self.forms["user_cards"], self.person.card(), self.person.key)
-        node.all(DB, "SELECT * FROM rowseal.apply('user_cards', %s)", Jsonb([card]))
+        node.all(DB, "SELECT * FROM rowseal.apply('user_cards', %s)", Json([card]))
 
     def sealed(self, tag: str, at: int) -> dict[str, Any]:
         row = {
@@ -97,5 +97,5 @@ class Source:
         before = self.node.one(DB, LSN)
         apply = "SELECT count(*) FROM rowseal.apply(%s, %s)"
         for i in range(0, self.rows, 500):
-            self.node.all(DB, apply, tag, Jsonb(batch[i : i + 500]))
+            self.node.all(DB, apply, tag, Json(batch[i : i + 500]))
         return (self.node.one(DB, LSN) - before) / self.rows  # type: ignore[no-any-return]

@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json
 
 from kit.db import Db, Server
 from kit.example import Owner
@@ -58,7 +58,7 @@ class Scratch(Db):
         return self.all(
             "SELECT outcome, reason FROM rowseal.apply(%s, %s, %s) ORDER BY ordinal",
             table,
-            Jsonb(rows),
+            Json(rows),
             format,
         )
 

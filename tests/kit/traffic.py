@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 import psycopg
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json
 
 from kit import model
 from kit.db import Db
@@ -149,10 +149,10 @@ class Traffic:
         """What apply accepts or defers must be everywhere in the end."""
         sql = "SELECT * FROM rowseal.apply(%s, %s)"
         if c is None:
-            answers = node.all(self.db, sql, tag, Jsonb(envelopes))
+            answers = node.all(self.db, sql, tag, Json(envelopes))
         else:
             with c.transaction():
-                answers = c.execute(sql, (tag, Jsonb(envelopes))).fetchall()
+                answers = c.execute(sql, (tag, Json(envelopes))).fetchall()
         genuine = ("inserted", "superseded", "archived", "stale", "duplicate", "deferred")
         bad = [a for a in answers if a[1] not in genuine]
         if bad:
@@ -251,12 +251,12 @@ class Traffic:
         try:
             with self.nodes[index].connect(self.db) as c:
                 for tag, e in bad:  # a claim by hand: quarantined here
-                    c.execute(INSERT_FEED, (tag, Jsonb(e)))
+                    c.execute(INSERT_FEED, (tag, Json(e)))
                 with c.transaction():
                     c.execute("SET LOCAL lock_timeout = '5s'")
                     c.execute("ALTER TABLE rowseal.feed DISABLE TRIGGER arrive")
                     for tag, e in bad:
-                        c.execute(INSERT_FEED, (tag, Jsonb(e)))
+                        c.execute(INSERT_FEED, (tag, Json(e)))
                     c.execute("ALTER TABLE rowseal.feed ENABLE ALWAYS TRIGGER arrive")
             self.forged += len(bad)
         except (

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import psycopg
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json
 
 from kit.db import Db, Server
 from kit.example import Owner
@@ -191,13 +191,13 @@ class Replica:
                 self.insert(s)
         else:
             if door == "apply":
-                self.db.all("SELECT * FROM rowseal.receive(%s)", Jsonb([s.envelope for s in sent]))
+                self.db.all("SELECT * FROM rowseal.receive(%s)", Json([s.envelope for s in sent]))
             else:
                 for s in sent:
                     self.admin.run(
                         "INSERT INTO rowseal.feed (tag, owner, envelope) VALUES (%s, 'x', %s)",
                         s.table,
-                        Jsonb(s.envelope),
+                        Json(s.envelope),
                     )
             self.received |= {s.row for s in sent}
         self.compare()

@@ -175,7 +175,7 @@ def test_the_quarantine_is_restored_and_goes_on(
         kept = db.all("SELECT row FROM rowseal.quarantine")
         assert len(kept) == 1
         new = eve.envelope(db.form("user_storage"), eve.value())
-        db.run("SELECT rowseal.apply('user_storage', %s::jsonb)", json.dumps(new))
+        db.run("SELECT rowseal.apply('user_storage', %s::json)", json.dumps(new))
         assert db.all("SELECT row FROM rowseal.quarantine ORDER BY first_seen") == [*kept, new]
 
 

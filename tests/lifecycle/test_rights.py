@@ -40,6 +40,7 @@ DEFINER = {
     "_on_drop",
     "_bind",
     "_quarantine",
+    "_tried",
     "_refresh",
     "prune_feed",
 }
@@ -72,6 +73,7 @@ def test_every_function_has_a_fixed_search_path(admin: Scratch) -> None:
         "_string",
         "_text",
         "_flag",
+        "_envelope",
     }
     assert (
         "A SET of the search path costs a call"

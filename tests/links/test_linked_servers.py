@@ -298,7 +298,7 @@ def test_forged_rows_of_a_peer_go_to_the_quarantine_and_the_stream_goes_on(net: 
     until(
         lambda: b.all(
             "SELECT 1 FROM rowseal.quarantine WHERE sqlstate = 'RS007' AND row = %s",
-            Jsonb(homeless),
+            Json(homeless),
         )
     )
     forged = b.all(

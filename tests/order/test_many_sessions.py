@@ -18,7 +18,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json
 
 from kit import model
 from kit.db import Db, Server
@@ -117,7 +117,7 @@ class Field:
         if door == "apply":
             answers = c.execute(
                 "SELECT outcome, reason FROM rowseal.apply('items', %s, 'pgtext') ORDER BY ordinal",
-                [Jsonb([*map(pgtext, rows)])],
+                [Json([*map(pgtext, rows)])],
             ).fetchall()
             for row, (outcome, reason) in zip(rows, answers):
                 if outcome in ("inserted", "superseded", "archived"):
@@ -328,7 +328,7 @@ def test_the_same_bad_rows_in_opposite_order_never_deadlock(two: Field) -> None:
             for _ in range(8):
                 answers = c.execute(
                     "SELECT outcome FROM rowseal.apply('items', %s, 'pgtext')",
-                    [Jsonb([*map(pgtext, bad[:: 1 if number % 2 else -1])])],
+                    [Json([*map(pgtext, bad[:: 1 if number % 2 else -1])])],
                 ).fetchall()
                 assert {a[0] for a in answers} == {"rejected"}
 
@@ -393,10 +393,10 @@ def test_a_row_and_its_owner_s_card_at_the_same_time_end_up_stored(two: Field) -
     with two.connect() as a, two.connect() as b:
         with a.transaction():
             assert a.execute(
-                "SELECT outcome FROM rowseal.apply('items', %s, 'pgtext')", [Jsonb([pgtext(row)])]
+                "SELECT outcome FROM rowseal.apply('items', %s, 'pgtext')", [Json([pgtext(row)])]
             ).fetchone() == ("deferred",)
             bringing = threading.Thread(
-                target=lambda: b.execute("SELECT rowseal.apply('cards', %s)", [Jsonb([card])])
+                target=lambda: b.execute("SELECT rowseal.apply('cards', %s)", [Json([card])])
             )
             bringing.start()
             bringing.join(0.5)  # it may wait for us, or be done

@@ -159,7 +159,7 @@ class Replica:
                 if not self.knows(row):
                     expected[i] = {"deferred"}
                     # kept once, however often it comes
-                    self.waiting[(format, row.table, *row.values.values())] = row
+                    self.waiting[(row.table, *row.values.values())] = row
                 elif row.genuine:
                     expected[i] = {model.outcome(self.layout, self.received[table], row.version)}
                     self.take(row)

@@ -10,7 +10,7 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json
 
 from kit.db import Db
 from kit.ed25519 import VECTORS, torsion
@@ -180,4 +180,4 @@ def test_the_command_signs_with_a_key_file(example: Db, tmp_path: Path) -> None:
     )
     sealed: dict[str, Any] = json.loads(done.stdout)
     assert verify(sealed, ann.public_key)
-    assert example.one("SELECT outcome FROM rowseal.receive(%s)", Jsonb(sealed)) == "inserted"
+    assert example.one("SELECT outcome FROM rowseal.receive(%s)", Json(sealed)) == "inserted"

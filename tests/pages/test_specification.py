@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import rfc8785
 from nacl.signing import SigningKey, VerifyKey
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json, Jsonb
 
 from kit.db import Db, Server
 from kit.specification import EXAMPLES, PAGE, PUBLIC_KEY, SEED, Example, every
@@ -185,7 +185,7 @@ def test_the_server_writes_the_same_from_the_envelope(
         db.one(
             "SELECT outcome FROM rowseal.apply(%s, %s)",
             tables[example.tag],
-            Jsonb(example.envelope),
+            Json(example.envelope),
         )
         == "duplicate"
     )

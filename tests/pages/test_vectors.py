@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 from nacl.signing import SigningKey
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json, Jsonb
 
 from kit.db import Db, Server
 from kit.example import EXAMPLE
@@ -71,7 +71,7 @@ every = pytest.mark.parametrize("table", DECLARED)
 def owner_of(db: Db, document: dict[str, Any]) -> None:
     """Bring the owner of the vectors, into the table of his tag."""
     if document["owner"] is not None:
-        db.run("SELECT rowseal.receive(%s)", Jsonb(document["owner"]["envelope"]))
+        db.run("SELECT rowseal.receive(%s)", Json(document["owner"]["envelope"]))
         assert db.one("SELECT count(*) FROM rowseal.quarantine") == 0
 
 

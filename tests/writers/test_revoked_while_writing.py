@@ -16,7 +16,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json
 
 from kit.db import Db, Server
 from kit.example import Owner
@@ -144,7 +144,7 @@ def bring(c: psycopg.Connection[Any], level: str, e: dict[str, Any]) -> str | No
     while True:
         try:
             c.execute(f"BEGIN ISOLATION LEVEL {level}")
-            c.execute("SELECT * FROM rowseal.receive(%s)", [Jsonb([e])]).fetchall()
+            c.execute("SELECT * FROM rowseal.receive(%s)", [Json([e])]).fetchall()
             c.execute("COMMIT")
             return None
         except psycopg.Error as error:

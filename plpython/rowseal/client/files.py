@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import psycopg
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json, Jsonb
 
 Progress = Callable[[int], None]
 """Called with the number of rows done so far."""
@@ -107,7 +107,7 @@ class _Import:
         self.outcomes: Counter[str] = Counter()
 
     def store(self, rows: list[NumberedRow]) -> None:
-        arguments = {**self.arguments, "rows": Jsonb([row for _, row in rows])}
+        arguments = {**self.arguments, "rows": Json([row for _, row in rows])}
         try:
             with self.connection.transaction():
                 answers = self.connection.execute(self.query, arguments).fetchall()

@@ -143,7 +143,7 @@ class Wish(NamedTuple):
         given = {name: row[name] for name in cls._fields}
         lists = {name: tuple(given[name] or ()) for name in ("owner", "unsigned", "healed")}
         objects = {
-            name: given[name] or {}
+            name: {} if given[name] is None else given[name]
             for name in ("certificates", "version_columns", "fields", "digests")
         }
         algorithms = None if given["algorithms"] is None else tuple(given["algorithms"])

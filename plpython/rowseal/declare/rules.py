@@ -35,8 +35,7 @@ def lists_and_objects_are_well_formed(case: Case) -> None:
         value = getattr(case.wish, option)
         if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
             raise Refused(
-                f"{option} is no JSON object of strings",
-                f'{option} => \'{{"column": "column"}}\' is expected.',
+                f"{option} is no JSON object of strings", 'It maps columns: {"column": "column"}.'
             )
 
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, NamedTuple
 
 import psycopg
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json
 
 from .shapes import Shape, clean
 from .wire import Message, Refetch, message_offset
@@ -95,7 +95,7 @@ class Store:
     ) -> list[Outcome]:
         """Merge a batch, and note handle and offset, in one transaction."""
         query = "SELECT * FROM rowseal._pull(CAST(%s AS regclass), %s, %s, %s, %s, %s, %s)"
-        rows, deletions = Jsonb(batch.rows), Jsonb(batch.deletions)
+        rows, deletions = Json(batch.rows), Json(batch.deletions)
         arguments = (shape.relation, shape.source, rows, deletions, handle, offset, up_to_date)
         async with self._turn:
             connection = await self._connected()

@@ -14,7 +14,7 @@ RECORD = "(e.v -> 'row')"
 
 
 class Decoding(NamedTuple):
-    """The columns of a jsonb_to_record(…) x, and for each column an expression over x."""
+    """The columns of a json_to_record(…) x, and for each column an expression over x."""
 
     definitions: str
     values: Mapping[str, str]
@@ -50,9 +50,9 @@ def _canonical(subject: Subject, name: str, type_: str, value: str, member: str)
         return "jsonb", f"{member}::{type_}"  # of a record, a JSON null would be NULL
     if kind == {"array": "json"}:
         # of a record, elements that are arrays would be taken for dimensions
-        elements = f"pg_catalog.jsonb_array_elements({member}) WITH ORDINALITY i(v, n)"
+        elements = f"pg_catalog.jsonb_array_elements({member}::jsonb) WITH ORDINALITY i(v, n)"
         items = f"SELECT nullif(i.v, 'null') FROM {elements} ORDER BY i.n"
-        there = f"pg_catalog.jsonb_typeof({member}) <> 'null'"
+        there = f"pg_catalog.jsonb_typeof({member}::jsonb) <> 'null'"
         return "jsonb", f"CASE WHEN {there} THEN ARRAY({items})::{type_} END"
     if kind == "bytea":
         return "text", f"{unbase64(value)}::{type_}"
@@ -72,7 +72,7 @@ def contents(subject: Subject, beside: str, row: str) -> dict[str, str]:
     out = {}
     for name, kept in subject.wish.digests.items():
         column, member = subject.column(name), literal(subject.field[name])
-        is_text = f"pg_catalog.jsonb_typeof({beside} -> {member}) = 'string'"
+        is_text = f"pg_catalog.jsonb_typeof(({beside} -> {member})::jsonb) = 'string'"
         text = f"CASE WHEN {is_text} THEN {beside} ->> {member} END"
         if column.base == "bytea":
             out[name] = unbase64(f"({text})")

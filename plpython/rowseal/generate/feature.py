@@ -43,7 +43,7 @@ class Feature:
         return ""
 
     def lock_version(self, new: Row, find: str) -> str:
-        """The same in the versions table, where ``find`` looks for the tip and sets current."""
+        """The same in the versions table, where ``find`` looks for the tip and sets has_tip."""
         return ""
 
     def lock_archived(self, new: Row) -> str:
@@ -60,7 +60,7 @@ class Feature:
 
     # -- slots of expressions
     def content(self, row: Row) -> str:
-        """What an envelope has beside the signed row: a jsonb expression."""
+        """What an envelope has beside the signed row: a json expression."""
         return ""
 
     def judged(self, row: Row, verdict: str) -> str:

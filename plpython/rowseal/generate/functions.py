@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 
+from ..form.canonical import too_large
+from ..form.verdict import Verdict
 from .decode import RECORD, envelope, pgtext
 from .filled import rendered
 from .guard import merge
 from .plan import PINNED, SEARCH_PATH, UNSET, Function
 from .subject import Subject
-from .values import contains, self_contained
+from .values import self_contained
 
 PACKAGE = __name__.partition(".")[0]
 
@@ -23,10 +25,8 @@ def in_python(subject: Subject) -> Iterator[Function]:
 
     And _signed_ID, what another form signs.
     """
-    kinds = [s.kind for s in subject.signed]
-    settings = UNSET if all(self_contained(k) for k in kinds) else PINNED
-    bounded = any(contains(k, "array") for k in kinds)
-    bounds = ["one_based boolean"] if bounded else []
+    settings = UNSET if all(self_contained(s.kind) for s in subject.signed) else PINNED
+    checks = _checks(subject)
     values = [f"v{n} {s.argument}" for n, s in enumerate(subject.signed)]
     name = [f"name {subject.column(subject.name_column).base}"] if subject.name_column else []
     functions = [
@@ -38,8 +38,8 @@ def in_python(subject: Subject) -> Iterator[Function]:
     for function, returns, cost, first, last in functions:
         given = "".join(f"{a.split()[0]}, " for a in first)
         tuple_ = "".join(f"v{n}, " for n in range(len(values))) + ("name" if last else "")
-        body = _python_body(function, subject, bounded, f"{given}({tuple_})")
-        arguments = ", ".join([*first, *bounds, *values, *last])
+        body = _python_body(function, subject, checks, f"{given}({tuple_})")
+        arguments = ", ".join([*first, *(f"{check} boolean" for check in checks), *values, *last])
         language = "plpython3u"
         name_ = f"_{function}_{subject.id}"
         yield Function(
@@ -47,11 +47,31 @@ def in_python(subject: Subject) -> Iterator[Function]:
         )
 
 
-def _python_body(function: str, subject: Subject, bounded: bool, arguments: str) -> str:
+def _checks(subject: Subject) -> dict[str, Verdict]:
+    """What SQL has to look at, because a value does not show it to Python or is too much for it.
+
+    Names of arguments, in the order of Row.arguments, and the verdict when one is not true.
+    """
+    row = subject.row("t")
+    checks = {}
+    if any(s.bounds(row) for s in subject.signed):
+        checks["one_based"] = Verdict("RS006", "an array has a lower bound other than 1")
+    if any(True for s in subject.signed for _ in s.brief(row)):
+        checks["brief"] = Verdict("RS006", str(too_large()))
+    return checks
+
+
+def _python_body(
+    function: str, subject: Subject, checks: dict[str, Verdict], arguments: str
+) -> str:
     """What PL/Python runs: the function of rowseal.server, made once in a session."""
     spec = json.dumps(subject.spec.json(), sort_keys=True)
-    refused = ("RS006", "an array has a lower bound other than 1")
-    answer = repr(refused) if function == "seal" else repr(f'({refused[0]},"{refused[1]}")')
+    refusals = (
+        f"if not {name}: return {tuple(v)!r}"
+        if function == "seal"
+        else f"if not {name}: return {v.text()!r}"
+        for name, v in checks.items()
+    )
     return "\n".join(
         [
             "try:",
@@ -62,7 +82,7 @@ def _python_body(function: str, subject: Subject, bounded: bool, arguments: str)
                 "plpy.execute('SELECT rowseal._load()')"
             ),
             f"    call = SD['call'] = GD['rowseal']('server').{function}(plpy, {spec!r})",
-            *([f"if not one_based: return {answer}"] if bounded else []),
+            *refusals,
             f"return call({arguments})",
         ]
     )
@@ -76,15 +96,15 @@ def take(subject: Subject) -> Function:
     decoding = envelope(subject)
     select = (
         f"SELECT {decoding}\n    FROM (SELECT $1 AS v) e,"
-        f" LATERAL pg_catalog.jsonb_to_record({RECORD}) x({decoding.definitions})"
+        f" LATERAL pg_catalog.json_to_record({RECORD}) x({decoding.definitions})"
     )
-    body = rendered("take", {"merge": merge(subject, select)})
+    body = rendered("take", {"relation": subject.main.oid, "merge": merge(subject, select)})
     settings = {"rowseal.mode": "apply", **SEARCH_PATH}
-    return Function(f"_take_{subject.id}", "envelope jsonb", "text", "plpgsql", body, settings)
+    return Function(f"_take_{subject.id}", "envelope json", "text", "plpgsql", body, settings)
 
 
 def apply(subject: Subject) -> Function:
-    """Merges rows given as JSON; returns an outcome per row, in the order of the rows."""
+    """Merges rows; returns an outcome per row, in the order of the rows."""
     columns = ", ".join(f"r.c{n}" for n in range(len(subject.stored)))
     canonical, text = envelope(subject), pgtext(subject)
     body = rendered(
@@ -96,10 +116,11 @@ def apply(subject: Subject) -> Function:
             "pgtext": _numbered(text.values.values()),
             "pgtext_columns": text.definitions,
             "order": _order(subject),
+            "relation": subject.main.oid,
             "merge": merge(subject, f"VALUES ({columns})"),
         },
     )
-    return Function(f"_apply_{subject.id}", "rows jsonb, format text", "text[]", "plpgsql", body)
+    return Function(f"_apply_{subject.id}", "rows json[], format text", "text[]", "plpgsql", body)
 
 
 def _numbered(values: Iterable[str]) -> str:

@@ -35,13 +35,13 @@ def _common(subject: Subject, place: Place) -> dict[str, str]:
     """Holes that all guards have."""
     new = subject.row("NEW", place)
     content = f", {new.content}" if new.content else ""
+    refused = f"{new.key_json}, {new.judged_payload}, {new.signature}, NEW{content}"
     return {
-        "relation": subject.main.oid,
+        "leave": rendered("leave", {"relation": subject.main.oid, "refused": refused}),
         "variables": subject.slot("variables"),
         "prepare": subject.slot("prepare", new),
         "updated_in_place": subject.slot("updated_in_place", new, new.called("OLD")),
         "verdict": subject.wrapped("verdict", new, _by_the_owners_key(new)),
-        "refused": f"{new.key_json}, {new.judged_payload}, {new.signature}, NEW{content}",
     }
 
 

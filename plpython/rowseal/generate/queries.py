@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .decode import canonical, contents, given_key, given_owner
+from .decode import (
+    RECORD,
+    Decoding,
+    canonical,
+    contents,
+    envelope,
+    given_key,
+    given_owner,
+    pgtext,
+)
 from .feature import Feature
 from .filled import rendered
 from .guard import owners_card
@@ -22,7 +31,8 @@ UNION = "\nUNION ALL\n"
 def queries(subject: Subject, features: Iterable[Feature]) -> dict[str, str]:
     """The queries by their names; objects are of canonical values by field.
 
-    payload ($1: row), verify ($1: oid[] of partitions), versions ($1: key), graph, digest,
+    payload ($1: row), decoded_canonical ($1: envelope), decoded_pgtext ($1: columns),
+    verify ($1: oid[] of partitions), versions ($1: key), graph, digest,
     envelopes, prune, and what features add.
 
     digest_owner and envelopes_owner: the same of one owner ($1: owner).
@@ -31,6 +41,8 @@ def queries(subject: Subject, features: Iterable[Feature]) -> dict[str, str]:
     every, of_owner = _all(rows), _of_owner(rows)
     return {
         "payload": payload(subject),
+        "decoded_canonical": decoded(subject, envelope(subject), RECORD),
+        "decoded_pgtext": decoded(subject, pgtext(subject), "e.v"),
         "versions": versions(subject, rows),
         "graph": UNION.join(
             f"SELECT {row.key_json} AS key, {_edges(row)} FROM {_from(row)}" for row in rows
@@ -79,6 +91,13 @@ def payload(subject: Subject) -> str:
     )
 
 
+def decoded(subject: Subject, decoding: Decoding, record: str) -> str:
+    """The row $1, as it would be stored, as an envelope again."""
+    columns = ", ".join(f"{v} AS {ident(c)}" for c, v in decoding.values.items())
+    source = f"(SELECT $1 AS v) e, pg_catalog.json_to_record({record}) x({decoding.definitions})"
+    return f"SELECT {subject.row('r').envelope} FROM (SELECT {columns} FROM {source}) r"
+
+
 # ------------------------------------------------------------------------------------------ history
 def _name_bytes(row: Row, column: str) -> str:
     """What names a version: its signature, or its name."""
@@ -119,7 +138,7 @@ def _version(row: Row) -> str:
         f"SELECT {_edges(row)}, {row.ref(writer) if writer else 'NULL::bytea'} AS writer,\n"
         f"       {row.ref(subject.timestamp)} AS owner_timestamp,"
         f" {row.ref(subject.deleted)} AS deleted,\n"
-        f"       {row.payload} AS payload, {row.content or 'NULL::jsonb'} AS content\n"
+        f"       {row.payload} AS payload, {row.content or 'NULL::json'} AS content\n"
         f"  FROM {_from(row)}, {given_key(subject)} g\n"
         f" WHERE {READY} AND {row.same_key(subject.row('g'))}"
     )

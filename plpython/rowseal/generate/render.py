@@ -27,7 +27,7 @@ WIDTH = 118
 FUNCTIONS = frozenset(
     """
     bool_or concat concat_ws convert_to count current_setting decode encode format int8send
-    jsonb_build_array jsonb_build_object jsonb_strip_nulls octet_length pg_partition_ancestors
+    jsonb_build_array jsonb_build_object octet_length pg_column_size pg_partition_ancestors
     pg_trigger_depth record_image_eq set_config sha256 starts_with
     """.split()
 )

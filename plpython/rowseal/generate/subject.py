@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ..declare.model import Column, Declaration, Identity, Table
 from ..form.canonical import Form, json_string
-from .values import BUILT_IN, Signed, base64
+from .values import BUILT_IN, Signed
 from .words import field, ident, literal
 
 
@@ -129,7 +129,8 @@ class Row:
     def arguments(self) -> list[str]:
         """What the functions in Python take of a row."""
         bounds = [b for s in self.subject.signed for b in s.bounds(self)]
-        return ([" AND ".join(bounds)] if bounds else []) + self.signed
+        brief = [b for s in self.subject.signed for b in s.brief(self)]
+        return [" AND ".join(x) for x in (bounds, brief) if x] + self.signed
 
     @property
     def judged_payload(self) -> str:
@@ -172,19 +173,17 @@ class Row:
 
     @property
     def envelope(self) -> str:
-        """rowseal._envelope(payload, signature, content), in line."""
-        signature = f"jsonb_build_object('sign_b64', {base64(self.signature)})"
-        out = f"({self.payload})::jsonb || {signature}"
-        if not self.content:
-            return out
-        return f"{out} || jsonb_strip_nulls(jsonb_build_object('content', {self.content}))"
+        """The row as portable JSON."""
+        content = f", {self.content}" if self.content else ""
+        return f"rowseal._envelope({self.payload}, {self.signature}{content})"
 
     def owner_text(self, envelope: str) -> str:
         """rowseal._owner_text(spec, envelope), in line."""
         first, *more = fields = [literal(self.subject.field[o]) for o in self.subject.owner]
         if more:
             row = f"(({envelope}) -> 'row')"
-            return f"jsonb_build_array({', '.join(f'({row} -> {f})' for f in fields)})::text"
+            values = ", ".join(f"({row} -> {f})::jsonb" for f in fields)
+            return f"jsonb_build_array({values})::text"
         return f"((({envelope}) -> 'row') ->> {first})"
 
     # -- the verdict

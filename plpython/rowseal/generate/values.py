@@ -32,6 +32,12 @@ SELF_CONTAINED = frozenset("boolean bytea float integer json numeric text uuid".
 SMALL = 4000  # bytes; of larger values Python writes base64 and JSON five times as fast
 
 
+# Of these a value is a few bytes in the table and 147,455 digits as text.
+ELASTIC = frozenset(["jsonb", "jsonb[]", "numeric[]"])
+# With so many bytes it cannot be longer than canonical.MOST.
+BRIEF = 4000
+
+
 class Refers(Protocol):
     """Whatever knows how a column is written: a row under its alias."""
 
@@ -128,6 +134,13 @@ class Signed:
 
     def bounds(self, row: Refers) -> list[str]:
         return one_based(row.ref(self.name), self.kind)
+
+    def brief(self, row: Refers) -> Iterator[str]:
+        """Conditions under which its text is not too long to be written at all."""
+        if self.column.base in ELASTIC:
+            value = row.ref(self.name)
+            size = f"pg_column_size({value}) <= {BRIEF}"
+            yield f"({value} IS NULL OR {size} OR rowseal._brief({value}))"
 
     def small(self, row: Refers) -> Iterator[str]:
         """Conditions under which SQL writes the text as fast as Python."""

@@ -2,7 +2,7 @@
 DECLARE
   r record;
   outcome text;
-  outcomes text[] := pg_catalog.array_fill(NULL::text, ARRAY[pg_catalog.jsonb_array_length($1)]);
+  outcomes text[] := pg_catalog.array_fill(NULL::text, ARRAY[pg_catalog.cardinality($1)]);
 BEGIN
   FOR r IN
     SELECT e.n, x.at AS c0, x.deleted_flag AS c1, x.owner_timestamp AS c2, CASE
@@ -11,24 +11,28 @@ BEGIN
         THEN (x.user_hash)::bytea ELSE decode(x.user_hash, 'base64') END::bytea AS c4, x.uuid AS c5, CASE
         WHEN starts_with((e.v ->> 'sign_b64'), E'\\x') THEN ((e.v ->> 'sign_b64'))::bytea
         ELSE decode((e.v ->> 'sign_b64'), 'base64') END AS c6
-      FROM pg_catalog.jsonb_array_elements($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.jsonb_to_record((e.v -> 'row')) x("at" timestamp with time zone, deleted_flag boolean,
+      FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
+           LATERAL pg_catalog.json_to_record((e.v -> 'row')) x("at" timestamp with time zone, deleted_flag boolean,
                owner_timestamp bigint, parent_sign_b64 text, user_hash text, "uuid" uuid)
      WHERE $2 = 'canonical'
     UNION ALL
     SELECT e.n, x.at AS c0, x.deleted_flag AS c1, x.owner_timestamp AS c2, x.parent_sign_b64 AS c3, x.user_hash AS c4,
         x.uuid AS c5, x.sign_b64 AS c6
-      FROM pg_catalog.jsonb_array_elements($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.jsonb_to_record(e.v) x("at" timestamp with time zone, deleted_flag boolean,
+      FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
+           LATERAL pg_catalog.json_to_record(e.v) x("at" timestamp with time zone, deleted_flag boolean,
                owner_timestamp bigint, parent_sign_b64 bytea, user_hash bytea, "uuid" uuid, sign_b64 bytea)
      WHERE $2 = 'pgtext'
     ORDER BY 6, 7, 4 DESC, 3 DESC, 8 DESC, 1  -- every session takes its locks in this order
   LOOP
-    outcome := pg_catalog.set_config('rowseal.outcome', 'inserted', true);
+    outcome := pg_catalog.set_config('rowseal.outcome', '', true);
     INSERT INTO public.events ("at", deleted_flag, owner_timestamp, parent_sign_b64, user_hash, "uuid", sign_b64)
         VALUES (r.c0, r.c1, r.c2, r.c3, r.c4, r.c5, r.c6)
       ON CONFLICT (user_hash, "uuid", sign_b64) DO NOTHING;
-    outcomes[r.n] := pg_catalog.current_setting('rowseal.outcome');
+    outcome := pg_catalog.current_setting('rowseal.outcome');
+    IF outcome = '' THEN
+      PERFORM rowseal._unguarded('public.events'::regclass);
+    END IF;
+    outcomes[r.n] := outcome;
   END LOOP;
   RETURN outcomes;
 END

@@ -4,7 +4,7 @@ DECLARE
   public_key pg_catalog.bytea;
   verdict rowseal.verdict;
   outcome pg_catalog.text;
-  known pg_catalog.bool;
+  respelled pg_catalog.bool;  -- the signature is here, on other content
   kept pg_catalog.bool := false;
 BEGIN
   <<judged>> BEGIN
@@ -17,7 +17,7 @@ BEGIN
         verdict := ROW('RS009', 'history is append-only')::rowseal.verdict;
         EXIT judged;
       END IF;
-      -- only unsigned columns changed; what did not change at all ends its journey between servers here
+      -- only unsigned columns changed; under replication an unchanged row would go round in circles
       kept := NOT (pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
           AND pg_catalog.record_image_eq(NEW, OLD));
       outcome := 'duplicate';
@@ -27,10 +27,10 @@ BEGIN
     -- 1. What is there?
     SELECT * INTO stored FROM public.events t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
         AND t.uuid OPERATOR(pg_catalog.=) NEW.uuid AND t.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64;
-    known := FOUND;
+    respelled := FOUND;
 
     -- 2. What is NEW to it?  No signature is looked at.
-    IF known AND (stored.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64
+    IF respelled AND (stored.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64
         AND pg_catalog.record_image_eq(ROW(stored.at, stored.deleted_flag, stored.owner_timestamp,
         stored.parent_sign_b64, stored.user_hash, stored.uuid, stored.sign_b64),
         ROW(NEW.at, NEW.deleted_flag, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash, NEW.uuid,
@@ -47,8 +47,8 @@ BEGIN
     EXIT judged WHEN verdict IS NOT NULL;
 
     -- 4. Then it is carried out.
-    kept := NOT known;
-    IF known THEN
+    kept := NOT respelled;
+    IF respelled THEN
       outcome := 'duplicate';  -- the version that is there, in another spelling
     ELSIF pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply' THEN
       SELECT CASE WHEN pg_catalog.bool_or(ROW(t.owner_timestamp, t.deleted_flag,
@@ -63,7 +63,8 @@ BEGIN
     PERFORM rowseal._refuse(TG_RELID, 'public.events'::pg_catalog.regclass, verdict,
         pg_catalog.jsonb_build_object('user_hash', NEW.user_hash, 'uuid', NEW.uuid),
         rowseal._payload_6(NEW.at, NEW.deleted_flag, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash,
-        NEW.uuid), NEW.sign_b64, NEW);
+            NEW.uuid),
+        NEW.sign_b64, NEW);
     RETURN NULL;
   END IF;
   IF outcome IS NOT NULL AND pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply' THEN

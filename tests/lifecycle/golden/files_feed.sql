@@ -1,19 +1,19 @@
 #variable_conflict use_column
 DECLARE
-  envelope pg_catalog.jsonb;
+  envelope pg_catalog.json;
 BEGIN
   IF TG_WHEN OPERATOR(pg_catalog.<>) 'AFTER' OR TG_RELID OPERATOR(pg_catalog.<>) 'public.files'::pg_catalog.regclass
      AND NOT EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(TG_RELID) a
          WHERE a.relid OPERATOR(pg_catalog.=) 'public.files'::pg_catalog.regclass) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS009',
-        MESSAGE = 'the feed takes what its tables have accepted, and nothing else';
+      MESSAGE = 'this function is an AFTER trigger of a declared table, and nothing else';
   END IF;
   IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
     IF NEW.sign_b64 OPERATOR(pg_catalog.=) OLD.sign_b64 THEN
       RETURN NULL;
     END IF;
   END IF;
-  envelope := (pg_catalog.concat('{"row":{', pg_catalog.concat_ws(',',
+  envelope := rowseal._envelope(pg_catalog.concat('{"row":{', pg_catalog.concat_ws(',',
          (rowseal._string('"content":{"sha256":',
              rowseal._encoded((CASE WHEN NEW.content IS NULL THEN NEW.content_sha256
              ELSE pg_catalog.sha256(NEW.content::pg_catalog.bytea) END))) OPERATOR(pg_catalog.||) '}'),
@@ -21,12 +21,8 @@ BEGIN
          rowseal._string('"owner_timestamp":', NEW.owner_timestamp::pg_catalog.text),
          rowseal._text('"up":', NEW.up::pg_catalog.text),
          rowseal._string('"user_hash":', rowseal._encoded(NEW.user_hash)),
-         rowseal._string('"uuid":', NEW.uuid::pg_catalog.text)),
-             '},"rowseal":1,"table":"files"}'))::pg_catalog.jsonb
-             OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('sign_b64',
-             rowseal._encoded(NEW.sign_b64))
-             OPERATOR(pg_catalog.||) pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('content',
-             rowseal._content(ARRAY['content'], ARRAY[NEW.content::pg_catalog.bytea])));
+         rowseal._string('"uuid":', NEW.uuid::pg_catalog.text)), '},"rowseal":1,"table":"files"}'), NEW.sign_b64,
+             rowseal._content(ARRAY['content'], ARRAY[NEW.content::pg_catalog.bytea]));
   INSERT INTO rowseal.feed (tag, owner, envelope, role, subscription)
     VALUES ('files', (((envelope) OPERATOR(pg_catalog.->) 'row') OPERATOR(pg_catalog.->>) 'user_hash'), envelope,
         session_user,

@@ -5,7 +5,7 @@ DECLARE
   verdict rowseal.verdict;
   outcome pg_catalog.text;
   known pg_catalog.bool;
-  older pg_catalog.bool := false;
+  newer pg_catalog.bool := true;  -- than the tip
   kept pg_catalog.bool := false;
   whole public.files;
 BEGIN
@@ -15,7 +15,7 @@ BEGIN
   IF NEW.content IS NOT NULL THEN
     NEW.content_sha256 := NULL;
   END IF;
-  <<judged>> LOOP
+  <<judged>> LOOP  -- once; a feature may look again
     -- 1. What is there?
     IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
       SELECT * INTO tip FROM public.files t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
@@ -45,7 +45,7 @@ BEGIN
           IF NEW.content IS NULL AND OLD.content IS NOT NULL THEN
             verdict := ROW('RS004', 'column content is erased by rowseal.erase alone, and stays so')::rowseal.verdict;
           END IF;
-          -- only unsigned columns changed; what did not change at all ends its journey between servers here
+          -- only unsigned columns changed; under replication an unchanged row would go round in circles
           kept := NOT (pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
               AND pg_catalog.record_image_eq(NEW, OLD));
         END IF;
@@ -62,20 +62,21 @@ BEGIN
         verdict := ROW('RS003', 'primary key and owner never change')::rowseal.verdict;
         EXIT judged;
       END IF;
-      older := ROW(NEW.owner_timestamp, NEW.deleted_flag,
-          NEW.sign_b64) OPERATOR(pg_catalog.<=) ROW(tip.owner_timestamp, tip.deleted_flag, tip.sign_b64);
-      IF older AND NEW.sign_b64 OPERATOR(pg_catalog.<>) tip.sign_b64 THEN
+      newer := coalesce(ROW(NEW.owner_timestamp, NEW.deleted_flag,
+          NEW.sign_b64) OPERATOR(pg_catalog.>) ROW(tip.owner_timestamp, tip.deleted_flag, tip.sign_b64),
+          true);  -- a tip that was tampered with has no order
+      IF NOT newer AND NEW.sign_b64 OPERATOR(pg_catalog.<>) tip.sign_b64 THEN
         -- a late version: the guard of the versions table decides
         INSERT INTO public.files_versions ("content", deleted_flag, owner_timestamp, "up", user_hash, "uuid",
             content_sha256, "name", sign_b64)
           VALUES (NEW.content, NEW.deleted_flag, NEW.owner_timestamp, NEW.up, NEW.user_hash, NEW.uuid,
               NEW.content_sha256, NEW.name, NEW.sign_b64) ON CONFLICT ("name") DO NOTHING;
         IF NOT FOUND AND pg_catalog.current_setting('rowseal.outcome', true) OPERATOR(pg_catalog.=) 'archived' THEN
-          outcome := 'duplicate';  -- another session was faster
+          outcome := 'duplicate';  -- that guard let it in, and another session was faster
         END IF;
         EXIT judged;
       END IF;
-      IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND NOT older THEN
+      IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND newer THEN
         -- a newer version: this guard decides again, on the row as the UPDATE has locked and read it
         UPDATE public.files t SET "content" = NEW.content, deleted_flag = NEW.deleted_flag,
             owner_timestamp = NEW.owner_timestamp, "up" = NEW.up, user_hash = NEW.user_hash, "uuid" = NEW.uuid,
@@ -85,18 +86,22 @@ BEGIN
       END IF;
     END IF;
 
-    -- 3. Is it the owner's?
+    -- 3. Is it the owner's?  (Not newer: other content under the tip's signature.)
     SELECT k.sign_pkey INTO public_key FROM public.user_cards k
         WHERE k.user_hash OPERATOR(pg_catalog.=) NEW.user_hash LIMIT 1;
-    verdict := rowseal._seal_5(public_key, NEW.sign_b64, CASE WHEN NEW.content IS NULL THEN NEW.content_sha256
-        ELSE pg_catalog.sha256(NEW.content::pg_catalog.bytea) END, NEW.deleted_flag, NEW.owner_timestamp, NEW.up,
-        NEW.user_hash, NEW.uuid, NEW.name);
+    verdict := CASE WHEN (coalesce(pg_catalog.octet_length(NEW.content), 0)) OPERATOR(pg_catalog.>) 37748736
+      THEN ROW('RS006', 'more than 37748736 bytes of content')::rowseal.verdict
+          ELSE rowseal._seal_5(public_key, NEW.sign_b64, CASE WHEN NEW.content IS NULL THEN NEW.content_sha256
+          ELSE pg_catalog.sha256(NEW.content::pg_catalog.bytea) END, NEW.deleted_flag, NEW.owner_timestamp, NEW.up,
+          NEW.user_hash, NEW.uuid, NEW.name)
+    END;
     EXIT judged WHEN verdict IS NOT NULL;
 
     -- 4. Then it is carried out.
-    IF older THEN
+    IF NOT newer THEN
       outcome := 'duplicate';  -- the version that is there, in another spelling
     ELSE
+      outcome := 'inserted';  -- the primary key stops a second session
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
         INSERT INTO public.files_versions ("content", deleted_flag, owner_timestamp, "up", user_hash, "uuid",
             content_sha256, "name", sign_b64)
@@ -120,8 +125,8 @@ BEGIN
     PERFORM rowseal._refuse(TG_RELID, 'public.files'::pg_catalog.regclass, verdict,
         pg_catalog.jsonb_build_object('user_hash', NEW.user_hash, 'uuid', NEW.uuid),
         rowseal._payload_5(CASE WHEN NEW.content IS NULL THEN NEW.content_sha256
-        ELSE pg_catalog.sha256(NEW.content::pg_catalog.bytea) END, NEW.deleted_flag, NEW.owner_timestamp, NEW.up,
-        NEW.user_hash, NEW.uuid), NEW.sign_b64, NEW,
+            ELSE pg_catalog.sha256(NEW.content::pg_catalog.bytea) END,
+        NEW.deleted_flag, NEW.owner_timestamp, NEW.up, NEW.user_hash, NEW.uuid), NEW.sign_b64, NEW,
         rowseal._content(ARRAY['content'], ARRAY[NEW.content::pg_catalog.bytea]));
     RETURN NULL;
   END IF;

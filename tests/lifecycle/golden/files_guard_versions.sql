@@ -5,8 +5,8 @@ DECLARE
   public_key pg_catalog.bytea;
   verdict rowseal.verdict;
   outcome pg_catalog.text;
-  current pg_catalog.bool;
-  known pg_catalog.bool;
+  has_tip pg_catalog.bool;
+  respelled pg_catalog.bool;  -- the signature is here, on other content
   kept pg_catalog.bool := false;
 BEGIN
   IF NEW.name IS NULL THEN
@@ -30,7 +30,7 @@ BEGIN
       IF NEW.content IS NULL AND OLD.content IS NOT NULL THEN
         verdict := ROW('RS004', 'column content is erased by rowseal.erase alone, and stays so')::rowseal.verdict;
       END IF;
-      -- only unsigned columns changed; what did not change at all ends its journey between servers here
+      -- only unsigned columns changed; under replication an unchanged row would go round in circles
       kept := NOT (pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
           AND pg_catalog.record_image_eq(NEW, OLD));
       outcome := 'duplicate';
@@ -45,8 +45,8 @@ BEGIN
     -- 1. What is there?
     SELECT * INTO tip FROM public.files t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
         AND t.uuid OPERATOR(pg_catalog.=) NEW.uuid;
-    current := FOUND;
-    IF current AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.>) 1
+    has_tip := FOUND;
+    IF has_tip AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.>) 1
         AND (tip.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64
         AND pg_catalog.record_image_eq(ROW(CASE WHEN tip.content IS NULL THEN tip.content_sha256
         ELSE pg_catalog.sha256(tip.content::pg_catalog.bytea) END, tip.deleted_flag, tip.owner_timestamp, tip.up,
@@ -59,10 +59,10 @@ BEGIN
       EXIT judged;
     END IF;
     SELECT * INTO stored FROM public.files_versions v WHERE v.name OPERATOR(pg_catalog.=) NEW.name;
-    known := FOUND;
+    respelled := FOUND;
 
     -- 2. What is NEW to it?  No signature is looked at.
-    IF known THEN
+    IF respelled THEN
       IF (stored.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64
           AND pg_catalog.record_image_eq(ROW(CASE WHEN stored.content IS NULL THEN stored.content_sha256
           ELSE pg_catalog.sha256(stored.content::pg_catalog.bytea) END, stored.deleted_flag, stored.owner_timestamp,
@@ -79,7 +79,7 @@ BEGIN
         EXIT judged;
       END IF;
     ELSE
-      IF NOT current OR ROW(NEW.owner_timestamp, NEW.deleted_flag,
+      IF NOT has_tip OR ROW(NEW.owner_timestamp, NEW.deleted_flag,
           NEW.sign_b64) OPERATOR(pg_catalog.>) ROW(tip.owner_timestamp, tip.deleted_flag, tip.sign_b64) THEN
         -- not superseded by anything yet: it belongs into the main table, whose guard decides
         INSERT INTO public.files ("content", deleted_flag, owner_timestamp, "up", user_hash, "uuid", content_sha256,
@@ -99,34 +99,34 @@ BEGIN
           ROW(CASE WHEN NEW.content IS NULL THEN NEW.content_sha256
           ELSE pg_catalog.sha256(NEW.content::pg_catalog.bytea) END, NEW.deleted_flag, NEW.owner_timestamp, NEW.up,
           NEW.user_hash, NEW.uuid, NEW.name, NEW.sign_b64))) THEN
-        outcome := 'duplicate';
+        outcome := 'duplicate';  -- the current version, inserted here by hand
         EXIT judged;
       END IF;
-      known := NEW.sign_b64 OPERATOR(pg_catalog.=) tip.sign_b64;
+      respelled := NEW.sign_b64 OPERATOR(pg_catalog.=) tip.sign_b64;
     END IF;
 
     -- 3. Is it the owner's?
     SELECT k.sign_pkey INTO public_key FROM public.user_cards k
         WHERE k.user_hash OPERATOR(pg_catalog.=) NEW.user_hash LIMIT 1;
-    verdict := rowseal._seal_5(public_key, NEW.sign_b64, CASE WHEN NEW.content IS NULL THEN NEW.content_sha256
-        ELSE pg_catalog.sha256(NEW.content::pg_catalog.bytea) END, NEW.deleted_flag, NEW.owner_timestamp, NEW.up,
-        NEW.user_hash, NEW.uuid, NEW.name);
+    verdict := CASE WHEN (coalesce(pg_catalog.octet_length(NEW.content), 0)) OPERATOR(pg_catalog.>) 37748736
+      THEN ROW('RS006', 'more than 37748736 bytes of content')::rowseal.verdict
+          ELSE rowseal._seal_5(public_key, NEW.sign_b64, CASE WHEN NEW.content IS NULL THEN NEW.content_sha256
+          ELSE pg_catalog.sha256(NEW.content::pg_catalog.bytea) END, NEW.deleted_flag, NEW.owner_timestamp, NEW.up,
+          NEW.user_hash, NEW.uuid, NEW.name)
+    END;
     EXIT judged WHEN verdict IS NOT NULL;
 
     -- 4. Then it is carried out.
-    kept := NOT known;
-    outcome := 'archived';
-    IF known THEN
-      outcome := 'duplicate';  -- the version that is there, in another spelling
-    END IF;
+    kept := NOT respelled;
+    outcome := CASE WHEN respelled THEN 'duplicate' ELSE 'archived' END;
   END judged;
 
   IF verdict IS NOT NULL THEN
     PERFORM rowseal._refuse(TG_RELID, 'public.files'::pg_catalog.regclass, verdict,
         pg_catalog.jsonb_build_object('user_hash', NEW.user_hash, 'uuid', NEW.uuid),
         rowseal._payload_5(CASE WHEN NEW.content IS NULL THEN NEW.content_sha256
-        ELSE pg_catalog.sha256(NEW.content::pg_catalog.bytea) END, NEW.deleted_flag, NEW.owner_timestamp, NEW.up,
-        NEW.user_hash, NEW.uuid), NEW.sign_b64, NEW,
+            ELSE pg_catalog.sha256(NEW.content::pg_catalog.bytea) END,
+        NEW.deleted_flag, NEW.owner_timestamp, NEW.up, NEW.user_hash, NEW.uuid), NEW.sign_b64, NEW,
         rowseal._content(ARRAY['content'], ARRAY[NEW.content::pg_catalog.bytea]));
     RETURN NULL;
   END IF;

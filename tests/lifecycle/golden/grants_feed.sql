@@ -1,23 +1,23 @@
 #variable_conflict use_column
 DECLARE
-  envelope pg_catalog.jsonb;
+  envelope pg_catalog.json;
 BEGIN
   IF TG_WHEN OPERATOR(pg_catalog.<>) 'AFTER' OR TG_RELID OPERATOR(pg_catalog.<>) 'public.grants'::pg_catalog.regclass
      AND NOT EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(TG_RELID) a
          WHERE a.relid OPERATOR(pg_catalog.=) 'public.grants'::pg_catalog.regclass) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS009',
-        MESSAGE = 'the feed takes what its tables have accepted, and nothing else';
+      MESSAGE = 'this function is an AFTER trigger of a declared table, and nothing else';
   END IF;
   IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
     IF NEW.sign_b64 OPERATOR(pg_catalog.=) OLD.sign_b64 THEN
       RETURN NULL;
     END IF;
   END IF;
-  envelope := (rowseal._payload_3(rowseal._one_based(NEW.tables) AND rowseal._one_based(NEW.upto), NEW.deleted_flag,
-      NEW.grantee_pkey, NEW.keys, NEW.may_grant, NEW.owner_timestamp, NEW.tables, NEW.tombstones, NEW.until, NEW.upto,
-      NEW.user_hash, NEW.writer_pkey, NEW.writer_prev,
-      NEW.writer_seq))::pg_catalog.jsonb OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('sign_b64',
-      rowseal._encoded(NEW.sign_b64));
+  envelope := rowseal._envelope(rowseal._payload_3(rowseal._one_based(NEW.tables) AND rowseal._one_based(NEW.upto),
+      (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
+      OR rowseal._brief(NEW.keys)), NEW.deleted_flag, NEW.grantee_pkey, NEW.keys, NEW.may_grant, NEW.owner_timestamp,
+      NEW.tables, NEW.tombstones, NEW.until, NEW.upto, NEW.user_hash, NEW.writer_pkey, NEW.writer_prev,
+      NEW.writer_seq), NEW.sign_b64);
   INSERT INTO rowseal.feed (tag, owner, envelope, role, subscription)
     VALUES ('grants', (((envelope) OPERATOR(pg_catalog.->) 'row') OPERATOR(pg_catalog.->>) 'user_hash'), envelope,
         session_user,

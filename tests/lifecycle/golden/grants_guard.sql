@@ -4,7 +4,7 @@ DECLARE
   public_key pg_catalog.bytea;
   verdict rowseal.verdict;
   outcome pg_catalog.text;
-  known pg_catalog.bool;
+  respelled pg_catalog.bool;  -- the signature is here, on other content
   kept pg_catalog.bool := false;
   news pg_catalog.bool;
 BEGIN
@@ -20,7 +20,7 @@ BEGIN
         verdict := ROW('RS009', 'history is append-only')::rowseal.verdict;
         EXIT judged;
       END IF;
-      -- only unsigned columns changed; what did not change at all ends its journey between servers here
+      -- only unsigned columns changed; under replication an unchanged row would go round in circles
       kept := NOT (pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
           AND pg_catalog.record_image_eq(NEW, OLD));
       outcome := 'duplicate';
@@ -30,10 +30,10 @@ BEGIN
     -- 1. What is there?
     SELECT * INTO stored FROM public.grants t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
         AND t.grantee_pkey OPERATOR(pg_catalog.=) NEW.grantee_pkey AND t.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64;
-    known := FOUND;
+    respelled := FOUND;
 
     -- 2. What is NEW to it?  No signature is looked at.
-    IF known AND (stored.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64
+    IF respelled AND (stored.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64
         AND pg_catalog.record_image_eq(ROW(stored.deleted_flag, stored.grantee_pkey, stored.keys, stored.may_grant,
         stored.owner_timestamp, stored.tables, stored.tombstones, stored.until, stored.upto, stored.user_hash,
         stored.writer_pkey, stored.writer_prev, stored.writer_seq, stored.sign_b64),
@@ -59,9 +59,11 @@ BEGIN
            WHEN NEW.upto IS NULL AND NEW.until IS NULL
                THEN ROW('RS013', 'a grant needs a last timestamp (until)')::rowseal.verdict
       END, rowseal._seal_3(public_key, NEW.sign_b64, rowseal._one_based(NEW.tables) AND rowseal._one_based(NEW.upto),
-          NEW.deleted_flag, NEW.grantee_pkey, NEW.keys, NEW.may_grant, NEW.owner_timestamp, NEW.tables,
-              NEW.tombstones,
-          NEW.until, NEW.upto, NEW.user_hash, NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq));
+          (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
+              OR rowseal._brief(NEW.keys)), NEW.deleted_flag,
+          NEW.grantee_pkey, NEW.keys, NEW.may_grant, NEW.owner_timestamp, NEW.tables, NEW.tombstones, NEW.until,
+              NEW.upto,
+          NEW.user_hash, NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq));
     ELSE
       verdict := coalesce(coalesce(CASE WHEN CASE WHEN NEW.writer_pkey IS NULL THEN NEW.writer_seq IS NULL
           AND NEW.writer_prev IS NULL
@@ -74,9 +76,11 @@ BEGIN
                THEN ROW('RS013', 'a grant needs a last timestamp (until)')::rowseal.verdict
       END, rowseal._seal_3(NEW.writer_pkey, NEW.sign_b64, rowseal._one_based(NEW.tables)
           AND rowseal._one_based(NEW.upto),
-          NEW.deleted_flag, NEW.grantee_pkey, NEW.keys, NEW.may_grant, NEW.owner_timestamp, NEW.tables,
-              NEW.tombstones,
-          NEW.until, NEW.upto, NEW.user_hash, NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq)),
+          (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
+              OR rowseal._brief(NEW.keys)), NEW.deleted_flag,
+          NEW.grantee_pkey, NEW.keys, NEW.may_grant, NEW.owner_timestamp, NEW.tables, NEW.tombstones, NEW.until,
+              NEW.upto,
+          NEW.user_hash, NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq)),
           rowseal._licensed(3, rowseal._encoded(NEW.user_hash), NEW.writer_pkey, NEW.writer_seq,
           pg_catalog.sha256(pg_catalog.int8send(NEW.writer_seq) OPERATOR(pg_catalog.||) coalesce(NEW.writer_prev,
               '') OPERATOR(pg_catalog.||) NEW.sign_b64), 'grants',
@@ -85,8 +89,8 @@ BEGIN
     EXIT judged WHEN verdict IS NOT NULL;
 
     -- 4. Then it is carried out.
-    kept := NOT known;
-    IF known THEN
+    kept := NOT respelled;
+    IF respelled THEN
       outcome := 'duplicate';  -- the version that is there, in another spelling
     ELSIF pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply' THEN
       SELECT CASE WHEN pg_catalog.bool_or(ROW(t.owner_timestamp, t.deleted_flag,
@@ -100,9 +104,12 @@ BEGIN
   IF verdict IS NOT NULL THEN
     PERFORM rowseal._refuse(TG_RELID, 'public.grants'::pg_catalog.regclass, verdict,
         pg_catalog.jsonb_build_object('user_hash', NEW.user_hash, 'grantee_pkey', NEW.grantee_pkey),
-        rowseal._payload_3(rowseal._one_based(NEW.tables) AND rowseal._one_based(NEW.upto), NEW.deleted_flag,
+        rowseal._payload_3(rowseal._one_based(NEW.tables) AND rowseal._one_based(NEW.upto),
+        (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
+            OR rowseal._brief(NEW.keys)), NEW.deleted_flag,
         NEW.grantee_pkey, NEW.keys, NEW.may_grant, NEW.owner_timestamp, NEW.tables, NEW.tombstones, NEW.until,
-        NEW.upto, NEW.user_hash, NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq), NEW.sign_b64, NEW);
+            NEW.upto,
+        NEW.user_hash, NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq), NEW.sign_b64, NEW);
     RETURN NULL;
   END IF;
   IF outcome IS NOT NULL AND pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply' THEN

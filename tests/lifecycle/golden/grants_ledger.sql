@@ -8,7 +8,7 @@ BEGIN
      AND NOT EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(TG_RELID) a
          WHERE a.relid OPERATOR(pg_catalog.=) 'public.grants'::pg_catalog.regclass) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS009',
-        MESSAGE = 'the feed takes what its tables have accepted, and nothing else';
+      MESSAGE = 'this function is an AFTER trigger of a declared table, and nothing else';
   END IF;
   IF TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN
     verdict := rowseal._licensed(3, rowseal._encoded(OLD.user_hash), OLD.writer_pkey, OLD.writer_seq,
@@ -20,11 +20,11 @@ BEGIN
           pg_catalog.sha256(pg_catalog.int8send(OLD.writer_seq) OPERATOR(pg_catalog.||) coalesce(OLD.writer_prev,
           '') OPERATOR(pg_catalog.||) OLD.sign_b64), 'grants',
         rowseal._writer_text(3, rowseal._encoded(OLD.user_hash), OLD.writer_pkey), verdict,
-            (rowseal._payload_3(rowseal._one_based(OLD.tables) AND rowseal._one_based(OLD.upto), OLD.deleted_flag,
-            OLD.grantee_pkey, OLD.keys, OLD.may_grant, OLD.owner_timestamp, OLD.tables, OLD.tombstones, OLD.until,
-            OLD.upto, OLD.user_hash, OLD.writer_pkey, OLD.writer_prev,
-            OLD.writer_seq))::pg_catalog.jsonb OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('sign_b64',
-            rowseal._encoded(OLD.sign_b64)));
+            rowseal._envelope(rowseal._payload_3(rowseal._one_based(OLD.tables) AND rowseal._one_based(OLD.upto),
+            (OLD.keys IS NULL OR pg_catalog.pg_column_size(OLD.keys) OPERATOR(pg_catalog.<=) 4000
+            OR rowseal._brief(OLD.keys)), OLD.deleted_flag, OLD.grantee_pkey, OLD.keys, OLD.may_grant,
+            OLD.owner_timestamp, OLD.tables, OLD.tombstones, OLD.until, OLD.upto, OLD.user_hash, OLD.writer_pkey,
+            OLD.writer_prev, OLD.writer_seq), OLD.sign_b64));
     END IF;
     RETURN NULL;
   END IF;

@@ -1,20 +1,20 @@
 #variable_conflict use_column
 DECLARE
-  envelope pg_catalog.jsonb;
+  envelope pg_catalog.json;
 BEGIN
   IF TG_WHEN OPERATOR(pg_catalog.<>) 'AFTER'
       OR TG_RELID OPERATOR(pg_catalog.<>) 'public.notes_versions'::pg_catalog.regclass
      AND NOT EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(TG_RELID) a
          WHERE a.relid OPERATOR(pg_catalog.=) 'public.notes'::pg_catalog.regclass) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS009',
-        MESSAGE = 'the feed takes what its tables have accepted, and nothing else';
+      MESSAGE = 'this function is an AFTER trigger of a declared table, and nothing else';
   END IF;
   IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
     IF NEW.sign_b64 OPERATOR(pg_catalog.=) OLD.sign_b64 THEN
       RETURN NULL;
     END IF;
   END IF;
-  envelope := (pg_catalog.concat('{"row":{', pg_catalog.concat_ws(',',
+  envelope := rowseal._envelope(pg_catalog.concat('{"row":{', pg_catalog.concat_ws(',',
          rowseal._flag('"deleted_flag":', NEW.deleted_flag),
          rowseal._text('"key":', NEW.key::pg_catalog.text),
          rowseal._string('"n":', NEW.n::pg_catalog.text),
@@ -23,9 +23,8 @@ BEGIN
          rowseal._string('"user_hash":', rowseal._encoded(NEW.user_hash)),
          rowseal._string('"writer_pkey":', rowseal._encoded(NEW.writer_pkey)),
          rowseal._string('"writer_prev":', rowseal._encoded(NEW.writer_prev)),
-         rowseal._string('"writer_seq":', NEW.writer_seq::pg_catalog.text)),
-             '},"rowseal":1,"table":"notes"}'))::pg_catalog.jsonb
-             OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('sign_b64', rowseal._encoded(NEW.sign_b64));
+         rowseal._string('"writer_seq":', NEW.writer_seq::pg_catalog.text)), '},"rowseal":1,"table":"notes"}'),
+             NEW.sign_b64);
   INSERT INTO rowseal.feed (tag, owner, envelope, role, subscription)
     VALUES ('notes', (((envelope) OPERATOR(pg_catalog.->) 'row') OPERATOR(pg_catalog.->>) 'user_hash'), envelope,
         session_user,

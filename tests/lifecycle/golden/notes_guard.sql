@@ -5,12 +5,12 @@ DECLARE
   verdict rowseal.verdict;
   outcome pg_catalog.text;
   known pg_catalog.bool;
-  older pg_catalog.bool := false;
+  newer pg_catalog.bool := true;  -- than the tip
   kept pg_catalog.bool := false;
   whole public.notes;
   news pg_catalog.bool;
 BEGIN
-  <<judged>> LOOP
+  <<judged>> LOOP  -- once; a feature may look again
     -- 1. What is there?
     IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
       SELECT * INTO tip FROM public.notes t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
@@ -30,7 +30,7 @@ BEGIN
           NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq, NEW.sign_b64))) THEN
         outcome := 'duplicate';
         IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-          -- only unsigned columns changed; what did not change at all ends its journey between servers here
+          -- only unsigned columns changed; under replication an unchanged row would go round in circles
           kept := NOT (pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
               AND pg_catalog.record_image_eq(NEW, OLD));
         END IF;
@@ -51,20 +51,21 @@ BEGIN
         verdict := ROW('RS003', 'primary key and owner never change')::rowseal.verdict;
         EXIT judged;
       END IF;
-      older := ROW(NEW.owner_timestamp, NEW.deleted_flag,
-          NEW.sign_b64) OPERATOR(pg_catalog.<=) ROW(tip.owner_timestamp, tip.deleted_flag, tip.sign_b64);
-      IF older AND NEW.sign_b64 OPERATOR(pg_catalog.<>) tip.sign_b64 THEN
+      newer := coalesce(ROW(NEW.owner_timestamp, NEW.deleted_flag,
+          NEW.sign_b64) OPERATOR(pg_catalog.>) ROW(tip.owner_timestamp, tip.deleted_flag, tip.sign_b64),
+          true);  -- a tip that was tampered with has no order
+      IF NOT newer AND NEW.sign_b64 OPERATOR(pg_catalog.<>) tip.sign_b64 THEN
         -- a late version: the guard of the versions table decides
         INSERT INTO public.notes_versions (deleted_flag, "key", "n", owner_timestamp, parent_sign_b64, user_hash,
             writer_pkey, writer_prev, writer_seq, sign_b64)
           VALUES (NEW.deleted_flag, NEW.key, NEW.n, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash,
               NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq, NEW.sign_b64) ON CONFLICT (sign_b64) DO NOTHING;
         IF NOT FOUND AND pg_catalog.current_setting('rowseal.outcome', true) OPERATOR(pg_catalog.=) 'archived' THEN
-          outcome := 'duplicate';  -- another session was faster
+          outcome := 'duplicate';  -- that guard let it in, and another session was faster
         END IF;
         EXIT judged;
       END IF;
-      IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND NOT older THEN
+      IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND newer THEN
         -- a newer version: this guard decides again, on the row as the UPDATE has locked and read it
         UPDATE public.notes t SET deleted_flag = NEW.deleted_flag, "key" = NEW.key, "n" = NEW.n,
             owner_timestamp = NEW.owner_timestamp, parent_sign_b64 = NEW.parent_sign_b64, user_hash = NEW.user_hash,
@@ -75,7 +76,7 @@ BEGIN
       END IF;
     END IF;
 
-    -- 3. Is it the owner's?
+    -- 3. Is it the owner's?  (Not newer: other content under the tip's signature.)
     IF NEW.writer_pkey IS NULL THEN
       SELECT k.sign_pkey INTO public_key FROM public.user_cards k
           WHERE k.user_hash OPERATOR(pg_catalog.=) NEW.user_hash LIMIT 1;
@@ -161,9 +162,10 @@ BEGIN
     END IF;
 
     -- 4. Then it is carried out.
-    IF older THEN
+    IF NOT newer THEN
       outcome := 'duplicate';  -- the version that is there, in another spelling
     ELSE
+      outcome := 'inserted';  -- the primary key stops a second session
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
         INSERT INTO public.notes_versions (deleted_flag, "key", "n", owner_timestamp, parent_sign_b64, user_hash,
             writer_pkey, writer_prev, writer_seq, sign_b64)

@@ -5,8 +5,8 @@ DECLARE
   public_key pg_catalog.bytea;
   verdict rowseal.verdict;
   outcome pg_catalog.text;
-  current pg_catalog.bool;
-  known pg_catalog.bool;
+  has_tip pg_catalog.bool;
+  respelled pg_catalog.bool;  -- the signature is here, on other content
   kept pg_catalog.bool := false;
   news pg_catalog.bool;
 BEGIN
@@ -20,7 +20,7 @@ BEGIN
         verdict := ROW('RS009', 'history is append-only')::rowseal.verdict;
         EXIT judged;
       END IF;
-      -- only unsigned columns changed; what did not change at all ends its journey between servers here
+      -- only unsigned columns changed; under replication an unchanged row would go round in circles
       kept := NOT (pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
           AND pg_catalog.record_image_eq(NEW, OLD));
       outcome := 'duplicate';
@@ -35,8 +35,8 @@ BEGIN
     -- 1. What is there?
     SELECT * INTO tip FROM public.notes t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
         AND t.key OPERATOR(pg_catalog.=) NEW.key;
-    current := FOUND;
-    IF current AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.>) 1
+    has_tip := FOUND;
+    IF has_tip AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.>) 1
         AND (tip.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64
         AND pg_catalog.record_image_eq(ROW(tip.deleted_flag, tip.key, tip.n, tip.owner_timestamp, tip.parent_sign_b64,
         tip.user_hash, tip.writer_pkey, tip.writer_prev, tip.writer_seq, tip.sign_b64),
@@ -50,10 +50,10 @@ BEGIN
       EXIT judged;
     END IF;
     SELECT * INTO stored FROM public.notes_versions v WHERE v.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64;
-    known := FOUND;
+    respelled := FOUND;
 
     -- 2. What is NEW to it?  No signature is looked at.
-    IF known THEN
+    IF respelled THEN
       IF (stored.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64
           AND pg_catalog.record_image_eq(ROW(stored.deleted_flag, stored.key, stored.n, stored.owner_timestamp,
           stored.parent_sign_b64, stored.user_hash, stored.writer_pkey, stored.writer_prev, stored.writer_seq,
@@ -67,9 +67,9 @@ BEGIN
       IF rowseal._lock_writers(3, rowseal._encoded(NEW.user_hash), false) THEN
         SELECT * INTO tip FROM public.notes t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
             AND t.key OPERATOR(pg_catalog.=) NEW.key;
-        current := FOUND;
+        has_tip := FOUND;
       END IF;
-      IF NOT current OR ROW(NEW.owner_timestamp, NEW.deleted_flag,
+      IF NOT has_tip OR ROW(NEW.owner_timestamp, NEW.deleted_flag,
           NEW.sign_b64) OPERATOR(pg_catalog.>) ROW(tip.owner_timestamp, tip.deleted_flag, tip.sign_b64) THEN
         -- not superseded by anything yet: it belongs into the main table, whose guard decides
         INSERT INTO public.notes (deleted_flag, "key", "n", owner_timestamp, parent_sign_b64, user_hash, writer_pkey,
@@ -88,10 +88,10 @@ BEGIN
           tip.parent_sign_b64, tip.user_hash, tip.writer_pkey, tip.writer_prev, tip.writer_seq, tip.sign_b64),
           ROW(NEW.deleted_flag, NEW.key, NEW.n, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash,
           NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq, NEW.sign_b64))) THEN
-        outcome := 'duplicate';
+        outcome := 'duplicate';  -- the current version, inserted here by hand
         EXIT judged;
       END IF;
-      known := NEW.sign_b64 OPERATOR(pg_catalog.=) tip.sign_b64;
+      respelled := NEW.sign_b64 OPERATOR(pg_catalog.=) tip.sign_b64;
     END IF;
 
     -- 3. Is it the owner's?
@@ -177,11 +177,8 @@ BEGIN
     EXIT judged WHEN verdict IS NOT NULL;
 
     -- 4. Then it is carried out.
-    kept := NOT known;
-    outcome := 'archived';
-    IF known THEN
-      outcome := 'duplicate';  -- the version that is there, in another spelling
-    END IF;
+    kept := NOT respelled;
+    outcome := CASE WHEN respelled THEN 'duplicate' ELSE 'archived' END;
   END judged;
 
   IF verdict IS NOT NULL THEN

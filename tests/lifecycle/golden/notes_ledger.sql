@@ -8,7 +8,7 @@ BEGIN
      AND NOT EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(TG_RELID) a
          WHERE a.relid OPERATOR(pg_catalog.=) 'public.notes'::pg_catalog.regclass) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS009',
-        MESSAGE = 'the feed takes what its tables have accepted, and nothing else';
+      MESSAGE = 'this function is an AFTER trigger of a declared table, and nothing else';
   END IF;
   IF TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN
     verdict := rowseal._licensed(3, rowseal._encoded(OLD.user_hash), OLD.writer_pkey, OLD.writer_seq,
@@ -20,7 +20,7 @@ BEGIN
           pg_catalog.sha256(pg_catalog.int8send(OLD.writer_seq) OPERATOR(pg_catalog.||) coalesce(OLD.writer_prev,
           '') OPERATOR(pg_catalog.||) OLD.sign_b64), 'notes',
         rowseal._writer_text(3, rowseal._encoded(OLD.user_hash), OLD.writer_pkey), verdict,
-            (pg_catalog.concat('{"row":{', pg_catalog.concat_ws(',',
+            rowseal._envelope(pg_catalog.concat('{"row":{', pg_catalog.concat_ws(',',
                rowseal._flag('"deleted_flag":', OLD.deleted_flag),
                rowseal._text('"key":', OLD.key::pg_catalog.text),
                rowseal._string('"n":', OLD.n::pg_catalog.text),
@@ -29,9 +29,8 @@ BEGIN
                rowseal._string('"user_hash":', rowseal._encoded(OLD.user_hash)),
                rowseal._string('"writer_pkey":', rowseal._encoded(OLD.writer_pkey)),
                rowseal._string('"writer_prev":', rowseal._encoded(OLD.writer_prev)),
-               rowseal._string('"writer_seq":', OLD.writer_seq::pg_catalog.text)),
-                   '},"rowseal":1,"table":"notes"}'))::pg_catalog.jsonb
-                   OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('sign_b64', rowseal._encoded(OLD.sign_b64)));
+               rowseal._string('"writer_seq":', OLD.writer_seq::pg_catalog.text)), '},"rowseal":1,"table":"notes"}'),
+                   OLD.sign_b64));
     END IF;
     RETURN NULL;
   END IF;

@@ -1,6 +1,6 @@
 #variable_conflict use_column
 DECLARE
-  outcome text := pg_catalog.set_config('rowseal.outcome', 'inserted', true);
+  outcome text := pg_catalog.set_config('rowseal.outcome', '', true);
 BEGIN
   INSERT INTO public.notes (deleted_flag, "key", "n", owner_timestamp, parent_sign_b64, user_hash, writer_pkey,
       writer_prev, writer_seq, sign_b64) SELECT x.deleted_flag, x.key, x.n, x.owner_timestamp, CASE
@@ -13,12 +13,16 @@ BEGIN
       WHEN starts_with((e.v ->> 'sign_b64'), E'\\x') THEN ((e.v ->> 'sign_b64'))::bytea
       ELSE decode((e.v ->> 'sign_b64'), 'base64') END
       FROM (SELECT $1 AS v) e,
-          LATERAL pg_catalog.jsonb_to_record((e.v -> 'row')) x(deleted_flag boolean, "key" text, "n" numeric,
+          LATERAL pg_catalog.json_to_record((e.v -> 'row')) x(deleted_flag boolean, "key" text, "n" numeric,
           owner_timestamp bigint, parent_sign_b64 text, user_hash text, writer_pkey text, writer_prev text,
           writer_seq bigint)
     ON CONFLICT (user_hash, "key") DO UPDATE SET deleted_flag = EXCLUDED.deleted_flag, "key" = EXCLUDED.key,
         "n" = EXCLUDED.n, owner_timestamp = EXCLUDED.owner_timestamp, parent_sign_b64 = EXCLUDED.parent_sign_b64,
         user_hash = EXCLUDED.user_hash, writer_pkey = EXCLUDED.writer_pkey, writer_prev = EXCLUDED.writer_prev,
         writer_seq = EXCLUDED.writer_seq, sign_b64 = EXCLUDED.sign_b64;
-  RETURN pg_catalog.current_setting('rowseal.outcome');
+  outcome := pg_catalog.current_setting('rowseal.outcome');
+  IF outcome = '' THEN
+    PERFORM rowseal._unguarded('public.notes'::regclass);
+  END IF;
+  RETURN outcome;
 END

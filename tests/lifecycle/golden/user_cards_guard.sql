@@ -5,11 +5,11 @@ DECLARE
   verdict rowseal.verdict;
   outcome pg_catalog.text;
   known pg_catalog.bool;
-  older pg_catalog.bool := false;
+  newer pg_catalog.bool := true;  -- than the tip
   kept pg_catalog.bool := false;
   whole public.user_cards;
 BEGIN
-  <<judged>> LOOP
+  <<judged>> LOOP  -- once; a feature may look again
     -- 1. What is there?
     IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
       SELECT * INTO tip FROM public.user_cards t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash;
@@ -28,7 +28,7 @@ BEGIN
           NEW.owner_timestamp, NEW.sign_pkey, NEW.user_hash, NEW.sign_b64))) THEN
         outcome := 'duplicate';
         IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-          -- only unsigned columns changed; what did not change at all ends its journey between servers here
+          -- only unsigned columns changed; under replication an unchanged row would go round in circles
           kept := NOT (pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
               AND pg_catalog.record_image_eq(NEW, OLD));
         END IF;
@@ -48,13 +48,14 @@ BEGIN
         verdict := ROW('RS003', 'the public key of an owner never changes')::rowseal.verdict;
         EXIT judged;
       END IF;
-      older := ROW(NEW.owner_timestamp, NEW.deleted_flag,
-          NEW.sign_b64) OPERATOR(pg_catalog.<=) ROW(tip.owner_timestamp, tip.deleted_flag, tip.sign_b64);
-      IF older AND NEW.sign_b64 OPERATOR(pg_catalog.<>) tip.sign_b64 THEN
+      newer := coalesce(ROW(NEW.owner_timestamp, NEW.deleted_flag,
+          NEW.sign_b64) OPERATOR(pg_catalog.>) ROW(tip.owner_timestamp, tip.deleted_flag, tip.sign_b64),
+          true);  -- a tip that was tampered with has no order
+      IF NOT newer AND NEW.sign_b64 OPERATOR(pg_catalog.<>) tip.sign_b64 THEN
         outcome := 'stale';
         EXIT judged;
       END IF;
-      IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND NOT older THEN
+      IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND newer THEN
         -- a newer version: this guard decides again, on the row as the UPDATE has locked and read it
         UPDATE public.user_cards t SET contact_cert = NEW.contact_cert, contact_pkey = NEW.contact_pkey,
             crypt_cert = NEW.crypt_cert, crypt_pkey = NEW.crypt_pkey, deleted_flag = NEW.deleted_flag,
@@ -64,15 +65,16 @@ BEGIN
       END IF;
     END IF;
 
-    -- 3. Is it the owner's?
+    -- 3. Is it the owner's?  (Not newer: other content under the tip's signature.)
     verdict := rowseal._seal_1(NEW.sign_pkey, NEW.sign_b64, NEW.contact_cert, NEW.contact_pkey, NEW.crypt_cert,
         NEW.crypt_pkey, NEW.deleted_flag, NEW.name, NEW.owner_timestamp, NEW.sign_pkey, NEW.user_hash);
     EXIT judged WHEN verdict IS NOT NULL;
 
     -- 4. Then it is carried out.
-    IF older THEN
+    IF NOT newer THEN
       outcome := 'duplicate';  -- the version that is there, in another spelling
     ELSE
+      outcome := 'inserted';  -- the primary key stops a second session
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
         -- Send out-of-line values whole: an unchanged one would be missing in what a subscriber gets.  A composite
         -- value holds no pointers into the TOAST table, so a detour through one fetches them.

@@ -1,6 +1,6 @@
 #variable_conflict use_column
 DECLARE
-  outcome text := pg_catalog.set_config('rowseal.outcome', 'inserted', true);
+  outcome text := pg_catalog.set_config('rowseal.outcome', '', true);
 BEGIN
   INSERT INTO public.user_storage (deleted_flag, owner_timestamp, parent_sign_b64, user_hash, "uuid", value_b64,
       sign_b64) SELECT x.deleted_flag, x.owner_timestamp, CASE WHEN starts_with(x.parent_sign_b64, E'\\x')
@@ -10,11 +10,15 @@ BEGIN
       ELSE decode(x.value_b64, 'base64') END::bytea, CASE WHEN starts_with((e.v ->> 'sign_b64'), E'\\x')
       THEN ((e.v ->> 'sign_b64'))::bytea ELSE decode((e.v ->> 'sign_b64'), 'base64') END
       FROM (SELECT $1 AS v) e,
-          LATERAL pg_catalog.jsonb_to_record((e.v -> 'row')) x(deleted_flag boolean, owner_timestamp bigint,
+          LATERAL pg_catalog.json_to_record((e.v -> 'row')) x(deleted_flag boolean, owner_timestamp bigint,
           parent_sign_b64 text, user_hash text, "uuid" uuid, value_b64 text)
     ON CONFLICT (user_hash, "uuid") DO UPDATE SET deleted_flag = EXCLUDED.deleted_flag,
         owner_timestamp = EXCLUDED.owner_timestamp, parent_sign_b64 = EXCLUDED.parent_sign_b64,
         user_hash = EXCLUDED.user_hash, "uuid" = EXCLUDED.uuid, value_b64 = EXCLUDED.value_b64,
         sign_b64 = EXCLUDED.sign_b64;
-  RETURN pg_catalog.current_setting('rowseal.outcome');
+  outcome := pg_catalog.current_setting('rowseal.outcome');
+  IF outcome = '' THEN
+    PERFORM rowseal._unguarded('public.user_storage'::regclass);
+  END IF;
+  RETURN outcome;
 END

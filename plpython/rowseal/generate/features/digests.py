@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ...form.canonical import json_string
+from ...form.canonical import CONTENT, json_string
 from ...form.verdict import Verdict
 from ..decode import given_key
 from ..feature import Feature
@@ -36,6 +36,10 @@ class ByDigest(Signed):
 
     def bounds(self, row: Refers) -> list[str]:
         return []
+
+    def brief(self, row: Refers) -> Iterator[str]:
+        """No content is passed on, and that of the envelope is bounded beside the text."""
+        return iter(())
 
     def small(self, row: Refers) -> Iterator[str]:
         # an erased content is as canonical as its digest is long
@@ -76,8 +80,8 @@ class Digests(Feature):
                 changes = f"{now} IS NULL AND {before} IS NOT NULL"
             reason = f"column {s.name} is erased by rowseal.erase alone, and stays so"
             verdict = refusal(Verdict("RS004", reason))
-            out.append(f"IF {changes} THEN\n  verdict := {verdict};\nEND IF;")
-        return "\n".join(out)
+            out.append(f"IF {changes} THEN\n  verdict := {verdict};\n")
+        return "ELS".join(out) + "END IF;"
 
     def arrived_again(self, new: Row, stored: Row) -> str:
         """Erased content that is whole in NEW comes back by an UPDATE, whose trigger decides."""
@@ -104,6 +108,12 @@ class Digests(Feature):
             f"rowseal._content(ARRAY[{fields}], "
             f"ARRAY[{', '.join(s.content(row) for s in self.columns)}])"
         )
+
+    def judged(self, row: Row, verdict: str) -> str:
+        """The envelope carries the contents beside the text."""
+        size = " + ".join(f"coalesce(octet_length({row.ref(s.name)}), 0)" for s in self.columns)
+        refused = refusal(Verdict("RS006", f"more than {CONTENT} bytes of content"))
+        return f"CASE WHEN ({size}) > {CONTENT}\n  THEN {refused} ELSE {verdict}\nEND"
 
     # -- rowseal.erase
     def queries(self) -> Mapping[str, str]:

@@ -57,7 +57,7 @@ class Writers(Licensed):
         return "IF news THEN\n  CONTINUE judged;\nEND IF;"
 
     def lock_version(self, new: Row, find: str) -> str:
-        return f"IF {self._locks(new)} THEN\n  {find}\n  current := FOUND;\nEND IF;"
+        return f"IF {self._locks(new)} THEN\n  {find}\n  has_tip := FOUND;\nEND IF;"
 
     def lock_archived(self, new: Row) -> str:
         """That guard holds the lock; somebody else's trigger could archive what is revoked."""

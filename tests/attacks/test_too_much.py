@@ -1,0 +1,259 @@
+"""What a row says, however long, large or oddly spelled, is refused or stored; it stops nobody."""
+
+from __future__ import annotations
+
+import json
+import time
+from base64 import b64encode
+from typing import Any
+
+import pytest
+
+from kit.attacks import KEY, apply, attempt, insert, intact, row, table
+from kit.db import Db
+from kit.example import Owner
+from kit.scratch import pgtext
+from rowseal.client import Form
+
+MIB = 2**20
+
+
+def text_of(db: Db, tag: str) -> list[str]:
+    return db.all("SELECT envelope::text FROM rowseal.feed WHERE tag = %s ORDER BY position", tag)
+
+
+# ------------------------------------------------------------------------------------- text travels
+def test_an_envelope_travels_as_it_was_signed(example: Db, admin: Db, ann: Owner) -> None:
+    """1e308 as jsonb has 309 digits; 24 MB of them were more than 1 GB to print."""
+    table(example, "q", "uuid uuid, f float8[], j json", declare=", feed => true")
+    form = example.form("q")
+    sealed = ann.sealed(form, row(ann, f=[1e308] * 200_000, j="[1e308]"))
+    assert insert(example, "q", sealed) is None
+    (feed,) = text_of(admin, "q")
+    assert len(feed) < 200_000 * 7 + 1000 and "1e+308" in feed
+    assert example.one("SELECT octet_length(e::text) FROM rowseal.export('q') e") == len(feed)
+    assert len(example.digest("q")) == 32 and intact(example, "q")
+    assert apply(example, "q", [json.loads(feed)]) == [("duplicate", None)]
+
+
+@pytest.mark.parametrize("number", ["1e131071", "-1e131071", "1e400000000", "1e-16000", "1e308"])
+@pytest.mark.parametrize("format", ["canonical", "pgtext"])
+@pytest.mark.parametrize("type_", ["jsonb", "json", "numeric[]", "float8[]", "jsonb[]"])
+def test_numbers_of_many_digits_block_no_good_row(
+    type_: str, format: str, number: str, example: Db, admin: Db, ann: Owner
+) -> None:
+    table(example, "q", f"uuid uuid, v {type_}")
+    form = example.form("q")
+    good, bad = ann.sealed(form, row(ann)), ann.sealed(form, row(ann))
+    many = f"[{','.join([number] * 15_000)}]"
+    if format == "canonical":
+        rows = [ann.envelope(form, row(ann)), ann.envelope(form, row(ann))]
+        given = json.dumps(rows[1])[:-1].replace('"row": {', f'"row": {{"v": {many}, ') + "}"
+        sent = f"[{given}, {json.dumps(rows[0])}]"
+    else:
+        value = many if "json" in type_ else f"{{{many[1:-1]}}}"
+        sent = json.dumps([{**pgtext(bad), "v": value}, pgtext(good)])
+    start = time.process_time()
+    answer = example.all("SELECT outcome FROM rowseal.apply('q', %s::json, %s)", sent, format)
+    assert answer == ["rejected", "inserted"]
+    assert time.process_time() - start < 5
+    assert admin.one("SELECT count(*), max(bytes) < 400000 FROM rowseal.quarantine") == (1, True)
+
+
+@pytest.mark.parametrize("large", [63 * MIB, 180 * MIB])
+def test_one_bound_for_every_row(large: int, example: Db, admin: Db, ann: Owner) -> None:
+    """What is accepted can be kept, sent and printed; so it is refused before, with RS006."""
+    table(example, "q", "uuid uuid, t text, b bytea", declare=", feed => true, versions => 'qv'")
+    form = example.form("q")
+    sealed = ann.sealed(form, row(ann))
+    for column in ("t", "b"):
+        code = attempt(
+            example,
+            f"INSERT INTO q (user_hash, uuid, {column}, deleted_flag, owner_timestamp, sign_b64)"
+            f" SELECT %s, %s, repeat('x', {large}){'::bytea' if column == 'b' else ''}, false, 1,"
+            " sha512('x')",
+            ann.hash,
+            sealed["uuid"],
+        )
+        assert code == "RS006", column
+    # control characters are six bytes each
+    assert (
+        attempt(
+            example,
+            "INSERT INTO q (user_hash, uuid, t, deleted_flag, owner_timestamp, sign_b64)"
+            f" SELECT %s, %s, repeat(chr(1), {11 * MIB}), false, 1, sha512('x')",
+            ann.hash,
+            sealed["uuid"],
+        )
+        == "RS006"
+    )
+    assert insert(example, "q", sealed) is None
+    assert len(text_of(admin, "q")) == 1
+
+
+def test_json_of_nobody_costs_what_its_bytes_cost(example: Db, ann: Owner) -> None:
+    """6 MB that nobody had signed took 9.5 s and 1.3 GB."""
+    table(example, "q", "uuid uuid, j json")
+    form = example.form("q")
+    envelope = json.dumps(ann.envelope(form, row(ann)))
+    for element in ("1", "0.5", "{}", "[]", '{"a":1}', '""', "1e5"):
+        many = f"[{','.join([element] * (3 * MIB // (len(element) + 1)))}]"
+        sent = "[" + envelope.replace('"row": {', f'"row": {{"j": {many}, ') + "]"
+        pid = example.one("SELECT pg_backend_pid()")
+        before = cpu(pid)
+        assert example.all("SELECT outcome FROM rowseal.apply('q', %s::json)", sent) == ["rejected"]
+        assert (cpu(pid) - before) / len(sent) * 1e6 < 0.6, element
+
+
+def cpu(pid: int) -> float:
+    """Seconds of CPU that a process has used."""
+    with open(f"/proc/{pid}/schedstat") as file:
+        return int(file.read().split()[0]) / 1e9
+
+
+# -------------------------------------------------------------------------------- each source alone
+def waiting(form: Any, owner: Owner, **columns: Any) -> dict[str, Any]:
+    return owner.envelope(form, {**owner.value(b"waits"), **columns})
+
+
+def test_nobody_labels_or_evicts_what_another_brought(
+    example: Db, mallory: Db, admin: Db, ann: Owner
+) -> None:
+    bob, form = Owner("Bob"), example.form("user_storage")
+    envelope = waiting(form, bob)
+    lie = "SELECT rowseal._quarantine('user_storage', '(RS001,x)', 'canonical', %s)"
+    mallory.run(lie, json.dumps(envelope))
+    assert apply(example, "user_storage", [envelope]) == [("deferred", "RS002: unknown owner")]
+    mallory.run(lie, json.dumps(envelope))
+    admin.run("UPDATE rowseal.quarantine_limits SET rows = 10")
+    for n in range(200):
+        mallory.run(lie, json.dumps({"row": {"n": n}}))
+    assert admin.all(
+        "SELECT sqlstate, curable, attempts FROM rowseal.quarantine WHERE role = 'app'"
+    ) == [("RS002", True, 1)]
+    assert admin.one("SELECT count(*) <= 12 FROM rowseal.quarantine WHERE role = 'mallory'")
+    assert insert(example, "user_cards", bob.sealed(example.form("user_cards"), bob.card())) is None
+    assert example.one("SELECT count(*) FROM user_storage") == 1
+
+
+def test_a_flood_for_one_owner_does_not_push_out_another(
+    example: Db, admin: Db, ann: Owner
+) -> None:
+    admin.run("UPDATE rowseal.quarantine_limits SET rows = 50")
+    honest, flood, form = Owner("Bob"), Owner("Mallory"), example.form("user_storage")
+    assert apply(example, "user_storage", [waiting(form, honest)])[0][0] == "deferred"
+    for _ in range(300):
+        apply(example, "user_storage", [waiting(form, flood)])
+    cards = example.form("user_cards")
+    assert insert(example, "user_cards", honest.sealed(cards, honest.card())) is None
+    assert example.one("SELECT count(*) FROM user_storage WHERE user_hash = %s", honest.hash) == 1
+
+
+def test_large_waiting_rows_do_not_fail_the_owner(example: Db, mallory: Db, admin: Db) -> None:
+    """103 entries, 69 MB, made the card of their owner fail: the cure put them into one value."""
+    admin.run("UPDATE rowseal.quarantine_limits SET bytes = 2000000000")
+    bob = Owner("Bob")
+    form = example.form("user_storage")
+    fake = waiting(form, bob)
+    mallory.run(
+        "SELECT rowseal._quarantine('user_storage', '(RS002,unknown owner)', 'canonical',"
+        " json_build_object('row', repeat('x', 12000000) || i), %s) FROM generate_series(1, 30) i",
+        f"user_cards {b64encode(bob.hash).decode()}",
+    )
+    assert apply(example, "user_storage", [fake])[0][0] == "deferred"
+    assert insert(example, "user_cards", bob.sealed(example.form("user_cards"), bob.card())) is None
+    assert example.one("SELECT count(*) FROM user_storage") == 1
+
+
+def test_an_open_transaction_makes_nobody_wait_for_long(
+    example: Db, mallory: Db, admin: Db, ann: Owner
+) -> None:
+    bob, form = Owner("Bob"), example.form("user_storage")
+    envelope = waiting(form, bob)
+    mallory.run("BEGIN")
+    mallory.run("SELECT pg_advisory_xact_lock(1919907699, n) FROM generate_series(0, 1023) n")
+    mallory.run(
+        "SELECT rowseal._quarantine('user_storage', '(RS001,x)', 'canonical', %s)",
+        json.dumps(envelope),
+    )
+    start = time.monotonic()
+    assert apply(example, "user_storage", [envelope] + [waiting(form, Owner()) for _ in range(3)])
+    assert insert(example, "user_cards", bob.sealed(example.form("user_cards"), bob.card())) is None
+    assert time.monotonic() - start < 15
+    mallory.run("ROLLBACK")
+
+
+@pytest.mark.parametrize("format", ["canonical", "pgtext"])
+def test_a_row_waits_as_it_is_decoded(format: str, example: Db, admin: Db) -> None:
+    """Whatever it is spelled like, the owner who comes lets it in, and it is one entry."""
+    table(example, "q", "n numeric, t timestamptz", key="user_hash, n")
+    bob = Owner("Bob")
+    form = example.form("q")
+    plain = {k: v for k, v in row(bob).items() if k != "uuid"}
+    sealed = bob.sealed(form, {**plain, "n": "1.5", "t": "2026-01-01T00:00:00.000000Z"})
+    envelope = bob.envelope(form, {k: v for k, v in sealed.items() if k != "sign_b64"})
+    spelled = {
+        **envelope["row"],
+        "user_hash": "\\x" + bob.hash.hex(),
+        "n": 1.5,
+        "t": "2026-01-01 02:00+02",
+        "owner_timestamp": f"0{envelope['row']['owner_timestamp']}",
+    }
+    rows = [{**envelope, "row": spelled}, envelope]
+    if format == "pgtext":
+        sign = "\\x" + sealed["sign_b64"].hex()
+        rows = [{**spelled, "sign_b64": sign}, {**spelled, "n": "15e-1", "sign_b64": sign}]
+    assert [o for o, _ in apply(example, "q", rows, format)] == ["deferred", "deferred"]
+    assert admin.all("SELECT waits_for, attempts FROM rowseal.quarantine") == [
+        (f"user_cards {b64encode(bob.hash).decode()}", 2)
+    ]
+    assert insert(example, "user_cards", bob.sealed(example.form("user_cards"), bob.card())) is None
+    assert example.one("SELECT n::text FROM q") == "1.5"
+    assert admin.one("SELECT count(*) FROM rowseal.quarantine") == 0
+
+
+# --------------------------------------------------------------------------- guard off, door shut
+@pytest.mark.parametrize("what", ["q", "qv"])
+@pytest.mark.parametrize("how", ["DISABLE", "ENABLE REPLICA"])
+def test_nothing_is_let_in_while_a_guard_is_off(
+    how: str, what: str, example: Db, admin: Db, ann: Owner
+) -> None:
+    table(example, "q", "uuid uuid", declare=", versions => 'qv'")
+    form = example.form("q")
+    late, tip, newer = (row(ann, uuid=KEY) for _ in range(3))
+    rows = [ann.envelope(form, r) for r in (late, tip, newer)]
+    assert apply(example, "q", [rows[1]]) == [("inserted", None)]
+    example.run(f"ALTER TABLE {what} {how} TRIGGER zzz_rowseal_guard")
+    forged = {**rows[0 if what == "qv" else 2], "sign_b64": b64encode(bytes(64)).decode()}
+    for sent in (forged, rows[0] if what == "qv" else rows[2]):
+        assert apply(example, "q", [sent]) == [
+            ("deferred", "RS019: no guard of public.q has seen the row")
+        ]
+    assert example.one("SELECT (SELECT count(*) FROM q), (SELECT count(*) FROM qv)") == (1, 0)
+    example.run(f"ALTER TABLE {what} ENABLE ALWAYS TRIGGER zzz_rowseal_guard")
+    example.run("SELECT rowseal.retry()")
+    assert example.one("SELECT (SELECT count(*) FROM q), (SELECT count(*) FROM qv)") == (1, 1)
+    assert intact(example, "q")
+
+
+@pytest.mark.parametrize("layout", ["unversioned", "two tables", "one table"])
+def test_what_a_new_column_lets_in_enters_the_feed(
+    layout: str, example: Db, admin: Db, ann: Owner
+) -> None:
+    """Followers never got it, where the ALTER TABLE itself let it in."""
+    key = "user_hash, uuid, sign_b64" if layout == "one table" else "user_hash, uuid"
+    versions = ", versions => 'qv'" if layout == "two tables" else ""
+    table(example, "q", "uuid uuid", key, declare=f"{versions}, feed => true")
+    now = example.form("q")
+    later = Form("q", {**now.fields, "extra": "text"})
+    assert apply(example, "q", [ann.envelope(now, row(ann, uuid=KEY))]) == [("inserted", None)]
+    rows = [ann.envelope(later, row(ann, uuid=KEY, extra=f"{n}")) for n in range(3)]
+    waits = ("deferred", "RS015: no column for field 'extra' yet")
+    assert apply(example, "q", rows) == [waits] * 3
+    before = len(text_of(admin, "q"))
+    if versions:
+        example.run("ALTER TABLE qv ADD COLUMN extra text")
+    example.run("ALTER TABLE q ADD COLUMN extra text")
+    stored = example.one("SELECT count(*) FROM rowseal.export('q')")
+    assert stored == {"unversioned": 1, "two tables": 4, "one table": 4}[layout]
+    assert len(text_of(admin, "q")) - before == (1 if layout == "unversioned" else 3)
