@@ -201,11 +201,12 @@ BEGIN
       FROM rowseal.quarantine q JOIN rowseal.declarations d ON d.tag = q.tag
      WHERE CASE WHEN ids IS NOT NULL THEN q.id = ANY (ids)
                 ELSE q.curable AND (waits_for IS NULL OR q.waits_for = waits_for) AND (tag IS NULL OR q.tag = tag) END
-       AND q.format <> 'raw' AND rowseal._trusted(d.relation)
+       AND q.format <> 'raw'
      -- owners before what they own, in batches
      GROUP BY d.relation, d.identity IS NULL, q.format, q.id / 1000
      ORDER BY d.identity IS NULL DESC, pg_catalog.min(q.id)
   LOOP
+    CONTINUE WHEN NOT rowseal._trusted(waiting.relation);
     BEGIN
       FOR id, outcome, reason IN
         SELECT waiting.ids[a.ordinal], a.outcome, a.reason

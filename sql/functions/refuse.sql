@@ -24,7 +24,8 @@ SET search_path = pg_catalog, pg_temp AS $$
                    || 'or CREATE EXTENSION pgsodium; '
                    || 'ML-DSA needs the package cryptography, 47 or later (README, Install).'
     WHEN 'RS015' THEN 'Add the column to the table; rows that wait for it follow by themselves.'
-    WHEN 'RS017' THEN 'GRANT rowseal_trusted to the owner of the table, or let the owner call rowseal.retry().'
+    WHEN 'RS017' THEN 'GRANT rowseal_trusted to the role whose code it is, '
+                   || 'or let the owner of the table call rowseal.retry().'
   END
 $$;
 COMMENT ON FUNCTION rowseal._hint(text) IS 'What to do about a refusal';

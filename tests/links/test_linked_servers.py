@@ -470,7 +470,12 @@ def test_a_table_whose_owner_is_not_trusted_waits_as_rs017(cure: str, net: Net) 
     a.join(ann)  # what comes behind goes on
     until(lambda: b.all("SELECT user_hash FROM user_cards") == [ann.hash])
     assert b.all("SELECT sqlstate, reason, curable, subscription FROM rowseal.quarantine") == [
-        ("RS017", "the owner of the table is not trusted by the current user", True, link(b, a))
+        (
+            "RS017",
+            "a write to the table runs code of mallory, whom the current user does not trust",
+            True,
+            link(b, a),
+        )
     ]
     assert b.all("SELECT * FROM rowseal.retry()") == b.all("SELECT * FROM ran") == []
     if cure == "trust":

@@ -285,7 +285,7 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
     "no provider of signatures: …": NO_PROVIDER,
     "no column": lambda w: w.db.run("SELECT rowseal.payload('user_cards', '{\"nam\": 1}')"),
     "the cursor": cursor_of_elsewhere,
-    "the owner of the table": RECEIVED,
+    "a write to the table": RECEIVED,
     "publication": LINKED,
 }
 
