@@ -25,8 +25,9 @@ COMMENT ON FUNCTION rowseal._qualified(text, regclass) IS
 
 -- Each step of declare is a function; each raises RS007 (wrong declaration) or RS008 (no right) unless it says more.
 
-CREATE OR REPLACE FUNCTION rowseal._may_declare(relation regclass, owner text, public_key text,
-    writers regclass) RETURNS void LANGUAGE plpgsql STABLE
+CREATE OR REPLACE FUNCTION rowseal._may_declare(
+  relation regclass, owner text, public_key text, identity regclass, writers regclass)
+RETURNS void LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF relation IS NULL OR owner IS NULL THEN
@@ -36,6 +37,11 @@ BEGIN
   IF NOT rowseal._owns(relation) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS008', MESSAGE = pg_catalog.format('no right to declare %s', relation),
       HINT = 'Only the owner of a table may declare it.';
+  END IF;
+  IF identity IS NOT NULL AND NOT pg_catalog.has_table_privilege(identity, 'SELECT') THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS008',
+      MESSAGE = pg_catalog.format('no right to use %s as identity table', identity),
+      HINT = 'Keys are read there with the rights of who writes: SELECT on it is needed.';
   END IF;
   IF writers IS NOT NULL AND NOT rowseal._owns(writers) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS008', MESSAGE = pg_catalog.format('no right to use %s as grants table', writers),
@@ -56,7 +62,7 @@ BEGIN
   END IF;
 END
 $$;
-COMMENT ON FUNCTION rowseal._may_declare(regclass, text, text, regclass) IS
+COMMENT ON FUNCTION rowseal._may_declare(regclass, text, text, regclass, regclass) IS
   'Whether who calls may declare this table, and a server can do it (else RS014)';
 
 CREATE OR REPLACE FUNCTION rowseal._owner_columns(relation regclass, owner text) RETURNS text[] LANGUAGE plpgsql STABLE
@@ -240,8 +246,9 @@ CREATE OR REPLACE FUNCTION rowseal.declare(
 #variable_conflict use_variable
 DECLARE
   d rowseal.declarations;
+  remark record;
 BEGIN
-  PERFORM rowseal._may_declare(relation, owner, public_key, writers);
+  PERFORM rowseal._may_declare(relation, owner, public_key, identity, writers);
   d.relation := relation; d.owner := rowseal._owner_columns(relation, owner);
   d.tag := coalesce(tag, (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid = relation));
   d.public_key := public_key; d.identity := identity; d.fingerprint := fingerprint; d.algorithms := algorithms;
@@ -275,6 +282,9 @@ BEGIN
     PERFORM rowseal._create_tips_view(d);
   END IF;
   layout := d.layout; versions := d.versions; created := true;
+  FOR remark IN SELECT * FROM rowseal._remarks(d) LOOP
+    RAISE WARNING USING MESSAGE = 'rowseal: ' || remark.message, HINT = remark.hint;
+  END LOOP;
   PERFORM rowseal._retry(NULL, d.tag);  -- what came before it was declared
 END
 $declare$;
@@ -307,12 +317,15 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'RS008', MESSAGE = pg_catalog.format('no right to undeclare %s', relation),
       HINT = 'Only the owner of a table may do that.';
   END IF;
-  IF EXISTS (SELECT FROM rowseal.declarations x WHERE x.writers = undeclare.relation) THEN
+  -- those of others do not keep an owner from his own: they take no more rows then
+  IF EXISTS (SELECT FROM rowseal.declarations x
+              WHERE x.writers = undeclare.relation AND rowseal._owns(x.relation)) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
       MESSAGE = pg_catalog.format('table %s holds the grants of other declared tables', relation),
       HINT = 'Undeclare those first.';
   END IF;
-  IF EXISTS (SELECT FROM rowseal.declarations x WHERE x.identity = undeclare.relation) THEN
+  IF EXISTS (SELECT FROM rowseal.declarations x
+              WHERE x.identity = undeclare.relation AND rowseal._owns(x.relation)) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
       MESSAGE = pg_catalog.format('table %s holds the public keys of other declared tables', relation),
       HINT = 'Undeclare those first.';

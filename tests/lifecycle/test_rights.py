@@ -40,7 +40,7 @@ DEFINER = {
     "_on_drop",
     "_bind",
     "_quarantine",
-    "_refresh",
+    "_awaited",
     "prune_feed",
 }
 
@@ -144,6 +144,7 @@ def test_everybodys_rights_on_tables_are_few(admin: Scratch) -> None:
         "declarations DELETE",
         "declarations_id_seq USAGE",
         "fingerprint SELECT",
+        "tags SELECT",
         "quarantine SELECT",
         "quarantine DELETE",
         "erasures SELECT",
