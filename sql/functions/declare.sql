@@ -89,7 +89,10 @@ DECLARE
   differs text;
 BEGIN
   SELECT * INTO STRICT d FROM rowseal.declarations x WHERE x.relation = wish.relation;
-  wish.id := d.id; wish.fields := d.fields;
+  wish.id := d.id;
+  wish.fields := (  -- all columns: none of them came later
+    SELECT pg_catalog.jsonb_object_agg(a.attname, a.attname) || d.fields FROM pg_catalog.pg_attribute a
+     WHERE a.attrelid = d.relation AND a.attnum > 0 AND NOT a.attisdropped);
   wish.versions := pg_catalog.to_regclass(rowseal._qualified(versions, wish.relation));
   wish := pg_catalog.jsonb_populate_record(wish, rowseal._planned(wish) -> 'declaration');
   SELECT pg_catalog.string_agg(w.key, ', ' ORDER BY w.key) INTO differs

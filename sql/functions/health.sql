@@ -278,4 +278,4 @@ END
 $$;
 COMMENT ON FUNCTION rowseal.health() IS
   'One row per check: provider, algorithms, event triggers, and for each declared table its triggers, structure, '
-  'functions, foreign keys. Not ok: rows may get in unchecked, or legitimate ones be kept out';
+  'functions, rights, foreign keys. Not ok: rows may get in unchecked, or legitimate ones be kept out';

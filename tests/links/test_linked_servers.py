@@ -499,9 +499,11 @@ def test_a_broken_table_at_the_receiver_does_not_stop_the_others(net: Net) -> No
     a.put(ann, b"1", key)
     until(lambda: b.values() == [b"1"])
     b.run("ALTER TABLE user_storage DISABLE TRIGGER zzz_rowseal_guard")
-    b.run("ALTER EVENT TRIGGER rowseal_drop DISABLE")
+    for trigger in ("rowseal_drop", "rowseal_drop_refuse"):
+        b.run(f"ALTER EVENT TRIGGER {trigger} DISABLE")
     b.run("DROP TABLE user_storage_versions")
-    b.run("ALTER EVENT TRIGGER rowseal_drop ENABLE ALWAYS")
+    for trigger in ("rowseal_drop", "rowseal_drop_refuse"):
+        b.run(f"ALTER EVENT TRIGGER {trigger} ENABLE ALWAYS")
     b.run("ALTER TABLE user_storage ENABLE ALWAYS TRIGGER zzz_rowseal_guard")
     lost = a.put(ann, b"2", key)
     a.join(bob)
