@@ -4,7 +4,7 @@ usage: house.py [ROOT]
 
 Prints ``file:line: rule: what``; the exit code is 1 when there is anything.  It needs nothing but
 the standard library, so that it runs before anything is installed.  CONTRIBUTING.md says what the
-rules are for.  What is known and not yet mended stands in .ci/debts.txt, which only gets shorter.
+rules are for.
 """
 
 from __future__ import annotations
@@ -372,28 +372,12 @@ def findings(root: Path) -> Iterator[Finding]:
     yield from type_findings(package)
 
 
-def debts(root: Path) -> set[str]:
-    """What is known and not yet mended: lines ``path: rule: name`` of .ci/debts.txt."""
-    path = root / ".ci/debts.txt"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return {line for line in lines if line and not line.startswith("#")}
-
-
-def debt(finding: Finding) -> str:
-    return f"{finding.path}: {finding.rule}: {finding.what.partition(' has ')[0]}"
-
-
 def main(root: str = "") -> int:
     place = Path(root or Path(__file__).parent.parent)
-    known = debts(place)
     found = sorted(set(findings(place)))
-    new = [finding for finding in found if debt(finding) not in known]
-    paid = sorted(known - {debt(finding) for finding in found})
-    for finding in new:
+    for finding in found:
         print(finding)
-    for line in paid:
-        print(f"{line}: mended, take it out of .ci/debts.txt")
-    return 1 if new or paid else 0
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

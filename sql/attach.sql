@@ -6,20 +6,26 @@ ALTER TABLE rowseal.declarations ENABLE ROW LEVEL SECURITY;
 CREATE POLICY readable ON rowseal.declarations FOR SELECT USING (true);
 CREATE POLICY declarable ON rowseal.declarations FOR INSERT
   WITH CHECK (rowseal._owns(relation) AND (versions IS NULL OR rowseal._owns(versions))
+              AND (identity IS NULL OR pg_catalog.has_table_privilege(identity, 'SELECT'))
               AND (writers IS NULL OR rowseal._owns(writers)));  -- a row there takes rows away here
 CREATE POLICY removable ON rowseal.declarations FOR DELETE USING (rowseal._owns(relation));
 
 -- Curable rows show to who could have written them: then the session that brings the cure can let them in.  Only
--- administrators and the table's owner can take them out.
+-- administrators and the table's owner can take them out.  What came when no table had the tag was sent to nobody yet:
+-- it goes to a table whose owner is trusted with it.  Row security of the table itself may hide rows: here, too.
 ALTER TABLE rowseal.quarantine ENABLE ROW LEVEL SECURITY;
 CREATE POLICY administer ON rowseal.quarantine TO rowseal_admin USING (true);
 CREATE POLICY writable ON rowseal.quarantine FOR SELECT USING (curable AND EXISTS (
-  SELECT FROM rowseal.declarations d WHERE d.tag = quarantine.tag
+  SELECT FROM rowseal.declarations d JOIN pg_catalog.pg_class c ON c.oid = d.relation
+   WHERE d.tag = quarantine.tag
+     AND (sqlstate <> 'RS007' OR role = session_user OR rowseal._may_have(role, c.relowner))
+     AND (role = session_user OR NOT pg_catalog.row_security_active(d.relation))
      AND pg_catalog.has_table_privilege(d.relation, 'SELECT') AND pg_catalog.has_table_privilege(d.relation, 'INSERT')
      AND pg_catalog.has_table_privilege(d.relation, 'UPDATE')));
 CREATE POLICY owned ON rowseal.quarantine FOR DELETE USING (EXISTS (
   SELECT FROM rowseal.declarations d JOIN pg_catalog.pg_class c ON c.oid = d.relation
-   WHERE d.tag = quarantine.tag AND pg_catalog.pg_has_role(c.relowner, 'USAGE')));
+   WHERE d.tag = quarantine.tag AND (sqlstate <> 'RS007' OR rowseal._may_have(role, c.relowner))
+     AND pg_catalog.pg_has_role(c.relowner, 'USAGE')));
 
 -- The owner of a table enters his erasures himself; nobody changes an entry.
 ALTER TABLE rowseal.erasures ENABLE ROW LEVEL SECURITY;
@@ -54,13 +60,16 @@ ALTER TABLE rowseal.quarantine ENABLE ALWAYS TRIGGER feed_held, ENABLE ALWAYS TR
 -- ---------------------------------------------------------------------------------------------------- event triggers
 CREATE EVENT TRIGGER rowseal_ddl ON ddl_command_end EXECUTE FUNCTION rowseal._on_ddl();
 CREATE EVENT TRIGGER rowseal_drop ON sql_drop EXECUTE FUNCTION rowseal._on_drop();
--- fires after rowseal_ddl: event triggers of one event go by their names
+CREATE EVENT TRIGGER rowseal_drop_refuse ON sql_drop EXECUTE FUNCTION rowseal._on_drop_refuse();
+-- fires after rowseal_ddl, as rowseal_drop_refuse after rowseal_drop: event triggers of one event go by their names
 CREATE EVENT TRIGGER rowseal_ddl_retry ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE')
   EXECUTE FUNCTION rowseal._on_ddl_retry();
 ALTER EVENT TRIGGER rowseal_ddl ENABLE ALWAYS;
 ALTER EVENT TRIGGER rowseal_drop ENABLE ALWAYS;
+ALTER EVENT TRIGGER rowseal_drop_refuse ENABLE ALWAYS;
 ALTER EVENT TRIGGER rowseal_ddl_retry ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER rowseal_ddl IS 'Keeps generated functions in step with declared tables';
 COMMENT ON EVENT TRIGGER rowseal_drop IS 'Forgets the declaration of a dropped table';
+COMMENT ON EVENT TRIGGER rowseal_drop_refuse IS 'Refuses to drop what a declared table of the same user needs';
 COMMENT ON EVENT TRIGGER rowseal_ddl_retry IS
   'Verifies the rows of new partitions; tries rows again that waited for a column';

@@ -4,13 +4,14 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA rowseal FROM PUBLIC;
 DO $$
 DECLARE
   -- SECURITY DEFINER: they write the tables of rowseal_internal for everybody, or answer about them
-  definers CONSTANT text[] := '{_quarantine,_tried,_forget,prune_feed,_advance,_lock_writers,_licensed,_admit,_revoked,
-    _affected,_feed_held,_forget_held,_gaps,_heads_of,_below}';
+  definers CONSTANT text[] := '{_quarantine,_tried,_awaited,_forget,prune_feed,_advance,_lock_writers,_licensed,
+    _admit,_revoked,_affected,_feed_held,_forget_held,_gaps,_heads_of,_below}';
   -- those call these, nobody else does
   internal CONSTANT text[] := '{_count_dropped,_make_room,_derive,_walk,_authority_of,_enter,_grant,_ungrant,
     _dead,_held,_retracted,_readable}';
   -- triggers of a superuser call these, nobody else does
-  superusers CONSTANT text[] := '{_bind,_refresh,_uninstall,_forget_writers}';
+  superusers CONSTANT text[] := '{_bind,_uninstall,_close,_break,_keep_tag,_store,_refresh,_follow,_follow_type,
+    _follow_partitions,_lose_columns,_watch_trigger,_warn_of_disabled,_forget_writers}';
   -- triggers that whoever restores his table creates
   restored CONSTANT text[] := '{_keep,_keep_writers,_cure,_settle_row}';
   f record;

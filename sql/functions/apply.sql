@@ -173,22 +173,6 @@ One result per row, in their order; outcome is inserted, superseded, archived, s
 its owner or a column) or rejected; reason: SQLSTATE and text. Needs INSERT, UPDATE and SELECT on the table. Errors:
 RS007 not declared, 22023 no rows or unknown format.$$;
 
-CREATE OR REPLACE FUNCTION rowseal._trusted_owner(owner oid) RETURNS boolean LANGUAGE sql STABLE AS $$
-  SELECT pg_catalog.pg_has_role(owner, pg_catalog.to_regrole(pg_catalog.quote_ident(current_user)), 'USAGE')
-      OR pg_catalog.pg_has_role(owner, 'rowseal_trusted', 'USAGE')
-$$;
-COMMENT ON FUNCTION rowseal._trusted_owner(oid) IS
-  'Whether triggers of a table''s owner may run as the current user without his naming the table. Without a search '
-  'path, so that it is inlined';
-
-CREATE OR REPLACE FUNCTION rowseal._trusted(relation regclass) RETURNS boolean LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-  RETURN (SELECT rowseal._trusted_owner(c.relowner) FROM pg_catalog.pg_class c WHERE c.oid = relation);
-END
-$$;
-COMMENT ON FUNCTION rowseal._trusted(regclass) IS 'rowseal._trusted_owner, of a table';
-
 CREATE OR REPLACE FUNCTION rowseal._received(id integer, tag text, rows json[]) RETURNS text[] LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -203,7 +187,7 @@ BEGIN
       THEN ROW('RS001', 'not an envelope: it names no table, or holds what no text can be')::rowseal.verdict
     WHEN d.id IS NULL THEN ROW('RS007', 'no table is declared with this tag')::rowseal.verdict
     WHEN NOT rowseal._trusted(d.relation)
-      THEN ROW('RS017', 'the owner of the table is not trusted by the current user')::rowseal.verdict END;
+      THEN ROW('RS017', rowseal._distrust(d.relation))::rowseal.verdict END;
   IF verdict IS NULL THEN
     BEGIN
       RETURN rowseal._applied(d, rows, 'canonical');
@@ -262,5 +246,6 @@ $$;
 COMMENT ON FUNCTION rowseal.receive(json) IS
 $$Merges envelopes of any tables: each goes to the table declared with its tag, as by rowseal.apply; without such a
 table it waits in the quarantine. What the envelopes say decides here which tables are written, and tables have
-triggers: only those are whose owner could act as the current user anyway, or is a member of rowseal_trusted.
+triggers: only those are whose code (rowseal._code_owners) is all by roles that could act as the current user anyway,
+or are members of rowseal_trusted.
 envelopes: a JSON array. One result per envelope. Errors: 22023 no array.$$;

@@ -1,155 +1,291 @@
--- The declared tables change; their functions follow.  Both event triggers look a changed object up among the
--- declarations and do nothing for the tables of other people.
+-- The declared tables change; their functions follow.
+--
+-- Event triggers know tables by their OIDs and do nothing for tables that are not declared.  They raise errors only
+-- about what a command does to the table that it is about: what it does to the declared tables of others besides is a
+-- warning, their functions fail closed, and health() tells.
 
--- SECURITY DEFINER: it regenerates functions in plpython3u, whoever altered the table.  The caller is an event trigger
--- only.
-CREATE OR REPLACE FUNCTION rowseal._refresh(d rowseal.declarations,
-    renamed boolean) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION rowseal._renamed(d rowseal.declarations, now_ jsonb) RETURNS rowseal.declarations
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  now_ jsonb := rowseal._known_facts(d);
   main jsonb;
   versions jsonb;
-  gone text;
-  partitions oid[];
 BEGIN
-  IF now_ = d.facts OR EXISTS (
-      SELECT FROM rowseal._trigger_problems(d) t WHERE t.problem = 'missing' AND t.relation IN (d.relation, d.versions))
-          THEN
-    RETURN;  -- without its triggers the table is being restored, and they are to come; or health() tells
-  END IF;
-  IF NOT renamed AND EXISTS (SELECT FROM pg_catalog.jsonb_object_keys(d.fields) k
-       WHERE k NOT IN (SELECT c ->> 'name' FROM pg_catalog.jsonb_array_elements(now_ #> '{main,columns}') c)) THEN
-    RAISE WARNING USING MESSAGE = pg_catalog.format(
-        'rowseal: rows of %s that were signed with the dropped column no longer verify', d.relation),
-      HINT = 'rowseal.verify lists them; they cannot be exported to other servers any more.';
-  END IF;
-  IF renamed AND d.facts <> '{}' THEN
-    -- {"old name": "new name"} of all columns, which stand in the same order as before
-    SELECT pg_catalog.jsonb_object_agg(c.old ->> 'name', c.new_ ->> 'name') FILTER (WHERE t = 'main'),
-           pg_catalog.jsonb_object_agg(c.old ->> 'name', c.new_ ->> 'name') FILTER (WHERE t = 'versions') INTO main,
-               versions
-      FROM pg_catalog.unnest('{main,versions}'::text[]) t, ROWS FROM (
-        pg_catalog.jsonb_array_elements(d.facts #> ARRAY[t, 'columns']),
-            pg_catalog.jsonb_array_elements(now_ #> ARRAY[t, 'columns'])) c(old, new_);
-    d.owner := ARRAY(SELECT main ->> u.c FROM pg_catalog.unnest(d.owner) WITH ORDINALITY u(c, n) ORDER BY u.n);
-    d.unsigned := ARRAY(SELECT main ->> c FROM pg_catalog.unnest(d.unsigned) c);
-    d.public_key := main ->> d.public_key;
-    d.timestamp_column := main ->> d.timestamp_column;
-    d.deleted_column := main ->> d.deleted_column;
-    d.signature_column := main ->> d.signature_column;
-    d.parent_column := main ->> d.parent_column;
-    d.name_column := main ->> d.name_column;
-    d.digests := coalesce((SELECT pg_catalog.jsonb_object_agg(main ->> key, main ->> value)
-        FROM pg_catalog.jsonb_each_text(d.digests)), '{}');
-    d.healed := ARRAY(SELECT main ->> c FROM pg_catalog.unnest(d.healed) c);
-    d.certificates := coalesce((SELECT pg_catalog.jsonb_object_agg(main ->> key, main ->> value)
-        FROM pg_catalog.jsonb_each_text(d.certificates)), '{}');
-    d.fields := (SELECT pg_catalog.jsonb_object_agg(main ->> key, value) FROM pg_catalog.jsonb_each_text(d.fields));
-    d.version_columns := (SELECT pg_catalog.jsonb_object_agg(main ->> key, versions ->> value)
-        FROM pg_catalog.jsonb_each_text(d.version_columns));
-  END IF;
-  BEGIN
-    UPDATE rowseal.declarations x SET queries = NULL, owner = d.owner, public_key = d.public_key, unsigned = d.unsigned,
-        timestamp_column = d.timestamp_column, deleted_column = d.deleted_column, signature_column = d.signature_column,
-        parent_column = d.parent_column, name_column = d.name_column, digests = d.digests, healed = d.healed,
-            certificates = d.certificates, fields = d.fields, version_columns = d.version_columns
-     WHERE x.relation = d.relation;
-  EXCEPTION WHEN SQLSTATE 'RS007' THEN
-    -- A column that cannot be signed would let unsigned content in, and a late trigger change what was checked:
-    -- refuse them.
-    -- Anything else may be half of a change: the generated functions fail closed, and health() tells.
-    IF d.facts <> '{}' AND (now_ #> '{main,columns}' <> d.facts #> '{main,columns}'
-                            OR now_ #> '{main,late_triggers}' <> '[]' OR now_ #> '{main,rules}' <> '[]') THEN
-      RAISE;
-    END IF;
-    RAISE WARNING USING MESSAGE = pg_catalog.format('rowseal: %s', SQLERRM),
-        HINT = 'rowseal.health() shows what is wrong.';
-    -- names may stand for other things now: nothing is read through the old queries
-    UPDATE rowseal.declarations x SET queries = '{}', facts = '{}' WHERE x.relation = d.relation;
+  -- {"old name": "new name"} of all columns, which stand in the same order as before
+  SELECT pg_catalog.jsonb_object_agg(c.old ->> 'name', c.new_ ->> 'name') FILTER (WHERE t = 'main'),
+         pg_catalog.jsonb_object_agg(c.old ->> 'name', c.new_ ->> 'name') FILTER (WHERE t = 'versions')
+    INTO main, versions
+    FROM pg_catalog.unnest('{main,versions}'::text[]) t,
+         ROWS FROM (pg_catalog.jsonb_array_elements(d.facts #> ARRAY[t, 'columns']),
+                    pg_catalog.jsonb_array_elements(now_ #> ARRAY[t, 'columns'])) c(old, new_);
+  d.owner := ARRAY(SELECT main ->> u.c FROM pg_catalog.unnest(d.owner) WITH ORDINALITY u(c, n) ORDER BY u.n);
+  d.unsigned := ARRAY(SELECT main ->> c FROM pg_catalog.unnest(d.unsigned) c);
+  d.healed := ARRAY(SELECT main ->> c FROM pg_catalog.unnest(d.healed) c);
+  d.public_key := main ->> d.public_key;
+  d.timestamp_column := main ->> d.timestamp_column;
+  d.deleted_column := main ->> d.deleted_column;
+  d.signature_column := main ->> d.signature_column;
+  d.parent_column := main ->> d.parent_column;
+  d.name_column := main ->> d.name_column;
+  d.digests := coalesce((
+    SELECT pg_catalog.jsonb_object_agg(main ->> key, main ->> value) FROM pg_catalog.jsonb_each_text(d.digests)), '{}');
+  d.certificates := coalesce((
+    SELECT pg_catalog.jsonb_object_agg(main ->> key, main ->> value)
+      FROM pg_catalog.jsonb_each_text(d.certificates)), '{}');
+  d.fields := (
+    SELECT pg_catalog.jsonb_object_agg(main ->> key, value) FROM pg_catalog.jsonb_each_text(d.fields));
+  d.version_columns := (
+    SELECT pg_catalog.jsonb_object_agg(main ->> key, versions ->> value)
+      FROM pg_catalog.jsonb_each_text(d.version_columns));
+  RETURN d;
+END
+$$;
+COMMENT ON FUNCTION rowseal._renamed(rowseal.declarations, jsonb) IS
+  'A declaration with the new names of its columns; now_: _known_facts after the rename';
+
+CREATE OR REPLACE FUNCTION rowseal._store(d rowseal.declarations) RETURNS void LANGUAGE sql
+SET search_path = pg_catalog, pg_temp AS $$
+  UPDATE rowseal.declarations x
+     SET queries = NULL, owner = d.owner, public_key = d.public_key, unsigned = d.unsigned,
+         timestamp_column = d.timestamp_column, deleted_column = d.deleted_column,
+         signature_column = d.signature_column, parent_column = d.parent_column, name_column = d.name_column,
+         digests = d.digests, healed = d.healed, certificates = d.certificates, fields = d.fields,
+         version_columns = d.version_columns
+   WHERE x.relation = d.relation
+$$;
+COMMENT ON FUNCTION rowseal._store(rowseal.declarations) IS
+  'Stores the names of a declaration, and with that has its functions generated anew';
+
+CREATE OR REPLACE FUNCTION rowseal._spoilt(old jsonb, now_ jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  -- A column is changed in the versions table first, and then in the main one: in between they differ.
+  SELECT old <> '{}' AND (old - 'identity') #- '{versions,columns}' <> (now_ - 'identity') #- '{versions,columns}'
+$$;
+COMMENT ON FUNCTION rowseal._spoilt(jsonb, jsonb) IS
+  'Whether a table that was in order no longer is, and what has changed is no first half of a change in two tables';
+
+CREATE OR REPLACE FUNCTION rowseal._names(facts jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_catalog.jsonb_build_array(facts #> '{main,qualified}', facts #> '{versions,qualified}',
+                                      facts #> '{identity,facts,qualified}')
+$$;
+COMMENT ON FUNCTION rowseal._names(jsonb) IS 'The names of the tables that facts are about';
+
+CREATE OR REPLACE FUNCTION rowseal._break(d rowseal.declarations, reason text) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  -- names may stand for other things now: nothing is read through the old queries
+  UPDATE rowseal.declarations x SET queries = '{}', facts = '{}' WHERE x.relation = d.relation;
+  RAISE WARNING USING MESSAGE = pg_catalog.format('rowseal: %s', reason),
+    HINT = 'rowseal.health() shows what is wrong.';
+END
+$$;
+COMMENT ON FUNCTION rowseal._break(rowseal.declarations, text) IS
+  'Notes, with a warning, that a declaration is no longer as its table is: its functions are those of before';
+
+CREATE OR REPLACE FUNCTION rowseal._refresh(d rowseal.declarations, renamed boolean, blamed boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  now_ jsonb;
+  old jsonb := d.facts;
+BEGIN
+  now_ := rowseal._known_facts(d);
+  IF now_ = old THEN
     RETURN;
-  END;
-  -- a partition that has left keeps no trigger of ours (the cloned ones went by themselves)
-  FOR gone IN SELECT p FROM pg_catalog.jsonb_array_elements_text(d.facts #> '{main,partitions}') p
-               WHERE NOT (now_ #> '{main,partitions}') ? p AND pg_catalog.to_regclass(p) IS NOT NULL LOOP
-    EXECUTE pg_catalog.format('DROP TRIGGER IF EXISTS zzz_rowseal_keep_all ON %s', pg_catalog.to_regclass(gone));
-  END LOOP;
-  SELECT pg_catalog.array_agg(p::pg_catalog.regclass) INTO partitions
-    FROM pg_catalog.jsonb_array_elements_text(now_ #> '{main,partitions}') p
-        WHERE NOT (d.facts #> '{main,partitions}') ? p;
-  IF partitions IS NOT NULL THEN  -- rowseal_ddl_retry verifies their rows, with the rights of who brings them
-    PERFORM pg_catalog.set_config('rowseal.new_partitions', pg_catalog.format('%s %s', d.relation::oid, partitions),
-        true);
+  ELSIF EXISTS (SELECT FROM rowseal._trigger_problems(d) t
+                 WHERE t.problem = 'missing' AND t.relation IN (d.relation, d.versions)) THEN
+    -- It is being restored, and its triggers are to come; or health() tells.  Under its old name, though, another
+    -- table or view may be read.
+    IF old <> '{}' AND rowseal._names(old) <> rowseal._names(now_) THEN
+      PERFORM rowseal._break(d, pg_catalog.format('%s has another name, and lacks triggers', d.relation));
+    END IF;
+    RETURN;
+  END IF;
+  IF renamed AND old <> '{}' THEN
+    d := rowseal._renamed(d, now_);
+  END IF;
+  PERFORM rowseal._store(d);
+  PERFORM rowseal._follow_partitions(d, old -> 'main', now_ -> 'main');
+EXCEPTION WHEN OTHERS THEN
+  -- What fails closed may be half of a change, or somebody else's command.
+  IF blamed AND (SQLSTATE <> 'RS007' OR rowseal._spoilt(old, now_)) THEN
+    RAISE;
+  END IF;
+  IF blamed OR old <> '{}' THEN  -- else it has been said
+    PERFORM rowseal._break(d, SQLERRM);
   END IF;
 END
 $$;
-COMMENT ON FUNCTION rowseal._refresh(rowseal.declarations, boolean) IS
-  'Regenerates what rests on catalog facts that have changed; renamed: a column was renamed';
+COMMENT ON FUNCTION rowseal._refresh(rowseal.declarations, boolean, boolean) IS
+  'Regenerates what rests on catalog facts that have changed. renamed: a column was renamed; blamed: the command is '
+  'about this table, so what it spoils is an error, else a warning';
 
--- SECURITY DEFINER: it calls _refresh, which nobody else may.
+CREATE OR REPLACE FUNCTION rowseal._follow_partitions(d rowseal.declarations, old jsonb, now_ jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  stray record;
+  fresh oid[];
+BEGIN
+  IF (old -> 'partitions') - ARRAY(SELECT pg_catalog.jsonb_array_elements_text(now_ -> 'partitions')) <> '[]' THEN
+    -- A partition that has left keeps no trigger of ours (the cloned ones went by themselves).  It is known by the
+    -- number of the declaration in its trigger: another table may have its name by now.
+    FOR stray IN
+      SELECT g.tgname, g.tgrelid::pg_catalog.regclass AS relation
+        FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid
+       WHERE g.tgfoid = 'rowseal._keep()'::pg_catalog.regprocedure AND g.tgparentid = 0
+         AND g.tgargs = pg_catalog.convert_to(d.id::text, 'UTF8') || '\x00'
+         AND g.tgrelid NOT IN (SELECT rowseal._tree(d.relation)) AND g.tgrelid IS DISTINCT FROM d.versions
+         -- everybody can create such a trigger: nothing is done to the tables of others
+         AND c.relowner = (SELECT m.relowner FROM pg_catalog.pg_class m WHERE m.oid = d.relation)
+    LOOP
+      EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', stray.tgname, stray.relation);
+    END LOOP;
+  END IF;
+  SELECT pg_catalog.array_agg(p.oid) INTO fresh
+    FROM rowseal._tree(d.relation) t(oid) JOIN pg_catalog.pg_class p USING (oid)
+    JOIN pg_catalog.pg_namespace n ON n.oid = p.relnamespace
+   WHERE p.oid <> d.relation
+     AND ((old -> 'partitions') ? pg_catalog.format('%I.%I', n.nspname, p.relname)) IS NOT TRUE;
+  IF fresh IS NOT NULL THEN  -- rowseal_ddl_retry verifies their rows, with the rights of who brings them
+    PERFORM pg_catalog.set_config('rowseal.new_partitions', pg_catalog.format('%s %s', d.relation::oid, fresh), true);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._follow_partitions(rowseal.declarations, jsonb, jsonb) IS
+  'Takes the trigger off partitions that left a table, and notes those that came; both by the facts of the main table '
+  'before and now';
+
+CREATE OR REPLACE FUNCTION rowseal._concerned(changed oid, OUT d rowseal.declarations, OUT own boolean)
+RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT x, o.own
+    FROM rowseal.declarations x
+    JOIN pg_catalog.pg_class r ON r.oid = x.relation,
+         LATERAL (SELECT changed IN (x.relation, x.versions)
+                      OR x.relation IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(changed) a)) o(own)
+   WHERE coalesce(o.own, false) OR changed IN (x.identity, x.writers)
+   ORDER BY x.identity IS NULL DESC  -- the others rest on them
+$$;
+COMMENT ON FUNCTION rowseal._concerned(oid) IS
+  'The declarations that a change of this table concerns; own: it is their main or versions table, or a partition';
+
+CREATE OR REPLACE FUNCTION rowseal._follow_type(object oid, kind oid) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  x record;
+BEGIN
+  FOR x IN
+    SELECT d, c.relowner = CASE kind
+             WHEN 'pg_catalog.pg_type'::pg_catalog.regclass
+               THEN (SELECT t.typowner FROM pg_catalog.pg_type t WHERE t.oid = object)
+             WHEN 'pg_catalog.pg_class'::pg_catalog.regclass  -- a composite type
+               THEN (SELECT t.relowner FROM pg_catalog.pg_class t WHERE t.oid = object) END AS own
+      FROM rowseal.declarations d JOIN pg_catalog.pg_class c ON c.oid = d.relation
+     ORDER BY d.identity IS NULL DESC
+  LOOP
+    PERFORM rowseal._refresh(x.d, false, coalesce(x.own, false));
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION rowseal._follow_type(oid, oid) IS
+  'Follows a change of a type or a schema; kind: OID of its catalog. Errors only for tables of the owner of the type';
+
+CREATE OR REPLACE FUNCTION rowseal._watch_trigger(d rowseal.declarations, changed oid, command text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  off text;
+BEGIN
+  SELECT coalesce(f #>> '{late_triggers,0}', f #>> '{rules,0}',
+                  (SELECT t.name FROM rowseal._trigger_problems(d) t WHERE t.problem = 'not the one installed' LIMIT 1))
+    INTO off FROM rowseal._facts(changed) f;
+  IF off IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS007',
+      MESSAGE = pg_catalog.format(
+        '%s on declared table %s could change or divert a row after rowseal has checked it',
+        off, changed::pg_catalog.regclass),
+      HINT = 'A trigger may change rows before the check: give it a name that sorts before zzz_rowseal_guard. '
+          || 'Rules are not possible.';
+  END IF;
+  -- OR REPLACE, by whoever may create triggers, makes an ordinary one of ours: links would not fire it
+  IF command = 'CREATE TRIGGER' THEN
+    FOR off IN SELECT pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', t.relation, t.name)
+                 FROM rowseal._trigger_problems(d) t WHERE t.problem = 'not ENABLE ALWAYS' LOOP
+      EXECUTE off;
+    END LOOP;
+    FOR off IN SELECT t.name FROM rowseal._early_triggers(d) t
+                WHERE t.id IN (SELECT x.objid FROM pg_catalog.pg_event_trigger_ddl_commands() x) LOOP
+      RAISE WARNING USING
+        MESSAGE = pg_catalog.format('rowseal: trigger %I on %s goes before the check',
+                                    off, changed::pg_catalog.regclass),
+        HINT = 'A row whose signed columns it changes is refused: its owner did not sign that.';
+    END LOOP;
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._watch_trigger(rowseal.declarations, oid, text) IS
+  'Refuses triggers and rules that come after the check, warns of triggers before it; keeps the triggers of rowseal '
+  'ENABLE ALWAYS';
+
+CREATE OR REPLACE FUNCTION rowseal._warn_of_disabled(changed oid) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  off text := (
+    SELECT pg_catalog.string_agg(g.tgname, ', ') FROM pg_catalog.pg_trigger g
+     WHERE g.tgrelid = changed AND pg_catalog.starts_with(g.tgname::text, 'zzz_rowseal_') AND g.tgenabled <> 'A');
+BEGIN
+  IF off IS NOT NULL THEN
+    RAISE WARNING USING
+      MESSAGE = pg_catalog.format('rowseal: %s on %s is not ENABLE ALWAYS, rows can enter unchecked',
+                                  off, changed::pg_catalog.regclass),
+      HINT = 'ALTER TABLE … ENABLE ALWAYS TRIGGER …; then rowseal.verify the table.';
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._warn_of_disabled(oid) IS 'Warns of triggers of rowseal that are switched off';
+
+CREATE OR REPLACE FUNCTION rowseal._follow(changed oid, kind oid, object_type text, command text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  x record;
+BEGIN
+  FOR x IN SELECT * FROM rowseal._concerned(changed) LOOP
+    IF x.own AND kind <> 'pg_catalog.pg_class'::pg_catalog.regclass THEN
+      PERFORM rowseal._watch_trigger(x.d, changed, command);
+    END IF;
+    PERFORM rowseal._refresh(x.d, object_type = 'table column', coalesce(x.own, false));
+    IF x.own AND kind = 'pg_catalog.pg_class'::pg_catalog.regclass AND command = 'ALTER TABLE' THEN
+      PERFORM rowseal._warn_of_disabled(changed);
+    END IF;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION rowseal._follow(oid, oid, text, text) IS
+  'Follows a change of a table, or of a trigger or a rule on it; kind: OID of the catalog of what was changed';
+
+-- SECURITY DEFINER: what it calls is for event triggers alone.
 CREATE OR REPLACE FUNCTION rowseal._on_ddl() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   c record;
-  d rowseal.declarations;
-  off text;
 BEGIN
   IF TG_TAG IN ('CREATE EXTENSION', 'ALTER EXTENSION')
       AND EXISTS (SELECT FROM pg_catalog.pg_event_trigger_ddl_commands() x WHERE NOT x.in_extension) THEN
     PERFORM rowseal._bind();
   END IF;
   FOR c IN
-    SELECT DISTINCT x.classid, x.object_type, CASE x.classid
+    SELECT DISTINCT x.classid, x.object_type, x.objid,
+           CASE x.classid
+             WHEN 'pg_catalog.pg_class'::pg_catalog.regclass THEN x.objid
              WHEN 'pg_catalog.pg_trigger'::pg_catalog.regclass
-                 THEN (SELECT g.tgrelid FROM pg_catalog.pg_trigger g WHERE g.oid = x.objid)
+               THEN (SELECT g.tgrelid FROM pg_catalog.pg_trigger g WHERE g.oid = x.objid)
              WHEN 'pg_catalog.pg_rewrite'::pg_catalog.regclass
-                 THEN (SELECT r.ev_class FROM pg_catalog.pg_rewrite r WHERE r.oid = x.objid)
-             ELSE x.objid END AS objid
+               THEN (SELECT r.ev_class FROM pg_catalog.pg_rewrite r WHERE r.oid = x.objid)
+           END AS relation
       FROM pg_catalog.pg_event_trigger_ddl_commands() x
-     WHERE x.classid IN ('pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_trigger'::pg_catalog.regclass,
-                         'pg_catalog.pg_rewrite'::pg_catalog.regclass, 'pg_catalog.pg_type'::pg_catalog.regclass,
-                         'pg_catalog.pg_namespace'::pg_catalog.regclass)
   LOOP
-    FOR d IN
-      SELECT * FROM rowseal.declarations x
-       WHERE CASE WHEN tg_tag IN ('ALTER TYPE', 'ALTER DOMAIN', 'ALTER SCHEMA') THEN true
-                  ELSE c.objid IN (x.relation, x.versions, x.identity, x.writers)
-                       OR x.relation IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(c.objid) a) END
-         AND EXISTS (SELECT FROM pg_catalog.pg_class r WHERE r.oid = x.relation)
-       ORDER BY x.identity IS NULL DESC  -- the others rest on them
-    LOOP
-      IF c.classid IN ('pg_catalog.pg_trigger'::pg_catalog.regclass, 'pg_catalog.pg_rewrite'::pg_catalog.regclass) THEN
-        SELECT coalesce(f #>> '{late_triggers,0}', f #>> '{rules,0}',
-                        (SELECT t.name FROM rowseal._trigger_problems(d) t
-                            WHERE t.problem = 'not the one installed' LIMIT 1))
-          INTO off FROM rowseal._facts(c.objid) f;
-        IF off IS NOT NULL THEN
-          RAISE EXCEPTION USING ERRCODE = 'RS007',
-            MESSAGE = pg_catalog.format(
-              '%s on declared table %s could change or divert a row after rowseal has checked it',
-              off, c.objid::pg_catalog.regclass),
-            HINT = 'A trigger may change rows before the check: give it a name that sorts before zzz_rowseal_guard. '
-                || 'Rules are not possible.';
-        END IF;
-        -- OR REPLACE, by whoever may create triggers, makes an ordinary one of ours: links would not fire it
-        IF tg_tag = 'CREATE TRIGGER' THEN
-          FOR off IN SELECT pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', t.relation, t.name)
-                       FROM rowseal._trigger_problems(d) t WHERE t.problem = 'not ENABLE ALWAYS' LOOP
-            EXECUTE off;
-          END LOOP;
-        END IF;
-      END IF;
-      PERFORM rowseal._refresh(d, c.object_type = 'table column');
-      IF c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass THEN
-        SELECT pg_catalog.string_agg(g.tgname, ', ') INTO off FROM pg_catalog.pg_trigger g
-         WHERE g.tgrelid = c.objid AND pg_catalog.starts_with(g.tgname::text, 'zzz_rowseal_') AND g.tgenabled <> 'A';
-        IF off IS NOT NULL AND tg_tag = 'ALTER TABLE' THEN
-          RAISE WARNING USING MESSAGE = pg_catalog.format(
-              'rowseal: %s on %s is not ENABLE ALWAYS, rows can enter unchecked', off, c.objid::pg_catalog.regclass),
-            HINT = 'ALTER TABLE … ENABLE ALWAYS TRIGGER …; then rowseal.verify the table.';
-        END IF;
-      END IF;
-    END LOOP;
+    IF TG_TAG IN ('ALTER TYPE', 'ALTER DOMAIN', 'ALTER SCHEMA') THEN
+      PERFORM rowseal._follow_type(c.objid, c.classid);
+    ELSIF c.relation IS NOT NULL THEN
+      PERFORM rowseal._follow(c.relation, c.classid, c.object_type, TG_TAG);
+    END IF;
   END LOOP;
 END
 $$;
@@ -160,36 +296,98 @@ COMMENT ON FUNCTION rowseal._on_ddl() IS
 CREATE OR REPLACE FUNCTION rowseal._on_drop() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  gone record;
-  needs regclass;
-  d rowseal.declarations;
+  x record;
 BEGIN
-  IF EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() x WHERE x.object_type = 'extension'
-      AND x.object_identity = 'pgsodium') THEN
+  IF EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() o
+              WHERE o.object_type = 'extension' AND o.object_identity = 'pgsodium') THEN
     PERFORM rowseal._bind();
   END IF;
-  FOR gone IN SELECT x.objid, x.object_identity FROM pg_catalog.pg_event_trigger_dropped_objects() x
-      WHERE x.object_type = 'table' LOOP
-    DELETE FROM rowseal.declarations x WHERE x.relation = gone.objid;
+  DELETE FROM rowseal.declarations d USING pg_catalog.pg_event_trigger_dropped_objects() o
+   WHERE o.object_type = 'table' AND o.objid = d.relation;
+  FOR x IN
+    SELECT d FROM rowseal.declarations d
+     WHERE EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() o
+                    WHERE o.object_type = 'table' AND o.objid = d.versions)
+  LOOP
+    PERFORM rowseal._close(x.d, 'the versions table is gone');
   END LOOP;
-  FOR gone IN SELECT x.objid, x.object_identity FROM pg_catalog.pg_event_trigger_dropped_objects() x
-      WHERE x.object_type = 'table' LOOP
-    -- a table of the same name would be taken for the one that is gone
-    SELECT x.relation INTO needs FROM rowseal.declarations x JOIN pg_catalog.pg_trigger g ON g.tgrelid = x.relation
-        AND g.tgname = 'zzz_rowseal_guard'
-     WHERE gone.objid IN (x.versions, x.identity, x.writers);
-    IF FOUND THEN
-      RAISE EXCEPTION USING ERRCODE = 'RS007',
-          MESSAGE = pg_catalog.format('declared table %s needs %s', needs, gone.object_identity),
-        HINT = 'rowseal.undeclare it first, or drop both in one command.';
-    END IF;
-    FOR d IN SELECT * FROM rowseal.declarations x WHERE x.facts #> '{main,partitions}' ? gone.object_identity LOOP
-      PERFORM rowseal._refresh(d, false);
-    END LOOP;
+  FOR x IN
+    SELECT d FROM rowseal.declarations d
+     WHERE EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() o
+                    WHERE o.object_type = 'table' AND (d.facts #> '{main,partitions}') ? o.object_identity)
+  LOOP
+    PERFORM rowseal._refresh(x.d, false, false);
+  END LOOP;
+  -- columns and constraints that went with something else, or with an ALTER TABLE
+  FOR x IN SELECT DISTINCT l.relation FROM rowseal._lost() l LOOP
+    PERFORM rowseal._lose_columns(x.relation, TG_TAG = 'ALTER TABLE');
   END LOOP;
 END
 $$;
-COMMENT ON FUNCTION rowseal._on_drop() IS 'Forgets the declaration of a dropped table';
+COMMENT ON FUNCTION rowseal._on_drop() IS
+  'Forgets the declaration of a dropped table; follows the loss of columns and constraints';
+
+CREATE OR REPLACE FUNCTION rowseal._lost() RETURNS TABLE (relation oid, "column" text) LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT o.objid, o.address_names[3] FROM pg_catalog.pg_event_trigger_dropped_objects() o
+   WHERE o.object_type = 'table column'
+  UNION
+  -- of a constraint the catalogs keep nothing: its table is told by the name that it has just now
+  SELECT pg_catalog.to_regclass(pg_catalog.format('%I.%I', o.address_names[1], o.address_names[2])), NULL
+    FROM pg_catalog.pg_event_trigger_dropped_objects() o WHERE o.object_type = 'table constraint'
+$$;
+COMMENT ON FUNCTION rowseal._lost() IS
+  'In an event trigger for sql_drop: tables that lost a column, or (NULL) a constraint';
+
+CREATE OR REPLACE FUNCTION rowseal._lose_columns(changed oid, blamed boolean) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  gone text[] := ARRAY(SELECT l."column" FROM rowseal._lost() l WHERE l.relation = changed);
+  x record;
+BEGIN
+  FOR x IN SELECT * FROM rowseal._concerned(changed) LOOP
+    IF changed = (x.d).relation AND (x.d).fields ?| gone THEN
+      RAISE WARNING USING
+        MESSAGE = pg_catalog.format('rowseal: rows of %s that were signed with the dropped column no longer verify',
+                                    (x.d).relation),
+        HINT = 'rowseal.verify lists them; they cannot be exported to other servers any more.';
+      x.d := pg_catalog.jsonb_populate_record(x.d, pg_catalog.jsonb_build_object('fields', (x.d).fields - gone));
+    END IF;
+    PERFORM rowseal._refresh(x.d, false, x.own AND blamed);
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION rowseal._lose_columns(oid, boolean) IS
+  'Follows the loss of columns or constraints of a table; a column that came back in the same command is a new one';
+
+-- Not SECURITY DEFINER: it asks whose command it is.  What the table's owner could undeclare first is refused; the
+-- tables of others are broken by now, fail closed, and do not keep him from what is his.
+CREATE OR REPLACE FUNCTION rowseal._on_drop_refuse() RETURNS event_trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  needs record;
+BEGIN
+  -- a table of the same name would be taken for the one that is gone
+  SELECT d.relation, o.object_identity INTO needs
+    FROM pg_catalog.pg_event_trigger_dropped_objects() o
+    JOIN rowseal.declarations d ON o.objid IN (d.versions, d.identity, d.writers)
+    JOIN pg_catalog.pg_trigger g ON g.tgrelid = d.relation AND g.tgname = 'zzz_rowseal_guard'
+   WHERE o.object_type = 'table' AND rowseal._owns(d.relation) LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS007',
+      MESSAGE = pg_catalog.format('declared table %s needs %s', needs.relation, needs.object_identity),
+      HINT = 'rowseal.undeclare it first, or drop both in one command.';
+  END IF;
+  IF TG_TAG <> 'ALTER TABLE' THEN  -- DROP TYPE … CASCADE, say: raises what is wrong without the column
+    PERFORM rowseal._planned(d) FROM rowseal.declarations d
+      WHERE EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() o
+                     WHERE o.object_type = 'table column' AND o.objid IN (d.relation, d.versions))
+        AND rowseal._owns(d.relation);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._on_drop_refuse() IS
+  'Refuses to drop what a declared table of the same user needs: its versions, identity or grants table, a column';
 
 -- Not SECURITY DEFINER: reading a table runs code of its owner, and rows are let in with the rights of who added their
 -- column.
@@ -216,11 +414,17 @@ BEGIN
        FROM rowseal.declarations x, pg_catalog.unnest(pg_catalog.split_part(fresh, ' ', 2)::oid[]) p
       WHERE x.relation = pg_catalog.split_part(fresh, ' ', 1)::oid AND (x.grants OR x.writers IS NOT NULL);
   END IF;
+  -- One of the commands with which _install makes triggers, one after the other: what is let in now would miss the
+  -- last ones.  The command that they follow from comes here, too.
+  IF pg_catalog.current_setting('rowseal.installing', true) = 'on' THEN
+    RETURN;
+  END IF;
   FOR waiting IN
     SELECT DISTINCT d.tag FROM pg_catalog.pg_event_trigger_ddl_commands() x
       JOIN rowseal.declarations d ON x.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-          AND x.objid IN (d.relation, d.versions)
-     WHERE EXISTS (SELECT FROM rowseal.quarantine q WHERE q.curable AND q.tag = d.tag AND q.sqlstate = 'RS015')
+                                 AND x.objid IN (d.relation, d.versions)
+     WHERE EXISTS (SELECT FROM rowseal.quarantine q
+                    WHERE q.curable AND q.tag = d.tag AND q.sqlstate IN ('RS015', 'RS019'))
   LOOP
     PERFORM rowseal._retry(NULL, waiting);
   END LOOP;

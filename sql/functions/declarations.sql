@@ -64,6 +64,51 @@ $$;
 COMMENT ON FUNCTION rowseal._known_facts(rowseal.declarations) IS
   'The facts that a declaration rests on, as they are now';
 
+CREATE OR REPLACE FUNCTION rowseal._unreachable(d rowseal.declarations) RETURNS text LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_catalog.string_agg(DISTINCT n.nspname, ', ')
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+   WHERE c.oid IN (d.relation, d.versions)
+     AND NOT pg_catalog.has_schema_privilege('rowseal_internal', n.oid, 'USAGE')
+     AND pg_catalog.jsonb_path_exists(d.manifest, '$.functions[*] ? (@.definer == true)')
+$$;
+COMMENT ON FUNCTION rowseal._unreachable(rowseal.declarations) IS
+  'Schemas of a declared table that rowseal_internal, who owns the triggers of the feed and the ledger, may not use';
+
+-- SECURITY DEFINER, owner rowseal_internal: it sees the quarantine of everybody, and says only whether there is
+-- something.
+CREATE OR REPLACE FUNCTION rowseal._awaited(tag text) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (SELECT FROM rowseal.quarantine q WHERE q.tag = _awaited.tag)
+$$;
+COMMENT ON FUNCTION rowseal._awaited(text) IS 'Whether rows for this tag are in the quarantine';
+
+CREATE OR REPLACE FUNCTION rowseal._may_take_tag(d rowseal.declarations) RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  before name := (SELECT t.owner FROM rowseal.tags t WHERE t.tag = d.tag);
+BEGIN
+  IF before IS NOT NULL AND rowseal._awaited(d.tag) AND NOT coalesce((
+      SELECT pg_catalog.pg_has_role(c.relowner, pg_catalog.to_regrole(pg_catalog.quote_ident(before)), 'USAGE')
+        FROM pg_catalog.pg_class c WHERE c.oid = d.relation), false) THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS008',
+      MESSAGE = pg_catalog.format('no right to tag %L: rows wait for it that were sent to a table of %s',
+                                  d.tag, before),
+      HINT = 'Choose another one with tag => …, or have an administrator discard them.';
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._may_take_tag(rowseal.declarations) IS
+  'Whether the owner of a table may have its tag (else RS008): who has it can read, and discard, what waits for it';
+
+CREATE OR REPLACE FUNCTION rowseal._may_have(carrier text, owner oid) RETURNS boolean LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT coalesce(pg_catalog.pg_has_role(owner, pg_catalog.to_regrole(pg_catalog.quote_ident(carrier)), 'USAGE'), false)
+      OR pg_catalog.pg_has_role(owner, 'rowseal_trusted', 'USAGE')
+$$;
+COMMENT ON FUNCTION rowseal._may_have(text, oid) IS
+  'Whether what a role brought for a table that was not declared yet is for the table of this owner';
+
 -- BEFORE INSERT OR UPDATE.  Whatever the caller wrote there, what is derived is derived here.
 CREATE OR REPLACE FUNCTION rowseal._complete_declaration() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -73,7 +118,11 @@ BEGIN
     RETURN NEW;
   END IF;
   IF TG_OP = 'INSERT' THEN
-    NEW.id := pg_catalog.nextval('rowseal.declarations_id_seq');
+    LOOP  -- the sequence goes round
+      NEW.id := pg_catalog.nextval('rowseal.declarations_id_seq');
+      EXIT WHEN NOT EXISTS (SELECT FROM rowseal.declarations d WHERE d.id = NEW.id);
+    END LOOP;
+    PERFORM rowseal._may_take_tag(NEW);
     NEW.fields := NULL;
   END IF;
   IF NEW.versions = NEW.relation OR EXISTS (
@@ -84,10 +133,26 @@ BEGIN
       HINT = 'A table is either declared or the versions table of one declared table. rowseal.declarations shows all.';
   END IF;
   NEW := pg_catalog.jsonb_populate_record(NEW, rowseal._planned(NEW) -> 'declaration');
+  IF rowseal._unreachable(NEW) IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS007',
+      MESSAGE = pg_catalog.format('the feed or ledger of %s is out of reach: rowseal_internal may not use schema %s',
+                                  NEW.relation, rowseal._unreachable(NEW)),
+      HINT = 'GRANT USAGE ON SCHEMA … TO rowseal_internal; its triggers run as that role.';
+  END IF;
   NEW.facts := rowseal._known_facts(NEW);
   RETURN NEW;
 END
 $$;
+
+-- Called by _install alone, with its rights.
+CREATE OR REPLACE FUNCTION rowseal._keep_tag(d rowseal.declarations) RETURNS void LANGUAGE sql
+SET search_path = pg_catalog, pg_temp AS $$
+  INSERT INTO rowseal.tags
+    SELECT d.tag, r.rolname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
+     WHERE c.oid = d.relation
+    ON CONFLICT (tag) DO UPDATE SET owner = EXCLUDED.owner
+$$;
+COMMENT ON FUNCTION rowseal._keep_tag(rowseal.declarations) IS 'Notes who owns the table with this tag';
 
 -- Called by _install alone, with its rights.
 CREATE OR REPLACE FUNCTION rowseal._uninstall(d rowseal.declarations) RETURNS void LANGUAGE plpgsql
@@ -109,24 +174,60 @@ BEGIN
   IF d.grants THEN
     PERFORM rowseal._forget_writers(d.id);
   END IF;
+  -- tables of the same owner stand in the way before: see undeclare and _on_drop_refuse
+  PERFORM rowseal._close(x, pg_catalog.format('the %s table is not declared any more',
+                                              CASE WHEN d.grants THEN 'grants' ELSE 'identity' END))
+    FROM rowseal.declarations x WHERE d.relation IN (x.identity, x.writers);
 END
 $$;
-COMMENT ON FUNCTION rowseal._uninstall(rowseal.declarations) IS 'Drops what the manifest of a declaration lists';
+COMMENT ON FUNCTION rowseal._uninstall(rowseal.declarations) IS
+  'Drops what the manifest of a declaration lists; closes the tables that rest on it';
+
+-- Called by _uninstall and _on_drop, with their rights.
+CREATE OR REPLACE FUNCTION rowseal._close(d rowseal.declarations, reason text) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  guard record;
+BEGIN
+  FOR guard IN
+    SELECT f ->> 'name' AS name, (
+             SELECT pg_catalog.string_agg(pg_catalog.format('%L, NEW.%I', k, CASE
+               WHEN f ->> 'name' LIKE '%versions%' THEN d.version_columns ->> k ELSE k END), ', ')
+               FROM pg_catalog.unnest(d.key) k) AS key
+      FROM pg_catalog.jsonb_array_elements(d.manifest -> 'functions') f
+     WHERE f ->> 'name' IN ('_guard_' || d.id, '_guard_versions_' || d.id)
+  LOOP
+    EXECUTE pg_catalog.format(
+      'CREATE OR REPLACE FUNCTION rowseal.%I() RETURNS trigger LANGUAGE plpgsql '
+      'SET search_path = pg_catalog, pg_temp AS %L', guard.name, pg_catalog.format(
+        'BEGIN PERFORM rowseal._refuse(TG_RELID, %s, ROW(''RS007'', %L)::rowseal.verdict, '
+        'pg_catalog.jsonb_build_object(%s), NULL, NULL, NEW); RETURN NULL; END',
+        d.relation::oid, reason, guard.key));
+  END LOOP;
+  PERFORM rowseal._break(d, pg_catalog.format('%s takes no more rows: %s', d.relation, reason));
+END
+$$;
+COMMENT ON FUNCTION rowseal._close(rowseal.declarations, text) IS
+  'A table that rests on another one, which is gone or no longer guarded, takes no more rows until it is declared anew';
 
 -- AFTER ROW, so after row security has decided.  SECURITY DEFINER: functions in plpython3u and in the schema rowseal
 -- are the superuser's to create.  It runs nothing of the table's owner: CREATE FUNCTION and CREATE TRIGGER only.
 CREATE OR REPLACE FUNCTION rowseal._install() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
+SET search_path = pg_catalog, pg_temp SET client_min_messages = warning SET rowseal.installing = 'on' AS $$
 DECLARE
   planned jsonb;
   statement text;
 BEGIN
   IF TG_OP = 'DELETE' THEN
+    PERFORM rowseal._keep_tag(OLD);
     PERFORM rowseal._uninstall(OLD);
     RETURN NULL;
   END IF;
   IF TG_OP = 'INSERT' AND pg_catalog.to_regprocedure(pg_catalog.format('rowseal._guard_%s()', NEW.id)) IS NOT NULL THEN
     RETURN NULL;  -- restored: the dump brings functions and triggers
+  END IF;
+  IF TG_OP = 'INSERT' THEN
+    PERFORM rowseal._keep_tag(NEW);
   END IF;
   IF NEW.queries = '{}' THEN
     RETURN NULL;  -- no longer as declared: see _refresh

@@ -25,8 +25,9 @@ COMMENT ON FUNCTION rowseal._qualified(text, regclass) IS
 
 -- Each step of declare is a function; each raises RS007 (wrong declaration) or RS008 (no right) unless it says more.
 
-CREATE OR REPLACE FUNCTION rowseal._may_declare(relation regclass, owner text, public_key text,
-    writers regclass) RETURNS void LANGUAGE plpgsql STABLE
+CREATE OR REPLACE FUNCTION rowseal._may_declare(
+  relation regclass, owner text, public_key text, identity regclass, writers regclass)
+RETURNS void LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF relation IS NULL OR owner IS NULL THEN
@@ -36,6 +37,11 @@ BEGIN
   IF NOT rowseal._owns(relation) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS008', MESSAGE = pg_catalog.format('no right to declare %s', relation),
       HINT = 'Only the owner of a table may declare it.';
+  END IF;
+  IF identity IS NOT NULL AND NOT pg_catalog.has_table_privilege(identity, 'SELECT') THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS008',
+      MESSAGE = pg_catalog.format('no right to use %s as identity table', identity),
+      HINT = 'Keys are read there with the rights of who writes: SELECT on it is needed.';
   END IF;
   IF writers IS NOT NULL AND NOT rowseal._owns(writers) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS008', MESSAGE = pg_catalog.format('no right to use %s as grants table', writers),
@@ -56,7 +62,7 @@ BEGIN
   END IF;
 END
 $$;
-COMMENT ON FUNCTION rowseal._may_declare(regclass, text, text, regclass) IS
+COMMENT ON FUNCTION rowseal._may_declare(regclass, text, text, regclass, regclass) IS
   'Whether who calls may declare this table, and a server can do it (else RS014)';
 
 CREATE OR REPLACE FUNCTION rowseal._owner_columns(relation regclass, owner text) RETURNS text[] LANGUAGE plpgsql STABLE
@@ -83,7 +89,10 @@ DECLARE
   differs text;
 BEGIN
   SELECT * INTO STRICT d FROM rowseal.declarations x WHERE x.relation = wish.relation;
-  wish.id := d.id; wish.fields := d.fields;
+  wish.id := d.id;
+  wish.fields := (  -- all columns: none of them came later
+    SELECT pg_catalog.jsonb_object_agg(a.attname, a.attname) || d.fields FROM pg_catalog.pg_attribute a
+     WHERE a.attrelid = d.relation AND a.attnum > 0 AND NOT a.attisdropped);
   wish.versions := pg_catalog.to_regclass(rowseal._qualified(versions, wish.relation));
   wish := pg_catalog.jsonb_populate_record(wish, rowseal._planned(wish) -> 'declaration');
   SELECT pg_catalog.string_agg(w.key, ', ' ORDER BY w.key) INTO differs
@@ -167,6 +176,22 @@ $$;
 COMMENT ON FUNCTION rowseal._create_versions_table(rowseal.declarations, text) IS
   'Makes a table for the superseded versions of another one, owned by the same';
 
+CREATE OR REPLACE FUNCTION rowseal._stored_problems(d rowseal.declarations)
+RETURNS TABLE (key jsonb, sign bytea, sqlstate text, problem text) LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  -- before anything is derived from the rows; licences are looked at afterwards
+  RETURN QUERY SELECT * FROM rowseal.verify(d.relation) v WHERE v.sqlstate NOT IN ('RS010', 'RS011', 'RS012');
+  IF NOT FOUND AND (d.grants OR d.writers IS NOT NULL) THEN
+    PERFORM rowseal._enter_stored(d);
+    RETURN QUERY SELECT * FROM rowseal.verify(d.relation);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._stored_problems(rowseal.declarations) IS
+  'Verifies what a table holds when it is declared, and enters its grants';
+
 CREATE OR REPLACE FUNCTION rowseal._check_stored(d rowseal.declarations) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -174,18 +199,7 @@ DECLARE
   name_ text;
   bad record;
 BEGIN
-  SELECT a AS algorithm INTO bad FROM pg_catalog.unnest(d.algorithms) a WHERE rowseal._provider(a) IS NULL;
-  IF FOUND THEN
-    RAISE EXCEPTION USING ERRCODE = 'RS014',
-      MESSAGE = pg_catalog.format('no provider of %s, which %s is to allow', bad.algorithm, d.relation),
-      HINT = rowseal._hint('RS014');
-  END IF;
-  -- before anything is derived from the rows; licences are looked at afterwards
-  SELECT * INTO bad FROM rowseal.verify(d.relation) v WHERE v.sqlstate NOT IN ('RS010', 'RS011', 'RS012') LIMIT 1;
-  IF NOT FOUND AND (d.grants OR d.writers IS NOT NULL) THEN
-    PERFORM rowseal._enter_stored(d);
-    SELECT * INTO bad FROM rowseal.verify(d.relation) LIMIT 1;
-  END IF;
+  SELECT * INTO bad FROM rowseal._stored_problems(d) LIMIT 1;
   IF FOUND THEN
     SELECT n.nspname, c.relname INTO schema_, name_
       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = d.relation;
@@ -193,12 +207,32 @@ BEGIN
       MESSAGE = pg_catalog.format('table %s holds a row that cannot stay: %s', d.relation, bad.problem),
       DETAIL = pg_catalog.format('Key %s.', bad.key),
       SCHEMA = schema_, TABLE = name_,
-      HINT = 'Remove or repair it, then declare the table again; rowseal.verify shows all of them after that.';
+      HINT = 'Remove or repair it, then declare the table again; rowseal.check, with the same arguments, lists all of '
+             'them.';
   END IF;
 END
 $$;
 COMMENT ON FUNCTION rowseal._check_stored(rowseal.declarations) IS
-  'Verifies what a table holds when it is declared, and enters its grants; raises what the first wrong row deserves';
+  'Verifies what a table holds when it is declared; raises what the first wrong row deserves';
+
+CREATE OR REPLACE FUNCTION rowseal._repair(d rowseal.declarations, key jsonb, sign bytea, sqlstate text, problem text)
+RETURNS text LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
+SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 AS $$
+DECLARE
+  parent text;
+BEGIN
+  IF sqlstate = 'RS001' AND d.queries ->> 'parents' <> '' THEN
+    EXECUTE d.queries ->> 'parents' INTO parent USING key, sign;
+    RETURN 'signed with another parent: set ' || pg_catalog.quote_ident(d.parent_column) || ' to ' || parent;
+  ELSIF problem LIKE '%of the same timestamp%' THEN
+    RETURN 'both are authentic: exchange it with the current version';
+  END IF;
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION rowseal._repair(rowseal.declarations, jsonb, bytea, text, text) IS
+  'How a row that stands against declaring its table could be repaired, where that can be told; else NULL';
 
 CREATE OR REPLACE FUNCTION rowseal._create_tips_view(d rowseal.declarations) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -217,6 +251,64 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._create_tips_view(rowseal.declarations) IS
   'The view NAME_tips of a table that keeps its versions itself: of each key the greatest version, deleted or not';
+
+CREATE OR REPLACE FUNCTION rowseal._wish(
+  relation regclass, owner text, public_key text, identity regclass, fingerprint text, algorithms text[],
+  certificates jsonb, tag text, unsigned text[], columns jsonb, feed boolean, grants boolean, writers regclass,
+  legacy jsonb)
+RETURNS rowseal.declarations LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  d rowseal.declarations;
+BEGIN
+  PERFORM rowseal._may_declare(relation, owner, public_key, identity, writers);
+  d.relation := relation; d.owner := rowseal._owner_columns(relation, owner);
+  d.tag := coalesce(tag, (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid = relation));
+  d.public_key := public_key; d.identity := identity; d.fingerprint := fingerprint; d.algorithms := algorithms;
+  d.certificates := coalesce(certificates, '{}'); d.unsigned := coalesce(unsigned, '{}');
+  d.feed := coalesce(feed, false); d.grants := coalesce(grants, false); d.writers := writers;
+  RETURN pg_catalog.jsonb_populate_record(d, rowseal._unless_refused(rowseal._options(columns, legacy)));
+END
+$$;
+COMMENT ON FUNCTION rowseal._wish(
+  regclass, text, text, regclass, text, text[], jsonb, text, text[], jsonb, boolean, boolean, regclass, jsonb) IS
+  'The arguments of declare as an incomplete declaration';
+
+CREATE OR REPLACE FUNCTION rowseal._refuse_declared(relation regclass, hint text) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('table %s is declared already', relation),
+    HINT = hint;
+END
+$$;
+COMMENT ON FUNCTION rowseal._refuse_declared(regclass, text) IS 'Raises that a table is declared already';
+
+CREATE OR REPLACE FUNCTION rowseal._install_wish(d rowseal.declarations, versions text) RETURNS rowseal.declarations
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  without text := (SELECT a FROM pg_catalog.unnest(d.algorithms) a WHERE rowseal._provider(a) IS NULL LIMIT 1);
+BEGIN
+  PERFORM rowseal._check_tag(d);
+  IF (SELECT c.relkind IN ('r', 'p') FROM pg_catalog.pg_class c WHERE c.oid = d.relation) THEN
+    -- no write may slip in between the check of the rows and the triggers
+    EXECUTE pg_catalog.format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', d.relation);
+  END IF;
+  IF versions IS NOT NULL THEN
+    d.versions := rowseal._versions_table(d, versions);
+  END IF;
+  INSERT INTO rowseal.declarations VALUES (d.*);  -- its triggers complete it and install the guards
+  IF without IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS014',
+      MESSAGE = pg_catalog.format('no provider of %s, which %s is to allow', without, d.relation),
+      HINT = rowseal._hint('RS014');
+  END IF;
+  SELECT * INTO STRICT d FROM rowseal.declarations x WHERE x.relation = d.relation;
+  RETURN d;
+END
+$$;
+COMMENT ON FUNCTION rowseal._install_wish(rowseal.declarations, text) IS
+  'Declares a table, its rows unseen: locks it, makes its versions table, stores and completes the declaration';
 
 CREATE OR REPLACE FUNCTION rowseal.declare(
   INOUT relation regclass,
@@ -240,19 +332,13 @@ CREATE OR REPLACE FUNCTION rowseal.declare(
 #variable_conflict use_variable
 DECLARE
   d rowseal.declarations;
+  remark record;
 BEGIN
-  PERFORM rowseal._may_declare(relation, owner, public_key, writers);
-  d.relation := relation; d.owner := rowseal._owner_columns(relation, owner);
-  d.tag := coalesce(tag, (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid = relation));
-  d.public_key := public_key; d.identity := identity; d.fingerprint := fingerprint; d.algorithms := algorithms;
-  d.certificates := coalesce(certificates, '{}'); d.unsigned := coalesce(unsigned, '{}');
-  d.feed := coalesce(feed, false); d.grants := coalesce(grants, false); d.writers := writers;
-  d := pg_catalog.jsonb_populate_record(d, rowseal._unless_refused(rowseal._options(columns, legacy)));
-
+  d := rowseal._wish(relation, owner, public_key, identity, fingerprint, algorithms, certificates, tag, unsigned,
+                     columns, feed, grants, writers, legacy);
   IF EXISTS (SELECT FROM rowseal.declarations x WHERE x.relation = declare.relation) THEN
     IF NOT if_not_exists THEN
-      RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('table %s is declared already', relation),
-        HINT = 'rowseal.undeclare it first, or say if_not_exists => true.';
+      PERFORM rowseal._refuse_declared(relation, 'rowseal.undeclare it first, or say if_not_exists => true.');
     END IF;
     d := rowseal._declared_same(d, versions);
     RAISE NOTICE 'table % is declared already, skipping', relation;
@@ -260,21 +346,15 @@ BEGIN
     RETURN;
   END IF;
 
-  PERFORM rowseal._check_tag(d);
-  IF (SELECT c.relkind IN ('r', 'p') FROM pg_catalog.pg_class c WHERE c.oid = relation) THEN
-    -- no write may slip in between the check of the rows and the triggers
-    EXECUTE pg_catalog.format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', relation);
-  END IF;
-  IF versions IS NOT NULL THEN
-    d.versions := rowseal._versions_table(d, versions);
-  END IF;
-  INSERT INTO rowseal.declarations VALUES (d.*);  -- its triggers complete it and install the guards
-  SELECT * INTO STRICT d FROM rowseal.declarations x WHERE x.relation = declare.relation;
+  d := rowseal._install_wish(d, versions);
   PERFORM rowseal._check_stored(d);
   IF d.layout = 'one table' AND NOT d.grants THEN  -- of grants none supersedes another
     PERFORM rowseal._create_tips_view(d);
   END IF;
   layout := d.layout; versions := d.versions; created := true;
+  FOR remark IN SELECT * FROM rowseal._remarks(d) LOOP
+    RAISE WARNING USING MESSAGE = 'rowseal: ' || remark.message, HINT = remark.hint;
+  END LOOP;
   PERFORM rowseal._retry(NULL, d.tag);  -- what came before it was declared
 END
 $declare$;
@@ -295,6 +375,56 @@ a table that others than the owner may write; legacy: for the rows of an older s
 if_not_exists: no error when it is declared so already. A table that keeps its versions itself gets a view NAME_tips.
 Errors: RS007 wrong declaration, RS008 not the owner, RS014 no provider; RS001-RS006 for an existing row.$$;
 
+CREATE OR REPLACE FUNCTION rowseal.check(
+  relation regclass,
+  owner text,
+  public_key text DEFAULT NULL,
+  identity regclass DEFAULT NULL,
+  fingerprint text DEFAULT NULL,
+  algorithms text[] DEFAULT NULL,
+  certificates jsonb DEFAULT NULL,
+  versions text DEFAULT NULL,
+  tag text DEFAULT NULL,
+  unsigned text[] DEFAULT NULL,
+  columns jsonb DEFAULT NULL,
+  feed boolean DEFAULT false,
+  grants boolean DEFAULT false,
+  writers regclass DEFAULT NULL,
+  legacy jsonb DEFAULT NULL,
+  if_not_exists boolean DEFAULT false
+) RETURNS TABLE (key jsonb, sign bytea, problem text, repair text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $check$
+#variable_conflict use_variable
+DECLARE
+  d rowseal.declarations;
+  found jsonb;
+BEGIN
+  d := rowseal._wish(relation, owner, public_key, identity, fingerprint, algorithms, certificates, tag, unsigned,
+                     columns, feed, grants, writers, legacy);
+  IF EXISTS (SELECT FROM rowseal.declarations x WHERE x.relation = d.relation) THEN
+    PERFORM rowseal._refuse_declared(relation, 'rowseal.verify lists what is wrong with its rows.');
+  END IF;
+  BEGIN  -- declared, looked at, and taken back
+    d := rowseal._install_wish(d, versions);
+    SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(p.key, p.sign::text,
+             pg_catalog.concat(p.sqlstate, ': ', p.problem),
+             rowseal._repair(d, p.key, p.sign, p.sqlstate, p.problem))), '[]')
+      INTO found FROM rowseal._stored_problems(d) p;
+    RAISE EXCEPTION 'taken back';
+  EXCEPTION WHEN OTHERS THEN
+    IF found IS NULL THEN
+      RAISE;
+    END IF;
+  END;
+  RETURN QUERY SELECT f -> 0, (f ->> 1)::bytea, f ->> 2, f ->> 3 FROM pg_catalog.jsonb_array_elements(found) f;
+END
+$check$;
+COMMENT ON FUNCTION rowseal.check IS
+$$Lists all rows that stand against declaring a table, by the same arguments as declare, and changes nothing. key and
+sign: which row; problem: SQLSTATE and reason; repair: what could be done, where that can be told (a parent that a
+server overwrote; of two versions with one timestamp the lower one as the current one), else NULL. No rows: declare
+will succeed. Locks the table against writes while it looks. Errors: those of declare but for its rows.$$;
+
 CREATE OR REPLACE FUNCTION rowseal.undeclare(relation regclass) RETURNS boolean LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -307,12 +437,15 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'RS008', MESSAGE = pg_catalog.format('no right to undeclare %s', relation),
       HINT = 'Only the owner of a table may do that.';
   END IF;
-  IF EXISTS (SELECT FROM rowseal.declarations x WHERE x.writers = undeclare.relation) THEN
+  -- those of others do not keep an owner from his own: they take no more rows then
+  IF EXISTS (SELECT FROM rowseal.declarations x
+              WHERE x.writers = undeclare.relation AND rowseal._owns(x.relation)) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
       MESSAGE = pg_catalog.format('table %s holds the grants of other declared tables', relation),
       HINT = 'Undeclare those first.';
   END IF;
-  IF EXISTS (SELECT FROM rowseal.declarations x WHERE x.identity = undeclare.relation) THEN
+  IF EXISTS (SELECT FROM rowseal.declarations x
+              WHERE x.identity = undeclare.relation AND rowseal._owns(x.relation)) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
       MESSAGE = pg_catalog.format('table %s holds the public keys of other declared tables', relation),
       HINT = 'Undeclare those first.';

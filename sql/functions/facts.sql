@@ -11,8 +11,8 @@ BEGIN
   ELSIF t.typtype = 'e' THEN
     RETURN '"text"';
   ELSIF t.typtype = 'c' THEN
-    IF EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0
-        AND NOT a.attisdropped
+    IF EXISTS (SELECT FROM pg_catalog.pg_attribute a
+                WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
                   -- jsonb_populate_record takes elements for dimensions
                   AND rowseal._kind(a.atttypid) = '{"array": "json"}') THEN
       RETURN pg_catalog.jsonb_build_object('refused', pg_catalog.format_type(t.oid, NULL));
@@ -28,14 +28,13 @@ BEGIN
   ELSIF t.typtype IN ('r', 'm') AND EXISTS (
       SELECT FROM pg_catalog.pg_range r
        WHERE type IN (r.rngtypid, r.rngmultitypid)
-           AND pg_catalog.jsonb_path_exists(rowseal._kind(r.rngsubtype), '$.**.refused')) THEN
+         AND pg_catalog.jsonb_path_exists(rowseal._kind(r.rngsubtype), '$.**.refused')) THEN
     RETURN pg_catalog.jsonb_build_object('refused', pg_catalog.format_type(t.oid, NULL));
   ELSIF t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace THEN
     -- money depends on lc_monetary; oid and reg* name objects of one server; int2vector counts from 0;
     -- of xml, the text leaves out a declaration that is stored
-    IF t.typname ~ '^reg'
-        OR t.typname IN ('money', 'oid', 'oidvector', 'int2vector', 'xid', 'xid8', 'cid', 'tid', 'aclitem', 'xml')
-       OR t.typtype = 'p' THEN
+    IF t.typname ~ '^reg' OR t.typtype = 'p' OR t.typname IN (
+        'money', 'oid', 'oidvector', 'int2vector', 'xid', 'xid8', 'cid', 'tid', 'aclitem', 'xml') THEN
       RETURN pg_catalog.jsonb_build_object('refused', t.typname);
     END IF;
     RETURN pg_catalog.to_jsonb(CASE
@@ -63,18 +62,80 @@ SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION rowseal._base_type(oid) IS 'The type below all domains';
 
+CREATE OR REPLACE FUNCTION rowseal._has_default(type oid) RETURNS boolean LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  WITH RECURSIVE r(base, value) AS (
+    SELECT t.typbasetype, t.typdefault FROM pg_catalog.pg_type t WHERE t.oid = type
+    UNION ALL
+    SELECT t.typbasetype, t.typdefault FROM r JOIN pg_catalog.pg_type t ON t.oid = r.base
+  ) SELECT pg_catalog.bool_or(r.value IS NOT NULL) FROM r
+$$;
+COMMENT ON FUNCTION rowseal._has_default(oid) IS 'Whether a type, a domain most often, has a default value of its own';
+
 -- pg_partition_tree would lock every partition, and deadlock with a parallel restore
 CREATE OR REPLACE FUNCTION rowseal._tree(relation oid) RETURNS SETOF oid LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   WITH RECURSIVE t(oid) AS (
     SELECT relation
     UNION ALL
-    SELECT i.inhrelid FROM t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid JOIN pg_catalog.pg_class c
-        ON c.oid = i.inhrelid
+    SELECT i.inhrelid
+      FROM t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
      WHERE c.relispartition
   ) SELECT t.oid FROM t
 $$;
 COMMENT ON FUNCTION rowseal._tree(oid) IS 'A table and its partitions of all levels';
+
+CREATE OR REPLACE FUNCTION rowseal._column_facts(relation oid) RETURNS jsonb LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
+  SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+           'name', a.attname,
+           'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
+           'base', pg_catalog.format_type(b.oid, NULL),
+           'base_qualified', pg_catalog.format('%I.%I', n.nspname, b.typname),
+           'kind', rowseal._kind(a.atttypid),
+           'generated', a.attgenerated <> '',
+           'hash_of', (  -- of a generated column: whose sha256 it is
+             SELECT h.attname FROM pg_catalog.pg_attrdef x JOIN pg_catalog.pg_attribute h ON h.attrelid = x.adrelid
+              WHERE a.attgenerated <> '' AND x.adrelid = a.attrelid AND x.adnum = a.attnum AND h.attnum > 0
+                AND pg_catalog.pg_get_expr(x.adbin, x.adrelid)
+                    IN (pg_catalog.format('sha256(%I)', h.attname),
+                        pg_catalog.format('sha256(decode(%I, ''base64''::text))', h.attname))),
+           'identity', a.attidentity,
+           'filled', a.attgenerated = '' AND (a.atthasdef OR a.atthasmissing OR a.attidentity <> ''
+                                              OR rowseal._has_default(a.atttypid)),
+           'notnull', a.attnotnull,
+           'toastable', t.typlen = -1,
+           'domain', t.typtype = 'd',
+           'required', a.attnotnull AND NOT a.atthasdef AND a.attidentity = '') ORDER BY a.attnum)
+    FROM pg_catalog.pg_attribute a
+    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    JOIN pg_catalog.pg_type b ON b.oid = rowseal._base_type(a.atttypid)
+    JOIN pg_catalog.pg_namespace n ON n.oid = b.typnamespace
+   WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+$$;
+COMMENT ON FUNCTION rowseal._column_facts(oid) IS
+  'Catalog facts of the columns of a table, in their order. filled: rows that name no value there, or were there '
+  'before the column, have one all the same';
+
+CREATE OR REPLACE FUNCTION rowseal._key_facts(relation oid) RETURNS jsonb LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
+  SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+           'name', a.attname,
+           -- the index's own equality: that of citext, say, is in no fixed schema
+           'equal', pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname)) ORDER BY k.ord)
+    FROM pg_catalog.pg_index x,
+         ROWS FROM (pg_catalog.unnest(x.indkey::pg_catalog.int2[]),
+                    pg_catalog.unnest(x.indclass::pg_catalog.oid[])) WITH ORDINALITY k(attnum, class, ord)
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = relation AND a.attnum = k.attnum
+    JOIN pg_catalog.pg_opclass c ON c.oid = k.class
+    JOIN pg_catalog.pg_amop s ON s.amopfamily = c.opcfamily AND s.amopstrategy = 3
+                             AND s.amoplefttype = c.opcintype AND s.amoprighttype = c.opcintype
+    JOIN pg_catalog.pg_operator o ON o.oid = s.amopopr
+    JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+   WHERE x.indrelid = relation AND x.indisprimary
+$$;
+COMMENT ON FUNCTION rowseal._key_facts(oid) IS
+  'The columns of a primary key, each with strategy 3 of its index: of a btree that is its equality';
 
 CREATE OR REPLACE FUNCTION rowseal._facts(relation regclass) RETURNS jsonb LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
@@ -84,44 +145,20 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
     'relkind', c.relkind, 'persistence', c.relpersistence, 'partition', c.relispartition,
     'inherits', NOT c.relispartition AND c.relkind = 'r' AND EXISTS (
       SELECT FROM pg_catalog.pg_inherits i WHERE c.oid IN (i.inhrelid, i.inhparent)),
-    'columns', (
-      SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
-               'name', a.attname, 'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
-               'base', pg_catalog.format_type(rowseal._base_type(a.atttypid), NULL),
-               'base_qualified', (SELECT pg_catalog.format('%I.%I', bn.nspname, b.typname)
-                                    FROM pg_catalog.pg_type b JOIN pg_catalog.pg_namespace bn ON bn.oid = b.typnamespace
-                                   WHERE b.oid = rowseal._base_type(a.atttypid)),
-               'kind', rowseal._kind(a.atttypid), 'generated', a.attgenerated <> '',
-               'hash_of', (  -- of a generated column: whose sha256 it is
-                 SELECT b.attname FROM pg_catalog.pg_attrdef x JOIN pg_catalog.pg_attribute b ON b.attrelid = x.adrelid
-                  WHERE a.attgenerated <> '' AND x.adrelid = a.attrelid AND x.adnum = a.attnum AND b.attnum > 0
-                    AND pg_catalog.pg_get_expr(x.adbin, x.adrelid) IN (pg_catalog.format('sha256(%I)', b.attname),
-                        pg_catalog.format('sha256(decode(%I, ''base64''::text))', b.attname))),
-                'identity', a.attidentity,
-               'notnull', a.attnotnull, 'toastable', t.typlen = -1, 'domain', t.typtype = 'd',
-               'required', a.attnotnull AND NOT a.atthasdef AND a.attidentity = '') ORDER BY a.attnum)
-        FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-       WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
-    'key', (
-      SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('name', a.attname,
-               -- the index's own equality: that of citext, say, is in no fixed schema
-               'equal', pg_catalog.format('OPERATOR(%I.%s)', opn.nspname, op.oprname)) ORDER BY k.ord)
-        FROM ROWS FROM (pg_catalog.unnest(x.indkey::pg_catalog.int2[]),
-            pg_catalog.unnest(x.indclass::pg_catalog.oid[])) WITH ORDINALITY k(attnum, class, ord)
-        JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
-        JOIN pg_catalog.pg_opclass oc ON oc.oid = k.class
-        JOIN pg_catalog.pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amopstrategy = 3
-                                  AND ao.amoplefttype = oc.opcintype AND ao.amoprighttype = oc.opcintype
-        JOIN pg_catalog.pg_operator op ON op.oid = ao.amopopr
-        JOIN pg_catalog.pg_namespace opn ON opn.oid = op.oprnamespace),
+    'columns', rowseal._column_facts(c.oid),
+    'key', rowseal._key_facts(c.oid),
     'key_deferrable', NOT coalesce(x.indimmediate, true),
+    'key_compares', coalesce(m.amname = 'btree' AND NOT x.indisexclusion, true),
+    'deferrable', (
+      SELECT coalesce(pg_catalog.jsonb_agg(DISTINCT d.conname), '[]') FROM pg_catalog.pg_constraint d
+       WHERE d.conrelid IN (SELECT rowseal._tree(c.oid)) AND d.condeferrable AND d.contype IN ('u', 'x')),
     'unique', (
       SELECT coalesce(pg_catalog.jsonb_agg(u.names ORDER BY u.names), '[]')
         FROM pg_catalog.pg_index ui,
-             LATERAL (SELECT pg_catalog.jsonb_agg(a.attname ORDER BY a.attnum) AS names
-                        FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid
-                            AND a.attnum = ANY (ui.indkey::pg_catalog.int2[])) u
-       WHERE ui.indrelid = c.oid AND ui.indisunique AND ui.indimmediate AND ui.indpred IS NULL AND ui.indexprs IS NULL),
+             LATERAL (SELECT pg_catalog.jsonb_agg(a.attname ORDER BY a.attnum) AS names FROM pg_catalog.pg_attribute a
+                       WHERE a.attrelid = c.oid AND a.attnum = ANY (ui.indkey::pg_catalog.int2[])) u
+       WHERE ui.indrelid = c.oid AND ui.indisunique AND NOT ui.indisexclusion AND ui.indimmediate
+         AND ui.indpred IS NULL AND ui.indexprs IS NULL),
     'rules', (
       SELECT coalesce(pg_catalog.jsonb_agg(r.rulename ORDER BY r.rulename), '[]')
         FROM pg_catalog.pg_rewrite r WHERE r.ev_class IN (SELECT rowseal._tree(c.oid)) AND r.ev_type <> '1'),
@@ -132,14 +169,16 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
          AND g.tgtype & 3 = 3 AND g.tgtype & 20 <> 0  -- ROW, BEFORE; INSERT or UPDATE
          AND g.tgname > 'zzz_rowseal_guard'::pg_catalog.name),
     'partitions', (
-      SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.format('%I.%I', pn.nspname, p.relname) ORDER BY pn.nspname,
-          p.relname), '[]')
+      SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.format('%I.%I', pn.nspname, p.relname)
+                                           ORDER BY pn.nspname, p.relname), '[]')
         FROM rowseal._tree(c.oid) pt
         JOIN pg_catalog.pg_class p ON p.oid = pt JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace
        WHERE pt <> c.oid))
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_catalog.pg_index x ON x.indrelid = c.oid AND x.indisprimary
+    LEFT JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
+    LEFT JOIN pg_catalog.pg_am m ON m.oid = i.relam
    WHERE c.oid = relation
 $$;
 COMMENT ON FUNCTION rowseal._facts(regclass) IS

@@ -39,8 +39,8 @@ BEGIN
     IF careful <> pg_catalog.pg_current_xact_id()::text
        AND pg_catalog.date_part('epoch', pg_catalog.now())
            > coalesce(nullif(pg_catalog.current_setting('rowseal.careful_until', true), ''), '0')::float8 THEN
-      SELECT d.id INTO declared FROM rowseal.declarations d JOIN pg_catalog.pg_class c ON c.oid = d.relation
-       WHERE d.tag = rowseal._member(envelope, 'table') AND rowseal._trusted_owner(c.relowner);
+      SELECT d.id INTO declared FROM rowseal.declarations d
+       WHERE d.tag = rowseal._member(envelope, 'table') AND rowseal._trusted_here(d.relation);
       IF FOUND THEN
         EXECUTE pg_catalog.format('SELECT rowseal._take_%s($1)', declared) INTO outcome USING envelope;
         IF rowseal._settled(outcome) THEN

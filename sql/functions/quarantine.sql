@@ -244,11 +244,12 @@ BEGIN
                   THEN q.curable AND q.waits_for = waits_for
                        AND pg_catalog.hashtextextended(q.waits_for, 0) = pg_catalog.hashtextextended(waits_for, 0)
                   ELSE q.curable AND (tag IS NULL OR q.tag = tag) END
-         AND q.format <> 'raw' AND rowseal._trusted(d.relation)
+         AND q.format <> 'raw'
       WINDOW before AS (PARTITION BY d.relation, q.format ORDER BY q.id ROWS UNBOUNDED PRECEDING)) w
      GROUP BY w.relation, w.owners, w.format, w.megabytes::integer, w.thousands
      ORDER BY w.owners DESC, pg_catalog.min(w.id)  -- owners before what they own
   LOOP
+    CONTINUE WHEN NOT rowseal._trusted(batch.relation);
     RETURN QUERY SELECT * FROM rowseal._retry_batch(batch.relation, batch.format, batch.ids);
   END LOOP;
   PERFORM pg_catalog.set_config('rowseal.outcome', coalesce(outer_outcome, ''), true);

@@ -13,6 +13,7 @@ SET search_path = pg_catalog, pg_temp AS $$
     WHEN 'RS005' THEN 'The owner must be derived from the public key, and certificates signed with it, '
                    || 'as the declaration says.'
     WHEN 'RS006' THEN 'See the type table in docs/specification.md.'
+    WHEN 'RS007' THEN 'rowseal.health() shows what is wrong; undeclare the table and declare it anew.'
     WHEN 'RS009' THEN 'Insert the new version; what is stored never changes.'
     WHEN 'RS010' THEN 'The owner, or somebody whom he let, has to sign a grant for this key: rowseal.allow.'
     WHEN 'RS011' THEN 'rowseal.writers shows what the writer may write; a wider grant has to be signed.'
@@ -24,12 +25,26 @@ SET search_path = pg_catalog, pg_temp AS $$
                    || 'or CREATE EXTENSION pgsodium; '
                    || 'ML-DSA needs the package cryptography, 47 or later (README, Install).'
     WHEN 'RS015' THEN 'Add the column to the table; rows that wait for it follow by themselves.'
-    WHEN 'RS017' THEN 'GRANT rowseal_trusted to the owner of the table, or let the owner call rowseal.retry().'
+    WHEN '42501' THEN 'A writer needs policies that show him the rows which he writes.'
+    WHEN 'RS017' THEN 'GRANT rowseal_trusted to the role whose code it is, '
+                   || 'or let the owner of the table call rowseal.retry().'
     WHEN 'RS019' THEN 'rowseal.health() shows which trigger is not ENABLE ALWAYS; switch it on, verify the table, '
                    || 'then call rowseal.retry().'
   END
 $$;
 COMMENT ON FUNCTION rowseal._hint(text) IS 'What to do about a refusal';
+
+CREATE OR REPLACE FUNCTION rowseal._hidden(seen boolean) RETURNS rowseal.verdict LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF NOT seen THEN
+    RETURN ROW('42501', 'row security hides the current version from UPDATE')::rowseal.verdict;
+  END IF;
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION rowseal._hidden(boolean) IS
+  'The verdict where an UPDATE changed nothing, and the row is not to be seen for UPDATE either';
 
 -- Called by the guards.  In apply the outcome goes to the caller; in a replication worker the row into quarantine.
 CREATE OR REPLACE FUNCTION rowseal._refuse(

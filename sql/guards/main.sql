@@ -92,6 +92,10 @@ BEGIN
       IF TG_OP = 'INSERT' AND newer THEN
         -- a newer version: this guard decides again, on the row as the UPDATE has locked and read it
         UPDATE @main@ t SET @set_new@ WHERE @key_of_new@;
+        IF NOT FOUND AND row_security_active(@relation@) THEN
+          PERFORM FROM @main@ t WHERE @key_of_new@ FOR UPDATE;  -- policies for UPDATE count
+          verdict := rowseal._hidden(FOUND);
+        END IF;
         EXIT judged;
       END IF;
     END IF;
@@ -111,8 +115,7 @@ BEGIN
         @archive_tip@
         --: end
         --: if toastable
-        -- Send out-of-line values whole: an unchanged one would be missing in what a subscriber gets.  A composite
-        -- value holds no pointers into the TOAST table, so a detour through one fetches them.
+        -- For subscribers, unchanged out-of-line values, too, are fetched: a composite value holds them whole.
         whole := @whole@;
         @copies@
         --: end

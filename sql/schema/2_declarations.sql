@@ -1,6 +1,7 @@
 -- Which tables are declared, and what was installed.
 
-CREATE SEQUENCE rowseal.declarations_id_seq AS integer;
+-- It goes round: whoever uses it up harms nobody.
+CREATE SEQUENCE rowseal.declarations_id_seq AS integer CYCLE;
 CREATE TABLE rowseal.declarations (
   relation           regclass PRIMARY KEY,
   id                 integer NOT NULL UNIQUE,
@@ -82,6 +83,12 @@ COMMENT ON COLUMN rowseal.declarations.facts IS
   'Catalog facts that functions and triggers were generated from; health() compares them';
 
 GRANT SELECT, INSERT, DELETE ON rowseal.declarations TO PUBLIC;
+
+CREATE TABLE rowseal.tags (tag text PRIMARY KEY, owner name NOT NULL);
+SELECT pg_catalog.pg_extension_config_dump('rowseal.tags', '');
+COMMENT ON TABLE rowseal.tags IS
+  'Who owned the table that was declared with a tag last: rows may wait for it, and nobody else gets them';
+GRANT SELECT ON rowseal.tags TO PUBLIC;
 
 CREATE TABLE rowseal.fingerprint (fingerprint bytea);
 COMMENT ON TABLE rowseal.fingerprint IS 'What rowseal._fingerprint() said after installation; health() compares';

@@ -370,3 +370,114 @@ def test_a_table_without_ambiguity_needs_no_acceptance(example: Db, ann: Owner) 
     row = {"a_deleted": False, "b_timestamp": 5, "c_flag": True, "d_owner": ann.hash}
     assert example.insert("t", {**row, "sign_b64": ann.key.sign(older(row)).signature}) == 1
     assert example.one("SELECT accept_ambiguity FROM rowseal.declarations WHERE tag = 't'") is False
+
+
+def spoilt(db: Db, member: Member) -> tuple[list[str], dict[str, Any], list[dict[str, Any]]]:
+    """A parent that a server overwrote; a tie, decided by arrival; rows that nobody signed.
+
+    The keys, the first version of the second, the two of the fourth that tie.
+    """
+    # its versions have the key (owner, id, name), beside a unique name
+    db.run(
+        OLDER.replace(
+            " PRIMARY KEY (sign_hash)",
+            " PRIMARY KEY (user_hash, uuid, sign_hash), UNIQUE (sign_hash)",
+        )
+    )
+    db.insert("cards", member.card())
+    db.run(DECLARE_CARDS + NAMED.format("uch_", "u_", ACCEPT))
+    ids = [str(uuid.UUID(int=n)) for n in range(5)]
+
+    def row(n: int, value: bytes, parent: Any = None, **changes: Any) -> dict[str, Any]:
+        return member.row(value, parent, uuid=ids[n], **changes)
+
+    good, first, other = row(0, b"good"), row(1, b"first"), row(1, b"other")
+    child = row(1, b"child", first)  # stored with another parent than it was signed with
+    rootless = row(2, b"rootless")  # stored with a parent, signed without
+    tied = sorted((row(3, v, owner_timestamp=7) for v in (b"x", b"y")), key=lambda r: r["sign_b64"])
+    forged = row(4, b"forged")
+    for r in (
+        good,
+        {**child, "parent_sign_hash": other["sign_hash"]},
+        {**rootless, "parent_sign_hash": good["sign_hash"]},
+        tied[0],
+        {**forged, "value_b64": b"changed"},
+    ):
+        db.insert("storage", r)
+    for r in (first, other, tied[1], {**first, "uuid": ids[4], "sign_hash": "ush_x"}):
+        db.insert("storage_versions", r)
+    return ids, first, tied
+
+
+CHECK = DECLARE_STORAGE.replace(
+    "rowseal.declare(", "key ->> 'uuid', problem, repair FROM rowseal.check("
+) + NAMED.format("ush_", "", ACCEPT)
+
+
+def test_check_lists_all_rows_that_stand_against_declaring(db: Db, member: Member) -> None:
+    ids, first, _ = spoilt(db, member)
+    before = everything(db)
+    found = {(k, p): r for k, p, r in db.all(f"{CHECK} ORDER BY 1, 2")}
+    repairs = {k: r for (k, _), r in found.items() if r}
+    assert everything(db) == before
+    assert repairs == {
+        ids[1]: f"signed with another parent: set parent_sign_hash to {first['sign_hash']}",
+        ids[2]: "signed with another parent: set parent_sign_hash to NULL",
+        ids[3]: "both are authentic: exchange it with the current version",
+    }
+    assert {k for (k, p), r in found.items() if not r} == {ids[4]}
+    assert {p.partition(":")[0] for _, p in found} == {"RS001", "RS009"}
+
+
+def test_rows_that_are_repaired_as_check_says_can_be_declared(db: Db, member: Member) -> None:
+    ids, first, tied = spoilt(db, member)
+    for sql in (
+        f"UPDATE storage SET parent_sign_hash = '{first['sign_hash']}' WHERE uuid = '{ids[1]}'",
+        f"UPDATE storage SET parent_sign_hash = NULL WHERE uuid = '{ids[2]}'",
+        f"DELETE FROM storage WHERE uuid IN ('{ids[3]}', '{ids[4]}')",
+        f"DELETE FROM storage_versions WHERE uuid IN ('{ids[3]}', '{ids[4]}')",
+    ):
+        db.run(sql)
+    db.insert("storage", tied[1])
+    db.insert("storage_versions", tied[0])
+    assert db.all(CHECK) == []
+    db.run(DECLARE_STORAGE + NAMED.format("ush_", "", ACCEPT))
+    assert db.all('SELECT "check", detail FROM rowseal.health() WHERE NOT ok') == []
+    db.insert("storage", member.row(b"newest", tied[1], uuid=ids[3]))
+    assert db.one("SELECT count(*) FROM storage_versions WHERE uuid = %s", ids[3]) == 2
+
+
+def everything(db: Db) -> list[Any]:
+    """Declarations, rows, and what is installed."""
+    return [
+        db.all("SELECT * FROM rowseal.declarations"),
+        db.all("SELECT * FROM rowseal.tags"),
+        db.all("SELECT s.*::text FROM storage s ORDER BY uuid"),
+        db.all("SELECT s.*::text FROM storage_versions s ORDER BY uuid, sign_hash"),
+        db.all(
+            "SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+        ),
+        db.all("SELECT proname FROM pg_proc WHERE pronamespace = 'rowseal'::regnamespace"),
+        db.all("SELECT tgname FROM pg_trigger ORDER BY oid"),
+    ]
+
+
+def test_a_column_cannot_be_added_where_null_is_signed(db: Db, member: Member) -> None:
+    db.run(OLDER)
+    db.insert("cards", member.card())
+    declare(db)
+    db.run("ALTER TABLE storage_versions ADD note text")
+    for table in ("cards", "storage"):
+        diag = db.refused("RS007", f"ALTER TABLE {table} ADD note text")
+        assert "note" in str(diag.message_primary) and "NULL" in str(diag.message_hint)
+        assert db.all("SELECT * FROM rowseal.verify(%s)", table) == []
+
+
+def test_what_shifts_into_the_order_is_named_first(db: Db) -> None:
+    db.run(OLDER)
+    said = str(db.refused("RS007", DECLARE_CARDS + NAMED.format("uch_", "u_", "")).message_primary)
+    worse = "(so that another version is the newest, or deleted)"
+    shifted = said.partition("with the same signature: ")[2]
+    assert shifted.startswith(f"contact_pkey and deleted_flag {worse}, deleted_flag and name")
+    assert shifted.count(worse) == 4
+    assert shifted.endswith("NULL and the content 'null' of name")

@@ -26,6 +26,7 @@ from kit.db import Db
 from kit.example import Owner
 
 ENABLE = "ENABLE ALWAYS TRIGGER"
+UNTRUSTED = "RS017: a write to the table runs code of mallory, whom the current user does not trust"
 
 
 def problems(db: Db, name: str) -> list[str]:
@@ -209,6 +210,9 @@ def test_statements_that_change_rows_without_a_trigger_are_seen(example: Db, ann
     for sql in (
         "ALTER TABLE q ADD COLUMN c text DEFAULT 'x'",
         "ALTER TABLE q DROP COLUMN a, ADD COLUMN a text DEFAULT 'x'",
+    ):
+        assert attempt(example, sql) == "RS007", sql
+    for sql in (
         "ALTER TABLE q DROP COLUMN a",
         "ALTER TABLE q RENAME a TO c; ALTER TABLE q RENAME b TO a; ALTER TABLE q RENAME c TO b;"
         " ALTER TABLE q ALTER a TYPE text USING 'x'",
@@ -517,7 +521,11 @@ def test_a_view_in_the_place_of_a_declared_table_is_not_read_by_verify(
 ) -> None:
     set_trap(mallory)
     table(mallory, "q", "uuid uuid")
-    mallory.run("ALTER TABLE q DROP CONSTRAINT q_pkey; ALTER TABLE q RENAME TO q2")
+    # without a guard nothing follows the table
+    mallory.run(
+        "DROP TRIGGER zzz_rowseal_guard ON q; ALTER TABLE q DROP CONSTRAINT q_pkey;"
+        " ALTER TABLE q RENAME TO q2"
+    )
     mallory.run(
         "CREATE VIEW q AS SELECT tableoid, * FROM q2 WHERE trap() UNION ALL"
         " SELECT 1::oid, '', gen_random_uuid(), trap(), 1, '', ''"
@@ -580,9 +588,7 @@ def test_what_names_a_strangers_table_runs_nothing_of_his_with_the_rights_of_who
     sent = ann.envelope(example.form("q"), row(ann, uuid=KEY))
     receive = "SELECT outcome, reason FROM rowseal.receive(%s)"
     for carrier in (admin, example):
-        assert carrier.all(receive, Json([sent])) == [
-            ("deferred", "RS017: the owner of the table is not trusted by the current user")
-        ]
+        assert carrier.all(receive, Json([sent])) == [("deferred", UNTRUSTED)]
     admin.run("SET session_replication_role = replica")
     admin.run("INSERT INTO rowseal.feed (tag, owner, envelope) VALUES ('q', '', %s)", Json(sent))
     admin.run("RESET session_replication_role")

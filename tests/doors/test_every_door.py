@@ -148,3 +148,46 @@ def test_large_values_are_sent_whole_when_an_update_leaves_them_alone(
     update = changes[changes.index("table public.user_storage: UPDATE") :]
     assert "unchanged-toast-datum" not in update and big.hex() in update
     assert example.all("SELECT * FROM rowseal.verify('user_storage')") == []
+
+
+@pytest.mark.parametrize("versioned", [True, False])
+def test_a_policy_that_hides_the_tip_from_update_is_no_lie_in_the_outcome(
+    versioned: bool, mallory: Db, example: Db, ann: Owner
+) -> None:
+    """Nothing is said to be stored that is not."""
+    if not versioned:
+        example.run(
+            "SELECT rowseal.undeclare('user_storage'); SELECT rowseal.declare('user_storage',"
+            " owner => 'user_hash', identity => 'user_cards')"
+        )
+    form = example.form("user_storage")
+    example.insert("user_storage", ann.sealed(form, ann.value(b"1", KEY)))
+    example.run("""ALTER TABLE user_storage ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY look ON user_storage FOR SELECT USING (true);
+        CREATE POLICY add ON user_storage FOR INSERT WITH CHECK (true);
+        CREATE POLICY change ON user_storage FOR UPDATE USING (value_b64 <> '1')""")
+    newer, stale = ann.value(b"2", KEY), ann.value(b"0", KEY, owner_timestamp=1)
+    fresh, forged = ann.value(b"1"), ann.envelope(form, ann.value(b"3", KEY))
+    forged["row"]["value_b64"] = "AAAA"
+    mallory.run("SET client_min_messages = error")
+    outcomes = mallory.apply("user_storage", [ann.envelope(form, r) for r in (newer, stale, fresh)])
+    assert [o for o, _ in outcomes] == [
+        "deferred",
+        "archived" if versioned else "stale",
+        "inserted",
+    ]
+    assert str(outcomes[0][1]).startswith("42501: row security hides")
+    assert mallory.apply("user_storage", [forged])[0][0] != "inserted"
+    diag = mallory.refused(
+        "42501",
+        "INSERT INTO user_storage (user_hash, uuid, value_b64, deleted_flag, owner_timestamp,"
+        " parent_sign_b64, sign_b64) VALUES (%s, %s, %s, %s, %s, %s, %s)",
+        *ann.sealed(form, newer).values(),
+    )
+    assert diag.message_hint
+    assert sorted(tips(example)) == [b"1", b"1"]
+    # where the policy lets him, the outcome is as ever
+    example.run("ALTER POLICY change ON user_storage USING (true)")
+    assert [o for o, _ in mallory.apply("user_storage", [ann.envelope(form, newer)])] == [
+        "superseded"
+    ]

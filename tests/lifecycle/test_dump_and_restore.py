@@ -81,6 +81,32 @@ def tool(server: Server, program: str, *args: str) -> str:
     return done.stderr
 
 
+def test_a_dump_needs_a_role_that_reads_all_and_bypasses_row_security(
+    server: Server, source: tuple[str, list[Any], Owner], empty: str, tmp_path: Path
+) -> None:
+    """The quarantine hides from the database's owner what others sent; a dump without it would be
+    a lie, so pg_dump says so.
+    """
+    name, before, _ = source
+    file = str(tmp_path / "dump")
+    with server.connect(name) as c:
+        c.execute("CREATE ROLE dumper LOGIN BYPASSRLS IN ROLE pg_read_all_data")
+        c.execute("CREATE ROLE holder LOGIN")
+        c.execute(f"ALTER DATABASE {name} OWNER TO holder")
+    try:
+        tool(server, "pg_dump", "-U", "dumper", "-f", file, name)
+        with pytest.raises(AssertionError, match=r"permission denied|row-level security"):
+            tool(server, "pg_dump", "-U", "holder", "-f", str(tmp_path / "not"), name)
+    finally:
+        with server.connect(name) as c:
+            c.execute(
+                f"ALTER DATABASE {name} OWNER TO postgres; DROP ROLE dumper; DROP ROLE holder"
+            )
+    tool(server, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", file, empty)
+    with server.connect(empty) as c:
+        assert state(Db(c)) == before and unwell(Db(c)) == []
+
+
 def restore(server: Server, source: str, target: str, way: str, folder: Path) -> str:
     file = str(folder / "dump")
     if way == "plain":

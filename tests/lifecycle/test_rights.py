@@ -41,7 +41,7 @@ DEFINER = {
     "_bind",
     "_quarantine",
     "_tried",
-    "_refresh",
+    "_awaited",
     "prune_feed",
 }
 
@@ -146,6 +146,7 @@ def test_everybodys_rights_on_tables_are_few(admin: Scratch) -> None:
         "declarations DELETE",
         "declarations_id_seq USAGE",
         "fingerprint SELECT",
+        "tags SELECT",
         "quarantine SELECT",
         "quarantine DELETE",
         "erasures SELECT",

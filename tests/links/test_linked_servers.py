@@ -470,7 +470,12 @@ def test_a_table_whose_owner_is_not_trusted_waits_as_rs017(cure: str, net: Net) 
     a.join(ann)  # what comes behind goes on
     until(lambda: b.all("SELECT user_hash FROM user_cards") == [ann.hash])
     assert b.all("SELECT sqlstate, reason, curable, subscription FROM rowseal.quarantine") == [
-        ("RS017", "the owner of the table is not trusted by the current user", True, link(b, a))
+        (
+            "RS017",
+            "a write to the table runs code of mallory, whom the current user does not trust",
+            True,
+            link(b, a),
+        )
     ]
     assert b.all("SELECT * FROM rowseal.retry()") == b.all("SELECT * FROM ran") == []
     if cure == "trust":
@@ -494,9 +499,11 @@ def test_a_broken_table_at_the_receiver_does_not_stop_the_others(net: Net) -> No
     a.put(ann, b"1", key)
     until(lambda: b.values() == [b"1"])
     b.run("ALTER TABLE user_storage DISABLE TRIGGER zzz_rowseal_guard")
-    b.run("ALTER EVENT TRIGGER rowseal_drop DISABLE")
+    for trigger in ("rowseal_drop", "rowseal_drop_refuse"):
+        b.run(f"ALTER EVENT TRIGGER {trigger} DISABLE")
     b.run("DROP TABLE user_storage_versions")
-    b.run("ALTER EVENT TRIGGER rowseal_drop ENABLE ALWAYS")
+    for trigger in ("rowseal_drop", "rowseal_drop_refuse"):
+        b.run(f"ALTER EVENT TRIGGER {trigger} ENABLE ALWAYS")
     b.run("ALTER TABLE user_storage ENABLE ALWAYS TRIGGER zzz_rowseal_guard")
     lost = a.put(ann, b"2", key)
     a.join(bob)

@@ -176,6 +176,27 @@ def cursor_of_elsewhere(w: World) -> None:
     w.db.run(f"SELECT * FROM rowseal.changes('{uuid.UUID(int=0)}:1:1')")
 
 
+def identity_gone(w: World) -> None:
+    w.db.run("GRANT SELECT ON user_cards TO mallory")
+    w.mallory.run(STRANGERS)
+    row = seal(w.db, w.ann, "c", {k: v for k, v in card(w.ann).items() if k != "k"})
+    w.db.run("DROP TABLE user_storage; SELECT rowseal.undeclare('user_cards')")
+    w.mallory.insert("c", row)
+
+
+def strangers_tag(w: World) -> None:
+    eve = Owner("Eve")
+    w.db.apply("user_storage", [eve.envelope(w.db.form("user_storage"), eve.value())])
+    w.db.run("SELECT rowseal.undeclare('user_storage'); GRANT SELECT ON user_cards TO mallory")
+    w.mallory.run(
+        STRANGERS.replace("TABLE c", "TABLE t").replace(
+            "'c', owner => 'id'", "'t', owner => 'id', tag => 'user_storage'"
+        )
+    )
+
+
+STRANGERS = """CREATE TABLE c (id bytea PRIMARY KEY, deleted_flag boolean, owner_timestamp bigint,
+    sign_b64 bytea); SELECT rowseal.declare('c', owner => 'id', identity => 'user_cards')"""
 SMALL = (
     f"CREATE TABLE c (id bytea PRIMARY KEY, m money, {CARD});"
     " SELECT rowseal.declare('c', owner => 'id', public_key => 'k')"
@@ -229,6 +250,23 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
         "CREATE TABLE c (x int); SELECT rowseal.declare('c', owner => 'x', public_key => 'k')"
     ),
     "column": lambda w: w.db.run(SMALL),
+    "column … of … is added": lambda w: w.db.run(
+        "ALTER TABLE user_cards ADD colour text DEFAULT 'blue'"
+    ),
+    "the feed or ledger": lambda w: (
+        w.admin.run("CREATE SCHEMA hidden AUTHORIZATION app"),
+        w.db.run(
+            f"CREATE TABLE hidden.c (id bytea PRIMARY KEY, {CARD}); SELECT"
+            " rowseal.declare('hidden.c', owner => 'id', public_key => 'k', feed => true)"
+        ),
+    ),
+    "constraint": lambda w: w.db.run(
+        "ALTER TABLE user_cards ADD UNIQUE (user_hash, name) DEFERRABLE"
+    ),
+    "declared table": lambda w: w.db.run("DROP TABLE user_cards"),
+    "the identity table is not": identity_gone,
+    "no right to tag": strangers_tag,
+    "no right to use … as identity": lambda w: w.mallory.run(STRANGERS),
     "table … holds the public keys": lambda w: w.db.run("SELECT rowseal.undeclare('user_cards')"),
     "… on declared table": late_rule,
     "rowseal needs": LATIN,
@@ -285,7 +323,7 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
     "no provider of signatures: …": NO_PROVIDER,
     "no column": lambda w: w.db.run("SELECT rowseal.payload('user_cards', '{\"nam\": 1}')"),
     "the cursor": cursor_of_elsewhere,
-    "the owner of the table": RECEIVED,
+    "a write to the table": RECEIVED,
     "publication": LINKED,
 }
 

@@ -24,6 +24,7 @@ def test_health_names_its_checks_for_every_table(example: Scratch) -> None:
         "structure",
         "functions",
         "unique",
+        "rights",
         "foreign keys",
     ]
     assert {r for _, r, _ in checks} == {None, "user_cards", "user_storage", "one_table"}

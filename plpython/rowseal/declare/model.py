@@ -27,6 +27,7 @@ class Column(NamedTuple):
     generated: bool
     hash_of: str | None  # of a generated column: whose sha256 it is
     identity: str
+    filled: bool  # a row that names no value here, or was here before the column, has one
     notnull: bool
     toastable: bool
     domain: bool
@@ -34,10 +35,13 @@ class Column(NamedTuple):
 
 
 class KeyColumn(NamedTuple):
-    """A column of the primary key; ``equal`` is its index's operator, OPERATOR(schema.name)."""
+    """A column of the primary key; ``equal`` is its index's equality, OPERATOR(schema.name)."""
 
     name: str
     equal: str
+
+
+LISTS = ("deferrable", "rules", "late_triggers", "partitions")
 
 
 class Table(NamedTuple):
@@ -52,6 +56,8 @@ class Table(NamedTuple):
     columns: tuple[Column, ...]
     key: tuple[KeyColumn, ...]
     key_deferrable: bool
+    key_compares: bool  # by an equality: a btree, no exclusion constraint
+    deferrable: tuple[str, ...]  # unique and exclusion constraints that are
     unique: tuple[tuple[str, ...], ...]
     rules: tuple[str, ...]
     late_triggers: tuple[str, ...]
@@ -65,7 +71,7 @@ class Table(NamedTuple):
                 "columns": tuple(Column(**c) for c in facts["columns"] or ()),
                 "key": tuple(KeyColumn(**k) for k in facts["key"] or ()),
                 "unique": tuple(tuple(u) for u in facts["unique"]),
-                **{name: tuple(facts[name]) for name in ("rules", "late_triggers", "partitions")},
+                **{name: tuple(facts[name]) for name in LISTS},
             }
         )
 

@@ -92,9 +92,14 @@ def the_form_concatenated_fits(case: Case) -> None:
     order = sorted(case.signed, key=lambda c: field[c.name].encode("utf-16-be"))
     problems = concatenated.ambiguities([(field[c.name], c.kind, not c.notnull) for c in order])
     if problems and not case.wish.accept_ambiguity:
+        ranks = {field[case.wish.timestamp_column], field[case.wish.deleted_column]}
+        # what shifts digits into the timestamp or the deletion flag comes first, and says so
+        worst = [p for p in problems if ranks & set(p.split(" and "))]
+        shown = [f"{p} (so that another version is the newest, or deleted)" for p in worst]
+        shown += [p for p in problems if p not in worst]
         raise Refused(
             f"rows of {case.label} in the form concatenated can be turned into others "
-            f"with the same signature: {', '.join(problems)}",
+            f"with the same signature: {', '.join(shown)}",
             "Content can be shifted between these. See docs/specification.md; "
             "legacy => '{\"accept_ambiguity\": true}' takes such rows over as they are.",
         )

@@ -76,7 +76,7 @@ def _alone(table: Table) -> None:
         )
 
 
-def nothing_comes_before_or_after_the_guard(case: Case) -> None:
+def nothing_but_the_guard_decides(case: Case) -> None:
     _undisturbed(case.table)
 
 
@@ -92,6 +92,11 @@ def _undisturbed(table: Table) -> None:
             " and could change a verified row",
             f"Give it a name that sorts before {GUARD!r}.",
         )
+    if table.deferrable:
+        raise Refused(
+            f"constraint {table.deferrable[0]!r} on {table.label} is deferrable",
+            "Make it NOT DEFERRABLE: it would refuse rows at COMMIT that were accepted before.",
+        )
 
 
 def it_has_a_primary_key(case: Case) -> None:
@@ -103,6 +108,11 @@ def it_has_a_primary_key(case: Case) -> None:
         raise Refused(
             f"the primary key of {case.label} is deferrable",
             "Make it NOT DEFERRABLE: rows are merged by it at once.",
+        )
+    if not case.table.key_compares:
+        raise Refused(
+            f"the primary key of {case.label} compares by another operator than equality",
+            "Rows with different keys would be in each other's way. Leave WITHOUT OVERLAPS out.",
         )
 
 
@@ -179,6 +189,29 @@ def rows_from_elsewhere_can_be_stored(case: Case) -> None:
                 f"unsigned column {there.name!r} of {case.label} is NOT NULL without a default",
                 "Rows from elsewhere do not have it. Give it a default.",
             )
+
+
+def a_column_that_comes_later_is_empty(case: Case) -> None:
+    """``fields`` of the wish are those of before."""
+    wish, versions = case.wish, case.versions
+    if not wish.fields:
+        return
+    for new in (c for c in case.signed if c.name not in wish.fields):
+        if wish.form == "concatenated":
+            raise Refused(
+                f"column {new.name!r} of {case.label} cannot be added to rows signed in the form "
+                "concatenated",
+                "It signs NULL as well, so no row that is there would verify: "
+                "list the column as unsigned, in a declaration anew.",
+            )
+        archived = versions and versions.find(wish.version_columns.get(new.name, new.name))
+        for table, column_ in ((case.table, new), (versions, archived)):
+            if table is not None and column_ is not None and column_.filled:
+                raise Refused(
+                    f"column {column_.name!r} of {table.label} is added with a default",
+                    "Rows that are there were signed without it. Add it without, "
+                    "and then ALTER COLUMN … SET DEFAULT, for rows that name no value.",
+                )
 
 
 def nothing_declared_is_generated(case: Case) -> None:
@@ -334,7 +367,7 @@ WISH_RULES: tuple[Rule, ...] = (nothing_essential_is_empty, lists_and_objects_ar
 TABLE_RULES: tuple[Rule, ...] = (
     it_is_an_ordinary_table,
     it_stands_alone,
-    nothing_comes_before_or_after_the_guard,
+    nothing_but_the_guard_decides,
     it_has_a_primary_key,
     the_key_names_the_owner,
     the_columns_of_the_order_are_there,
@@ -345,6 +378,7 @@ SIGNED_RULES: tuple[Rule, ...] = (
     *OPTION_RULES["columns"],
     every_signed_column_has_a_canonical_form,
     rows_from_elsewhere_can_be_stored,
+    a_column_that_comes_later_is_empty,
     nothing_declared_is_generated,
     fields_are_different_and_not_too_many,
     *OPTION_RULES["form"],

@@ -83,10 +83,17 @@ def _triggers(subject: Subject, features: list[Feature]) -> Iterator[Trigger]:
         yield Trigger(GUARD, "BEFORE INSERT OR UPDATE", on, place.table, guard)
         name, arguments = (keep[0], (str(subject.id), on)) if keep else ("_keep", ())
         yield Trigger(KEEP, "BEFORE DELETE", on, place.table, name, arguments)
-        yield Trigger(f"{KEEP}_all", "BEFORE TRUNCATE", on, place.table, "_keep", level="STATEMENT")
+        yield _keep_all(subject, on, place.table)
     for partition in subject.table.partitions:  # a statement's trigger is not cloned to them
-        yield Trigger(
-            f"{KEEP}_all", "BEFORE TRUNCATE", "partitions", partition, "_keep", level="STATEMENT"
-        )
+        yield _keep_all(subject, "partitions", partition)
     for feature in features:
         yield from feature.triggers()
+
+
+def _keep_all(subject: Subject, on: str, table: str) -> Trigger:
+    """Refuses TRUNCATE.
+
+    The number tells whose it is when a partition leaves: names may mean other tables by then.
+    """
+    name, arguments = f"{KEEP}_all", (str(subject.id),)
+    return Trigger(name, "BEFORE TRUNCATE", on, table, "_keep", arguments, level="STATEMENT")

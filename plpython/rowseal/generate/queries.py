@@ -32,8 +32,8 @@ def queries(subject: Subject, features: Iterable[Feature]) -> dict[str, str]:
     """The queries by their names; objects are of canonical values by field.
 
     payload ($1: row), decoded_canonical ($1: envelope), decoded_pgtext ($1: columns),
-    verify ($1: oid[] of partitions), versions ($1: key), graph, digest,
-    envelopes, prune, and what features add.
+    verify ($1: oid[] of partitions), versions ($1: key), parents ($1: key, $2: signature), graph,
+    digest, envelopes, prune, and what features add.
 
     digest_owner and envelopes_owner: the same of one owner ($1: owner).
     """
@@ -43,6 +43,7 @@ def queries(subject: Subject, features: Iterable[Feature]) -> dict[str, str]:
         "payload": payload(subject),
         "decoded_canonical": decoded(subject, envelope(subject), RECORD),
         "decoded_pgtext": decoded(subject, pgtext(subject), "e.v"),
+        "parents": UNION.join(_parents(row, rows) for row in rows) if subject.parent else "",
         "versions": versions(subject, rows),
         "graph": UNION.join(
             f"SELECT {row.key_json} AS key, {_edges(row)} FROM {_from(row)}" for row in rows
@@ -156,6 +157,7 @@ def verify(subject: Subject, rows: list[Row]) -> str:
             "no_tip": f"t.{field(subject.sign)} IS NULL",
             "order_v": archived.order,
             "order_t": main.order,
+            "same_time": f"{archived.ref(subject.timestamp)} = {main.ref(subject.timestamp)}",
             "versions": _from(archived),
             "main": _from(main),
             "same_key": main.same_key(archived),
@@ -175,21 +177,61 @@ def _judged(row: Row) -> str:
         if row.place is subject.versions
         else f" AND ($1 IS NULL OR {row.alias}.tableoid = ANY ($1))"
     )
+    problem, join = _problem(row)
+    return (
+        f"SELECT {row.key_json} AS key, {row.signature} AS sign, {problem} AS problem\n"
+        f"  FROM {_from(row)}{join} WHERE {READY}{only}"
+    )
+
+
+def _problem(row: Row) -> tuple[str, str]:
+    """The verdict on a stored row, and the join that brings its owner's card."""
+    subject = row.subject
     card = owners_card(row)
     if card is None:
-        verdict, join = row.judged_by(row.bytes(subject.public_key or "")), ""
-    else:
-        table, where, key = card
-        identity = subject.identity
-        if subject.public_key is None and len(identity.owner) < len(identity.table.key):
-            # several versions, all with the same key
-            owner = ", ".join(f"c.{field(o)}" for o in identity.owner)
-            table = f"(SELECT DISTINCT ON ({owner}) c.* FROM {table} c)"
-        verdict = subject.wrapped("problem", row, row.judged_by(key))
-        join = f" LEFT JOIN {table} k ON {where}"
+        return row.judged_by(row.bytes(subject.public_key or "")), ""
+    table, where, key = card
+    identity = subject.identity
+    if subject.public_key is None and len(identity.owner) < len(identity.table.key):
+        # several versions, all with the same key
+        owner = ", ".join(f"c.{field(o)}" for o in identity.owner)
+        table = f"(SELECT DISTINCT ON ({owner}) c.* FROM {table} c)"
+    verdict = subject.wrapped("problem", row, row.judged_by(key))
+    return verdict, f" LEFT JOIN {table} k ON {where}"
+
+
+def _parents(row: Row, rows: list[Row]) -> str:
+    """Which other parent would make the signature of the version $2 of the key $1 valid.
+
+    None, or another version of the key: a server may have put its own there.
+    """
+    subject, parent = row.subject, row.subject.parent or ""
+    stored, others, g = row.called("s"), (r.called("o") for r in rows), subject.row("g")
+    named = subject.name_column or subject.sign
+    bases = [subject.column(c).base == "bytea" for c in (parent, named)]
+    as_ = {(True, False): "rowseal._unbase64({})", (False, True): "rowseal._encoded({})"}
+    candidate = as_.get((bases[0], bases[1]), "{}")
+    type_ = subject.column(parent).type
+    candidates = UNION.join(
+        [
+            f"SELECT NULL::{type_}",
+            *(
+                f"SELECT {candidate.format(o.ref(named))}::{type_} FROM {_from(o)}"
+                f" WHERE {o.same_key(stored)}"
+                for o in others
+            ),
+        ]
+    )
+    columns = ", ".join(
+        f"p.candidate AS {ident(row.place.columns[c])}" if c == parent else stored.ref(c)
+        for c in subject.stored
+    )
+    problem, join = _problem(row)
     return (
-        f"SELECT {row.key_json} AS key, {row.signature} AS sign, {verdict} AS problem\n"
-        f"  FROM {_from(row)}{join} WHERE {READY}{only}"
+        f"SELECT coalesce({row.ref(parent)}::text, 'NULL') AS parent FROM (SELECT {columns}\n"
+        f"  FROM {_from(stored)}, {given_key(subject)} g, LATERAL ({candidates}) p(candidate)\n"
+        f" WHERE {stored.same_key(g)} AND {stored.signature} = $2 AND {READY}) {row.alias}{join}\n"
+        f" WHERE {problem} IS NULL"
     )
 
 

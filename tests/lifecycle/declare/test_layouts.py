@@ -206,6 +206,16 @@ def test_if_not_exists_refuses_another_declaration(
     assert str(diag.message_primary).endswith(f"is declared already, and otherwise: {differs}")
 
 
+def test_a_column_with_a_default_that_is_unsigned_in_one_of_them_is_no_new_column(
+    db: Scratch,
+) -> None:
+    db.run(f"CREATE TABLE c (id bytea PRIMARY KEY, u text DEFAULT 'x', {CARD})")
+    call = "SELECT rowseal.declare('c', owner => 'id', public_key => 'k'{})"
+    db.run(call.format(", unsigned => '{u}'"))
+    diag = db.refused("RS007", call.format(", if_not_exists => true"))
+    assert str(diag.message_primary).endswith("and otherwise: fields, unsigned")
+
+
 def test_if_not_exists_knows_a_table_with_all_options_again(cards: Scratch) -> None:
     """Completed, renamed or not: what was said is compared, not how it is kept."""
     cards.run(f"CREATE TABLE notes (id bytea, n int, x int, {STORAGE}, PRIMARY KEY (id, n))")

@@ -72,6 +72,11 @@ BEGIN
             writer_pkey = NEW.writer_pkey, writer_prev = NEW.writer_prev, writer_seq = NEW.writer_seq,
             sign_b64 = NEW.sign_b64 WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
             AND t.key OPERATOR(pg_catalog.=) NEW.key;
+        IF NOT FOUND AND pg_catalog.row_security_active('public.notes'::pg_catalog.regclass) THEN
+          PERFORM FROM public.notes t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
+              AND t.key OPERATOR(pg_catalog.=) NEW.key FOR UPDATE;  -- policies for UPDATE count
+          verdict := rowseal._hidden(FOUND);
+        END IF;
         EXIT judged;
       END IF;
     END IF;
@@ -171,8 +176,7 @@ BEGIN
             writer_pkey, writer_prev, writer_seq, sign_b64)
           VALUES (tip.deleted_flag, tip.key, tip.n, tip.owner_timestamp, tip.parent_sign_b64, tip.user_hash,
               tip.writer_pkey, tip.writer_prev, tip.writer_seq, tip.sign_b64) ON CONFLICT (sign_b64) DO NOTHING;
-        -- Send out-of-line values whole: an unchanged one would be missing in what a subscriber gets.  A composite
-        -- value holds no pointers into the TOAST table, so a detour through one fetches them.
+        -- For subscribers, unchanged out-of-line values, too, are fetched: a composite value holds them whole.
         whole := ROW(NEW.user_hash, NEW.key, NEW.n, NEW.parent_sign_b64, NEW.writer_pkey, NEW.writer_seq,
             NEW.writer_prev, NEW.deleted_flag, NEW.owner_timestamp, NEW.sign_b64);
         NEW.key := whole.key;

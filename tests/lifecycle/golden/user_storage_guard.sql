@@ -66,6 +66,11 @@ BEGIN
             parent_sign_b64 = NEW.parent_sign_b64, user_hash = NEW.user_hash, "uuid" = NEW.uuid,
             value_b64 = NEW.value_b64, sign_b64 = NEW.sign_b64 WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
             AND t.uuid OPERATOR(pg_catalog.=) NEW.uuid;
+        IF NOT FOUND AND pg_catalog.row_security_active('public.user_storage'::pg_catalog.regclass) THEN
+          PERFORM FROM public.user_storage t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
+              AND t.uuid OPERATOR(pg_catalog.=) NEW.uuid FOR UPDATE;  -- policies for UPDATE count
+          verdict := rowseal._hidden(FOUND);
+        END IF;
         EXIT judged;
       END IF;
     END IF;
@@ -105,8 +110,7 @@ BEGIN
             storage_uuid, value_b64, sign_b64)
           VALUES (tip.deleted_flag, tip.owner_timestamp, tip.parent_sign_b64, tip.user_hash, tip.uuid, tip.value_b64,
               tip.sign_b64) ON CONFLICT (sign_b64) DO NOTHING;
-        -- Send out-of-line values whole: an unchanged one would be missing in what a subscriber gets.  A composite
-        -- value holds no pointers into the TOAST table, so a detour through one fetches them.
+        -- For subscribers, unchanged out-of-line values, too, are fetched: a composite value holds them whole.
         whole := ROW(NEW.user_hash, NEW.uuid, NEW.value_b64, NEW.deleted_flag, NEW.owner_timestamp,
             NEW.parent_sign_b64, NEW.sign_b64);
         NEW.parent_sign_b64 := whole.parent_sign_b64;

@@ -1,0 +1,137 @@
+"""Where a row says itself which table it is for, nothing runs but code of trusted roles:
+of the table's owner, and of everybody who owns a trigger, a check, a default, a domain there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from psycopg.types.json import Jsonb
+
+from kit.attacks import SEALED, row, set_trap, sprung, unhealthy
+from kit.db import Db
+from kit.example import Owner
+
+TRIGGER = "CREATE TRIGGER t BEFORE INSERT ON {} FOR EACH ROW EXECUTE FUNCTION code()"
+CODE: dict[str, tuple[str, str, str]] = {
+    # the columns of app's table q, what app does to it, what mallory does
+    "a trigger": ("", "GRANT TRIGGER ON q TO mallory", TRIGGER.format("q")),
+    "a deferred trigger": (
+        "",
+        "GRANT TRIGGER ON q TO mallory",
+        "CREATE CONSTRAINT TRIGGER t AFTER INSERT ON q DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION code()",
+    ),
+    "a condition of a trigger": (
+        "",
+        "CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+        " CREATE TRIGGER t BEFORE INSERT ON q FOR EACH ROW WHEN (public.yes('x'))"
+        " EXECUTE FUNCTION own()",
+        "",
+    ),
+    "a trigger of the versions table": (
+        "", "GRANT TRIGGER ON qv TO mallory", TRIGGER.format("qv"),
+    ),
+    "a trigger of a table with the same grants": (
+        "", "GRANT TRIGGER ON siblings TO mallory", TRIGGER.format("siblings"),
+    ),
+    "a check": ("CHECK (public.yes(a)), ", "", ""),
+    "a check by an operator": ("CHECK (a OPERATOR(public.~~~) a), ", "", ""),
+    "a domain": ("d public.word, ", "", ""),
+    "an array of a domain": ("d public.word[], ", "", ""),
+    "a composite with a domain": ("d public.pair, ", "", ""),
+    "a domain over a domain": ("d public.phrase, ", "", ""),
+    "a default": ("u boolean DEFAULT public.yes('x'), ", "", ""),
+    "a generated column": ("g boolean GENERATED ALWAYS AS (public.yes(a)) STORED, ", "", ""),
+    "an index": ("", "CREATE INDEX ON q (public.yes(a))", ""),
+    "a part of an index": ("", "CREATE INDEX ON q (a) WHERE public.yes(a)", ""),
+    "a policy": (
+        "",
+        "CREATE POLICY p ON q USING (public.yes(a)); ALTER TABLE q ENABLE ROW LEVEL SECURITY",
+        "",
+    ),
+    "a policy of the identity table": (
+        "",
+        "CREATE POLICY p ON user_cards USING (public.yes(name));"
+        " ALTER TABLE user_cards ENABLE ROW LEVEL SECURITY",
+        "",
+    ),
+}  # fmt: skip
+
+
+def theirs(mallory: Db) -> None:
+    """Functions and types of mallory's, which run what she likes."""
+    set_trap(mallory)
+    mallory.run("""
+        CREATE FUNCTION code() RETURNS trigger LANGUAGE plpgsql
+            AS 'BEGIN PERFORM public.trap(); RETURN NEW; END';
+        CREATE FUNCTION yes(text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE
+            AS 'BEGIN PERFORM public.trap(); RETURN true; END';
+        CREATE FUNCTION both_(text, text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE
+            AS 'BEGIN PERFORM public.trap(); RETURN true; END';
+        CREATE OPERATOR public.~~~ (LEFTARG = text, RIGHTARG = text, FUNCTION = both_);
+        CREATE DOMAIN word AS text CHECK (public.yes(VALUE));
+        CREATE DOMAIN phrase AS word;
+        CREATE TYPE pair AS (w word)""")
+
+
+@pytest.mark.parametrize("kind", CODE)
+def test_a_third_partys_code_keeps_rows_waiting(
+    kind: str, mallory: Db, example: Db, admin: Db, ann: Owner
+) -> None:
+    theirs(mallory)
+    columns, ours, hers = CODE[kind]
+    writers = "writer_pkey bytea, writer_seq bigint, writer_prev bytea"
+    unsigned = "{u}" if columns.startswith("u ") else "{}"
+    example.run(f"""
+        CREATE TABLE grants (user_hash bytea, grantee_pkey bytea, tables text[], keys jsonb,
+            tombstones boolean, until bigint, may_grant smallint, upto bytea[], {writers}, {SEALED},
+            PRIMARY KEY (user_hash, grantee_pkey, sign_b64));
+        CREATE TABLE q (user_hash bytea, uuid uuid, a text, {columns} {writers}, {SEALED},
+            PRIMARY KEY (user_hash, uuid));
+        CREATE TABLE siblings (user_hash bytea, uuid uuid, {writers}, {SEALED},
+            PRIMARY KEY (user_hash, uuid));
+        SELECT rowseal.declare('grants', owner => 'user_hash', identity => 'user_cards',
+            grants => true);
+        SELECT rowseal.declare('siblings', owner => 'user_hash', identity => 'user_cards',
+            writers => 'grants', versions => 'sv');
+        SELECT rowseal.declare('q', owner => 'user_hash', identity => 'user_cards',
+            writers => 'grants', versions => 'qv', unsigned => '{unsigned}');
+        {ours}""")
+    if hers:
+        mallory.run(hers)
+    sent = ann.envelope(example.form("q"), {**row(ann), "a": "x", **dict.fromkeys(unsaid(example))})
+    answer = admin.all("SELECT outcome, reason FROM rowseal.receive(%s)", Jsonb([sent]))
+    assert [o for o, _ in answer] == ["deferred"] and answer[0][1].startswith("RS017")
+    assert "mallory" in answer[0][1]
+    assert admin.all("SELECT * FROM rowseal.retry()") == []
+    assert not sprung(mallory) and unhealthy(example) == []
+    assert [o for o, _ in example.apply("q", [sent])] == [
+        "inserted"
+    ]  # who names the table trusts it
+    admin.run("GRANT rowseal_trusted TO mallory")
+    try:
+        assert admin.all("SELECT outcome FROM rowseal.retry()") == ["duplicate"]
+    finally:
+        admin.run("REVOKE rowseal_trusted FROM mallory")
+
+
+def unsaid(db: Db) -> list[Any]:
+    """Fields of q besides those of every such table."""
+    known = {"user_hash", "uuid", "a", "deleted_flag", "owner_timestamp", "parent_sign_b64"}
+    return [f for f in db.form("q").names if f not in known]
+
+
+def test_code_that_runs_on_reading_alone_or_is_ours_keeps_no_row_waiting(
+    mallory: Db, example: Db, admin: Db, ann: Owner
+) -> None:
+    theirs(mallory)
+    example.run("GRANT REFERENCES ON user_storage TO mallory")
+    mallory.run(f"""CREATE VIEW v AS SELECT public.yes('x') FROM user_storage;
+        CREATE TABLE lines (user_hash bytea, uuid uuid,
+            FOREIGN KEY (user_hash, uuid) REFERENCES user_storage);
+        {TRIGGER.format("lines")}""")
+    sent = ann.envelope(example.form("user_storage"), ann.value())
+    answer = admin.all("SELECT outcome FROM rowseal.receive(%s)", Jsonb([sent]))
+    assert answer == ["inserted"] and not sprung(mallory)
