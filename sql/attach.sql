@@ -48,7 +48,7 @@ CREATE TRIGGER forget AFTER INSERT ON rowseal.erasures FOR EACH ROW EXECUTE FUNC
 CREATE TRIGGER feed_held AFTER UPDATE ON rowseal.quarantine FOR EACH ROW
   WHEN (NEW.kept AND NOT OLD.kept) EXECUTE FUNCTION rowseal._feed_held();
 CREATE TRIGGER forget_held AFTER DELETE ON rowseal.quarantine FOR EACH ROW
-  WHEN (OLD.sqlstate IN ('RS010', 'RS011', 'RS012')) EXECUTE FUNCTION rowseal._forget_held();
+  WHEN (OLD.row #>> '{row,writer_pkey}' IS NOT NULL) EXECUTE FUNCTION rowseal._forget_held();
 ALTER TABLE rowseal.quarantine ENABLE ALWAYS TRIGGER feed_held, ENABLE ALWAYS TRIGGER forget_held;
 
 -- ---------------------------------------------------------------------------------------------------- event triggers

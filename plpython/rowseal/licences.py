@@ -1,6 +1,6 @@
 """Which licences follow from one owner's grants and revocations.
 
-And what makes a writer's row authentic.  Pure: rules R2 and R3 of docs/writers.md.
+Pure: rules R2, R3 and R5 of docs/writers.md.
 """
 
 from __future__ import annotations
@@ -9,10 +9,6 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-
-from .form.canonical import JSON_DEPTH, jcs
-from .form.signature import Verify
-from .form.verdict import unbase64
 
 LONGEST_CHAIN = 4
 
@@ -90,31 +86,3 @@ def licences(rows: list[dict[str, Any]], stands: set[tuple[int, int]]) -> dict[s
                     seen.add(step)
                     todo.append(step)
     return out
-
-
-def authentic(envelope: Any, verify: Verify) -> bool:
-    """Whether an envelope names a writer, who signed it, and a number and link that fit."""
-    try:
-        row, sign = envelope["row"], unbase64(envelope["sign_b64"])
-        writer, number = unbase64(row["writer_pkey"]), int(row["writer_seq"])
-        previous = unbase64(row["writer_prev"]) if number != 1 else None
-        if (
-            sign is None
-            or writer is None
-            or envelope["rowseal"] != 1
-            or set(envelope) != {"row", "rowseal", "table", "sign_b64"}
-        ):
-            return False
-        if (
-            not 1 <= number < 2**63
-            or str(number) != row["writer_seq"]
-            or (previous is None) != ("writer_prev" not in row)
-        ):
-            return False
-        return verify(
-            sign,
-            jcs({k: v for k, v in envelope.items() if k != "sign_b64"}, JSON_DEPTH + 2),
-            writer,
-        )
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
-        return False

@@ -72,7 +72,6 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   verdict rowseal.verdict := rowseal._explained(d, outcome::rowseal.verdict, element, format);
   waits_for text := rowseal._waits_for(d, verdict, format, element);
-  signature text;
 BEGIN
   IF waits_for IS NOT NULL THEN
     -- Somebody may be bringing the owner just now.  Either he waits for this lock and then sees what is entered here,
@@ -84,17 +83,7 @@ BEGIN
     END IF;
     verdict := rowseal._explained(d, outcome::rowseal.verdict, element, format);
   END IF;
-  IF verdict.sqlstate IN ('RS010', 'RS011', 'RS012') THEN
-    IF format <> 'canonical' THEN  -- a row of a writer is kept as what was signed
-      signature := element ->> d.signature_column;
-      element := rowseal._envelope(rowseal.payload(d.relation, element),
-        CASE WHEN pg_catalog.starts_with(signature, E'\\x') THEN signature::bytea
-             ELSE pg_catalog.decode(signature, 'base64') END);
-    END IF;
-    PERFORM rowseal._hold(d, verdict, element, waits_for);
-  ELSE
-    PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for);
-  END IF;
+  PERFORM rowseal._hold(d, verdict, format, element, waits_for);
   RETURN verdict::text;
 END
 $$;

@@ -168,8 +168,8 @@ BEGIN
       curable = CASE WHEN q.role = session_user OR admin THEN EXCLUDED.curable ELSE q.curable END,
       waits_for = CASE WHEN q.role = session_user OR admin THEN EXCLUDED.waits_for ELSE q.waits_for END
     RETURNING q.id, q.bytes INTO entry;
-  IF verdict.sqlstate IN ('RS010', 'RS011', 'RS012') AND format = 'canonical' THEN
-    PERFORM rowseal._held(entry.id, tag, row_);
+  IF rowseal._may_be_held(verdict) AND format = 'canonical' THEN
+    PERFORM rowseal._held(entry.id, tag, row_, verdict);
   END IF;
   -- Counting costs, so it is done now and then, and for large rows; at random, so that nobody can evade it.
   IF pg_catalog.random() * greatest(1, most.rows / 100) < 1 OR entry.bytes >= most.bytes / 100 THEN

@@ -52,13 +52,10 @@ BEGIN
     END IF;
     envelope := rowseal._envelope(payload, signature, content);
     waits_for := rowseal._waits_for(d, verdict, 'canonical', envelope);
-    IF verdict.sqlstate IN ('RS010', 'RS011', 'RS012') THEN
-      PERFORM rowseal._hold(d, verdict, envelope, waits_for);
-      RETURN;
-    ELSIF verdict.sqlstate = 'RS002' THEN  -- who is bringing the owner waits for this lock, and then finds the row
+    IF verdict.sqlstate = 'RS002' THEN  -- who is bringing the owner waits for this lock, and then finds the row
       PERFORM rowseal._lock_owner(waits_for, false);
     END IF;
-    PERFORM rowseal._quarantine(d.tag, verdict, 'canonical', envelope, waits_for);
+    PERFORM rowseal._hold(d, verdict, 'canonical', envelope, waits_for);
     RETURN;
   END IF;
   RAISE EXCEPTION USING ERRCODE = verdict.sqlstate, HINT = rowseal._hint(verdict.sqlstate),

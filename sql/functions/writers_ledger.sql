@@ -9,13 +9,37 @@ $$;
 COMMENT ON FUNCTION rowseal.link(bigint, bytea, bytea) IS
   'The link of a writer''s row (32 bytes): what its next row names as writer_prev, and a revocation in upto';
 
-CREATE OR REPLACE FUNCTION rowseal._authentic(envelope jsonb) RETURNS boolean LANGUAGE plpython3u STABLE
-SET search_path = pg_catalog, pg_temp AS $$
-plpy.execute("SELECT rowseal._load()")
-return GD["rowseal"]("server").authentic(plpy, envelope)
+CREATE OR REPLACE FUNCTION rowseal._offered(
+  d rowseal.declarations, format text, element jsonb,
+  OUT owner text, OUT writer bytea, OUT seq bigint, OUT prev bytea, OUT link bytea,
+  OUT at bigint, OUT deleted boolean, OUT key jsonb, OUT envelope jsonb)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
+SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 AS $$
+#variable_conflict use_variable
+DECLARE
+  r record;
+BEGIN
+  EXECUTE d.queries ->> 'offered' INTO r USING element, format;
+  IF r.verdict IS NULL AND r.writer IS NOT NULL THEN
+    owner := r.owner; writer := r.writer; seq := r.seq; prev := r.prev; link := r.link;
+    at := r.at; deleted := r.deleted; key := r.key; envelope := r.envelope;
+  END IF;
+EXCEPTION WHEN data_exception OR syntax_error OR program_limit_exceeded THEN
+  NULL;  -- it has no canonical form
+END
 $$;
-COMMENT ON FUNCTION rowseal._authentic(jsonb) IS
-  'Whether an envelope names a writer, a number and a link that fit each other, and was signed by that writer';
+COMMENT ON FUNCTION rowseal._offered(rowseal.declarations, text, jsonb) IS
+  'A row that its writer has signed, as its table decodes it; NULL when it is none. A link is of what was signed, '
+  'not of how somebody spelled it';
+
+CREATE OR REPLACE FUNCTION rowseal._may_be_held(verdict rowseal.verdict) RETURNS boolean LANGUAGE plpgsql IMMUTABLE
+PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN verdict.sqlstate IN ('RS010', 'RS011', 'RS012', 'RS017') OR verdict.sqlstate NOT LIKE 'RS%';
+END
+$$;
+COMMENT ON FUNCTION rowseal._may_be_held(rowseal.verdict) IS
+  'Whether a refusal leaves open that the row is authentic: grants stood in its way, or its table';
 
 CREATE OR REPLACE FUNCTION rowseal._authority_of(grants integer, owner text) RETURNS integer LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -122,62 +146,53 @@ RETURNS text LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
+  -- the key's hash: one of ML-DSA does not fit into the index
   RETURN (SELECT d.tag FROM rowseal.declarations d WHERE d.id = grants) || ' ' || owner || ' '
-      || pg_catalog.replace(pg_catalog.encode(writer, 'base64'), E'\n', '');
+      || pg_catalog.encode(pg_catalog.sha256(writer), 'hex');
 END
 $$;
 COMMENT ON FUNCTION rowseal._writer_text(integer, text, bytea) IS 'What a held row waits for: grants of this writer';
 
-CREATE OR REPLACE FUNCTION rowseal._held(entry bigint, tag text, envelope jsonb) RETURNS void LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal._held(entry bigint, tag text, envelope jsonb, refused rowseal.verdict)
+RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
   d rowseal.declarations;
   grants integer;
-  owner text;
-  writer bytea;
-  seq bigint;
-  prev bytea;
-  link bytea;
-  signed jsonb := envelope -> 'row';
+  o record;
   verdict rowseal.verdict;
   authority integer;
   dead boolean;
 BEGIN
-  SELECT * INTO d FROM rowseal.declarations x WHERE x.tag = tag;
+  SELECT * INTO d FROM rowseal.declarations x WHERE x.tag = tag AND (x.grants OR x.writers IS NOT NULL);
+  IF NOT FOUND OR envelope #>> '{row,writer_pkey}' IS NULL THEN
+    RETURN;
+  END IF;
   grants := CASE WHEN d.grants THEN d.id
                  ELSE (SELECT x.id FROM rowseal.declarations x WHERE x.relation = d.writers) END;
-  -- everybody can put a row into the quarantine: nothing is believed of it but its signature
-  IF grants IS NULL OR rowseal._authentic(envelope) IS NOT TRUE OR envelope ->> 'table' <> tag THEN
+  o := rowseal._offered(d, 'canonical', envelope);
+  IF o.writer IS NULL THEN
     RETURN;
   END IF;
-  owner := rowseal._owner_text(d.spec, envelope);
-  writer := pg_catalog.decode(signed ->> 'writer_pkey', 'base64');
-  seq := signed ->> 'writer_seq';
-  prev := pg_catalog.decode(signed ->> 'writer_prev', 'base64');
-  link := rowseal.link(seq, prev, pg_catalog.decode(envelope ->> 'sign_b64', 'base64'));
-  verdict := rowseal._licensed(grants, owner, writer, seq, link, tag,
-    (signed ->> (d.fields ->> d.timestamp_column))::bigint, (signed ->> (d.fields ->> d.deleted_column))::boolean,
-    CASE WHEN NOT d.grants
-         THEN rowseal._only(signed, ARRAY(SELECT d.fields ->> k FROM pg_catalog.unnest(d.key) k)) END);
-  IF owner IS NULL OR verdict IS NULL THEN
+  verdict := rowseal._licensed(grants, o.owner, o.writer, o.seq, o.link, tag, o.at, o.deleted, o.key);
+  IF verdict IS NULL AND refused.sqlstate LIKE 'RS01_' THEN
     RETURN;
   END IF;
-  PERFORM rowseal._enter(grants, owner, writer, seq, prev, link, entry);
-  authority := rowseal._authority_of(grants, owner);
-  dead := rowseal._dead(authority, writer, link);
+  PERFORM rowseal._enter(grants, o.owner, o.writer, o.seq, o.prev, o.link, entry);
+  authority := rowseal._authority_of(grants, o.owner);
+  dead := rowseal._dead(authority, o.writer, o.link);
+  verdict := coalesce(verdict, refused);  -- a row that counts, and that its table cannot store
   UPDATE rowseal.quarantine q
-     SET sqlstate = verdict.sqlstate, reason = verdict.reason, curable = NOT dead,
-         waits_for = rowseal._writer_text(grants, owner, writer),
+     SET sqlstate = verdict.sqlstate, reason = verdict.reason, curable = rowseal._curable(verdict) AND NOT dead,
+         waits_for = rowseal._writer_text(grants, o.owner, o.writer),
          kept = NOT dead AND EXISTS (
-           SELECT FROM rowseal._licences l WHERE l.authority = authority AND l.writer = writer)
+           SELECT FROM rowseal._licences l WHERE l.authority = authority AND l.writer = o.writer)
    WHERE q.id = entry;
-EXCEPTION WHEN data_exception THEN
-  NULL;  -- a number that is none, say: the row cannot have come from the table's guard
 END
 $$;
-COMMENT ON FUNCTION rowseal._held(bigint, text, jsonb) IS
-  'Enters an authentic row that does not count into the ledger, once its signature has been checked';
+COMMENT ON FUNCTION rowseal._held(bigint, text, jsonb, rowseal.verdict) IS
+  'Enters an authentic row that is not in its table into the ledger, once its signature has been checked';
 
 -- What is held and known travels: others may need it as a link (see poisoned_link in the tests).
 -- SECURITY DEFINER, owner rowseal_internal: nobody else may write the feed.

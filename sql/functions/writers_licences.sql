@@ -22,6 +22,25 @@ $$;
 COMMENT ON FUNCTION rowseal._matches(jsonb, jsonb) IS
   'Whether the primary key (canonical values by field) lies in all of these scopes; what is no scope matches nothing';
 
+CREATE OR REPLACE FUNCTION rowseal._flat(elements anyarray) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN CASE WHEN coalesce(pg_catalog.array_ndims(elements), 1) > 1 THEN false
+              ELSE pg_catalog.array_position(elements, NULL) IS NULL END;
+END
+$$;
+COMMENT ON FUNCTION rowseal._flat(anyarray) IS
+  'Whether an array has one dimension, and no NULL in it. NULL itself passes';
+
+CREATE OR REPLACE FUNCTION rowseal._are_links(links bytea[]) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN rowseal._flat(links) AND 32 = ALL (SELECT pg_catalog.octet_length(l) FROM pg_catalog.unnest(links) l);
+END
+$$;
+COMMENT ON FUNCTION rowseal._are_links(bytea[]) IS
+  'Whether all of these may be links, which have 32 bytes. NULL itself passes';
+
 CREATE OR REPLACE FUNCTION rowseal._bucket(grants integer, owner text)
 RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT pg_catalog.hashtext(owner) OPERATOR(pg_catalog.#) grants OPERATOR(pg_catalog.&) 63
@@ -208,7 +227,7 @@ SET search_path = pg_catalog, pg_temp AS $$
   -- only a row under which nothing stands can go, so licences stay as they are
   WITH gone AS (
     DELETE FROM rowseal._grants g
-     WHERE g.sign = _ungrant.sign
+     WHERE pg_catalog.sha256(g.sign) = pg_catalog.sha256(_ungrant.sign)
        AND g.authority = (SELECT a.id FROM rowseal._authority a
                            WHERE a.grants = _ungrant.grants AND a.owner = _ungrant.owner)
     RETURNING g.id

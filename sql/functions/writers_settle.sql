@@ -69,28 +69,32 @@ COMMENT ON FUNCTION rowseal._settle(integer, text, bytea, bigint, bytea, bytea, 
   'with the rights of who brought it';
 
 CREATE OR REPLACE FUNCTION rowseal._hold(
-  d rowseal.declarations, verdict rowseal.verdict, envelope jsonb, waits_for text)
+  d rowseal.declarations, verdict rowseal.verdict, format text, element jsonb, waits_for text)
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  grants integer := CASE WHEN d.grants THEN d.id
-                         ELSE (SELECT x.id FROM rowseal.declarations x WHERE x.relation = d.writers) END;
-  owner text := rowseal._owner_text(d.spec, envelope);
-  writer bytea := pg_catalog.decode(envelope #>> '{row,writer_pkey}', 'base64');
-  seq bigint := envelope #>> '{row,writer_seq}';
-  prev bytea := pg_catalog.decode(envelope #>> '{row,writer_prev}', 'base64');
-  signature bytea := pg_catalog.decode(envelope ->> 'sign_b64', 'base64');
+  grants integer;
+  o record;
 BEGIN
-  PERFORM rowseal._quarantine(d.tag, verdict, 'canonical', envelope, waits_for);
+  SELECT x.* INTO o FROM rowseal._offered(d, format, element) x
+   WHERE (d.grants OR d.writers IS NOT NULL) AND rowseal._may_be_held(verdict);
+  IF o.writer IS NULL THEN
+    PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for);
+    RETURN;
+  END IF;
+  grants := CASE WHEN d.grants THEN d.id
+                 ELSE (SELECT x.id FROM rowseal.declarations x WHERE x.relation = d.writers) END;
+  PERFORM rowseal._quarantine(d.tag, verdict, 'canonical', o.envelope,
+                              rowseal._writer_text(grants, o.owner, o.writer));
   -- held itself, it may be the link that others wait for
   IF pg_catalog.current_setting('rowseal.settling', true) IS DISTINCT FROM 'on'
-     AND rowseal._revoked(grants, owner, writer) THEN
-    PERFORM rowseal._settle(grants, owner, writer, seq, rowseal.link(seq, prev, signature), NULL, true);
+     AND rowseal._revoked(grants, o.owner, o.writer) THEN
+    PERFORM rowseal._settle(grants, o.owner, o.writer, o.seq, o.link, NULL, true);
   END IF;
 END
 $$;
-COMMENT ON FUNCTION rowseal._hold(rowseal.declarations, rowseal.verdict, jsonb, text) IS
-  'Holds an authentic row that does not count';
+COMMENT ON FUNCTION rowseal._hold(rowseal.declarations, rowseal.verdict, text, jsonb, text) IS
+  'Keeps a refused row in the quarantine: of a writer, as what was signed, and with what follows for others';
 
 CREATE OR REPLACE FUNCTION rowseal._retracted(
   grants integer, owner text, writer bytea, seq bigint, link bytea, tag text, waits_for text, verdict rowseal.verdict,

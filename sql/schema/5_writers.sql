@@ -44,9 +44,10 @@ CREATE TABLE rowseal._grants (
   tombstones boolean NOT NULL,
   until      bigint,
   may_grant  smallint NOT NULL,
-  upto       bytea[],
-  UNIQUE (authority, sign)
+  upto       bytea[]
 );
+-- a signature of ML-DSA does not fit into an index
+CREATE UNIQUE INDEX ON rowseal._grants (authority, pg_catalog.sha256(sign));
 CREATE INDEX ON rowseal._grants (authority, grantee) WHERE upto IS NOT NULL;
 COMMENT ON TABLE rowseal._grants IS
   'The stored rows of grants tables, of all owners and tables in one shape; writer and link are NULL for the owner''s';

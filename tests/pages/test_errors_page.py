@@ -281,6 +281,8 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
     "writer, number and": lambda w: written(w, number=2),
     "a grant is ended": lambda w: granted(w, deleted_flag=True),
     "a grant needs": lambda w: granted(w, until=None),
+    "the key of a writer": lambda w: granted(w, grantee_pkey=bytes(31)),
+    "tables or upto": lambda w: granted(w, tables=["t", None]),
     "no provider of signatures: neither": NO_PROVIDER,
     "no provider of signatures: …": NO_PROVIDER,
     "no column": lambda w: w.db.run("SELECT rowseal.payload('user_cards', '{\"nam\": 1}')"),

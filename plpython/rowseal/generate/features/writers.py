@@ -11,6 +11,7 @@ from ..plan import UNSET, Function, Trigger
 from ..subject import Place, Row
 from ..words import ident, literal
 from .licensed import Licensed
+from .offered import offered
 
 LEDGER, RETRACT, SETTLE = "zzz_rowseal_ledger", "zzz_rowseal_retract", "zzz_rowseal_settle"
 REVOKED = "current_setting('rowseal.revoked', true) = 'on'"  # as _admit has seen it
@@ -133,7 +134,11 @@ class Writers(Licensed):
     # -- what runs seldom: queries
     def queries(self) -> Mapping[str, str]:
         subject = self.subject
-        out = {"retract": self._retract(), "retract_versions": self._retract_versions()}
+        out = {
+            "retract": self._retract(),
+            "retract_versions": self._retract_versions(),
+            "offered": offered(self),
+        }
         for place in subject.places:
             on = "" if place is subject.main else "_versions"
             row = subject.row("($1)", place)
