@@ -181,6 +181,7 @@ BEGIN
       FROM pg_catalog.jsonb_to_recordset(rowseal._chains(
              (SELECT coalesce(pg_catalog.jsonb_agg(
                        pg_catalog.to_jsonb(g) || pg_catalog.jsonb_build_object(
+                         'sign', pg_catalog.encode(g.sign, 'hex'),
                          'writer', pg_catalog.encode(g.writer, 'hex'),
                          'grantee', pg_catalog.encode(g.grantee, 'hex'))), '[]')
                 FROM rowseal._grants g WHERE g.authority = authority),
