@@ -8,7 +8,7 @@ DECLARE
     _affected,_feed_held,_forget_held,_gaps,_heads_of,_below}';
   -- those call these, nobody else does
   internal CONSTANT text[] := '{_count_dropped,_make_room,_derive,_walk,_authority_of,_enter,_grant,_ungrant,
-    _dead,_held,_retracted,_readable}';
+    _dead,_held,_lock_walk,_retracted,_readable}';
   -- triggers of a superuser call these, nobody else does
   superusers CONSTANT text[] := '{_bind,_refresh,_uninstall,_forget_writers}';
   -- triggers that whoever restores his table creates

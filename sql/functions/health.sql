@@ -164,6 +164,14 @@ BEGIN
       RETURN NEXT;
     END IF;
 
+    IF d.grants OR d.writers IS NOT NULL THEN
+      "check" := 'revocation';
+      detail := rowseal._in_the_way(d);
+      ok := detail IS NULL; detail := coalesce('a revoked writer''s rows could stay: ' || detail,
+          'nothing keeps the rows of a revoked writer');
+      RETURN NEXT;
+    END IF;
+
     CONTINUE WHEN planned IS NULL;
     "check" := 'functions';
     detail := rowseal._altered_functions(d);

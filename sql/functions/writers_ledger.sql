@@ -69,8 +69,9 @@ BEGIN
   IF NOT FOUND THEN
     authority := rowseal._authority_of(grants, owner);
   END IF;
-  INSERT INTO rowseal._writer_rows AS r VALUES (authority, writer, seq, link, prev, held)
-    ON CONFLICT ON CONSTRAINT _writer_rows_pkey DO UPDATE SET held = EXCLUDED.held
+  INSERT INTO rowseal._writer_rows AS r VALUES (authority, writer, seq, link, prev, held, held IS NULL)
+    ON CONFLICT ON CONSTRAINT _writer_rows_pkey
+    DO UPDATE SET held = EXCLUDED.held, fed = r.fed OR EXCLUDED.fed, sign = NULL
       WHERE r.held IS DISTINCT FROM EXCLUDED.held;
   IF EXISTS (SELECT FROM rowseal._wanted w
               WHERE w.authority = authority AND w.writer = writer AND w.link = link
@@ -164,6 +165,7 @@ DECLARE
   verdict rowseal.verdict;
   authority integer;
   dead boolean;
+  known boolean;
 BEGIN
   SELECT * INTO d FROM rowseal.declarations x WHERE x.tag = tag AND (x.grants OR x.writers IS NOT NULL);
   IF NOT FOUND OR envelope #>> '{row,writer_pkey}' IS NULL THEN
@@ -175,6 +177,7 @@ BEGIN
   IF o.writer IS NULL THEN
     RETURN;
   END IF;
+  PERFORM rowseal._lock_walk(grants, o.owner, o.writer);  -- the guard's is gone when storing raised an error
   verdict := rowseal._licensed(grants, o.owner, o.writer, o.seq, o.link, tag, o.at, o.deleted, o.key);
   IF verdict IS NULL AND refused.sqlstate LIKE 'RS01_' THEN
     RETURN;
@@ -182,13 +185,15 @@ BEGIN
   PERFORM rowseal._enter(grants, o.owner, o.writer, o.seq, o.prev, o.link, entry);
   authority := rowseal._authority_of(grants, o.owner);
   dead := rowseal._dead(authority, o.writer, o.link);
+  known := EXISTS (SELECT FROM rowseal._licences l WHERE l.authority = authority AND l.writer = o.writer);
   verdict := coalesce(verdict, refused);  -- a row that counts, and that its table cannot store
   UPDATE rowseal.quarantine q
      SET sqlstate = verdict.sqlstate, reason = verdict.reason, curable = rowseal._curable(verdict) AND NOT dead,
-         waits_for = rowseal._writer_text(grants, o.owner, o.writer),
-         kept = NOT dead AND EXISTS (
-           SELECT FROM rowseal._licences l WHERE l.authority = authority AND l.writer = o.writer)
+         waits_for = rowseal._writer_text(grants, o.owner, o.writer), kept = known AND NOT dead
    WHERE q.id = entry;
+  -- dead or not: another revocation may be walked through it, here and elsewhere
+  UPDATE rowseal._writer_rows r SET fed = true
+   WHERE r.authority = authority AND r.writer = o.writer AND r.seq = o.seq AND r.link = o.link AND known AND NOT r.fed;
 END
 $$;
 COMMENT ON FUNCTION rowseal._held(bigint, text, jsonb, rowseal.verdict) IS
@@ -199,16 +204,16 @@ COMMENT ON FUNCTION rowseal._held(bigint, text, jsonb, rowseal.verdict) IS
 CREATE OR REPLACE FUNCTION rowseal._feed_held() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF TG_RELID <> 'rowseal.quarantine'::pg_catalog.regclass OR TG_WHEN <> 'AFTER' THEN
+  IF TG_RELID <> 'rowseal._writer_rows'::pg_catalog.regclass OR TG_WHEN <> 'AFTER' THEN
     RAISE EXCEPTION USING ERRCODE = 'RS009', MESSAGE = 'the feed takes what its tables have accepted, and nothing else';
   END IF;
   INSERT INTO rowseal.feed (tag, owner, envelope, role, subscription)
-    SELECT NEW.tag, rowseal._owner_text(d.spec, NEW.row), NEW.row, session_user, rowseal._subscription()
-      FROM rowseal.declarations d WHERE d.tag = NEW.tag AND d.feed;
+    SELECT q.tag, rowseal._owner_text(d.spec, q.row), q.row, session_user, rowseal._subscription()
+      FROM rowseal.quarantine q JOIN rowseal.declarations d ON d.tag = q.tag AND d.feed WHERE q.id = NEW.held;
   RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION rowseal._feed_held() IS 'Passes a held row of a known writer on';
+COMMENT ON FUNCTION rowseal._feed_held() IS 'Passes a held row of a known writer on, once';
 
 -- SECURITY DEFINER, owner rowseal_internal: the ledger forgets a row whose body is gone, whoever discards it.
 CREATE OR REPLACE FUNCTION rowseal._forget_held() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
@@ -220,6 +225,8 @@ BEGIN
   IF TG_RELID <> 'rowseal.quarantine'::pg_catalog.regclass OR TG_WHEN <> 'AFTER' THEN
     RAISE EXCEPTION USING ERRCODE = 'RS009', MESSAGE = 'the ledger follows the quarantine, and nothing else';
   END IF;
+  UPDATE rowseal._writer_rows r SET held = 0, sign = pg_catalog.decode(OLD.row ->> 'sign_b64', 'base64')
+   WHERE r.held = OLD.id AND rowseal._dead(r.authority, r.writer, r.link);
   DELETE FROM rowseal._writer_rows r WHERE r.held = OLD.id RETURNING r.authority INTO authority;
   DELETE FROM rowseal._authority x
    WHERE x.id = authority
@@ -229,7 +236,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._forget_held() IS
-  'Takes a held row out of the ledger when it leaves the quarantine otherwise than into its table';
+  'Takes a held row out of the ledger when it leaves the quarantine otherwise than into its table. Of one that never '
+  'counts again the link stays: walks lead through it';
 
 -- SECURITY DEFINER, owner rowseal_internal: health is for everybody, the ledger is not.
 CREATE OR REPLACE FUNCTION rowseal._gaps(grants integer)

@@ -75,6 +75,24 @@ COMMENT ON FUNCTION rowseal._lock_writers(integer, text, boolean) IS
   'Until the transaction ends: rows of this owner are being written (shared between sessions), or his grants change '
   '(exclusive); owner NULL: of all owners. True when it was not held before';
 
+CREATE OR REPLACE FUNCTION rowseal._lock_walk(grants integer, owner text, writer bytea)
+RETURNS boolean LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  revoked boolean := rowseal._revoked(grants, owner, writer);
+  news boolean := rowseal._lock_writers(grants, owner, revoked);
+BEGIN
+  IF NOT revoked AND rowseal._revoked(grants, owner, writer) THEN  -- while we waited
+    RETURN rowseal._lock_writers(grants, owner, true) OR news;
+  END IF;
+  RETURN news;
+END
+$$;
+COMMENT ON FUNCTION rowseal._lock_walk(integer, text, bytea) IS
+  'The lock under which a writer''s row enters the ledger: rows of one who was revoked enter it one after the other, so '
+  'that a walk meets each. As _lock_writers, true when it was not held before';
+
 -- SECURITY DEFINER, owner rowseal_internal: guards run with the rights of who writes, and ask this.  It answers and
 -- changes nothing.
 CREATE OR REPLACE FUNCTION rowseal._licensed(
@@ -137,7 +155,7 @@ BEGIN
      AND (l.keys IS NULL OR rowseal._matches(l.keys, key)) THEN
     RETURN NULL;
   END IF;
-  news := rowseal._lock_writers(grants, owner, false);
+  news := rowseal._lock_walk(grants, owner, writer);
   verdict := rowseal._licensed(grants, owner, writer, seq, link, tag, at, deleted, key);
   IF rowseal._revoked(grants, owner, writer) THEN
     PERFORM pg_catalog.set_config('rowseal.revoked', 'on', true);  -- for the trigger that settles

@@ -990,6 +990,8 @@ HARMLESS = {
     "_matches",
     "_chains",
     "_offered",
+    "_may_retract",
+    "_in_the_way",
     "_may_be_held",
     "_flat",
     "_are_links",

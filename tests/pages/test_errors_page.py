@@ -281,6 +281,9 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
     "writer, number and": lambda w: written(w, number=2),
     "a grant is ended": lambda w: granted(w, deleted_flag=True),
     "a grant needs": lambda w: granted(w, until=None),
+    "revocations could not": lambda w: w.db.run(
+        tables().replace("key text, value integer", "key text, value integer UNIQUE")
+    ),
     "the key of a writer": lambda w: granted(w, grantee_pkey=bytes(31)),
     "tables or upto": lambda w: granted(w, tables=["t", None]),
     "no provider of signatures: neither": NO_PROVIDER,

@@ -136,7 +136,9 @@ class Writers(Licensed):
         subject = self.subject
         out = {
             "retract": self._retract(),
+            "retract_rows": self._retract_rows(self.subject.main),
             "retract_versions": self._retract_versions(),
+            "retract_versions_rows": self._retract_rows(self.subject.versions),
             "offered": offered(self),
         }
         for place in subject.places:
@@ -170,21 +172,32 @@ class Writers(Licensed):
             spent = f"rowseal._is_tip_{self.subject.id}({key}) OR {spent}"
         return f"SELECT {spent}"
 
+    def _retract_rows(self, place: Place | None) -> str:
+        """Signatures of rows of owner $1 and writers $2 that count no longer."""
+        if place is None:
+            return ""
+        x, g = self.subject.row("x", place), self.subject.row("g")
+        owner = given_owner(self.subject)
+        return f"SELECT {x.signature} FROM {place.table} x, {owner} g WHERE {self._gone(x, g)}"
+
     def _retract_versions(self) -> str:
-        """Takes archived rows of owner $1 and writers $2 that count no longer."""
+        """Takes archived rows of owner $1 and writers $2 that count no longer.
+
+        All of them, or those with the signatures $3.
+        """
         versions = self.subject.versions
         if versions is None:
             return ""
         v, g = self.subject.row("v", versions), self.subject.row("g")
         owner = given_owner(self.subject)
-        return f"DELETE FROM {versions.table} v USING {owner} g WHERE {self._gone(v, g)}"
+        return f"DELETE FROM {versions.table} v USING {owner} g WHERE {self._gone_of_these(v, g)}"
 
     def _retract(self) -> str:
         """Takes such rows out of the main table; a tip is replaced by the next that counts."""
         subject, versions = self.subject, self.subject.versions
         g, t, gone = (subject.row(a) for a in ("g", "t", "gone"))
         main, owner = subject.main.table, given_owner(subject)
-        delete = f"DELETE FROM {main} t USING {owner} g WHERE {self._gone(t, g)}"
+        delete = f"DELETE FROM {main} t USING {owner} g WHERE {self._gone_of_these(t, g)}"
         if versions is None:
             return delete
         v = subject.row("v", versions)
@@ -209,3 +222,6 @@ class Writers(Licensed):
             f"{row.same_key(owner, self.subject.owner)}"
             f" AND {self.of(row, 'writer_pkey')} = ANY ($2) AND {self.licensed(row)} IS NOT NULL"
         )
+
+    def _gone_of_these(self, row: Row, owner: Row) -> str:
+        return f"{self._gone(row, owner)} AND ($3 IS NULL OR {row.signature} = ANY ($3))"
