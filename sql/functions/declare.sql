@@ -181,7 +181,8 @@ BEGIN
       HINT = rowseal._hint('RS014');
   END IF;
   -- before anything is derived from the rows; licences are looked at afterwards
-  SELECT * INTO bad FROM rowseal.verify(d.relation) v WHERE v.sqlstate NOT IN ('RS010', 'RS011', 'RS012') LIMIT 1;
+  SELECT * INTO bad FROM rowseal.verify(d.relation) v
+   WHERE v.sqlstate NOT IN ('RS010', 'RS011', 'RS012', 'RS020') LIMIT 1;
   IF NOT FOUND AND (d.grants OR d.writers IS NOT NULL) THEN
     PERFORM rowseal._enter_stored(d);
     SELECT * INTO bad FROM rowseal.verify(d.relation) LIMIT 1;

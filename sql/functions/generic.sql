@@ -48,6 +48,7 @@ DECLARE
   d rowseal.declarations;
   grants integer;
   r record;
+  before record;
   revoked boolean;
   -- what is let in by _settle itself arrived before: no walk moves by it
   inner_ boolean := coalesce(pg_catalog.current_setting('rowseal.settling', true), '') = 'on';
@@ -59,6 +60,12 @@ BEGIN
   grants := CASE WHEN d.grants THEN d.id
       ELSE (SELECT x.id FROM rowseal.declarations x WHERE x.relation = d.writers) END;
   EXECUTE d.queries ->> CASE TG_ARGV[1] WHEN 'main' THEN 'settle' ELSE 'settle_versions' END INTO r USING NEW;
+  IF TG_OP = 'UPDATE' THEN
+    EXECUTE d.queries ->> CASE TG_ARGV[1] WHEN 'main' THEN 'settle' ELSE 'settle_versions' END INTO before USING OLD;
+    IF before.link = r.link THEN
+      RETURN NULL;  -- it was here: _enter_stored settles when it has entered all
+    END IF;
+  END IF;
   revoked := rowseal._revoked(grants, r.owner, r.writer);
   IF NOT d.grants AND NOT revoked THEN
     RETURN NULL;

@@ -154,7 +154,14 @@ BEGIN
     END;
     RETURN NEXT;
 
-    IF d.grants THEN
+    IF d.grants AND pg_catalog.has_table_privilege(session_user, d.relation, 'SELECT')
+        AND pg_catalog.has_table_privilege(d.relation, 'SELECT') THEN
+      "check" := 'derived';
+      SELECT pg_catalog.string_agg(DISTINCT u.problem, '; ') INTO detail
+        FROM rowseal._underived(d, false) u WHERE d.queries <> '{}';
+      ok := detail IS NULL; detail := coalesce(detail || ': undeclare and declare the tables anew',
+          'grants, walks and licences follow from signed rows');
+      RETURN NEXT;
       "check" := 'writers';
       SELECT pg_catalog.string_agg(pg_catalog.format('%s: %s', pg_catalog.left(pg_catalog.encode(w.writer, 'hex'), 16),
           w.missing), ', ') INTO detail

@@ -71,6 +71,13 @@ BEGIN
   RETURN QUERY EXECUTE pg_catalog.format($q$
     SELECT key, sign, (problem).sqlstate, (problem).reason FROM (%s) x
      WHERE problem IS NOT NULL $q$, d.queries ->> 'verify') USING NULL::pg_catalog.oid[];
+  IF d.grants OR d.writers IS NOT NULL THEN
+    RETURN QUERY
+      SELECT rowseal._owner_object(ARRAY(SELECT pg_catalog.jsonb_array_elements_text(g.spec -> 'owner')), u.owner),
+             NULL::bytea, 'RS020', u.problem
+        FROM rowseal.declarations g, rowseal._underived(g, d.grants) u
+       WHERE g.relation IN (d.relation, d.writers) AND g.grants;
+  END IF;
   PERFORM pg_catalog.set_config('max_parallel_workers_per_gather', workers, true);
 END
 $$;

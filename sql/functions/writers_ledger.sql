@@ -241,11 +241,15 @@ COMMENT ON FUNCTION rowseal._forget_held() IS
 
 -- SECURITY DEFINER, owner rowseal_internal: health is for everybody, the ledger is not.
 CREATE OR REPLACE FUNCTION rowseal._gaps(grants integer)
-RETURNS TABLE (writer bytea, last bigint, numbers bigint) LANGUAGE sql STABLE SECURITY DEFINER
+RETURNS TABLE (writer bytea, last bigint, numbers bigint) LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT r.writer, pg_catalog.max(r.seq), count(DISTINCT r.seq)
-    FROM rowseal._authority a JOIN rowseal._writer_rows r ON r.authority = a.id
-   WHERE a.grants = _gaps.grants GROUP BY r.authority, r.writer
+#variable_conflict use_variable
+BEGIN
+  PERFORM rowseal._may_read(grants);
+  RETURN QUERY SELECT r.writer, pg_catalog.max(r.seq), count(DISTINCT r.seq)
+                 FROM rowseal._authority a JOIN rowseal._writer_rows r ON r.authority = a.id
+                WHERE a.grants = grants GROUP BY r.authority, r.writer;
+END
 $$;
 COMMENT ON FUNCTION rowseal._gaps(integer) IS
   'Highest number and how many different ones, for each writer of each owner';

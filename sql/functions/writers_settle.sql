@@ -11,6 +11,7 @@ DECLARE
   authority integer;
   run bytea[];
 BEGIN
+  PERFORM rowseal._may_ask(grants);
   SELECT x.id INTO authority FROM rowseal._authority x WHERE x.grants = grants AND x.owner = owner;
   -- If the row stands below a frontier, what is held below it may have waited for it.
   IF seq IS NOT NULL AND EXISTS (
@@ -144,8 +145,8 @@ SET search_path = pg_catalog, pg_temp AS $$
      WHERE g.tgtype & 2 = 2 AND g.tgtype & 8 = 8 AND g.tgname NOT LIKE 'zzz\_rowseal\_keep%') x
 $$;
 COMMENT ON FUNCTION rowseal._in_the_way(rowseal.declarations) IS
-  'What could keep a row of a revoked writer in a table, or the version before it out: unique indexes, foreign keys to '
-  'the table, BEFORE DELETE triggers; NULL when nothing could';
+  'What could keep a row of a revoked writer in a table, or the version before it out: unique indexes, foreign keys '
+  'to the table, BEFORE DELETE triggers; NULL when nothing could';
 
 CREATE OR REPLACE FUNCTION rowseal._settle(
   grants integer, owner text, writer bytea, seq bigint, link bytea, grantee bytea, retracts boolean)
@@ -255,6 +256,8 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   part record;
   obstacles text := rowseal._in_the_way(d);
+  grants integer := CASE WHEN d.grants THEN d.id
+                         ELSE (SELECT x.id FROM rowseal.declarations x WHERE x.relation = d.writers) END;
 BEGIN
   IF obstacles IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
@@ -262,7 +265,7 @@ BEGIN
       HINT = 'A table with writers has no unique index beside its primary key, no foreign key to it, no BEFORE DELETE '
           || 'trigger: a writer could use them to keep what he was not to keep.';
   END IF;
-  PERFORM rowseal._lock_writers(NULL, NULL, true);  -- a revocation either sees these rows, or is seen here
+  PERFORM rowseal._lock_writers(grants, NULL, true);  -- a revocation either sees these rows, or is seen here
   FOR part IN
     SELECT t.relation, t.archived,
            pg_catalog.quote_ident(CASE WHEN t.archived THEN d.version_columns ->> w.key ELSE w.key END) AS writer,
@@ -278,10 +281,19 @@ BEGIN
       part.relation, part.writer, part.owner);
     PERFORM rowseal._enter_rows(d, part.relation, part.archived);
   END LOOP;
-  -- who was revoked in the meantime
-  PERFORM rowseal._settle(g.id, w.owner, NULL, NULL, NULL, w.writer, true)
-     FROM rowseal.writers w JOIN rowseal.declarations g ON g.relation = w.relation
-    WHERE w.relation = d.writers AND w.revoked;
+  -- Who was revoked in the meantime.  What a walk has not reached waits: the rows between may lie in a table that is
+  -- declared next, so of owners who have revoked somebody nothing that does not count is a reason to refuse.
+  FOR part IN
+    EXECUTE pg_catalog.format($q$
+      SELECT w.owner, w.writer FROM rowseal.writers w WHERE w.relation = $1 AND w.revoked
+      UNION
+      SELECT x.owner, x.writer FROM (%s) x
+       WHERE x.problem IS NOT NULL
+         AND x.owner IN (SELECT w.owner FROM rowseal.writers w WHERE w.relation = $1 AND w.revoked) $q$,
+      d.queries ->> 'entered') USING coalesce(d.writers, d.relation)
+  LOOP
+    PERFORM rowseal._settle(grants, part.owner, NULL, NULL, NULL, part.writer, true);
+  END LOOP;
 END
 $$;
 COMMENT ON FUNCTION rowseal._enter_stored(rowseal.declarations) IS

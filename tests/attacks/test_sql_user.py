@@ -990,6 +990,11 @@ HARMLESS = {
     "_matches",
     "_chains",
     "_offered",
+    "_grant_hash",
+    "_underived",
+    "_kept_grants",
+    "_kept_ledger",
+    "_inconsistent",
     "_may_retract",
     "_in_the_way",
     "_may_be_held",
@@ -1037,6 +1042,9 @@ HARMLESS = {
     "_keep_versions_*",
 }
 DEFINERS = {
+    "_kept_grants",
+    "_kept_ledger",
+    "_inconsistent",
     "_lock_writers",
     "_licensed",
     "_admit",
