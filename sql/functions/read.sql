@@ -89,14 +89,20 @@ CREATE OR REPLACE FUNCTION rowseal.export(relation regclass, owner jsonb DEFAULT
 RETURNS SETOF jsonb LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
+DECLARE
+  d rowseal.declarations := rowseal._declaration(relation);
 BEGIN
-  RETURN QUERY EXECUTE (rowseal._declaration(relation)).queries
-      ->> CASE WHEN owner IS NULL THEN 'envelopes' ELSE 'envelopes_owner' END
-    USING owner;
+  RETURN QUERY EXECUTE d.queries ->> CASE WHEN owner IS NULL THEN 'envelopes' ELSE 'envelopes_owner' END USING owner;
+  IF d.grants OR d.writers IS NOT NULL THEN
+    RETURN QUERY SELECT h FROM rowseal._held_envelopes(d.tag) h
+                  WHERE owner IS NULL OR rowseal._owner_text(d.spec, h)
+                                         = rowseal._owner_text(d.spec, rowseal.payload(relation, owner)::jsonb);
+  END IF;
 END
 $$;
 COMMENT ON FUNCTION rowseal.export(regclass, jsonb) IS
-  'All versions of a table, or of one owner ({"user_hash": …}), as envelopes. Give them to rowseal.apply on any server';
+  'All versions of a table, or of one owner ({"user_hash": …}), as envelopes, and what is held of writers whom a grant '
+  'names: a walk may lead through it. Give them to rowseal.apply on any server';
 
 CREATE OR REPLACE FUNCTION rowseal._versions_of(relation regclass, keys jsonb)
 RETURNS SETOF jsonb LANGUAGE plpgsql STABLE

@@ -239,6 +239,26 @@ COMMENT ON FUNCTION rowseal._forget_held() IS
   'Takes a held row out of the ledger when it leaves the quarantine otherwise than into its table. Of one that never '
   'counts again the link stays: walks lead through it';
 
+-- SECURITY DEFINER, owner rowseal_internal: the ledger and the quarantine are not everybody's.
+CREATE OR REPLACE FUNCTION rowseal._held_envelopes(tag text) RETURNS SETOF jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+  RETURN QUERY
+    SELECT q.row FROM rowseal.declarations d
+      JOIN pg_catalog.pg_class c ON c.oid = d.relation
+      JOIN pg_catalog.pg_roles s ON s.rolname = session_user
+      JOIN rowseal.quarantine q ON q.tag = d.tag
+      JOIN rowseal._writer_rows r ON r.held = q.id AND r.fed
+     WHERE d.tag = tag AND pg_catalog.has_table_privilege(s.oid, d.relation, 'SELECT')
+       AND pg_catalog.has_table_privilege(s.oid, coalesce(d.writers, d.relation), 'SELECT')
+       AND (NOT c.relrowsecurity OR s.rolsuper OR s.rolbypassrls OR pg_catalog.pg_has_role(s.oid, c.relowner, 'USAGE'));
+END
+$$;
+COMMENT ON FUNCTION rowseal._held_envelopes(text) IS
+  'Rows of a table that are held although a grant names their writers: with the stored ones, all that a new server '
+  'needs to walk what this one has walked. None for those who may not read the table and its grants';
+
 -- SECURITY DEFINER, owner rowseal_internal: health is for everybody, the ledger is not.
 CREATE OR REPLACE FUNCTION rowseal._gaps(grants integer)
 RETURNS TABLE (writer bytea, last bigint, numbers bigint) LANGUAGE plpgsql STABLE SECURITY DEFINER

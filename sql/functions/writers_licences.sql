@@ -178,7 +178,8 @@ BEGIN
     FROM rowseal._writer_locks k, rowseal._authority a, rowseal._licences x, rowseal.declarations g
    WHERE k.bucket = bucket AND k.stripe = stripe AND a.grants = grants AND a.owner = owner
      AND x.authority = a.id AND x.writer = writer AND g.id = grants LIMIT 1;
-  IF pg_catalog.has_table_privilege(session_user, l.relation, 'SELECT') AND l.xid = pg_catalog.pg_current_xact_id_if_assigned() AND NOT l.revocations AND at <= l.until
+  IF l.xid = pg_catalog.pg_current_xact_id_if_assigned() AND NOT l.revocations AND at <= l.until
+     AND pg_catalog.has_table_privilege(session_user, l.relation, 'SELECT')
      AND (l.tables IS NULL OR tag = ANY (l.tables)) AND (l.tombstones OR NOT deleted)
      AND (l.keys IS NULL OR rowseal._matches(l.keys, key)) THEN
     RETURN NULL;

@@ -163,7 +163,8 @@ BEGIN
               ORDER BY x.id LOOP
       IF d.queries = '{}' THEN  -- nobody's broken table keeps others from theirs
         RAISE WARNING USING
-          MESSAGE = pg_catalog.format('rowseal: %s is no longer as declared, rows that count no longer stay', d.relation),
+          MESSAGE = pg_catalog.format('rowseal: rows that count no longer stay in %s, which is not as declared',
+                                      d.relation),
           HINT = 'rowseal.health() shows what is wrong. Undeclare it and declare it anew.';
         CONTINUE;
       END IF;

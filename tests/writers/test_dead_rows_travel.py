@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from psycopg.types.json import Jsonb
 
 from kit.db import Db, Server
@@ -97,3 +98,62 @@ def test_a_row_that_waits_leaves_the_ledger_with_its_body(db: Db, admin: Db) -> 
     assert admin.one("SELECT count(*) FROM rowseal._writer_rows WHERE NOT fed") == 3
     admin.run("DELETE FROM rowseal.quarantine")
     assert admin.one("SELECT count(*) FROM rowseal._writer_rows") == 0
+
+
+@pytest.mark.parametrize("way", ["export", "state", "repair"])
+def test_a_new_server_walks_what_an_old_one_walked(
+    server: Server, database: str, db: Db, admin: Db, way: str
+) -> None:
+    """The frontier names a row that is outside its writer's grant: it is held, and a link."""
+    db.run(tables(feed=True))
+    c = Cast(db)
+    card(db, c.owner.owner)
+    stranger = Writer(c.owner.owner, SigningKey.generate())
+    receive(db, stranger.envelope(c.forms["t"], {"key": "nobody's", "owner_timestamp": 1}))
+    receive(db, c.owner.envelope(c.forms["grants"], grant(c.device, keys='{"key": "a"}')))
+    for at, key in enumerate("az", 1):
+        receive(db, c.device.envelope(c.forms["t"], {"key": key, "owner_timestamp": at}))
+    revoked = revocation(c.device, [c.device.last or b""])
+    receive(db, c.owner.envelope(c.forms["grants"], revoked))
+    assert db.all("SELECT key FROM t") == ["a"]
+    there = server.database()
+    with server.connect(there, "app") as connection:
+        fresh = Db(connection)
+        fresh.run(tables(feed=True))
+        card(fresh, c.owner.owner)
+        if way == "repair":
+            with server.connect(there) as superuser:
+                superuser.execute("CREATE EXTENSION dblink")
+                where = f"host={server.host} port={server.port} user=postgres dbname={database}"
+                for table in ("grants", "t"):
+                    superuser.execute("SELECT * FROM rowseal.repair(%s, %s)", [table, where])
+        else:
+            admin.run("SET client_min_messages = error; SELECT rowseal.publish()")
+            query = {
+                "export": "SELECT rowseal.export(%s)",
+                "state": "SELECT rowseal._state('rowseal', %s)",
+            }[way]
+            for table in ("grants", "t"):
+                receive(fresh, *(admin if way == "state" else db).all(query, table))
+        assert fresh.all("SELECT key FROM t") == ["a"]
+        assert fresh.digest("t") == db.digest("t")
+        assert fresh.all("SELECT * FROM rowseal.verify('grants')") == []
+    server.drop(there)
+
+
+def test_what_is_held_is_exported_of_one_owner_and_to_readers_of_the_grants_alone(
+    db: Db, server: Server, database: str
+) -> None:
+    db.run(tables())
+    c, other = Cast(db), Cast(db)
+    for cast in (c, other):
+        card(db, cast.owner.owner)
+        receive(db, cast.owner.envelope(c.forms["grants"], grant(cast.device, until=0)))
+        receive(db, cast.device.envelope(c.forms["t"], {"key": "held", "owner_timestamp": 1}))
+    assert len(db.all("SELECT rowseal.export('t')")) == 2
+    owner = Jsonb({"user_hash": f"\\x{c.owner.owner.hash.hex()}"})
+    (envelope,) = db.all("SELECT rowseal.export('t', %s)", owner)
+    assert envelope["row"]["user_hash"] == db.one("SELECT rowseal._encoded(%s)", c.owner.owner.hash)
+    db.run("GRANT SELECT ON t, t_versions TO mallory")
+    with server.connect(database, "mallory") as connection:
+        assert Db(connection).all("SELECT rowseal.export('t')") == []
