@@ -75,8 +75,7 @@ BEGIN
     RETURN QUERY
       SELECT rowseal._owner_object(ARRAY(SELECT pg_catalog.jsonb_array_elements_text(g.spec -> 'owner')), u.owner),
              NULL::bytea, 'RS020', u.problem
-        FROM rowseal.declarations g, rowseal._underived(g, d.grants) u
-       WHERE g.relation IN (d.relation, d.writers) AND g.grants;
+        FROM rowseal._declaration(coalesce(d.writers, d.relation)) g, rowseal._underived(g, d.grants) u;
   END IF;
   PERFORM pg_catalog.set_config('max_parallel_workers_per_gather', workers, true);
 END

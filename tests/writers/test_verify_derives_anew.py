@@ -84,6 +84,19 @@ def test_what_was_changed_underneath_is_shown(db: Db, admin: Db, lie: str) -> No
     assert "derived" in unwell(db)
 
 
+def test_rows_that_row_security_hides_are_no_finding(db: Db, server: Server, database: str) -> None:
+    c = Cast(db)
+    c.revoke(c.device, c.first)
+    db.run(
+        "ALTER TABLE grants ENABLE ROW LEVEL SECURITY;"
+        " CREATE POLICY none ON grants USING (false);"
+        " GRANT SELECT ON cards, grants, t, t_versions, u, u_versions TO mallory"
+    )
+    with server.connect(database, "mallory") as connection:
+        hers = Db(connection)
+        assert (problems(hers, "t"), problems(hers, "grants"), unwell(hers)) == (set(), set(), [])
+
+
 def test_a_held_row_that_nobody_signed_is_shown(db: Db, admin: Db) -> None:
     c = Cast(db)
     admin.run(
