@@ -51,11 +51,12 @@ CREATE TRIGGER keep_all BEFORE TRUNCATE ON rowseal.feed EXECUTE FUNCTION rowseal
 ALTER TABLE rowseal.feed ENABLE ALWAYS TRIGGER arrive, ENABLE ALWAYS TRIGGER keep, ENABLE ALWAYS TRIGGER keep_all;
 CREATE TRIGGER forget AFTER INSERT ON rowseal.erasures FOR EACH ROW EXECUTE FUNCTION rowseal._forget();
 
-CREATE TRIGGER feed_held AFTER UPDATE ON rowseal.quarantine FOR EACH ROW
-  WHEN (NEW.kept AND NOT OLD.kept) EXECUTE FUNCTION rowseal._feed_held();
+CREATE TRIGGER feed_held AFTER UPDATE OF fed ON rowseal._writer_rows FOR EACH ROW
+  WHEN (NEW.fed AND NOT OLD.fed AND NEW.held IS NOT NULL) EXECUTE FUNCTION rowseal._feed_held();
 CREATE TRIGGER forget_held AFTER DELETE ON rowseal.quarantine FOR EACH ROW
-  WHEN (OLD.sqlstate IN ('RS010', 'RS011', 'RS012')) EXECUTE FUNCTION rowseal._forget_held();
-ALTER TABLE rowseal.quarantine ENABLE ALWAYS TRIGGER feed_held, ENABLE ALWAYS TRIGGER forget_held;
+  WHEN (OLD.row #>> '{row,writer_pkey}' IS NOT NULL) EXECUTE FUNCTION rowseal._forget_held();
+ALTER TABLE rowseal._writer_rows ENABLE ALWAYS TRIGGER feed_held;
+ALTER TABLE rowseal.quarantine ENABLE ALWAYS TRIGGER forget_held;
 
 -- ---------------------------------------------------------------------------------------------------- event triggers
 CREATE EVENT TRIGGER rowseal_ddl ON ddl_command_end EXECUTE FUNCTION rowseal._on_ddl();

@@ -1,6 +1,6 @@
 """Which licences follow from one owner's grants and revocations.
 
-And what makes a writer's row authentic.  Pure: rules R2 and R3 of docs/writers.md.
+Pure: rules R2, R3 and R5 of docs/writers.md.
 """
 
 from __future__ import annotations
@@ -8,13 +8,11 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any, NamedTuple
 
-from .form.canonical import JSON_DEPTH, jcs
-from .form.signature import Verify
-from .form.verdict import unbase64
-
 LONGEST_CHAIN = 4
+MOST_CHAINS = 64  # of one writer: the shortest, among equals in the order of their signatures
 
 
 class Licence(NamedTuple):
@@ -50,71 +48,74 @@ def _extended(by: Licence | None, grant: Mapping[str, Any], frontiers: frozenset
     )
 
 
+Revoked = dict[str, frozenset[int]]
+"""Revocations by the key of which they speak."""
+
+
+class Chain(NamedTuple):
+    """Grants from the owner down to a writer, all of which stand."""
+
+    order: tuple[str, ...]  # their signatures, in hex
+    path: tuple[str, ...]  # their grantees
+    licence: Licence | None  # None: the owner, before the first grant
+    revoked: tuple[Revoked, ...]  # by the owner and by each grantee but the last
+
+
 def licences(rows: list[dict[str, Any]], stands: set[tuple[int, int]]) -> dict[str, set[Licence]]:
     """The licences of each writer, from the stored grants and revocations of one owner.
 
     ``rows`` have the columns of ``rowseal._grants``.  ``stands`` has (revocation, row) for rows of
     the grants table that lie in a revocation's past.  Top down: what stands at a level decides the
-    level below, so who is lower in a chain never has a say about who is higher.
+    level below, so who is lower in a chain never has a say about who is higher.  It looks at each
+    row once for each of its signer's chains, of which MOST_CHAINS count.
     """
     signed: dict[str | None, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         signed[row["writer"]].append(row)
+    counted: dict[str, int] = defaultdict(int)
     out: dict[str, set[Licence]] = defaultdict(set)
-    todo: list[tuple[str | None, Licence | None, frozenset[int], frozenset[str]]] = [
-        (None, None, frozenset(), frozenset())
-    ]
-    seen = set(todo)
-    grantee_of = {row["id"]: row["grantee"] for row in rows}
-    while todo:
-        who, licence, above, path = todo.pop()
-        standing = signed[who]
-        if who is not None and licence is not None:
-            out[who].add(licence)
-            standing = [
-                row
-                for row in standing
-                if row["at"] <= licence.until
-                and licence.may_grant >= 0
-                and all((f, row["id"]) in stands for f in licence.frontiers)
-            ]
-        if len(path) >= LONGEST_CHAIN:
-            continue
-        above |= {row["id"] for row in standing if row["upto"] is not None}
-        for grant in standing:
-            if grant["upto"] is None and grant["grantee"] not in path:  # a loop never adds a right
-                to = grant["grantee"]
-                frontiers = frozenset(r for r in above if grantee_of[r] == to)
-                step = (to, _extended(licence, grant, frontiers), above, path | {to})
-                if step not in seen:
-                    seen.add(step)
-                    todo.append(step)
+    ends = [Chain((), (), None, ())]
+    for _ in range(LONGEST_CHAIN):
+        longer: dict[str, list[tuple[tuple[str, ...], Chain, dict[str, Any]]]] = defaultdict(list)
+        for end in ends:
+            chain, grants = _standing(end, signed, stands)
+            for grant in grants:
+                order = (*chain.order, grant["sign"])
+                longer[grant["grantee"]].append((order, chain, grant))
+        ends = []
+        for to, offers in longer.items():
+            offers.sort(key=itemgetter(0))
+            for order, chain, grant in offers[: MOST_CHAINS - counted[to]]:
+                counted[to] += 1
+                frontiers = frozenset().union(*(by.get(to, ()) for by in chain.revoked))
+                licence = _extended(chain.licence, grant, frontiers)
+                out[to].add(licence)
+                ends.append(Chain(order, (*chain.path, to), licence, chain.revoked))
     return out
 
 
-def authentic(envelope: Any, verify: Verify) -> bool:
-    """Whether an envelope names a writer, who signed it, and a number and link that fit."""
-    try:
-        row, sign = envelope["row"], unbase64(envelope["sign_b64"])
-        writer, number = unbase64(row["writer_pkey"]), int(row["writer_seq"])
-        previous = unbase64(row["writer_prev"]) if number != 1 else None
-        if (
-            sign is None
-            or writer is None
-            or envelope["rowseal"] != 1
-            or set(envelope) != {"row", "rowseal", "table", "sign_b64"}
-        ):
-            return False
-        if (
-            not 1 <= number < 2**63
-            or str(number) != row["writer_seq"]
-            or (previous is None) != ("writer_prev" not in row)
-        ):
-            return False
-        return verify(
-            sign,
-            jcs({k: v for k, v in envelope.items() if k != "sign_b64"}, JSON_DEPTH + 2),
-            writer,
-        )
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
-        return False
+def _standing(
+    chain: Chain, signed: Mapping[str | None, list[dict[str, Any]]], stands: set[tuple[int, int]]
+) -> tuple[Chain, list[dict[str, Any]]]:
+    """What the last key of a chain has signed and stands under it.
+
+    That are revocations, with which the chain is returned, and grants to keys that are not in it:
+    a loop never adds a right.
+    """
+    licence = chain.licence
+    rows = signed[chain.path[-1] if chain.path else None]
+    if licence is not None:
+        rows = [
+            row
+            for row in rows
+            if row["at"] <= licence.until
+            and licence.may_grant >= 0
+            and all((f, row["id"]) in stands for f in licence.frontiers)
+        ]
+    revoked: dict[str, set[int]] = defaultdict(set)
+    for row in rows:
+        if row["upto"] is not None:
+            revoked[row["grantee"]].add(row["id"])
+    level = {key: frozenset(ids) for key, ids in revoked.items()}
+    grants = [r for r in rows if r["upto"] is None and r["grantee"] not in chain.path]
+    return chain._replace(revoked=(*chain.revoked, level)), grants

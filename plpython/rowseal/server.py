@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from .form import batch, signature, verdict
+from .form import signature, verdict
 from .form.canonical import CanonicalError
 from .form.verdict import Verdict
 
@@ -162,13 +162,6 @@ def licences(grants: str, stands: str) -> str:
                 }
             )
     return json.dumps(out)
-
-
-def authentic(plpy: Any, envelope: str) -> bool:
-    """rowseal._authentic: whether the writer that an envelope names has signed it."""
-    from .licences import authentic as authentic_
-
-    return authentic_(json.loads(envelope), batch.accepting(provider(plpy)))
 
 
 def options(columns: str | None, legacy: str | None) -> str:

@@ -81,13 +81,13 @@ DECLARE
   waits_for text;
 BEGIN
   IF verdict.sqlstate NOT IN ('RS002', 'RS010', 'RS011', 'RS012') THEN
-    PERFORM rowseal._quarantine(d.tag, verdict, format, element);
+    PERFORM rowseal._hold(d, verdict, format, element, NULL);
     RETURN verdict::text;
   END IF;
   envelope := rowseal._decoded(d, format, element);
   IF envelope IS NULL THEN
     verdict := ROW('RS006', 'the row of an unknown owner has no canonical form')::rowseal.verdict;
-    PERFORM rowseal._quarantine(d.tag, verdict, format, element);
+    PERFORM rowseal._hold(d, verdict, format, element, NULL);
     RETURN verdict::text;
   END IF;
   -- Somebody may be bringing the owner just now.  Either he waits for this lock and then sees what is entered here, or
@@ -99,12 +99,7 @@ BEGIN
     RETURN outcome;
   END IF;
   verdict := outcome::rowseal.verdict;
-  IF verdict.sqlstate IN ('RS010', 'RS011', 'RS012') THEN
-    PERFORM rowseal._hold(d, verdict, envelope, rowseal._waits_for(d, verdict, envelope));
-  ELSE
-    PERFORM rowseal._quarantine(d.tag, verdict, 'canonical', envelope,
-                                CASE WHEN verdict.sqlstate = 'RS002' THEN waits_for END);
-  END IF;
+  PERFORM rowseal._hold(d, verdict, 'canonical', envelope, CASE WHEN verdict.sqlstate = 'RS002' THEN waits_for END);
   RETURN verdict::text;
 END
 $$;

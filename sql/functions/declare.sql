@@ -182,7 +182,7 @@ SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
   -- before anything is derived from the rows; licences are looked at afterwards
-  RETURN QUERY SELECT * FROM rowseal.verify(d.relation) v WHERE v.sqlstate NOT IN ('RS010', 'RS011', 'RS012');
+  RETURN QUERY SELECT * FROM rowseal.verify(d.relation) v WHERE v.sqlstate NOT IN ('RS010', 'RS011', 'RS012', 'RS020');
   IF NOT FOUND AND (d.grants OR d.writers IS NOT NULL) THEN
     PERFORM rowseal._enter_stored(d);
     RETURN QUERY SELECT * FROM rowseal.verify(d.relation);

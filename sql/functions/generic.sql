@@ -48,6 +48,7 @@ DECLARE
   d rowseal.declarations;
   grants integer;
   r record;
+  before record;
   revoked boolean;
   -- what is let in by _settle itself arrived before: no walk moves by it
   inner_ boolean := coalesce(pg_catalog.current_setting('rowseal.settling', true), '') = 'on';
@@ -59,6 +60,12 @@ BEGIN
   grants := CASE WHEN d.grants THEN d.id
       ELSE (SELECT x.id FROM rowseal.declarations x WHERE x.relation = d.writers) END;
   EXECUTE d.queries ->> CASE TG_ARGV[1] WHEN 'main' THEN 'settle' ELSE 'settle_versions' END INTO r USING NEW;
+  IF TG_OP = 'UPDATE' THEN
+    EXECUTE d.queries ->> CASE TG_ARGV[1] WHEN 'main' THEN 'settle' ELSE 'settle_versions' END INTO before USING OLD;
+    IF before.link = r.link THEN
+      RETURN NULL;  -- it was here: _enter_stored settles when it has entered all
+    END IF;
+  END IF;
   revoked := rowseal._revoked(grants, r.owner, r.writer);
   IF NOT d.grants AND NOT revoked THEN
     RETURN NULL;
@@ -71,26 +78,3 @@ $$;
 COMMENT ON FUNCTION rowseal._settle_row() IS
   'AFTER a row of a writer, or of the grants table, was stored, and entered into the ledger: the tables follow, with '
   'the rights of who writes';
-
-CREATE OR REPLACE FUNCTION rowseal._retract(d rowseal.declarations, owner text, writers bytea[]) RETURNS void
-LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_variable
-DECLARE
-  fields text[] := ARRAY(SELECT pg_catalog.jsonb_array_elements_text(d.spec -> 'owner'));
-  owner_object jsonb := rowseal._owner_object(fields, owner);
-BEGIN
-  IF pg_catalog.row_security_active(d.relation) OR pg_catalog.row_security_active(d.versions) THEN
-    RAISE insufficient_privilege USING
-      MESSAGE = pg_catalog.format('row security hides rows of %s that a revocation may take back', d.relation),
-      HINT = 'Whoever stores revocations needs BYPASSRLS, or to own the table.';
-  END IF;
-  IF d.versions IS NOT NULL THEN
-    EXECUTE d.queries ->> 'retract_versions' USING owner_object, writers;
-  END IF;
-  EXECUTE d.queries ->> 'retract' USING owner_object, writers;
-END
-$$;
-COMMENT ON FUNCTION rowseal._retract(rowseal.declarations, text, bytea[]) IS
-  'Takes rows of an owner''s writers that count no longer out of a table; where a current one goes, the greatest '
-  'that counts takes its place';

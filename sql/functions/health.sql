@@ -212,6 +212,40 @@ $$;
 COMMENT ON FUNCTION rowseal._lasting(jsonb) IS
   'Facts without indexes and partitions, which may come and go';
 
+CREATE OR REPLACE FUNCTION rowseal._writers_health(d rowseal.declarations)
+RETURNS TABLE ("check" text, ok boolean, detail text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  IF d.grants AND pg_catalog.has_table_privilege(session_user, d.relation, 'SELECT')
+      AND pg_catalog.has_table_privilege(d.relation, 'SELECT') THEN
+    "check" := 'derived';
+    SELECT pg_catalog.string_agg(DISTINCT u.problem, '; ') INTO detail
+      FROM rowseal._underived(d, false) u WHERE d.queries <> '{}';
+    ok := detail IS NULL;
+    detail := coalesce(detail || ': undeclare and declare the tables anew',
+                       'grants, walks and licences follow from signed rows');
+    RETURN NEXT;
+    "check" := 'writers';
+    SELECT pg_catalog.string_agg(
+             pg_catalog.format('%s: %s', pg_catalog.left(pg_catalog.encode(g.writer, 'hex'), 16), g.last - g.numbers),
+             ', ') INTO detail
+      FROM rowseal._gaps(d.id) g WHERE g.last > g.numbers;
+    ok := detail IS NULL;
+    detail := coalesce('rows that have not arrived, by writer: ' || detail, 'no numbers missing');
+    RETURN NEXT;
+  END IF;
+  "check" := 'revocation';
+  detail := rowseal._in_the_way(d);
+  ok := detail IS NULL;
+  detail := coalesce('a revoked writer''s rows could stay: ' || detail,
+                     'nothing keeps the rows of a revoked writer');
+  RETURN NEXT;
+END
+$$;
+COMMENT ON FUNCTION rowseal._writers_health(rowseal.declarations) IS
+  'Checks of health of a grants table, or a table with writers';
+
 CREATE OR REPLACE FUNCTION rowseal._table_health(d rowseal.declarations)
 RETURNS TABLE ("check" text, ok boolean, detail text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -236,17 +270,9 @@ BEGIN
   END;
   RETURN NEXT;
 
-  IF d.grants THEN
-    "check" := 'writers';
-    SELECT pg_catalog.string_agg(
-             pg_catalog.format('%s: %s', pg_catalog.left(pg_catalog.encode(g.writer, 'hex'), 16), g.last - g.numbers),
-             ', ') INTO detail
-      FROM rowseal._gaps(d.id) g WHERE g.last > g.numbers;
-    ok := detail IS NULL;
-    detail := coalesce('rows that have not arrived, by writer: ' || detail, 'no numbers missing');
-    RETURN NEXT;
+  IF d.grants OR d.writers IS NOT NULL THEN
+    RETURN QUERY SELECT * FROM rowseal._writers_health(d);
   END IF;
-
   IF planned IS NULL THEN
     RETURN;
   END IF;

@@ -174,13 +174,14 @@ BEGIN
   END IF;
   RETURN QUERY EXECUTE pg_catalog.format($q$
       SELECT envelope
-        FROM (SELECT %L::text AS tag, rowseal._owner_text($1, envelope) AS owner, envelope FROM (%s) y) x WHERE %s $q$,
-    tag, d.queries ->> 'envelopes', coalesce(filter, 'true')) USING d.spec;
+        FROM (SELECT %L::text AS tag, rowseal._owner_text($1, envelope) AS owner, envelope FROM (
+          %s UNION ALL SELECT rowseal._held_envelopes($2)) y(envelope)) x WHERE %s $q$,
+    tag, d.queries ->> 'envelopes', coalesce(filter, 'true')) USING d.spec, tag;
 END
 $$;
 COMMENT ON FUNCTION rowseal._state(name, text) IS
-  'The present versions of a table that a publication lets through, as envelopes; for rowseal.subscribe on the other '
-  'side';
+  'The present versions of a table that a publication lets through, and what is held of known writers, as envelopes; '
+  'for rowseal.subscribe on the other side';
 
 CREATE OR REPLACE FUNCTION rowseal.unsubscribe(subscription name) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -293,7 +294,7 @@ DECLARE
 BEGIN
   SELECT pg_catalog.jsonb_agg(DISTINCT c.key) INTO missing
     FROM rowseal.compare(repair.relation, repair.conninfo, repair.owner) c WHERE NOT c.here;
-  IF missing IS NULL THEN
+  IF missing IS NULL AND NOT d.grants AND d.writers IS NULL THEN
     RETURN;
   END IF;
   RETURN QUERY EXECUTE pg_catalog.format($q$
@@ -302,11 +303,13 @@ BEGIN
              rowseal.apply($3, e.rows) a
        GROUP BY 1 ORDER BY 1 $q$, rowseal._dblink())
     USING repair.conninfo, pg_catalog.format($q$
-      SELECT * FROM rowseal._versions_of(
-        (SELECT x.relation FROM rowseal.declarations x WHERE x.tag = %L), %L) $q$, d.tag, missing),
+      SELECT * FROM rowseal._versions_of((SELECT x.relation FROM rowseal.declarations x WHERE x.tag = %L), %L)
+      UNION ALL
+      SELECT * FROM rowseal._held_envelopes(%1$L) $q$, d.tag, coalesce(missing, '[]')),
           repair.relation;
 END
 $$;
 COMMENT ON FUNCTION rowseal.repair(regclass, text, jsonb) IS
-  'Fetches the versions that another server holds and this one does not, through rowseal.apply. Returns outcomes; '
+  'Fetches the versions that another server holds and this one does not, through rowseal.apply, and what it holds of '
+  'known writers: links that a walk may need. Returns outcomes; '
   'call it there for the other direction';

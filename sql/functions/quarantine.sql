@@ -188,8 +188,8 @@ BEGIN
       SET attempts = q.attempts + 1, last_seen = pg_catalog.clock_timestamp(), sqlstate = EXCLUDED.sqlstate,
           reason = EXCLUDED.reason, curable = EXCLUDED.curable, waits_for = EXCLUDED.waits_for
     RETURNING q.id INTO entry;
-  IF verdict.sqlstate IN ('RS010', 'RS011', 'RS012') AND format = 'canonical' THEN
-    PERFORM rowseal._held(entry, tag, row_);
+  IF rowseal._may_be_held(verdict) AND format = 'canonical' THEN
+    PERFORM rowseal._held(entry, tag, row_, verdict);
   END IF;
   -- Counting costs, so it is done now and then, and for large rows; at random, so that nobody can evade it.
   IF pg_catalog.random() * greatest(1, most.rows / 100) < 1 OR size >= most.bytes / 100 THEN
@@ -214,8 +214,8 @@ DECLARE
 BEGIN
   UPDATE rowseal.quarantine x SET attempts = x.attempts + 1, last_seen = pg_catalog.clock_timestamp()
    WHERE x.id = entry RETURNING x.* INTO q;
-  IF q.sqlstate IN ('RS010', 'RS011', 'RS012') AND q.format = 'canonical' THEN
-    PERFORM rowseal._held(entry, q.tag, q.row);
+  IF rowseal._may_be_held(ROW(q.sqlstate, q.reason)::rowseal.verdict) AND q.format = 'canonical' THEN
+    PERFORM rowseal._held(entry, q.tag, q.row, ROW(q.sqlstate, q.reason)::rowseal.verdict);
   END IF;
 END
 $$;

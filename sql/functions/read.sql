@@ -71,6 +71,12 @@ BEGIN
   RETURN QUERY EXECUTE pg_catalog.format($q$
     SELECT key, sign, (problem).sqlstate, (problem).reason FROM (%s) x
      WHERE problem IS NOT NULL $q$, d.queries ->> 'verify') USING NULL::pg_catalog.oid[];
+  IF d.grants OR d.writers IS NOT NULL THEN
+    RETURN QUERY
+      SELECT rowseal._owner_object(ARRAY(SELECT pg_catalog.jsonb_array_elements_text(g.spec -> 'owner')), u.owner),
+             NULL::bytea, 'RS020', u.problem
+        FROM rowseal._declaration(coalesce(d.writers, d.relation)) g, rowseal._underived(g, d.grants) u;
+  END IF;
   PERFORM pg_catalog.set_config('max_parallel_workers_per_gather', workers, true);
 END
 $$;
@@ -82,14 +88,20 @@ CREATE OR REPLACE FUNCTION rowseal.export(relation regclass, owner jsonb DEFAULT
 RETURNS SETOF json LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
+DECLARE
+  d rowseal.declarations := rowseal._declaration(relation);
 BEGIN
-  RETURN QUERY EXECUTE (rowseal._declaration(relation)).queries
-      ->> CASE WHEN owner IS NULL THEN 'envelopes' ELSE 'envelopes_owner' END
-    USING owner;
+  RETURN QUERY EXECUTE d.queries ->> CASE WHEN owner IS NULL THEN 'envelopes' ELSE 'envelopes_owner' END USING owner;
+  IF d.grants OR d.writers IS NOT NULL THEN
+    RETURN QUERY SELECT h FROM rowseal._held_envelopes(d.tag) h
+                  WHERE owner IS NULL OR rowseal._owner_text(d.spec, h)
+                                         = rowseal._owner_text(d.spec, rowseal.payload(relation, owner)::json);
+  END IF;
 END
 $$;
 COMMENT ON FUNCTION rowseal.export(regclass, jsonb) IS
-  'All versions of a table, or of one owner ({"user_hash": …}), as envelopes. Give them to rowseal.apply on any server';
+  'All versions of a table, or of one owner ({"user_hash": …}), as envelopes, and what is held of writers whom a grant '
+  'names: a walk may lead through it. Give them to rowseal.apply on any server';
 
 CREATE OR REPLACE FUNCTION rowseal._versions_of(relation regclass, keys jsonb)
 RETURNS SETOF json LANGUAGE plpgsql STABLE

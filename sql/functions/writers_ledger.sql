@@ -9,13 +9,37 @@ $$;
 COMMENT ON FUNCTION rowseal.link(bigint, bytea, bytea) IS
   'The link of a writer''s row (32 bytes): what its next row names as writer_prev, and a revocation in upto';
 
-CREATE OR REPLACE FUNCTION rowseal._authentic(envelope json) RETURNS boolean LANGUAGE plpython3u STABLE
-SET search_path = pg_catalog, pg_temp AS $$
-plpy.execute("SELECT rowseal._load()")
-return GD["rowseal"]("server").authentic(plpy, envelope)
+CREATE OR REPLACE FUNCTION rowseal._offered(
+  d rowseal.declarations, format text, element json,
+  OUT owner text, OUT writer bytea, OUT seq bigint, OUT prev bytea, OUT link bytea,
+  OUT at bigint, OUT deleted boolean, OUT key jsonb, OUT envelope json)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
+SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 AS $$
+#variable_conflict use_variable
+DECLARE
+  r record;
+BEGIN
+  EXECUTE d.queries ->> 'offered' INTO r USING element, format;
+  IF r.verdict IS NULL AND r.writer IS NOT NULL THEN
+    owner := r.owner; writer := r.writer; seq := r.seq; prev := r.prev; link := r.link;
+    at := r.at; deleted := r.deleted; key := r.key; envelope := r.envelope;
+  END IF;
+EXCEPTION WHEN data_exception OR syntax_error OR program_limit_exceeded OR internal_error THEN
+  NULL;  -- it has no canonical form
+END
 $$;
-COMMENT ON FUNCTION rowseal._authentic(json) IS
-  'Whether an envelope names a writer, a number and a link that fit each other, and was signed by that writer';
+COMMENT ON FUNCTION rowseal._offered(rowseal.declarations, text, json) IS
+  'A row that its writer has signed, as its table decodes it; NULL when it is none. A link is of what was signed, '
+  'not of how somebody spelled it';
+
+CREATE OR REPLACE FUNCTION rowseal._may_be_held(verdict rowseal.verdict) RETURNS boolean LANGUAGE plpgsql IMMUTABLE
+PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN verdict.sqlstate IN ('RS010', 'RS011', 'RS012', 'RS017') OR verdict.sqlstate NOT LIKE 'RS%';
+END
+$$;
+COMMENT ON FUNCTION rowseal._may_be_held(rowseal.verdict) IS
+  'Whether a refusal leaves open that the row is authentic: grants stood in its way, or its table';
 
 CREATE OR REPLACE FUNCTION rowseal._authority_of(grants integer, owner text) RETURNS integer LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -45,8 +69,9 @@ BEGIN
   IF NOT FOUND THEN
     authority := rowseal._authority_of(grants, owner);
   END IF;
-  INSERT INTO rowseal._writer_rows AS r VALUES (authority, writer, seq, link, prev, held)
-    ON CONFLICT ON CONSTRAINT _writer_rows_pkey DO UPDATE SET held = EXCLUDED.held
+  INSERT INTO rowseal._writer_rows AS r VALUES (authority, writer, seq, link, prev, held, held IS NULL)
+    ON CONFLICT ON CONSTRAINT _writer_rows_pkey
+    DO UPDATE SET held = EXCLUDED.held, fed = r.fed OR EXCLUDED.fed, sign = NULL
       WHERE r.held IS DISTINCT FROM EXCLUDED.held;
   IF EXISTS (SELECT FROM rowseal._wanted w
               WHERE w.authority = authority AND w.writer = writer AND w.link = link
@@ -122,78 +147,73 @@ RETURNS text LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
+  -- the key's hash: one of ML-DSA does not fit into the index
   RETURN (SELECT d.tag FROM rowseal.declarations d WHERE d.id = grants) || ' ' || owner || ' '
-      || pg_catalog.replace(pg_catalog.encode(writer, 'base64'), E'\n', '');
+      || pg_catalog.encode(pg_catalog.sha256(writer), 'hex');
 END
 $$;
 COMMENT ON FUNCTION rowseal._writer_text(integer, text, bytea) IS 'What a held row waits for: grants of this writer';
 
-CREATE OR REPLACE FUNCTION rowseal._held(entry bigint, tag text, envelope json) RETURNS void LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal._held(entry bigint, tag text, envelope json, refused rowseal.verdict)
+RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
   d rowseal.declarations;
   grants integer;
-  owner text;
-  writer bytea;
-  seq bigint;
-  prev bytea;
-  link bytea;
-  signed jsonb := (envelope -> 'row')::jsonb;
+  o record;
   verdict rowseal.verdict;
   authority integer;
   dead boolean;
+  known boolean;
 BEGIN
-  SELECT * INTO d FROM rowseal.declarations x WHERE x.tag = tag;
+  SELECT * INTO d FROM rowseal.declarations x WHERE x.tag = tag AND (x.grants OR x.writers IS NOT NULL);
+  IF NOT FOUND OR envelope #>> '{row,writer_pkey}' IS NULL THEN
+    RETURN;
+  END IF;
   grants := CASE WHEN d.grants THEN d.id
                  ELSE (SELECT x.id FROM rowseal.declarations x WHERE x.relation = d.writers) END;
-  -- everybody can put a row into the quarantine: nothing is believed of it but its signature
-  IF grants IS NULL OR rowseal._authentic(envelope) IS NOT TRUE OR envelope ->> 'table' <> tag THEN
+  o := rowseal._offered(d, 'canonical', envelope);
+  IF o.writer IS NULL THEN
     RETURN;
   END IF;
-  owner := rowseal._owner_text(d.spec, envelope);
-  writer := pg_catalog.decode(signed ->> 'writer_pkey', 'base64');
-  seq := signed ->> 'writer_seq';
-  prev := pg_catalog.decode(signed ->> 'writer_prev', 'base64');
-  link := rowseal.link(seq, prev, pg_catalog.decode(envelope ->> 'sign_b64', 'base64'));
-  verdict := rowseal._licensed(grants, owner, writer, seq, link, tag,
-    (signed ->> (d.fields ->> d.timestamp_column))::bigint, (signed ->> (d.fields ->> d.deleted_column))::boolean,
-    CASE WHEN NOT d.grants
-         THEN rowseal._only(signed, ARRAY(SELECT d.fields ->> k FROM pg_catalog.unnest(d.key) k)) END);
-  IF owner IS NULL OR verdict IS NULL THEN
+  PERFORM rowseal._lock_walk(grants, o.owner, o.writer);  -- the guard's is gone when storing raised an error
+  verdict := rowseal._licensed(grants, o.owner, o.writer, o.seq, o.link, tag, o.at, o.deleted, o.key);
+  IF verdict IS NULL AND refused.sqlstate LIKE 'RS01_' THEN
     RETURN;
   END IF;
-  PERFORM rowseal._enter(grants, owner, writer, seq, prev, link, entry);
-  authority := rowseal._authority_of(grants, owner);
-  dead := rowseal._dead(authority, writer, link);
+  PERFORM rowseal._enter(grants, o.owner, o.writer, o.seq, o.prev, o.link, entry);
+  authority := rowseal._authority_of(grants, o.owner);
+  dead := rowseal._dead(authority, o.writer, o.link);
+  known := EXISTS (SELECT FROM rowseal._licences l WHERE l.authority = authority AND l.writer = o.writer);
+  verdict := coalesce(verdict, refused);  -- a row that counts, and that its table cannot store
   UPDATE rowseal.quarantine q
-     SET sqlstate = verdict.sqlstate, reason = verdict.reason, curable = NOT dead,
-         waits_for = rowseal._writer_text(grants, owner, writer),
-         kept = NOT dead AND EXISTS (
-           SELECT FROM rowseal._licences l WHERE l.authority = authority AND l.writer = writer)
+     SET sqlstate = verdict.sqlstate, reason = verdict.reason, curable = rowseal._curable(verdict) AND NOT dead,
+         waits_for = rowseal._writer_text(grants, o.owner, o.writer), kept = known AND NOT dead
    WHERE q.id = entry;
-EXCEPTION WHEN data_exception THEN
-  NULL;  -- a number that is none, say: the row cannot have come from the table's guard
+  -- dead or not: another revocation may be walked through it, here and elsewhere
+  UPDATE rowseal._writer_rows r SET fed = true
+   WHERE r.authority = authority AND r.writer = o.writer AND r.seq = o.seq AND r.link = o.link AND known AND NOT r.fed;
 END
 $$;
-COMMENT ON FUNCTION rowseal._held(bigint, text, json) IS
-  'Enters an authentic row that does not count into the ledger, once its signature has been checked';
+COMMENT ON FUNCTION rowseal._held(bigint, text, json, rowseal.verdict) IS
+  'Enters an authentic row that is not in its table into the ledger, once its signature has been checked';
 
 -- What is held and known travels: others may need it as a link (see poisoned_link in the tests).
 -- SECURITY DEFINER, owner rowseal_internal: nobody else may write the feed.
 CREATE OR REPLACE FUNCTION rowseal._feed_held() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF TG_RELID <> 'rowseal.quarantine'::pg_catalog.regclass OR TG_WHEN <> 'AFTER' THEN
+  IF TG_RELID <> 'rowseal._writer_rows'::pg_catalog.regclass OR TG_WHEN <> 'AFTER' THEN
     RAISE EXCEPTION USING ERRCODE = 'RS009', MESSAGE = 'the feed takes what its tables have accepted, and nothing else';
   END IF;
   INSERT INTO rowseal.feed (tag, owner, envelope, role, subscription)
-    SELECT NEW.tag, rowseal._owner_text(d.spec, NEW.row), NEW.row, session_user, rowseal._subscription()
-      FROM rowseal.declarations d WHERE d.tag = NEW.tag AND d.feed;
+    SELECT q.tag, rowseal._owner_text(d.spec, q.row), q.row, session_user, rowseal._subscription()
+      FROM rowseal.quarantine q JOIN rowseal.declarations d ON d.tag = q.tag AND d.feed WHERE q.id = NEW.held;
   RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION rowseal._feed_held() IS 'Passes a held row of a known writer on';
+COMMENT ON FUNCTION rowseal._feed_held() IS 'Passes a held row of a known writer on, once';
 
 -- SECURITY DEFINER, owner rowseal_internal: the ledger forgets a row whose body is gone, whoever discards it.
 CREATE OR REPLACE FUNCTION rowseal._forget_held() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
@@ -206,8 +226,9 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'RS009', MESSAGE = 'the ledger follows the quarantine, and nothing else';
   END IF;
   -- another source may have brought it, too
-  UPDATE rowseal._writer_rows r SET held = q.id FROM rowseal.quarantine q
-   WHERE r.held = OLD.id AND q.hash = OLD.hash AND q.sqlstate IN ('RS010', 'RS011', 'RS012');
+  UPDATE rowseal._writer_rows r SET held = q.id FROM rowseal.quarantine q WHERE r.held = OLD.id AND q.hash = OLD.hash;
+  UPDATE rowseal._writer_rows r SET held = 0, sign = pg_catalog.decode(OLD.row ->> 'sign_b64', 'base64')
+   WHERE r.held = OLD.id AND rowseal._dead(r.authority, r.writer, r.link);
   DELETE FROM rowseal._writer_rows r WHERE r.held = OLD.id RETURNING r.authority INTO authority;
   DELETE FROM rowseal._authority x
    WHERE x.id = authority
@@ -217,15 +238,40 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._forget_held() IS
-  'Takes a held row out of the ledger when it leaves the quarantine otherwise than into its table';
+  'Takes a held row out of the ledger when it leaves the quarantine otherwise than into its table. Of one that never '
+  'counts again the link stays: walks lead through it';
+
+-- SECURITY DEFINER, owner rowseal_internal: the ledger and the quarantine are not everybody's.
+CREATE OR REPLACE FUNCTION rowseal._held_envelopes(tag text) RETURNS SETOF json
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+  RETURN QUERY
+    SELECT q.row FROM rowseal.declarations d
+      JOIN pg_catalog.pg_class c ON c.oid = d.relation
+      JOIN pg_catalog.pg_roles s ON s.rolname = session_user
+      JOIN rowseal.quarantine q ON q.tag = d.tag
+      JOIN rowseal._writer_rows r ON r.held = q.id AND r.fed
+     WHERE d.tag = tag AND pg_catalog.has_table_privilege(s.oid, d.relation, 'SELECT')
+       AND pg_catalog.has_table_privilege(s.oid, coalesce(d.writers, d.relation), 'SELECT')
+       AND (NOT c.relrowsecurity OR s.rolsuper OR s.rolbypassrls OR pg_catalog.pg_has_role(s.oid, c.relowner, 'USAGE'));
+END
+$$;
+COMMENT ON FUNCTION rowseal._held_envelopes(text) IS
+  'Rows of a table that are held although a grant names their writers: with the stored ones, all that a new server '
+  'needs to walk what this one has walked. None for those who may not read the table and its grants';
 
 -- SECURITY DEFINER, owner rowseal_internal: health is for everybody, the ledger is not.
 CREATE OR REPLACE FUNCTION rowseal._gaps(grants integer)
-RETURNS TABLE (writer bytea, last bigint, numbers bigint) LANGUAGE sql STABLE SECURITY DEFINER
+RETURNS TABLE (writer bytea, last bigint, numbers bigint) LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT r.writer, pg_catalog.max(r.seq), count(DISTINCT r.seq)
-    FROM rowseal._authority a JOIN rowseal._writer_rows r ON r.authority = a.id
-   WHERE a.grants = _gaps.grants GROUP BY r.authority, r.writer
+#variable_conflict use_variable
+BEGIN
+  PERFORM rowseal._may_read(grants);
+  RETURN QUERY SELECT r.writer, pg_catalog.max(r.seq), count(DISTINCT r.seq)
+                 FROM rowseal._authority a JOIN rowseal._writer_rows r ON r.authority = a.id
+                WHERE a.grants = grants GROUP BY r.authority, r.writer;
+END
 $$;
 COMMENT ON FUNCTION rowseal._gaps(integer) IS
   'Highest number and how many different ones, for each writer of each owner';

@@ -22,12 +22,57 @@ $$;
 COMMENT ON FUNCTION rowseal._matches(jsonb, jsonb) IS
   'Whether the primary key (canonical values by field) lies in all of these scopes; what is no scope matches nothing';
 
+CREATE OR REPLACE FUNCTION rowseal._flat(elements anyarray) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN CASE WHEN coalesce(pg_catalog.array_ndims(elements), 1) > 1 THEN false
+              ELSE pg_catalog.array_position(elements, NULL) IS NULL END;
+END
+$$;
+COMMENT ON FUNCTION rowseal._flat(anyarray) IS
+  'Whether an array has one dimension, and no NULL in it. NULL itself passes';
+
+CREATE OR REPLACE FUNCTION rowseal._are_links(links bytea[]) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN rowseal._flat(links) AND 32 = ALL (SELECT pg_catalog.octet_length(l) FROM pg_catalog.unnest(links) l);
+END
+$$;
+COMMENT ON FUNCTION rowseal._are_links(bytea[]) IS
+  'Whether all of these may be links, which have 32 bytes. NULL itself passes';
+
 CREATE OR REPLACE FUNCTION rowseal._bucket(grants integer, owner text)
 RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT pg_catalog.hashtext(owner) OPERATOR(pg_catalog.#) grants OPERATOR(pg_catalog.&) 63
 $$;
 COMMENT ON FUNCTION rowseal._bucket(integer, text) IS
   'Which lock an owner has, of 64; without a search path, so that it is inlined';
+
+CREATE OR REPLACE FUNCTION rowseal._may_ask(grants integer) RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  relation regclass;
+BEGIN
+  SELECT g.relation INTO relation FROM rowseal.declarations g WHERE g.id = grants;
+  IF NOT FOUND OR pg_catalog.has_table_privilege(session_user, relation, 'SELECT') THEN
+    RETURN;
+  END IF;
+  -- The current user is hidden from a SECURITY DEFINER function; he is one of those that the session may become.
+  PERFORM FROM pg_catalog.pg_roles r, rowseal.declarations d
+    WHERE (d.id = grants OR d.writers = relation) AND pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER')
+      AND (pg_catalog.has_table_privilege(r.oid, relation, 'SELECT')
+           OR pg_catalog.has_table_privilege(r.oid, d.relation, 'INSERT'));
+  IF NOT FOUND THEN
+    RAISE insufficient_privilege USING
+      MESSAGE = pg_catalog.format('no right to ask about the writers of %s', relation),
+      HINT = pg_catalog.format('GRANT SELECT ON %s TO %I;', relation, session_user);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._may_ask(integer) IS
+  'Who was let in or revoked is told to whoever may read the grants table, or write a table that names it: that one '
+  'learns it from what becomes of his rows; else 42501';
 
 -- SECURITY DEFINER, owner rowseal_internal: whoever may write a row may take its lock, nobody may write the table.
 CREATE OR REPLACE FUNCTION rowseal._lock_writers(grants integer, owner text, exclusive boolean)
@@ -37,6 +82,7 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   bucket integer := rowseal._bucket(grants, owner);  -- NULL: all
 BEGIN
+  PERFORM rowseal._may_ask(grants);
   -- An UPDATE, not a share lock: a REPEATABLE READ transaction on either side meets it, too, and fails with 40001
   -- instead of deciding on a state that is gone.
   IF exclusive THEN
@@ -56,6 +102,24 @@ COMMENT ON FUNCTION rowseal._lock_writers(integer, text, boolean) IS
   'Until the transaction ends: rows of this owner are being written (shared between sessions), or his grants change '
   '(exclusive); owner NULL: of all owners. True when it was not held before';
 
+CREATE OR REPLACE FUNCTION rowseal._lock_walk(grants integer, owner text, writer bytea)
+RETURNS boolean LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  revoked boolean := rowseal._revoked(grants, owner, writer);
+  news boolean := rowseal._lock_writers(grants, owner, revoked);
+BEGIN
+  IF NOT revoked AND rowseal._revoked(grants, owner, writer) THEN  -- while we waited
+    RETURN rowseal._lock_writers(grants, owner, true) OR news;
+  END IF;
+  RETURN news;
+END
+$$;
+COMMENT ON FUNCTION rowseal._lock_walk(integer, text, bytea) IS
+  'The lock under which a writer''s row enters the ledger: rows of one who was revoked enter it one after the other, '
+  'so that a walk meets each. As _lock_writers, true when it was not held before';
+
 -- SECURITY DEFINER, owner rowseal_internal: guards run with the rights of who writes, and ask this.  It answers and
 -- changes nothing.
 CREATE OR REPLACE FUNCTION rowseal._licensed(
@@ -67,6 +131,7 @@ DECLARE
   beyond boolean := false;
   outside boolean := false;
 BEGIN
+  PERFORM rowseal._may_ask(grants);
   FOR l IN
     SELECT x.* FROM rowseal._authority a JOIN rowseal._licences x ON x.authority = a.id
      WHERE a.grants = grants AND a.owner = owner AND x.writer = writer
@@ -109,16 +174,17 @@ DECLARE
 BEGIN
   -- Most often the lock is held, and the first licence covers the row.  Conditions stand outside of the query: to
   -- prepare them there, for every row, costs more than its look-ups.
-  SELECT k.xid, a.revocations, x.until, x.tables, x.keys, x.tombstones INTO l
-    FROM rowseal._writer_locks k, rowseal._authority a, rowseal._licences x
+  SELECT k.xid, a.revocations, x.until, x.tables, x.keys, x.tombstones, g.relation INTO l
+    FROM rowseal._writer_locks k, rowseal._authority a, rowseal._licences x, rowseal.declarations g
    WHERE k.bucket = bucket AND k.stripe = stripe AND a.grants = grants AND a.owner = owner
-     AND x.authority = a.id AND x.writer = writer LIMIT 1;
+     AND x.authority = a.id AND x.writer = writer AND g.id = grants LIMIT 1;
   IF l.xid = pg_catalog.pg_current_xact_id_if_assigned() AND NOT l.revocations AND at <= l.until
+     AND pg_catalog.has_table_privilege(session_user, l.relation, 'SELECT')
      AND (l.tables IS NULL OR tag = ANY (l.tables)) AND (l.tombstones OR NOT deleted)
      AND (l.keys IS NULL OR rowseal._matches(l.keys, key)) THEN
     RETURN NULL;
   END IF;
-  news := rowseal._lock_writers(grants, owner, false);
+  news := rowseal._lock_walk(grants, owner, writer);
   verdict := rowseal._licensed(grants, owner, writer, seq, link, tag, at, deleted, key);
   IF rowseal._revoked(grants, owner, writer) THEN
     PERFORM pg_catalog.set_config('rowseal.revoked', 'on', true);  -- for the trigger that settles
@@ -137,6 +203,7 @@ RETURNS boolean LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
+  PERFORM rowseal._may_ask(grants);
   RETURN EXISTS (SELECT FROM rowseal._authority a JOIN rowseal._grants g ON g.authority = a.id
                   WHERE a.grants = grants AND a.owner = owner AND g.grantee = writer AND g.upto IS NOT NULL);
 END
@@ -151,17 +218,17 @@ $$;
 COMMENT ON FUNCTION rowseal._chains(jsonb, jsonb) IS
   'The licences that follow from one owner''s grants and revocations; see plpython/rowseal/licences.py';
 
-CREATE OR REPLACE FUNCTION rowseal._derive(authority integer) RETURNS void LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal._derived(authority integer) RETURNS SETOF rowseal._licences LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
-  DELETE FROM rowseal._licences l WHERE l.authority = authority;
-  INSERT INTO rowseal._licences
+  RETURN QUERY
     SELECT authority, pg_catalog.decode(x.writer, 'hex'), x.until, x.tables, x.keys, x.tombstones, x.may_grant,
            x.frontiers
       FROM pg_catalog.jsonb_to_recordset(rowseal._chains(
              (SELECT coalesce(pg_catalog.jsonb_agg(
                        pg_catalog.to_jsonb(g) || pg_catalog.jsonb_build_object(
+                         'sign', pg_catalog.encode(g.sign, 'hex'),
                          'writer', pg_catalog.encode(g.writer, 'hex'),
                          'grantee', pg_catalog.encode(g.grantee, 'hex'))), '[]')
                 FROM rowseal._grants g WHERE g.authority = authority),
@@ -169,6 +236,16 @@ BEGIN
                 FROM rowseal._grants g JOIN rowseal._stands s ON s.link = g.link WHERE g.authority = authority)))
            AS x(writer text, until bigint, tables text[], keys jsonb, tombstones boolean, may_grant integer,
                 frontiers bigint[]);
+END
+$$;
+COMMENT ON FUNCTION rowseal._derived(integer) IS 'The licences of an owner''s writers, as they follow from his grants';
+
+CREATE OR REPLACE FUNCTION rowseal._derive(authority integer) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+  DELETE FROM rowseal._licences l WHERE l.authority = authority;
+  INSERT INTO rowseal._licences SELECT * FROM rowseal._derived(authority);
 END
 $$;
 COMMENT ON FUNCTION rowseal._derive(integer) IS 'Derives the licences of an owner''s writers anew';
@@ -208,7 +285,7 @@ SET search_path = pg_catalog, pg_temp AS $$
   -- only a row under which nothing stands can go, so licences stay as they are
   WITH gone AS (
     DELETE FROM rowseal._grants g
-     WHERE g.sign = _ungrant.sign
+     WHERE pg_catalog.sha256(g.sign) = pg_catalog.sha256(_ungrant.sign)
        AND g.authority = (SELECT a.id FROM rowseal._authority a
                            WHERE a.grants = _ungrant.grants AND a.owner = _ungrant.owner)
     RETURNING g.id

@@ -11,6 +11,7 @@ DECLARE
   authority integer;
   run bytea[];
 BEGIN
+  PERFORM rowseal._may_ask(grants);
   SELECT x.id INTO authority FROM rowseal._authority x WHERE x.grants = grants AND x.owner = owner;
   -- If the row stands below a frontier, what is held below it may have waited for it.
   IF seq IS NOT NULL AND EXISTS (
@@ -43,6 +44,110 @@ COMMENT ON FUNCTION rowseal._affected(integer, text, bytea, bigint, bytea, bytea
   'Whom a stored row concerns: writers whose licences may have changed by it, and entries of the quarantine that may '
   'count now';
 
+CREATE OR REPLACE FUNCTION rowseal._may_retract(d rowseal.declarations) RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  target regclass;
+BEGIN
+  FOREACH target IN ARRAY pg_catalog.array_remove(ARRAY[d.relation, d.versions], NULL) LOOP
+    IF NOT (pg_catalog.has_table_privilege(target, 'SELECT') AND pg_catalog.has_table_privilege(target, 'INSERT')
+            AND pg_catalog.has_table_privilege(target, 'DELETE')) THEN
+      RAISE insufficient_privilege USING
+        MESSAGE = pg_catalog.format('no right to take rows of revoked writers out of %s', target),
+        HINT = 'Whoever stores revocations needs SELECT, INSERT and DELETE on the tables that name the grants table.';
+    ELSIF pg_catalog.row_security_active(target) THEN
+      RAISE insufficient_privilege USING
+        MESSAGE = pg_catalog.format('row security hides rows of %s that a revocation may take back', target),
+        HINT = 'Whoever stores revocations needs BYPASSRLS, or to own the table.';
+    END IF;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION rowseal._may_retract(rowseal.declarations) IS
+  'Whether the current user may take rows out of a table and its versions table; else 42501';
+
+CREATE OR REPLACE FUNCTION rowseal._retract(d rowseal.declarations, owner text, writers bytea[]) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  fields text[] := ARRAY(SELECT pg_catalog.jsonb_array_elements_text(d.spec -> 'owner'));
+  owner_object jsonb := rowseal._owner_object(fields, owner);
+  query text;
+  sign bytea;
+  stuck bytea[];
+  why text;
+BEGIN
+  PERFORM rowseal._may_retract(d);
+  FOREACH query IN ARRAY '{retract_versions,retract}'::text[] LOOP
+    CONTINUE WHEN d.queries ->> query = '';
+    BEGIN
+      EXECUTE d.queries ->> query USING owner_object, writers, NULL::bytea[];
+      CONTINUE;
+    EXCEPTION
+      WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error
+           OR internal_error THEN
+        RAISE;
+      WHEN OTHERS THEN
+        NULL;  -- something stands in the way of some row: the others do not stay for it
+    END;
+    FOR sign IN EXECUTE d.queries ->> (query || '_rows') USING owner_object, writers LOOP
+      BEGIN
+        EXECUTE d.queries ->> query USING owner_object, writers, ARRAY[sign];
+      EXCEPTION
+        WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error
+             OR internal_error THEN
+          RAISE;
+        WHEN OTHERS THEN
+          why := coalesce(why, SQLERRM);
+      END;
+    END LOOP;
+  END LOOP;
+  -- no error says that all are gone: a trigger may have skipped some
+  EXECUTE pg_catalog.format('SELECT ARRAY(%s)', pg_catalog.concat_ws(' UNION ALL ', d.queries ->> 'retract_rows',
+      nullif(d.queries ->> 'retract_versions_rows', ''))) INTO stuck USING owner_object, writers;
+  IF stuck <> '{}' THEN
+    RAISE WARNING USING
+      MESSAGE = pg_catalog.format('rowseal: %s rows that count no longer are still in %s: %s',
+        pg_catalog.cardinality(stuck), d.relation, coalesce(why, 'a trigger keeps them')),
+      HINT = 'rowseal.verify lists them, rowseal.health may say what is in the way. Remove that, then undeclare and '
+          || 'declare the table: it follows its grants.';
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._retract(rowseal.declarations, text, bytea[]) IS
+  'Takes rows of an owner''s writers that count no longer out of a table; where a current one goes, the greatest '
+  'that counts takes its place. What cannot go stays, and a warning says so';
+
+CREATE OR REPLACE FUNCTION rowseal._in_the_way(d rowseal.declarations) RETURNS text LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  WITH target AS (
+    SELECT t.oid, t.oid = d.relation AS main FROM rowseal._tree(d.relation) t(oid)
+    UNION ALL SELECT d.versions, false WHERE d.versions IS NOT NULL
+  ), shape AS (  -- of each unique index, or exclusion constraint, its columns; and those of the primary key
+    SELECT i.indexrelid, i.indrelid, i.indisprimary, t.main,
+           ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
+                  WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::pg_catalog.int2[])) AS columns
+      FROM target t JOIN pg_catalog.pg_index i ON i.indrelid = t.oid AND (i.indisunique OR i.indisexclusion)
+  )
+  SELECT pg_catalog.string_agg(x.what, ', ' ORDER BY x.what) FROM (
+    SELECT 'unique index ' || s.indexrelid::pg_catalog.regclass::text AS what FROM shape s
+     WHERE NOT s.indisprimary
+       -- what contains the primary key, or tells versions apart, never stands in the way of another version
+       AND NOT EXISTS (SELECT FROM shape k WHERE k.indrelid = s.indrelid AND k.indisprimary AND k.columns <@ s.columns)
+       AND NOT s.columns && ARRAY[d.signature_column, d.version_columns ->> d.signature_column, d.version_key]
+    UNION ALL
+    SELECT 'foreign key ' || c.conname::text || ' of ' || c.conrelid::pg_catalog.regclass::text
+      FROM target t JOIN pg_catalog.pg_constraint c ON c.confrelid = t.oid AND c.contype = 'f' AND c.conparentid = 0
+    UNION ALL
+    SELECT 'trigger ' || g.tgname::text || ' on ' || t.oid::pg_catalog.regclass::text
+      FROM target t JOIN pg_catalog.pg_trigger g ON g.tgrelid = t.oid AND NOT g.tgisinternal AND g.tgparentid = 0
+     WHERE g.tgtype & 2 = 2 AND g.tgtype & 8 = 8 AND g.tgname NOT LIKE 'zzz\_rowseal\_keep%') x
+$$;
+COMMENT ON FUNCTION rowseal._in_the_way(rowseal.declarations) IS
+  'What could keep a row of a revoked writer in a table, or the version before it out: unique indexes, foreign keys '
+  'to the table, BEFORE DELETE triggers; NULL when nothing could';
+
 CREATE OR REPLACE FUNCTION rowseal._settle(
   grants integer, owner text, writer bytea, seq bigint, link bytea, grantee bytea, retracts boolean)
 RETURNS void LANGUAGE plpgsql
@@ -56,6 +161,13 @@ BEGIN
     FOR d IN SELECT x.* FROM rowseal.declarations x
               WHERE x.id = grants OR x.writers = (SELECT g.relation FROM rowseal.declarations g WHERE g.id = grants)
               ORDER BY x.id LOOP
+      IF d.queries = '{}' THEN  -- nobody's broken table keeps others from theirs
+        RAISE WARNING USING
+          MESSAGE = pg_catalog.format('rowseal: rows that count no longer stay in %s, which is not as declared',
+                                      d.relation),
+          HINT = 'rowseal.health() shows what is wrong. Undeclare it and declare it anew.';
+        CONTINUE;
+      END IF;
       PERFORM rowseal._retract(d, owner, affected.writers);
     END LOOP;
   END IF;
@@ -69,28 +181,32 @@ COMMENT ON FUNCTION rowseal._settle(integer, text, bytea, bigint, bytea, bytea, 
   'with the rights of who brought it';
 
 CREATE OR REPLACE FUNCTION rowseal._hold(
-  d rowseal.declarations, verdict rowseal.verdict, envelope json, waits_for text)
+  d rowseal.declarations, verdict rowseal.verdict, format text, element json, waits_for text)
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  grants integer := CASE WHEN d.grants THEN d.id
-                         ELSE (SELECT x.id FROM rowseal.declarations x WHERE x.relation = d.writers) END;
-  owner text := rowseal._owner_text(d.spec, envelope);
-  writer bytea := pg_catalog.decode(envelope #>> '{row,writer_pkey}', 'base64');
-  seq bigint := envelope #>> '{row,writer_seq}';
-  prev bytea := pg_catalog.decode(envelope #>> '{row,writer_prev}', 'base64');
-  signature bytea := pg_catalog.decode(envelope ->> 'sign_b64', 'base64');
+  grants integer;
+  o record;
 BEGIN
-  PERFORM rowseal._quarantine(d.tag, verdict, 'canonical', envelope, waits_for);
+  SELECT x.* INTO o FROM rowseal._offered(d, format, element) x
+   WHERE (d.grants OR d.writers IS NOT NULL) AND rowseal._may_be_held(verdict);
+  IF o.writer IS NULL THEN
+    PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for);
+    RETURN;
+  END IF;
+  grants := CASE WHEN d.grants THEN d.id
+                 ELSE (SELECT x.id FROM rowseal.declarations x WHERE x.relation = d.writers) END;
+  PERFORM rowseal._quarantine(d.tag, verdict, 'canonical', o.envelope,
+                              rowseal._writer_text(grants, o.owner, o.writer));
   -- held itself, it may be the link that others wait for
   IF pg_catalog.current_setting('rowseal.settling', true) IS DISTINCT FROM 'on'
-     AND rowseal._revoked(grants, owner, writer) THEN
-    PERFORM rowseal._settle(grants, owner, writer, seq, rowseal.link(seq, prev, signature), NULL, true);
+     AND rowseal._revoked(grants, o.owner, o.writer) THEN
+    PERFORM rowseal._settle(grants, o.owner, o.writer, o.seq, o.link, NULL, true);
   END IF;
 END
 $$;
-COMMENT ON FUNCTION rowseal._hold(rowseal.declarations, rowseal.verdict, json, text) IS
-  'Holds an authentic row that does not count';
+COMMENT ON FUNCTION rowseal._hold(rowseal.declarations, rowseal.verdict, text, json, text) IS
+  'Keeps a refused row in the quarantine: of a writer, as what was signed, and with what follows for others';
 
 CREATE OR REPLACE FUNCTION rowseal._retracted(
   grants integer, owner text, writer bytea, seq bigint, link bytea, tag text, waits_for text, verdict rowseal.verdict,
@@ -101,17 +217,18 @@ DECLARE
   authority integer;
   dead boolean;
   entry bigint;
+  hash_ bytea := rowseal._entry_hash(tag, 'canonical', envelope);
 BEGIN
   SELECT x.id INTO authority FROM rowseal._authority x WHERE x.grants = grants AND x.owner = owner;
   dead := rowseal._dead(authority, writer, link);
+  -- Not the entry from which it may have been let in a moment ago: _retry is about to delete that one.
+  DELETE FROM rowseal.quarantine q
+   WHERE q.hash = hash_ AND q.role = session_user AND q.subscription IS NOT DISTINCT FROM rowseal._subscription();
   INSERT INTO rowseal.quarantine AS q (tag, sqlstate, reason, curable, kept, waits_for, role, subscription,
                                        application_name, format, row, bytes, hash)
     VALUES (tag, verdict.sqlstate, verdict.reason, NOT dead, NOT dead, waits_for, session_user, rowseal._subscription(),
             pg_catalog.current_setting('application_name'), 'canonical', envelope,
-            pg_catalog.octet_length(envelope::text), rowseal._entry_hash(tag, 'canonical', envelope))
-    ON CONFLICT (hash, role, subscription) DO UPDATE SET
-      sqlstate = EXCLUDED.sqlstate, reason = EXCLUDED.reason, curable = EXCLUDED.curable,
-      kept = EXCLUDED.kept, waits_for = EXCLUDED.waits_for
+            pg_catalog.octet_length(envelope::text), hash_)
     RETURNING q.id INTO entry;
   UPDATE rowseal._writer_rows r SET held = entry
    WHERE r.authority = authority AND r.writer = writer AND r.seq = seq AND r.link = link;
@@ -139,8 +256,17 @@ CREATE OR REPLACE FUNCTION rowseal._enter_stored(d rowseal.declarations) RETURNS
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   part record;
+  obstacles text := rowseal._in_the_way(d);
+  grants integer := CASE WHEN d.grants THEN d.id
+                         ELSE (SELECT x.id FROM rowseal.declarations x WHERE x.relation = d.writers) END;
 BEGIN
-  PERFORM rowseal._lock_writers(NULL, NULL, true);  -- a revocation either sees these rows, or is seen here
+  IF obstacles IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS007',
+      MESSAGE = pg_catalog.format('revocations could not take rows out of %s: %s', d.relation, obstacles),
+      HINT = 'A table with writers has no unique index beside its primary key, no foreign key to it, no BEFORE DELETE '
+          || 'trigger: a writer could use them to keep what he was not to keep.';
+  END IF;
+  PERFORM rowseal._lock_writers(grants, NULL, true);  -- a revocation either sees these rows, or is seen here
   FOR part IN
     SELECT t.relation, t.archived,
            pg_catalog.quote_ident(CASE WHEN t.archived THEN d.version_columns ->> w.key ELSE w.key END) AS writer,
@@ -156,10 +282,19 @@ BEGIN
       part.relation, part.writer, part.owner);
     PERFORM rowseal._enter_rows(d, part.relation, part.archived);
   END LOOP;
-  -- who was revoked in the meantime
-  PERFORM rowseal._settle(g.id, w.owner, NULL, NULL, NULL, w.writer, true)
-     FROM rowseal.writers w JOIN rowseal.declarations g ON g.relation = w.relation
-    WHERE w.relation = d.writers AND w.revoked;
+  -- Who was revoked in the meantime.  What a walk has not reached waits: the rows between may lie in a table that is
+  -- declared next, so of owners who have revoked somebody nothing that does not count is a reason to refuse.
+  FOR part IN
+    EXECUTE pg_catalog.format($q$
+      SELECT w.owner, w.writer FROM rowseal.writers w WHERE w.relation = $1 AND w.revoked
+      UNION
+      SELECT x.owner, x.writer FROM (%s) x
+       WHERE x.problem IS NOT NULL
+         AND x.owner IN (SELECT w.owner FROM rowseal.writers w WHERE w.relation = $1 AND w.revoked) $q$,
+      d.queries ->> 'entered') USING coalesce(d.writers, d.relation)
+  LOOP
+    PERFORM rowseal._settle(grants, part.owner, NULL, NULL, NULL, part.writer, true);
+  END LOOP;
 END
 $$;
 COMMENT ON FUNCTION rowseal._enter_stored(rowseal.declarations) IS

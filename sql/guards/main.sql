@@ -39,7 +39,7 @@ DECLARE
   @variables@
 BEGIN
   @prepare@
-  <<judged>> LOOP  -- once; a feature may look again
+  <<judged>> LOOP
     -- 1. What is there?
     IF TG_OP = 'INSERT' THEN
       SELECT * INTO tip FROM @main@ t WHERE @key_of_new@;
@@ -56,7 +56,7 @@ BEGIN
         @arrived_again@
         IF TG_OP = 'UPDATE' THEN
           @updated_in_place@
-          -- only unsigned columns changed; under replication an unchanged row would go round in circles
+          -- only unsigned columns changed; under replication an unchanged row would circle
           kept := NOT (current_setting('session_replication_role') = 'replica' AND record_image_eq(NEW, OLD));
         END IF;
         EXIT judged;
@@ -76,13 +76,13 @@ BEGIN
         EXIT judged;
       END IF;
       --: end
-      newer := coalesce(@order_new@ > @order_tip@, true);  -- a tip that was tampered with has no order
+      newer := (@order_new@ > @order_tip@) IS NOT FALSE;  -- a tip without order was tampered with
       IF NOT newer AND @other_signature@ THEN
         --: if versions
         -- a late version: the guard of the versions table decides
         @archive_new@
         IF NOT FOUND AND current_setting('rowseal.outcome', true) = 'archived' THEN
-          outcome := 'duplicate';  -- that guard let it in, and another session was faster
+          outcome := 'duplicate';  -- another session was faster
         END IF;
         --: else
         outcome := 'stale';
@@ -90,17 +90,17 @@ BEGIN
         EXIT judged;
       END IF;
       IF TG_OP = 'INSERT' AND newer THEN
-        -- a newer version: this guard decides again, on the row as the UPDATE has locked and read it
+        -- a newer version: this guard decides again, on the row that the UPDATE has locked
         UPDATE @main@ t SET @set_new@ WHERE @key_of_new@;
-        IF NOT FOUND AND row_security_active(@relation@) THEN
-          PERFORM FROM @main@ t WHERE @key_of_new@ FOR UPDATE;  -- policies for UPDATE count
+        IF NOT FOUND THEN
+          PERFORM FROM @main@ t WHERE @key_of_new@ FOR UPDATE;
           verdict := rowseal._hidden(FOUND);
         END IF;
         EXIT judged;
       END IF;
     END IF;
 
-    -- 3. Is it the owner's?  (Not newer: other content under the tip's signature.)
+    -- 3. Is it the owner's?
     @verdict@
     EXIT judged WHEN verdict IS NOT NULL;
     @look_again@
@@ -115,7 +115,7 @@ BEGIN
         @archive_tip@
         --: end
         --: if toastable
-        -- For subscribers, unchanged out-of-line values, too, are fetched: a composite value holds them whole.
+        -- unchanged out-of-line values, too, are for subscribers: a composite value fetches them
         whole := @whole@;
         @copies@
         --: end

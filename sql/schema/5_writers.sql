@@ -23,13 +23,18 @@ CREATE TABLE rowseal._writer_rows (
   link      bytea NOT NULL,
   prev      bytea,
   held      bigint,
+  fed       boolean NOT NULL DEFAULT true,
+  sign      bytea,
   PRIMARY KEY (authority, writer, seq, link)
 );
 CREATE INDEX ON rowseal._writer_rows (held) WHERE held IS NOT NULL;
 COMMENT ON TABLE rowseal._writer_rows IS
   'The ledger: every authentic row of a writer, of all tables, superseded and held ones too';
 COMMENT ON COLUMN rowseal._writer_rows.held IS
-  'Its entry in the quarantine while it does not count; NULL: it is in its table';
+  'Its entry in the quarantine while it does not count; 0: that was dropped; NULL: it is in its table';
+COMMENT ON COLUMN rowseal._writer_rows.fed IS 'Whether it has been passed on: a row of an unknown key is not';
+COMMENT ON COLUMN rowseal._writer_rows.sign IS
+  'Of a row whose body was dropped, because it never counts again: its signature, of which the link is made';
 
 CREATE TABLE rowseal._grants (
   id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -44,9 +49,10 @@ CREATE TABLE rowseal._grants (
   tombstones boolean NOT NULL,
   until      bigint,
   may_grant  smallint NOT NULL,
-  upto       bytea[],
-  UNIQUE (authority, sign)
+  upto       bytea[]
 );
+-- a signature of ML-DSA does not fit into an index
+CREATE UNIQUE INDEX ON rowseal._grants (authority, pg_catalog.sha256(sign));
 CREATE INDEX ON rowseal._grants (authority, grantee) WHERE upto IS NOT NULL;
 COMMENT ON TABLE rowseal._grants IS
   'The stored rows of grants tables, of all owners and tables in one shape; writer and link are NULL for the owner''s';

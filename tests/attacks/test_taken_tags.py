@@ -5,7 +5,7 @@ while rows wait for it.
 from __future__ import annotations
 
 import pytest
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json
 
 from kit.attacks import KEY, attempt, row, table
 from kit.db import Db
@@ -64,7 +64,7 @@ def test_what_came_before_a_tag_was_declared_is_not_for_whoever_declares_it(
     sent = ann.envelope(example.form("q"), row(ann, uuid=KEY))
     example.run("SELECT rowseal.undeclare('q')")
     admin.run("DELETE FROM rowseal.tags")  # another server, where q was never declared
-    answer = admin.all("SELECT outcome FROM rowseal.receive(%s)", Jsonb([sent]))
+    answer = admin.all("SELECT outcome FROM rowseal.receive(%s)", Json([sent]))
     assert answer == ["deferred"]
     mallory.run(TAKE)
     assert mallory.all("SELECT * FROM rowseal.retry()") == []

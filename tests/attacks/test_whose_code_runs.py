@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json
 
 from kit.attacks import SEALED, row, set_trap, sprung, unhealthy
 from kit.db import Db
@@ -102,7 +102,7 @@ def test_a_third_partys_code_keeps_rows_waiting(
     if hers:
         mallory.run(hers)
     sent = ann.envelope(example.form("q"), {**row(ann), "a": "x", **dict.fromkeys(unsaid(example))})
-    answer = admin.all("SELECT outcome, reason FROM rowseal.receive(%s)", Jsonb([sent]))
+    answer = admin.all("SELECT outcome, reason FROM rowseal.receive(%s)", Json([sent]))
     assert [o for o, _ in answer] == ["deferred"] and answer[0][1].startswith("RS017")
     assert "mallory" in answer[0][1]
     assert admin.all("SELECT * FROM rowseal.retry()") == []
@@ -133,5 +133,5 @@ def test_code_that_runs_on_reading_alone_or_is_ours_keeps_no_row_waiting(
             FOREIGN KEY (user_hash, uuid) REFERENCES user_storage);
         {TRIGGER.format("lines")}""")
     sent = ann.envelope(example.form("user_storage"), ann.value())
-    answer = admin.all("SELECT outcome FROM rowseal.receive(%s)", Jsonb([sent]))
+    answer = admin.all("SELECT outcome FROM rowseal.receive(%s)", Json([sent]))
     assert answer == ["inserted"] and not sprung(mallory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from kit.db import Db, Server
 from kit.example import Owner
 from kit.scratch import Scratch
 from kit.writers_model import Row, State, state
-from rowseal.client import Form, SigningKey, envelope, sign
+from rowseal.client import Form, SigningKey, envelope, public_key, sign
 
 WRITER = "writer_pkey bytea, writer_seq bigint, writer_prev bytea"
 SIGNED = "deleted_flag boolean, owner_timestamp bigint, sign_b64 bytea"
@@ -24,11 +25,21 @@ GRANTS = f"""CREATE TABLE grants (user_hash bytea, grantee_pkey bytea, tables te
     PRIMARY KEY (user_hash, grantee_pkey, sign_b64))"""
 
 
-def tables(layout: str = "two tables", feed: bool = False) -> str:
+def tables(layout: str = "two tables", feed: bool = False, ml_dsa: bool = False) -> str:
     """Identity table ``cards``, grants table ``grants``,
-    and tables ``t`` and ``u`` with text keys and writers.
+    and tables ``t`` and ``u`` with text keys and writers.  ``ml_dsa``: for keys of all algorithms.
     """
     fed = ", feed => true" if feed else ""
+    out = _tables(layout, fed)
+    if ml_dsa:
+        algorithms = ", algorithms => '{ed25519,ml-dsa-65,ml-dsa-87}'"
+        out[1] = out[1].replace(", fingerprint", f"{algorithms}, fingerprint")
+        hashed = ", h bytea GENERATED ALWAYS AS (sha256(sign_b64)) STORED, PRIMARY KEY"
+        out = [re.sub(r",\s+PRIMARY KEY( \(.*), sign_b64\)\)", rf"{hashed}\1, h))", s) for s in out]
+    return "; ".join(out)
+
+
+def _tables(layout: str, fed: str) -> list[str]:
     out = [
         f"CREATE TABLE cards (user_hash bytea PRIMARY KEY, k bytea, {SIGNED})",
         "SELECT rowseal.declare('cards', owner => 'user_hash', public_key => 'k',"
@@ -48,7 +59,7 @@ def tables(layout: str = "two tables", feed: bool = False) -> str:
             f"SELECT rowseal.declare('{table}', owner => 'user_hash',"
             f" identity => 'cards', writers => 'grants'{kept}{fed})"
         )
-    return "; ".join(out)
+    return out
 
 
 def link(number: int, previous: bytes | None, signature: bytes) -> bytes:
@@ -59,9 +70,9 @@ def link(number: int, previous: bytes | None, signature: bytes) -> bytes:
 class Writer:
     """A key that writes an owner's rows: the owner himself, or a device with its own chain."""
 
-    def __init__(self, owner: Owner, key: SigningKey | None = None):
+    def __init__(self, owner: Owner, key: Any = None):
         self.owner, self.key = owner, key or owner.key
-        self.public_key = None if key is None else bytes(key.verify_key)
+        self.public_key = None if key is None else public_key(key)
         self.number, self.last = 0, None  # type: int, bytes | None
 
     def row(

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 LONGEST_CHAIN = 4
+MOST_CHAINS = 64  # of one writer
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +92,7 @@ class Rules:
         self.rows = {r for r in rows if r.authentic and r.well_formed}
         self._stands: dict[tuple[Row, Chain], bool] = {}
         self._past: dict[Row, set[Row]] = {}
+        self._chains: dict[str, dict[str, list[Chain]]] = {}
 
     def past(self, revocation: Row) -> set[Row]:
         """The rows that it names, and what is reached from them through the previous link,
@@ -153,23 +156,40 @@ class Rules:
                     return False
         return True
 
-    def chains(self, owner: str, writer: str) -> Iterator[Chain]:
-        def grow(chain: Chain, who: str | None) -> Iterator[Chain]:
-            if chain and who == writer:
-                yield chain
-            if len(chain) < LONGEST_CHAIN:
-                for g in self.rows:
-                    if (g.kind, g.owner, g.writer) == ("grant", owner, who) and self.stands(
-                        g, chain
-                    ):
-                        yield from grow((*chain, g), g.grantee)
+    def chains(self, owner: str) -> dict[str, list[Chain]]:
+        """The chains that count, by writer: of each at most MOST_CHAINS, the shortest first, among
+        equals in the order of their grants' signatures; only those are extended.
+        """
+        if owner not in self._chains:
+            counted: dict[str, list[Chain]] = defaultdict(list)
+            ends: list[Chain] = [()]
+            for _ in range(LONGEST_CHAIN):
+                longer: dict[str, list[Chain]] = defaultdict(list)
+                for chain in ends:
+                    for grant in self._granted(owner, chain):
+                        longer[grant.grantee].append((*chain, grant))
+                ends = []
+                for writer, chains in longer.items():
+                    chains.sort(key=lambda chain: [grant.sign for grant in chain])
+                    kept = chains[: MOST_CHAINS - len(counted[writer])]
+                    counted[writer] += kept
+                    ends += kept
+            self._chains[owner] = counted
+        return self._chains[owner]
 
-        return grow((), None)
+    def _granted(self, owner: str, chain: Chain) -> Iterator[Row]:
+        """The grants by which a chain goes on; it never comes back to a key."""
+        who = chain[-1].grantee if chain else None
+        path = {g.grantee for g in chain}
+        for g in self.rows:
+            by_him = (g.kind, g.owner, g.writer) == ("grant", owner, who)
+            if by_him and g.grantee not in path and self.stands(g, chain):
+                yield g
 
     def valid(self, row: Row) -> bool:
         if row.writer is None or row not in self.rows:
             return row in self.rows
-        return any(self.stands(row, chain) for chain in self.chains(row.owner, row.writer))
+        return any(self.stands(row, chain) for chain in self.chains(row.owner)[row.writer])
 
 
 @dataclass

@@ -209,7 +209,9 @@ RECEIVED = (
     " attacks/test_table_owner.py"
 )
 LINKED = "between two servers: see links/test_linked_servers.py"
+DERIVED = "what verify says, never raised: see writers/test_verify_derives_anew.py"
 PROVOKED: dict[str, Callable[[World], Any] | str] = {
+    "licences do not follow": DERIVED,
     "invalid signature": lambda w: w.altered(
         "user_storage", w.ann.value(b"1", KEY), value_b64=b"2"
     ),
@@ -319,6 +321,11 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
     "writer, number and": lambda w: written(w, number=2),
     "a grant is ended": lambda w: granted(w, deleted_flag=True),
     "a grant needs": lambda w: granted(w, until=None),
+    "revocations could not": lambda w: w.db.run(
+        tables().replace("key text, value integer", "key text, value integer UNIQUE")
+    ),
+    "the key of a writer": lambda w: granted(w, grantee_pkey=bytes(31)),
+    "tables or upto": lambda w: granted(w, tables=["t", None]),
     "no provider of signatures: neither": NO_PROVIDER,
     "no provider of signatures: …": NO_PROVIDER,
     "no column": lambda w: w.db.run("SELECT rowseal.payload('user_cards', '{\"nam\": 1}')"),

@@ -92,6 +92,36 @@ def test_a_revocation_meets_an_open_transaction_of_its_writer(
             assert db.all("SELECT * FROM rowseal.verify('t')") == []
 
 
+@pytest.mark.parametrize("lower_first", [False, True])
+def test_neighbours_below_a_frontier_brought_side_by_side(
+    server: Server, database: str, db: Db, lower_first: bool
+) -> None:
+    """Neither session sees the other's row; the walk meets both all the same."""
+    db.run(tables())
+    ann = Writer(Owner("Ann"))
+    device = Writer(ann.owner, SigningKey.generate())
+    card(db, ann.owner)
+    db.insert("grants", ann.sealed(db.form("grants"), grant(device)))
+    rows = [
+        device.envelope(db.form("t"), {"key": key, "owner_timestamp": at})
+        for at, key in enumerate("abc", 1)
+    ]
+    db.insert("grants", ann.sealed(db.form("grants"), revocation(device, [device.last or b""])))
+    receive = "SELECT * FROM rowseal.receive(%s)"
+    db.all(receive, Json([rows[2]]))
+    order = rows[:2] if lower_first else rows[1::-1]
+    with server.connect(database, "app") as a, server.connect(database, "app") as b:
+        a.execute("BEGIN")
+        a.execute(receive, [Json([order[0]])])
+        thread = threading.Thread(target=lambda: b.execute(receive, [Json([order[1]])]))
+        thread.start()
+        thread.join(0.5)
+        a.execute("COMMIT")
+        thread.join(20)
+        assert not thread.is_alive()
+    assert db.all("SELECT key FROM t ORDER BY 1") == ["a", "b", "c"]
+
+
 Sent = tuple[str, dict[str, Any]]  # table, sealed row
 
 

@@ -235,6 +235,26 @@ def walk_brings_back_a_grant(b: Book) -> Any:
 
 
 @case
+def let_in_and_taken_back_in_one_settling(b: Book) -> Any:
+    """M's revocations and C's of M become good at once; by the latter the former fall again."""
+    b.grant("C", may_grant=2, until=3)
+    m = b.grant("M", by="C", may_grant=1)
+    fallen = {b.revoke(w, by="M", at=5) for w in "ABWXY"}
+    y = b.revoke("M", by="C", at=5)
+    b.grant("C", at=2, may_grant=2)
+    return {m, y}, fallen
+
+
+@case
+def a_second_frontier_above_the_first(b: Book) -> Any:
+    """Beyond the first nothing counts, but the second is walked through it."""
+    b.grant()
+    a1, a2, a3 = b.data("A"), b.data("A", at=2), b.data("A", at=3)
+    b.revoke(upto=[a1]), b.revoke(upto=[a3], at=2)
+    return {a1}, {a2, a3}
+
+
+@case
 def other_owner_and_forgery(b: Book) -> Any:
     b.grant(owner="P")
     return set(), {

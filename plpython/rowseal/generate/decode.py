@@ -85,9 +85,9 @@ def contents(subject: Subject, beside: str, row: str) -> dict[str, str]:
     return out
 
 
-def envelope(subject: Subject) -> Decoding:
+def envelope(subject: Subject, stored: bool = True) -> Decoding:
     """The stored columns of an envelope e.v: the signature stands beside the row."""
-    given = canonical(subject, _names(subject.signed), RECORD, stored=True)
+    given = canonical(subject, _names(subject.signed), RECORD, stored)
     values = {**given.values, **contents(subject, "(e.v -> 'content')", RECORD)}
     if subject.name_column:
         values[subject.name_column] = f"NULL::{subject.column(subject.name_column).type}"
@@ -98,14 +98,15 @@ def envelope(subject: Subject) -> Decoding:
     return Decoding(given.definitions, {c: values[c] for c in subject.stored})
 
 
-def pgtext(subject: Subject) -> Decoding:
+def pgtext(subject: Subject, stored: bool = True) -> Decoding:
     """The stored columns of an object e.v in PostgreSQL's text form."""
     definitions, values = [], {}
     for name in subject.stored:
         column = subject.column(name)
         is_json = column.kind == "json"
-        definitions.append(f"{ident(name)} {'text' if is_json else column.type}")
-        values[name] = f"x.{field(name)}::{column.type}" if is_json else f"x.{field(name)}"
+        type_ = column.type if stored or not column.domain else column.base
+        definitions.append(f"{ident(name)} {'text' if is_json else type_}")
+        values[name] = f"x.{field(name)}::{type_}" if is_json else f"x.{field(name)}"
     return Decoding(", ".join(definitions), values)
 
 

@@ -15,7 +15,7 @@ BEGIN
   IF NEW.content IS NOT NULL THEN
     NEW.content_sha256 := NULL;
   END IF;
-  <<judged>> LOOP  -- once; a feature may look again
+  <<judged>> LOOP
     -- 1. What is there?
     IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
       SELECT * INTO tip FROM public.files t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
@@ -45,7 +45,7 @@ BEGIN
           IF NEW.content IS NULL AND OLD.content IS NOT NULL THEN
             verdict := ROW('RS004', 'column content is erased by rowseal.erase alone, and stays so')::rowseal.verdict;
           END IF;
-          -- only unsigned columns changed; under replication an unchanged row would go round in circles
+          -- only unsigned columns changed; under replication an unchanged row would circle
           kept := NOT (pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
               AND pg_catalog.record_image_eq(NEW, OLD));
         END IF;
@@ -62,9 +62,9 @@ BEGIN
         verdict := ROW('RS003', 'primary key and owner never change')::rowseal.verdict;
         EXIT judged;
       END IF;
-      newer := coalesce(ROW(NEW.owner_timestamp, NEW.deleted_flag,
-          NEW.sign_b64) OPERATOR(pg_catalog.>) ROW(tip.owner_timestamp, tip.deleted_flag, tip.sign_b64),
-          true);  -- a tip that was tampered with has no order
+      newer := (ROW(NEW.owner_timestamp, NEW.deleted_flag,
+          NEW.sign_b64) OPERATOR(pg_catalog.>) ROW(tip.owner_timestamp, tip.deleted_flag,
+          tip.sign_b64)) IS NOT FALSE;  -- a tip without order was tampered with
       IF NOT newer AND NEW.sign_b64 OPERATOR(pg_catalog.<>) tip.sign_b64 THEN
         -- a late version: the guard of the versions table decides
         INSERT INTO public.files_versions ("content", deleted_flag, owner_timestamp, "up", user_hash, "uuid",
@@ -72,26 +72,26 @@ BEGIN
           VALUES (NEW.content, NEW.deleted_flag, NEW.owner_timestamp, NEW.up, NEW.user_hash, NEW.uuid,
               NEW.content_sha256, NEW.name, NEW.sign_b64) ON CONFLICT ("name") DO NOTHING;
         IF NOT FOUND AND pg_catalog.current_setting('rowseal.outcome', true) OPERATOR(pg_catalog.=) 'archived' THEN
-          outcome := 'duplicate';  -- that guard let it in, and another session was faster
+          outcome := 'duplicate';  -- another session was faster
         END IF;
         EXIT judged;
       END IF;
       IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND newer THEN
-        -- a newer version: this guard decides again, on the row as the UPDATE has locked and read it
+        -- a newer version: this guard decides again, on the row that the UPDATE has locked
         UPDATE public.files t SET "content" = NEW.content, deleted_flag = NEW.deleted_flag,
             owner_timestamp = NEW.owner_timestamp, "up" = NEW.up, user_hash = NEW.user_hash, "uuid" = NEW.uuid,
             content_sha256 = NEW.content_sha256, "name" = NEW.name, sign_b64 = NEW.sign_b64
             WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash AND t.uuid OPERATOR(pg_catalog.=) NEW.uuid;
-        IF NOT FOUND AND pg_catalog.row_security_active('public.files'::pg_catalog.regclass) THEN
+        IF NOT FOUND THEN
           PERFORM FROM public.files t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
-              AND t.uuid OPERATOR(pg_catalog.=) NEW.uuid FOR UPDATE;  -- policies for UPDATE count
+              AND t.uuid OPERATOR(pg_catalog.=) NEW.uuid FOR UPDATE;
           verdict := rowseal._hidden(FOUND);
         END IF;
         EXIT judged;
       END IF;
     END IF;
 
-    -- 3. Is it the owner's?  (Not newer: other content under the tip's signature.)
+    -- 3. Is it the owner's?
     SELECT k.sign_pkey INTO public_key FROM public.user_cards k
         WHERE k.user_hash OPERATOR(pg_catalog.=) NEW.user_hash LIMIT 1;
     verdict := CASE WHEN (coalesce(pg_catalog.octet_length(NEW.content), 0)) OPERATOR(pg_catalog.>) 37748736
@@ -112,7 +112,7 @@ BEGIN
             content_sha256, "name", sign_b64)
           VALUES (tip.content, tip.deleted_flag, tip.owner_timestamp, tip.up, tip.user_hash, tip.uuid,
               tip.content_sha256, tip.name, tip.sign_b64) ON CONFLICT ("name") DO NOTHING;
-        -- For subscribers, unchanged out-of-line values, too, are fetched: a composite value holds them whole.
+        -- unchanged out-of-line values, too, are for subscribers: a composite value fetches them
         whole := ROW(NEW.user_hash, NEW.uuid, NEW.content, NEW.content_sha256, NEW.name, NEW.up, NEW.deleted_flag,
             NEW.owner_timestamp, NEW.sign_b64);
         NEW.content := whole.content;

@@ -53,11 +53,24 @@ BEGIN
           AND NEW.writer_prev IS NULL
                      ELSE NEW.writer_seq OPERATOR(pg_catalog.>=) 1
                          AND (NEW.writer_prev IS NULL)
-                         OPERATOR(pg_catalog.=) (NEW.writer_seq OPERATOR(pg_catalog.=) 1) END IS NOT TRUE
-                         THEN ROW('RS013', 'writer, number and previous link do not fit each other')::rowseal.verdict
+                         OPERATOR(pg_catalog.=) (NEW.writer_seq OPERATOR(pg_catalog.=) 1)
+                          AND coalesce(pg_catalog.octet_length(NEW.writer_prev),
+                              32) OPERATOR(pg_catalog.=) 32 END IS NOT TRUE
+                              THEN ROW('RS013',
+                                  'writer, number and previous link do not fit each other')::rowseal.verdict
+           WHEN NOT (pg_catalog.octet_length(NEW.writer_pkey) OPERATOR(pg_catalog.=) ANY ('{32}'::pg_catalog.int4[]))
+               THEN ROW('RS013', 'the key of a writer is none of ed25519')::rowseal.verdict
+           WHEN (pg_catalog.octet_length(NEW.grantee_pkey)
+               OPERATOR(pg_catalog.=) ANY ('{32}'::pg_catalog.int4[])) IS NOT TRUE
+               THEN ROW('RS013', 'the key of a writer is none of ed25519')::rowseal.verdict
            WHEN NEW.deleted_flag THEN ROW('RS013', 'a grant is ended by a revocation, not deleted')::rowseal.verdict
            WHEN NEW.upto IS NULL AND NEW.until IS NULL
                THEN ROW('RS013', 'a grant needs a last timestamp (until)')::rowseal.verdict
+           WHEN NOT (rowseal._flat(NEW.tables)
+               AND coalesce(pg_catalog.jsonb_typeof(NEW.keys), 'object') OPERATOR(pg_catalog.=) 'object'
+                     AND rowseal._are_links(NEW.upto))
+                         THEN ROW('RS013',
+                             'tables or upto is no plain array, or keys no JSON object')::rowseal.verdict
       END, rowseal._seal_3(public_key, NEW.sign_b64, rowseal._one_based(NEW.tables) AND rowseal._one_based(NEW.upto),
           (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
               OR rowseal._brief(NEW.keys)), NEW.deleted_flag,
@@ -69,11 +82,24 @@ BEGIN
           AND NEW.writer_prev IS NULL
                      ELSE NEW.writer_seq OPERATOR(pg_catalog.>=) 1
                          AND (NEW.writer_prev IS NULL)
-                         OPERATOR(pg_catalog.=) (NEW.writer_seq OPERATOR(pg_catalog.=) 1) END IS NOT TRUE
-                         THEN ROW('RS013', 'writer, number and previous link do not fit each other')::rowseal.verdict
+                         OPERATOR(pg_catalog.=) (NEW.writer_seq OPERATOR(pg_catalog.=) 1)
+                          AND coalesce(pg_catalog.octet_length(NEW.writer_prev),
+                              32) OPERATOR(pg_catalog.=) 32 END IS NOT TRUE
+                              THEN ROW('RS013',
+                                  'writer, number and previous link do not fit each other')::rowseal.verdict
+           WHEN NOT (pg_catalog.octet_length(NEW.writer_pkey) OPERATOR(pg_catalog.=) ANY ('{32}'::pg_catalog.int4[]))
+               THEN ROW('RS013', 'the key of a writer is none of ed25519')::rowseal.verdict
+           WHEN (pg_catalog.octet_length(NEW.grantee_pkey)
+               OPERATOR(pg_catalog.=) ANY ('{32}'::pg_catalog.int4[])) IS NOT TRUE
+               THEN ROW('RS013', 'the key of a writer is none of ed25519')::rowseal.verdict
            WHEN NEW.deleted_flag THEN ROW('RS013', 'a grant is ended by a revocation, not deleted')::rowseal.verdict
            WHEN NEW.upto IS NULL AND NEW.until IS NULL
                THEN ROW('RS013', 'a grant needs a last timestamp (until)')::rowseal.verdict
+           WHEN NOT (rowseal._flat(NEW.tables)
+               AND coalesce(pg_catalog.jsonb_typeof(NEW.keys), 'object') OPERATOR(pg_catalog.=) 'object'
+                     AND rowseal._are_links(NEW.upto))
+                         THEN ROW('RS013',
+                             'tables or upto is no plain array, or keys no JSON object')::rowseal.verdict
       END, rowseal._seal_3(NEW.writer_pkey, NEW.sign_b64, rowseal._one_based(NEW.tables)
           AND rowseal._one_based(NEW.upto),
           (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000

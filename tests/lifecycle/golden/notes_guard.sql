@@ -10,7 +10,7 @@ DECLARE
   whole public.notes;
   news pg_catalog.bool;
 BEGIN
-  <<judged>> LOOP  -- once; a feature may look again
+  <<judged>> LOOP
     -- 1. What is there?
     IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
       SELECT * INTO tip FROM public.notes t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
@@ -30,7 +30,7 @@ BEGIN
           NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq, NEW.sign_b64))) THEN
         outcome := 'duplicate';
         IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-          -- only unsigned columns changed; under replication an unchanged row would go round in circles
+          -- only unsigned columns changed; under replication an unchanged row would circle
           kept := NOT (pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
               AND pg_catalog.record_image_eq(NEW, OLD));
         END IF;
@@ -51,9 +51,9 @@ BEGIN
         verdict := ROW('RS003', 'primary key and owner never change')::rowseal.verdict;
         EXIT judged;
       END IF;
-      newer := coalesce(ROW(NEW.owner_timestamp, NEW.deleted_flag,
-          NEW.sign_b64) OPERATOR(pg_catalog.>) ROW(tip.owner_timestamp, tip.deleted_flag, tip.sign_b64),
-          true);  -- a tip that was tampered with has no order
+      newer := (ROW(NEW.owner_timestamp, NEW.deleted_flag,
+          NEW.sign_b64) OPERATOR(pg_catalog.>) ROW(tip.owner_timestamp, tip.deleted_flag,
+          tip.sign_b64)) IS NOT FALSE;  -- a tip without order was tampered with
       IF NOT newer AND NEW.sign_b64 OPERATOR(pg_catalog.<>) tip.sign_b64 THEN
         -- a late version: the guard of the versions table decides
         INSERT INTO public.notes_versions (deleted_flag, "key", "n", owner_timestamp, parent_sign_b64, user_hash,
@@ -61,27 +61,27 @@ BEGIN
           VALUES (NEW.deleted_flag, NEW.key, NEW.n, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash,
               NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq, NEW.sign_b64) ON CONFLICT (sign_b64) DO NOTHING;
         IF NOT FOUND AND pg_catalog.current_setting('rowseal.outcome', true) OPERATOR(pg_catalog.=) 'archived' THEN
-          outcome := 'duplicate';  -- that guard let it in, and another session was faster
+          outcome := 'duplicate';  -- another session was faster
         END IF;
         EXIT judged;
       END IF;
       IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND newer THEN
-        -- a newer version: this guard decides again, on the row as the UPDATE has locked and read it
+        -- a newer version: this guard decides again, on the row that the UPDATE has locked
         UPDATE public.notes t SET deleted_flag = NEW.deleted_flag, "key" = NEW.key, "n" = NEW.n,
             owner_timestamp = NEW.owner_timestamp, parent_sign_b64 = NEW.parent_sign_b64, user_hash = NEW.user_hash,
             writer_pkey = NEW.writer_pkey, writer_prev = NEW.writer_prev, writer_seq = NEW.writer_seq,
             sign_b64 = NEW.sign_b64 WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
             AND t.key OPERATOR(pg_catalog.=) NEW.key;
-        IF NOT FOUND AND pg_catalog.row_security_active('public.notes'::pg_catalog.regclass) THEN
+        IF NOT FOUND THEN
           PERFORM FROM public.notes t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
-              AND t.key OPERATOR(pg_catalog.=) NEW.key FOR UPDATE;  -- policies for UPDATE count
+              AND t.key OPERATOR(pg_catalog.=) NEW.key FOR UPDATE;
           verdict := rowseal._hidden(FOUND);
         END IF;
         EXIT judged;
       END IF;
     END IF;
 
-    -- 3. Is it the owner's?  (Not newer: other content under the tip's signature.)
+    -- 3. Is it the owner's?
     IF NEW.writer_pkey IS NULL THEN
       SELECT k.sign_pkey INTO public_key FROM public.user_cards k
           WHERE k.user_hash OPERATOR(pg_catalog.=) NEW.user_hash LIMIT 1;
@@ -89,8 +89,13 @@ BEGIN
           AND NEW.writer_prev IS NULL
                      ELSE NEW.writer_seq OPERATOR(pg_catalog.>=) 1
                          AND (NEW.writer_prev IS NULL)
-                         OPERATOR(pg_catalog.=) (NEW.writer_seq OPERATOR(pg_catalog.=) 1) END IS NOT TRUE
-                         THEN ROW('RS013', 'writer, number and previous link do not fit each other')::rowseal.verdict
+                         OPERATOR(pg_catalog.=) (NEW.writer_seq OPERATOR(pg_catalog.=) 1)
+                          AND coalesce(pg_catalog.octet_length(NEW.writer_prev),
+                              32) OPERATOR(pg_catalog.=) 32 END IS NOT TRUE
+                              THEN ROW('RS013',
+                                  'writer, number and previous link do not fit each other')::rowseal.verdict
+           WHEN NOT (pg_catalog.octet_length(NEW.writer_pkey) OPERATOR(pg_catalog.=) ANY ('{32}'::pg_catalog.int4[]))
+               THEN ROW('RS013', 'the key of a writer is none of ed25519')::rowseal.verdict
       END, CASE
         WHEN NEW.user_hash IS NOT NULL AND NEW.key IS NOT NULL AND NEW.owner_timestamp IS NOT NULL
             AND NEW.deleted_flag IS NOT NULL
@@ -122,9 +127,14 @@ BEGIN
             AND NEW.writer_prev IS NULL
                        ELSE NEW.writer_seq OPERATOR(pg_catalog.>=) 1
                            AND (NEW.writer_prev IS NULL)
-                           OPERATOR(pg_catalog.=) (NEW.writer_seq OPERATOR(pg_catalog.=) 1) END IS NOT TRUE
-                           THEN ROW('RS013',
-                               'writer, number and previous link do not fit each other')::rowseal.verdict
+                           OPERATOR(pg_catalog.=) (NEW.writer_seq OPERATOR(pg_catalog.=) 1)
+                            AND coalesce(pg_catalog.octet_length(NEW.writer_prev),
+                                32) OPERATOR(pg_catalog.=) 32 END IS NOT TRUE
+                                THEN ROW('RS013',
+                                    'writer, number and previous link do not fit each other')::rowseal.verdict
+             WHEN NOT (pg_catalog.octet_length(NEW.writer_pkey)
+                 OPERATOR(pg_catalog.=) ANY ('{32}'::pg_catalog.int4[]))
+                 THEN ROW('RS013', 'the key of a writer is none of ed25519')::rowseal.verdict
         END, CASE
           WHEN NEW.user_hash IS NOT NULL AND NEW.key IS NOT NULL AND NEW.owner_timestamp IS NOT NULL
               AND NEW.deleted_flag IS NOT NULL
@@ -176,7 +186,7 @@ BEGIN
             writer_pkey, writer_prev, writer_seq, sign_b64)
           VALUES (tip.deleted_flag, tip.key, tip.n, tip.owner_timestamp, tip.parent_sign_b64, tip.user_hash,
               tip.writer_pkey, tip.writer_prev, tip.writer_seq, tip.sign_b64) ON CONFLICT (sign_b64) DO NOTHING;
-        -- For subscribers, unchanged out-of-line values, too, are fetched: a composite value holds them whole.
+        -- unchanged out-of-line values, too, are for subscribers: a composite value fetches them
         whole := ROW(NEW.user_hash, NEW.key, NEW.n, NEW.parent_sign_b64, NEW.writer_pkey, NEW.writer_seq,
             NEW.writer_prev, NEW.deleted_flag, NEW.owner_timestamp, NEW.sign_b64);
         NEW.key := whole.key;

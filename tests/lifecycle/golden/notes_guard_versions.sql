@@ -102,8 +102,13 @@ BEGIN
           AND NEW.writer_prev IS NULL
                      ELSE NEW.writer_seq OPERATOR(pg_catalog.>=) 1
                          AND (NEW.writer_prev IS NULL)
-                         OPERATOR(pg_catalog.=) (NEW.writer_seq OPERATOR(pg_catalog.=) 1) END IS NOT TRUE
-                         THEN ROW('RS013', 'writer, number and previous link do not fit each other')::rowseal.verdict
+                         OPERATOR(pg_catalog.=) (NEW.writer_seq OPERATOR(pg_catalog.=) 1)
+                          AND coalesce(pg_catalog.octet_length(NEW.writer_prev),
+                              32) OPERATOR(pg_catalog.=) 32 END IS NOT TRUE
+                              THEN ROW('RS013',
+                                  'writer, number and previous link do not fit each other')::rowseal.verdict
+           WHEN NOT (pg_catalog.octet_length(NEW.writer_pkey) OPERATOR(pg_catalog.=) ANY ('{32}'::pg_catalog.int4[]))
+               THEN ROW('RS013', 'the key of a writer is none of ed25519')::rowseal.verdict
       END, CASE
         WHEN NEW.user_hash IS NOT NULL AND NEW.key IS NOT NULL AND NEW.owner_timestamp IS NOT NULL
             AND NEW.deleted_flag IS NOT NULL
@@ -135,9 +140,14 @@ BEGIN
             AND NEW.writer_prev IS NULL
                        ELSE NEW.writer_seq OPERATOR(pg_catalog.>=) 1
                            AND (NEW.writer_prev IS NULL)
-                           OPERATOR(pg_catalog.=) (NEW.writer_seq OPERATOR(pg_catalog.=) 1) END IS NOT TRUE
-                           THEN ROW('RS013',
-                               'writer, number and previous link do not fit each other')::rowseal.verdict
+                           OPERATOR(pg_catalog.=) (NEW.writer_seq OPERATOR(pg_catalog.=) 1)
+                            AND coalesce(pg_catalog.octet_length(NEW.writer_prev),
+                                32) OPERATOR(pg_catalog.=) 32 END IS NOT TRUE
+                                THEN ROW('RS013',
+                                    'writer, number and previous link do not fit each other')::rowseal.verdict
+             WHEN NOT (pg_catalog.octet_length(NEW.writer_pkey)
+                 OPERATOR(pg_catalog.=) ANY ('{32}'::pg_catalog.int4[]))
+                 THEN ROW('RS013', 'the key of a writer is none of ed25519')::rowseal.verdict
         END, CASE
           WHEN NEW.user_hash IS NOT NULL AND NEW.key IS NOT NULL AND NEW.owner_timestamp IS NOT NULL
               AND NEW.deleted_flag IS NOT NULL

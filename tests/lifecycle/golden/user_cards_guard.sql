@@ -9,7 +9,7 @@ DECLARE
   kept pg_catalog.bool := false;
   whole public.user_cards;
 BEGIN
-  <<judged>> LOOP  -- once; a feature may look again
+  <<judged>> LOOP
     -- 1. What is there?
     IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
       SELECT * INTO tip FROM public.user_cards t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash;
@@ -28,7 +28,7 @@ BEGIN
           NEW.owner_timestamp, NEW.sign_pkey, NEW.user_hash, NEW.sign_b64))) THEN
         outcome := 'duplicate';
         IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-          -- only unsigned columns changed; under replication an unchanged row would go round in circles
+          -- only unsigned columns changed; under replication an unchanged row would circle
           kept := NOT (pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
               AND pg_catalog.record_image_eq(NEW, OLD));
         END IF;
@@ -48,29 +48,28 @@ BEGIN
         verdict := ROW('RS003', 'the public key of an owner never changes')::rowseal.verdict;
         EXIT judged;
       END IF;
-      newer := coalesce(ROW(NEW.owner_timestamp, NEW.deleted_flag,
-          NEW.sign_b64) OPERATOR(pg_catalog.>) ROW(tip.owner_timestamp, tip.deleted_flag, tip.sign_b64),
-          true);  -- a tip that was tampered with has no order
+      newer := (ROW(NEW.owner_timestamp, NEW.deleted_flag,
+          NEW.sign_b64) OPERATOR(pg_catalog.>) ROW(tip.owner_timestamp, tip.deleted_flag,
+          tip.sign_b64)) IS NOT FALSE;  -- a tip without order was tampered with
       IF NOT newer AND NEW.sign_b64 OPERATOR(pg_catalog.<>) tip.sign_b64 THEN
         outcome := 'stale';
         EXIT judged;
       END IF;
       IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND newer THEN
-        -- a newer version: this guard decides again, on the row as the UPDATE has locked and read it
+        -- a newer version: this guard decides again, on the row that the UPDATE has locked
         UPDATE public.user_cards t SET contact_cert = NEW.contact_cert, contact_pkey = NEW.contact_pkey,
             crypt_cert = NEW.crypt_cert, crypt_pkey = NEW.crypt_pkey, deleted_flag = NEW.deleted_flag,
             "name" = NEW.name, owner_timestamp = NEW.owner_timestamp, sign_pkey = NEW.sign_pkey,
             user_hash = NEW.user_hash, sign_b64 = NEW.sign_b64 WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash;
-        IF NOT FOUND AND pg_catalog.row_security_active('public.user_cards'::pg_catalog.regclass) THEN
-          PERFORM FROM public.user_cards t
-              WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash FOR UPDATE;  -- policies for UPDATE count
+        IF NOT FOUND THEN
+          PERFORM FROM public.user_cards t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash FOR UPDATE;
           verdict := rowseal._hidden(FOUND);
         END IF;
         EXIT judged;
       END IF;
     END IF;
 
-    -- 3. Is it the owner's?  (Not newer: other content under the tip's signature.)
+    -- 3. Is it the owner's?
     verdict := rowseal._seal_1(NEW.sign_pkey, NEW.sign_b64, NEW.contact_cert, NEW.contact_pkey, NEW.crypt_cert,
         NEW.crypt_pkey, NEW.deleted_flag, NEW.name, NEW.owner_timestamp, NEW.sign_pkey, NEW.user_hash);
     EXIT judged WHEN verdict IS NOT NULL;
@@ -81,7 +80,7 @@ BEGIN
     ELSE
       outcome := 'inserted';  -- the primary key stops a second session
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-        -- For subscribers, unchanged out-of-line values, too, are fetched: a composite value holds them whole.
+        -- unchanged out-of-line values, too, are for subscribers: a composite value fetches them
         whole := ROW(NEW.user_hash, NEW.sign_pkey, NEW.contact_pkey, NEW.contact_cert, NEW.crypt_pkey, NEW.crypt_cert,
             NEW.name, NEW.deleted_flag, NEW.owner_timestamp, NEW.sign_b64);
         NEW.contact_cert := whole.contact_cert;

@@ -9,7 +9,7 @@ DECLARE
   kept pg_catalog.bool := false;
   whole public.user_storage;
 BEGIN
-  <<judged>> LOOP  -- once; a feature may look again
+  <<judged>> LOOP
     -- 1. What is there?
     IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
       SELECT * INTO tip FROM public.user_storage t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
@@ -29,7 +29,7 @@ BEGIN
           NEW.sign_b64))) THEN
         outcome := 'duplicate';
         IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-          -- only unsigned columns changed; under replication an unchanged row would go round in circles
+          -- only unsigned columns changed; under replication an unchanged row would circle
           kept := NOT (pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
               AND pg_catalog.record_image_eq(NEW, OLD));
         END IF;
@@ -46,9 +46,9 @@ BEGIN
         verdict := ROW('RS003', 'primary key and owner never change')::rowseal.verdict;
         EXIT judged;
       END IF;
-      newer := coalesce(ROW(NEW.owner_timestamp, NEW.deleted_flag,
-          NEW.sign_b64) OPERATOR(pg_catalog.>) ROW(tip.owner_timestamp, tip.deleted_flag, tip.sign_b64),
-          true);  -- a tip that was tampered with has no order
+      newer := (ROW(NEW.owner_timestamp, NEW.deleted_flag,
+          NEW.sign_b64) OPERATOR(pg_catalog.>) ROW(tip.owner_timestamp, tip.deleted_flag,
+          tip.sign_b64)) IS NOT FALSE;  -- a tip without order was tampered with
       IF NOT newer AND NEW.sign_b64 OPERATOR(pg_catalog.<>) tip.sign_b64 THEN
         -- a late version: the guard of the versions table decides
         INSERT INTO public.user_storage_versions (deleted_flag, owner_timestamp, parent_sign_b64, user_hash,
@@ -56,26 +56,26 @@ BEGIN
           VALUES (NEW.deleted_flag, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash, NEW.uuid, NEW.value_b64,
               NEW.sign_b64) ON CONFLICT (sign_b64) DO NOTHING;
         IF NOT FOUND AND pg_catalog.current_setting('rowseal.outcome', true) OPERATOR(pg_catalog.=) 'archived' THEN
-          outcome := 'duplicate';  -- that guard let it in, and another session was faster
+          outcome := 'duplicate';  -- another session was faster
         END IF;
         EXIT judged;
       END IF;
       IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND newer THEN
-        -- a newer version: this guard decides again, on the row as the UPDATE has locked and read it
+        -- a newer version: this guard decides again, on the row that the UPDATE has locked
         UPDATE public.user_storage t SET deleted_flag = NEW.deleted_flag, owner_timestamp = NEW.owner_timestamp,
             parent_sign_b64 = NEW.parent_sign_b64, user_hash = NEW.user_hash, "uuid" = NEW.uuid,
             value_b64 = NEW.value_b64, sign_b64 = NEW.sign_b64 WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
             AND t.uuid OPERATOR(pg_catalog.=) NEW.uuid;
-        IF NOT FOUND AND pg_catalog.row_security_active('public.user_storage'::pg_catalog.regclass) THEN
+        IF NOT FOUND THEN
           PERFORM FROM public.user_storage t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
-              AND t.uuid OPERATOR(pg_catalog.=) NEW.uuid FOR UPDATE;  -- policies for UPDATE count
+              AND t.uuid OPERATOR(pg_catalog.=) NEW.uuid FOR UPDATE;
           verdict := rowseal._hidden(FOUND);
         END IF;
         EXIT judged;
       END IF;
     END IF;
 
-    -- 3. Is it the owner's?  (Not newer: other content under the tip's signature.)
+    -- 3. Is it the owner's?
     SELECT k.sign_pkey INTO public_key FROM public.user_cards k
         WHERE k.user_hash OPERATOR(pg_catalog.=) NEW.user_hash LIMIT 1;
     verdict := CASE
@@ -110,7 +110,7 @@ BEGIN
             storage_uuid, value_b64, sign_b64)
           VALUES (tip.deleted_flag, tip.owner_timestamp, tip.parent_sign_b64, tip.user_hash, tip.uuid, tip.value_b64,
               tip.sign_b64) ON CONFLICT (sign_b64) DO NOTHING;
-        -- For subscribers, unchanged out-of-line values, too, are fetched: a composite value holds them whole.
+        -- unchanged out-of-line values, too, are for subscribers: a composite value fetches them
         whole := ROW(NEW.user_hash, NEW.uuid, NEW.value_b64, NEW.deleted_flag, NEW.owner_timestamp,
             NEW.parent_sign_b64, NEW.sign_b64);
         NEW.parent_sign_b64 := whole.parent_sign_b64;

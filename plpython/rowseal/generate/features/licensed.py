@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from ...form.signature import ALGORITHMS
 from ...form.verdict import Verdict
 from ..feature import Feature
 from ..filled import rendered
 from ..guard import refusal
 from ..subject import Row, Subject
 from ..words import literal
+
+OF_GRANTS = {  # holes of malformed
+    "grantee": "grantee_pkey",
+    "tables": "tables",
+    "keys": "keys",
+    "until": "until",
+    "upto": "upto",
+}
 
 
 class Licensed(Feature):
@@ -69,6 +78,8 @@ class Licensed(Feature):
 
     def malformed(self, row: Row) -> str:
         """A verdict on what the columns say about each other; NULL when it is well formed."""
+        algorithms = self.subject.identity.algorithms
+        sizes = ",".join(str(ALGORITHMS[name].public_key) for name in algorithms)
         holes: dict[str, str | bool] = {
             "writer": self.of(row, "writer_pkey"),
             "number": self.of(row, "writer_seq"),
@@ -76,11 +87,18 @@ class Licensed(Feature):
             "misfit": refusal(
                 Verdict("RS013", "writer, number and previous link do not fit each other")
             ),
+            "sizes": f"'{{{sizes}}}'::integer[]",
+            "stranger": refusal(
+                Verdict("RS013", f"the key of a writer is none of {', '.join(algorithms)}")
+            ),
             "grants": self.is_grants,
             "deleted": row.ref(self.subject.deleted),
             "tombstone": refusal(Verdict("RS013", "a grant is ended by a revocation, not deleted")),
-            "upto": self.of(row, "upto") if self.is_grants else "",
-            "until": self.of(row, "until") if self.is_grants else "",
             "endless": refusal(Verdict("RS013", "a grant needs a last timestamp (until)")),
+            "scopeless": refusal(
+                Verdict("RS013", "tables or upto is no plain array, or keys no JSON object")
+            ),
         }
+        for hole, field in OF_GRANTS.items():
+            holes[hole] = self.of(row, field) if self.is_grants else ""
         return rendered("malformed", holes)

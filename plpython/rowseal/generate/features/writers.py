@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ...declare.case import GRANT_COLUMNS
-from ..decode import given_owner
 from ..filled import only_after, rendered
 from ..plan import UNSET, Function, Trigger
 from ..subject import Place, Row
-from ..words import ident, literal
+from ..words import literal
 from .licensed import Licensed
+from .offered import offered
+from .retraction import retraction
 
 LEDGER, RETRACT, SETTLE = "zzz_rowseal_ledger", "zzz_rowseal_retract", "zzz_rowseal_settle"
 REVOKED = "current_setting('rowseal.revoked', true) = 'on'"  # as _admit has seen it
@@ -133,13 +134,41 @@ class Writers(Licensed):
     # -- what runs seldom: queries
     def queries(self) -> Mapping[str, str]:
         subject = self.subject
-        out = {"retract": self._retract(), "retract_versions": self._retract_versions()}
+        out = {"offered": offered(self), **retraction(self), "granted": self._granted()}
         for place in subject.places:
             on = "" if place is subject.main else "_versions"
             row = subject.row("($1)", place)
             out[f"settle{on}"] = self._settle(row)
             out[f"spent{on}"] = self._spent(row)
+        entered = [self._entered(subject.row("x", place)) for place in subject.places]
+        out["entered"] = "\nUNION ALL\n".join(entered)
         return out
+
+    def _entered(self, row: Row) -> str:
+        """What the ledger says of stored rows."""
+        names = ("writer_pkey", "writer_seq", "writer_prev")
+        writer, number, previous = (self.of(row, name) for name in names)
+        return (
+            f"SELECT {self.owner(row)} AS owner, {writer} AS writer, {number} AS seq,\n"
+            f"       {previous} AS prev, {self.link(row)} AS link,\n"
+            f"       {self.licensed(row)} AS problem\n"
+            f"  FROM {row.place.table} {row.alias} WHERE {writer} IS NOT NULL"
+        )
+
+    def _granted(self) -> str:
+        """What rowseal._grants says of the rows of a grants table, by a hash of it."""
+        if not self.is_grants:
+            return ""
+        x = self.subject.row("x")
+        writer = self.of(x, "writer_pkey")
+        columns = ", ".join(self.of(x, f) for f in GRANT_COLUMNS)
+        return (
+            f"SELECT {self.owner(x)} AS owner, rowseal._grant_hash(ROW(NULL, NULL, {x.signature},\n"
+            f"         {x.ref(self.subject.timestamp)}, {writer},\n"
+            f"         CASE WHEN {writer} IS NOT NULL THEN {self.link(x)} END,\n"
+            f"         {columns})::rowseal._grants) AS hash\n"
+            f"  FROM {x.place.table} x"
+        )
 
     def _settle(self, row: Row) -> str:
         """What rowseal._settle has to know of the row $1."""
@@ -164,43 +193,3 @@ class Writers(Licensed):
             key = row.refs([*self.subject.key, self.subject.sign])
             spent = f"rowseal._is_tip_{self.subject.id}({key}) OR {spent}"
         return f"SELECT {spent}"
-
-    def _retract_versions(self) -> str:
-        """Takes archived rows of owner $1 and writers $2 that count no longer."""
-        versions = self.subject.versions
-        if versions is None:
-            return ""
-        v, g = self.subject.row("v", versions), self.subject.row("g")
-        owner = given_owner(self.subject)
-        return f"DELETE FROM {versions.table} v USING {owner} g WHERE {self._gone(v, g)}"
-
-    def _retract(self) -> str:
-        """Takes such rows out of the main table; a tip is replaced by the next that counts."""
-        subject, versions = self.subject, self.subject.versions
-        g, t, gone = (subject.row(a) for a in ("g", "t", "gone"))
-        main, owner = subject.main.table, given_owner(subject)
-        delete = f"DELETE FROM {main} t USING {owner} g WHERE {self._gone(t, g)}"
-        if versions is None:
-            return delete
-        v = subject.row("v", versions)
-        holes: dict[str, str | bool] = {
-            "delete": delete,
-            "main": subject.main.table,
-            "versions": versions.table,
-            "key_t": t.refs(subject.key),
-            "names": subject.main.names(subject.stored),
-            "key_v": v.refs(subject.key),
-            "stored_v": v.refs(subject.stored),
-            "same_key": gone.same_key(v),
-            "stands": f"({self.of(v, 'writer_pkey')} IS NULL OR {self.licensed(v)} IS NULL)",
-            "order_v": v.order,
-            "sign": ident(subject.sign),
-            "signature_of_v": v.ref(subject.sign),
-        }
-        return rendered("retract", holes)
-
-    def _gone(self, row: Row, owner: Row) -> str:
-        return (
-            f"{row.same_key(owner, self.subject.owner)}"
-            f" AND {self.of(row, 'writer_pkey')} = ANY ($2) AND {self.licensed(row)} IS NOT NULL"
-        )

@@ -1,0 +1,89 @@
+"""Who was let in, and who was revoked, is told to whoever may read the grants table or write a
+table of it, and to nobody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from kit.db import Db, Server
+from kit.example import Owner
+from kit.writers import Writer, card, grant, revocation, tables
+from rowseal.client import SigningKey
+
+
+class Stage:
+    def __init__(self, db: Db, mallory: Db):
+        self.db, self.mallory = db, mallory
+        db.run(tables())
+        self.ann = Writer(Owner("Ann"))
+        self.device = Writer(self.ann.owner, SigningKey.generate())
+        card(db, self.ann.owner)
+        self.forms = {t: db.form(t) for t in ("grants", "t")}
+        db.insert("grants", self.ann.sealed(self.forms["grants"], grant(self.device)))
+        db.insert("grants", self.ann.sealed(self.forms["grants"], revocation(self.device, [])))
+        (self.id,) = db.all("SELECT id FROM rowseal.declarations WHERE grants")
+        self.owner = db.one("SELECT rowseal._encoded(%s)", self.ann.owner.hash)
+
+
+@pytest.fixture
+def stage(db: Db, server: Server, database: str) -> Iterator[Stage]:
+    with server.connect(database, "mallory") as c:
+        yield Stage(db, Db(c))
+
+
+def questions(s: Stage) -> list[tuple[str, list[Any]]]:
+    mine = [s.id, s.owner, s.device.public_key]
+    row = ", 1, sha256('x'), 't', 1, false, '{}')"
+    return [
+        (f"SELECT rowseal._licensed(%s, %s, %s{row}", mine),
+        (f"SELECT rowseal._admit(%s, %s, %s{row}", mine),
+        ("SELECT rowseal._revoked(%s, %s, %s)", mine),
+        ("SELECT rowseal._affected(%s, %s, NULL, NULL, NULL, %s)", mine),
+        ("SELECT rowseal._lock_writers(%s, %s, true)", mine[:2]),
+        ("SELECT rowseal._lock_writers(%s, NULL, true)", mine[:1]),
+        ("SELECT * FROM rowseal._gaps(%s)", mine[:1]),
+        ("SELECT * FROM rowseal._kept_grants(%s)", mine[:1]),
+        ("SELECT * FROM rowseal._kept_ledger(%s)", mine[:1]),
+        ("SELECT * FROM rowseal._inconsistent(%s)", mine[:1]),
+    ]
+
+
+def test_a_stranger_is_told_nothing(stage: Stage) -> None:
+    for question, arguments in questions(stage):
+        diag = stage.mallory.refused("42501", question, *arguments)
+        assert diag.message_hint
+    assert stage.mallory.all("SELECT * FROM rowseal.writers") == []
+    assert (
+        stage.mallory.all(
+            "SELECT detail FROM rowseal.health() WHERE \"check\" IN ('derived', 'writers')"
+        )
+        == []
+    )
+
+
+def test_a_reader_is_told(stage: Stage) -> None:
+    stage.db.run("GRANT SELECT ON grants TO mallory")
+    for question, arguments in questions(stage):
+        stage.mallory.all(question, *arguments)
+
+
+def test_who_writes_needs_no_right_on_the_grants_table(stage: Stage, admin: Db) -> None:
+    """Nor does a role that a session takes on."""
+    admin.run("CREATE ROLE scribe; GRANT scribe TO mallory; ALTER ROLE mallory NOINHERIT")
+    try:
+        stage.db.run("GRANT SELECT, INSERT, UPDATE ON t, t_versions TO scribe")
+        stage.db.run("GRANT SELECT ON cards TO scribe")
+        other = Writer(stage.ann.owner, SigningKey.generate())
+        stage.db.insert("grants", stage.ann.sealed(stage.forms["grants"], grant(other)))
+        stage.mallory.run("SET ROLE scribe")
+        for at in (1, 2):
+            row = other.sealed(stage.forms["t"], {"key": "k", "owner_timestamp": at})
+            stage.mallory.insert("t", row)
+        assert stage.db.all("SELECT owner_timestamp FROM t") == [2]
+    finally:
+        stage.mallory.run("RESET ROLE")
+        admin.run("ALTER ROLE mallory INHERIT; DROP OWNED BY scribe; DROP ROLE scribe")

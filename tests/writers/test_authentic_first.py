@@ -1,0 +1,170 @@
+"""The ledger takes an authentic row because it is authentic: whether or not its table can store it,
+however a carrier spelled it, in any order.  What is no grant is refused before anything is stored.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.types.json import Json
+
+from kit.db import Db, Server
+from kit.example import Owner
+from kit.writers import Writer, card, grant, link_of, revocation, tables
+from rowseal.client import SigningKey
+
+LONG = "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyz0123456789", k=9000))
+
+
+class Cast:
+    """An owner with his card stored, a manager and a device; what both sign, as envelopes."""
+
+    def __init__(self, db: Db):
+        self.db, self.forms = db, {t: db.form(t) for t in ("grants", "t", "u")}
+        self.owner = Writer(Owner("Ann"))
+        self.manager, self.device = (
+            Writer(self.owner.owner, SigningKey.generate()) for _ in range(2)
+        )
+        card(db, self.owner.owner)
+
+    def envelope(self, who: Writer, table: str, **row: Any) -> dict[str, Any]:
+        return who.envelope(self.forms[table], row)
+
+    def receive(self, *envelopes: Any) -> list[str]:
+        return self.db.all("SELECT outcome FROM rowseal.receive(%s)", Json(list(envelopes)))
+
+
+def ledger(admin: Db) -> list[Any]:
+    return admin.all("SELECT seq, link FROM rowseal._writer_rows ORDER BY 1, 2")
+
+
+@pytest.mark.parametrize("failing", ["index", "check", "trigger"])
+def test_what_its_table_cannot_store_is_a_link_in_any_order(
+    db: Db, admin: Db, failing: str
+) -> None:
+    db.run(tables())
+    c = Cast(db)
+    if failing == "check":
+        db.run("ALTER TABLE t ADD CHECK (key <> 'bad')")
+    elif failing == "trigger":
+        db.run(
+            "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " IF NEW.key = 'bad' THEN RAISE 'no'; END IF; RETURN NEW; END $$;"
+            " CREATE TRIGGER a BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION no()"
+        )
+    bad = LONG if failing == "index" else "bad"
+    rows = [
+        c.envelope(c.device, "t", key=key, owner_timestamp=at)
+        for at, key in enumerate(("a", bad, "c"), 1)
+    ]
+    head = c.device.last
+    granted = c.envelope(c.owner, "grants", **grant(c.device))
+    revoked = c.envelope(c.owner, "grants", **revocation(c.device, [head or b""]))
+    everything, seen = [*rows, granted, revoked], set()
+    for order in ((0, 1, 2, 3, 4), (3, 0, 1, 2, 4), (4, 3, 2, 1, 0), (2, 4, 0, 3, 1)):
+        db.run("BEGIN")
+        for n in order:
+            c.receive(everything[n])
+        seen.add(str((db.all("SELECT key FROM t ORDER BY 1"), len(db.all("SELECT FROM grants")))))
+        db.run("ROLLBACK")
+    assert seen == {str((["a", "c"], 2))}
+    # and the whole of it stays, whatever the bounds of the quarantine
+    for n in (3, 1, 0, 2):
+        c.receive(everything[n])
+    admin.run("UPDATE rowseal.quarantine_limits SET rows = 1")
+    for n in range(40):
+        db.run("SELECT rowseal._quarantine('t', '(RS001,no)', 'raw', %s)", Json({"n": n}))
+    assert len(ledger(admin)) == 3
+    c.receive(revoked)
+    assert db.all("SELECT key FROM t ORDER BY 1") == ["a", "c"]
+
+
+def test_a_link_is_of_what_was_signed_not_of_how_it_was_spelled(
+    server: Server, db: Db, admin: Db
+) -> None:
+    """Numbers with leading zeros, hex for base64: the guard decodes them, so does the ledger."""
+    db.run(tables())
+    c = Cast(db)
+    granted = c.envelope(c.owner, "grants", **grant(c.device))
+    plain = c.envelope(c.device, "t", key="a", owner_timestamp=50)
+    row = plain["row"]
+    hex_ = db.one("SELECT decode(%s, 'base64')::text", row["writer_pkey"])
+    spelled = [
+        {**plain, "row": {**row, "owner_timestamp": "050"}},
+        {**plain, "row": {**row, "writer_seq": "+1"}},
+        {**plain, "row": {**row, "writer_pkey": hex_, "value": None}},
+    ]
+    for other in spelled:
+        assert c.receive(other) == ["deferred"]
+        assert [bytes(link) for _, link in ledger(admin)] == [c.device.last]
+        assert {
+            w.rpartition(" ")[2] for w in admin.all("SELECT waits_for FROM rowseal.quarantine")
+        } == {admin.one("SELECT encode(sha256(%s), 'hex')", c.device.public_key)}
+    assert c.receive(granted) == ["inserted"]
+    assert db.all("SELECT owner_timestamp FROM t") == [50]
+    assert admin.all("SELECT held FROM rowseal._writer_rows") == [None]
+
+
+def test_held_rows_in_postgresqls_text_form(db: Db, admin: Db) -> None:
+    db.run(tables())
+    c = Cast(db)
+    sealed = c.device.sealed(c.forms["t"], {"key": "a", "owner_timestamp": 5})
+    text = {
+        k: f"\\x{v.hex()}" if isinstance(v, bytes) else None if v is None else str(v)
+        for k, v in sealed.items()
+    }
+    for more in ({}, {"one too many": "x"}):
+        assert [o for o, _ in db.apply("t", [{**text, **more}], "pgtext")] == ["deferred"]
+        assert [bytes(link) for _, link in ledger(admin)] == [link_of(sealed)]
+    assert c.receive(c.envelope(c.owner, "grants", **grant(c.device))) == ["inserted"]
+    assert db.all("SELECT key FROM t") == ["a"]
+
+
+NO_GRANTS: list[dict[str, Any]] = [
+    {"tables": [["t"], ["u"]]},
+    {"tables": ["t", None]},
+    {"keys": "null"},
+    {"keys": "[]"},
+    {"keys": '"key"'},
+    {"keys": '[{"key": "a"}]'},
+    {"upto": [None]},
+    {"upto": [[bytes(32)], [bytes(32)]]},
+    {"upto": [bytes(31)]},
+    {"upto": [bytes(3000)]},
+]
+
+
+@pytest.mark.parametrize("wrong", NO_GRANTS, ids=lambda w: str(w)[:30])
+def test_what_is_no_grant_is_refused_whoever_signs_it(db: Db, admin: Db, wrong: Any) -> None:
+    """A manager's would have kept its owner from granting anything more."""
+    db.run(tables())
+    c = Cast(db)
+    c.receive(c.envelope(c.owner, "grants", **grant(c.manager, may_grant=1)))
+    for who in (c.owner, c.manager):
+        sealed = who.sealed(c.forms["grants"], grant(c.device, **wrong))
+        with pytest.raises(psycopg.Error, match="no plain array, or keys no JSON object") as error:
+            db.insert("grants", sealed)
+        assert error.value.sqlstate == "RS013" and error.value.diag.message_hint
+    c.manager.number, c.manager.last = 0, None
+    envelope = c.envelope(c.manager, "grants", **grant(c.device, **wrong))
+    assert c.receive(envelope) == ["rejected"] and ledger(admin) == []
+    assert c.receive(c.envelope(c.owner, "grants", **grant(c.device))) == ["inserted"]
+    assert c.receive(c.envelope(c.device, "t", key="k", owner_timestamp=1)) == ["inserted"]
+
+
+@pytest.mark.parametrize("length", [0, 31, 33, 3000])
+def test_what_is_no_link_is_refused(db: Db, admin: Db, length: int) -> None:
+    """It would be looked up in an index, which takes no more than 2.7 kB."""
+    db.run(tables())
+    c = Cast(db)
+    row = c.device.envelope(
+        c.forms["t"], {"key": "a", "owner_timestamp": 1}, number=2, previous=bytes(length)
+    )
+    assert c.receive(row) == ["rejected"] and ledger(admin) == []
+    assert c.receive(c.envelope(c.owner, "grants", **grant(c.device)), row) == [
+        "inserted",
+        "rejected",
+    ]
