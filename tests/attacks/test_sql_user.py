@@ -985,6 +985,7 @@ HARMLESS = {
     "_merged",
     "_applied",
     "_unguarded",
+    "_writers_health",
     "_brief",
     "_received",
     "_retry_batch",
