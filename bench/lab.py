@@ -222,9 +222,9 @@ class Bench:
             if shape.feed:
                 self.run("CREATE TABLE plain_feed (LIKE rowseal.feed INCLUDING ALL)")
                 for b in self.batches[name]:
-                    self.run(f"CREATE TABLE ready{b.name} (envelope jsonb)")
+                    self.run(f"CREATE TABLE ready{b.name} (envelope json)")
                     self.run(
-                        f"INSERT INTO ready{b.name} SELECT jsonb_array_elements(%s)",
+                        f"INSERT INTO ready{b.name} SELECT json_array_elements(%s)",
                         Json([json.loads(x) for x in b.lines()]),
                     )
         return shape

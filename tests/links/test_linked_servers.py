@@ -297,12 +297,13 @@ def test_forged_rows_of_a_peer_go_to_the_quarantine_and_the_stream_goes_on(net: 
     until(lambda: b.values() == [b"1", b"2", b"3"])
     until(
         lambda: b.all(
-            "SELECT 1 FROM rowseal.quarantine WHERE sqlstate = 'RS007' AND row = %s",
+            "SELECT 1 FROM rowseal.quarantine"
+            " WHERE sqlstate = 'RS007' AND row::jsonb = %s::json::jsonb",
             Json(homeless),
         )
     )
     forged = b.all(
-        "SELECT sqlstate FROM rowseal.quarantine WHERE row IN (%s, %s, %s, %s)",
+        "SELECT sqlstate FROM rowseal.quarantine WHERE row::jsonb IN (%s, %s, %s, %s)",
         *map(Jsonb, (altered, redated, foreign, replayed)),
     )
     assert len(forged) >= 4 and set(forged) == {"RS001", "RS003"}

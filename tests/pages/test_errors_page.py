@@ -4,6 +4,7 @@ and every message in it can be provoked.
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Callable
@@ -117,6 +118,30 @@ def strangers_versions(w: World) -> None:
     )
     w.db.run(f"CREATE TABLE c (id bytea PRIMARY KEY, parent_sign_b64 bytea, {CARD})")
     w.db.run("SELECT rowseal.declare('c', owner => 'id', public_key => 'k', versions => 'old')")
+
+
+def many_digits(w: World) -> None:
+    w.small("digits jsonb, ")
+    w.db.run(
+        "INSERT INTO c (id, k, digits, deleted_flag, owner_timestamp, sign_b64)"
+        " SELECT 'x', 'x', jsonb_agg('1e131071'::jsonb), false, 1, 'x'"
+        " FROM generate_series(1, 9000)"
+    )
+
+
+def much_content(w: World) -> None:
+    w.small("body text, body_sha256 bytea, ", """, columns => '{"digests": ["body"]}'""")
+    w.db.run(
+        "INSERT INTO c (id, k, body, deleted_flag, owner_timestamp, sign_b64)"
+        " VALUES ('x', 'x', repeat('x', 37 * 1024 * 1024), false, 1, 'x')"
+    )
+
+
+def unguarded(w: World) -> None:
+    envelope = w.ann.envelope(w.db.form("user_cards"), w.ann.card(name="Ann the second"))
+    w.db.run("ALTER TABLE user_cards DISABLE TRIGGER zzz_rowseal_guard")
+    number = w.db.one("SELECT id FROM rowseal.declarations WHERE tag = 'user_cards'")
+    w.db.run(f"SELECT rowseal._take_{number}(%s)", json.dumps(envelope))
 
 
 def taken_tag(w: World) -> None:
@@ -242,6 +267,9 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
         w.small("at date, "),
         w.db.run("SELECT rowseal.payload('c', '{\"at\": \"20000-01-01\"}')"),
     ),
+    "more than … bytes of canonical": many_digits,
+    "more than … bytes of content": much_content,
+    "no guard of": unguarded,
     "table … is not declared": lambda w: w.db.run("SELECT rowseal.verify('pg_class')"),
     "table … is declared already": lambda w: w.db.run(
         "SELECT rowseal.declare('user_cards', owner => 'user_hash', public_key => 'sign_pkey')"
