@@ -130,7 +130,8 @@ class Row:
         """What the functions in Python take of a row."""
         bounds = [b for s in self.subject.signed for b in s.bounds(self)]
         brief = [b for s in self.subject.signed for b in s.brief(self)]
-        return [" AND ".join(x) for x in (bounds, brief) if x] + self.signed
+        values = [s.passed(self) for s in self.subject.signed]
+        return [" AND ".join(x) for x in (bounds, brief) if x] + values
 
     @property
     def judged_payload(self) -> str:

@@ -142,6 +142,13 @@ class Signed:
             size = f"pg_column_size({value}) <= {BRIEF}"
             yield f"({value} IS NULL OR {size} OR rowseal._brief({value}))"
 
+    def passed(self, row: Refers) -> str:
+        """What Python gets: PostgreSQL writes the text of all arguments before Python sees any."""
+        conditions = " AND ".join(self.brief(row))
+        return (
+            f"CASE WHEN {conditions} THEN {self.value(row)} END" if conditions else self.value(row)
+        )
+
     def small(self, row: Refers) -> Iterator[str]:
         """Conditions under which SQL writes the text as fast as Python."""
         if self.kind in ("bytea", "text"):

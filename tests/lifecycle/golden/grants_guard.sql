@@ -74,8 +74,10 @@ BEGIN
       END, rowseal._seal_3(public_key, NEW.sign_b64, rowseal._one_based(NEW.tables) AND rowseal._one_based(NEW.upto),
           (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
               OR rowseal._brief(NEW.keys)), NEW.deleted_flag,
-          NEW.grantee_pkey, NEW.keys, NEW.may_grant, NEW.owner_timestamp, NEW.tables, NEW.tombstones, NEW.until,
-              NEW.upto,
+          NEW.grantee_pkey, CASE
+              WHEN (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
+              OR rowseal._brief(NEW.keys))
+          THEN NEW.keys END, NEW.may_grant, NEW.owner_timestamp, NEW.tables, NEW.tombstones, NEW.until, NEW.upto,
           NEW.user_hash, NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq));
     ELSE
       verdict := coalesce(coalesce(CASE WHEN CASE WHEN NEW.writer_pkey IS NULL THEN NEW.writer_seq IS NULL
@@ -104,8 +106,10 @@ BEGIN
           AND rowseal._one_based(NEW.upto),
           (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
               OR rowseal._brief(NEW.keys)), NEW.deleted_flag,
-          NEW.grantee_pkey, NEW.keys, NEW.may_grant, NEW.owner_timestamp, NEW.tables, NEW.tombstones, NEW.until,
-              NEW.upto,
+          NEW.grantee_pkey, CASE
+              WHEN (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
+              OR rowseal._brief(NEW.keys))
+          THEN NEW.keys END, NEW.may_grant, NEW.owner_timestamp, NEW.tables, NEW.tombstones, NEW.until, NEW.upto,
           NEW.user_hash, NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq)),
           rowseal._licensed(3, rowseal._encoded(NEW.user_hash), NEW.writer_pkey, NEW.writer_seq,
           pg_catalog.sha256(pg_catalog.int8send(NEW.writer_seq) OPERATOR(pg_catalog.||) coalesce(NEW.writer_prev,
@@ -133,8 +137,10 @@ BEGIN
         rowseal._payload_3(rowseal._one_based(NEW.tables) AND rowseal._one_based(NEW.upto),
         (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
             OR rowseal._brief(NEW.keys)), NEW.deleted_flag,
-        NEW.grantee_pkey, NEW.keys, NEW.may_grant, NEW.owner_timestamp, NEW.tables, NEW.tombstones, NEW.until,
-            NEW.upto,
+        NEW.grantee_pkey, CASE
+            WHEN (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
+            OR rowseal._brief(NEW.keys))
+        THEN NEW.keys END, NEW.may_grant, NEW.owner_timestamp, NEW.tables, NEW.tombstones, NEW.until, NEW.upto,
         NEW.user_hash, NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq), NEW.sign_b64, NEW);
     RETURN NULL;
   END IF;
