@@ -80,26 +80,23 @@ DECLARE
   envelope json;
   waits_for text;
 BEGIN
-  IF verdict.sqlstate NOT IN ('RS002', 'RS010', 'RS011', 'RS012') THEN
-    PERFORM rowseal._hold(d, verdict, format, element, NULL);
-    RETURN verdict::text;
+  IF verdict.sqlstate IN ('RS002', 'RS010', 'RS011', 'RS012') THEN
+    envelope := rowseal._decoded(d, format, element);
+    IF envelope IS NULL THEN
+      verdict := ROW('RS006', 'the row of an unknown owner has no canonical form')::rowseal.verdict;
+    ELSE
+      -- Somebody may be bringing the owner just now.  Either he waits for this lock and then sees what is entered here,
+      -- or we wait for him and see the owner.
+      waits_for := rowseal._waits_for(d, verdict, envelope);
+      PERFORM rowseal._lock_owner(waits_for, false);
+      outcome := (rowseal._merged(d.id, ARRAY[envelope], 'canonical'))[1];
+      IF rowseal._settled(outcome) THEN
+        RETURN outcome;
+      END IF;
+      verdict := outcome::rowseal.verdict; element := envelope; format := 'canonical';
+    END IF;
   END IF;
-  envelope := rowseal._decoded(d, format, element);
-  IF envelope IS NULL THEN
-    verdict := ROW('RS006', 'the row of an unknown owner has no canonical form')::rowseal.verdict;
-    PERFORM rowseal._hold(d, verdict, format, element, NULL);
-    RETURN verdict::text;
-  END IF;
-  -- Somebody may be bringing the owner just now.  Either he waits for this lock and then sees what is entered here, or
-  -- we wait for him and see the owner.
-  waits_for := rowseal._waits_for(d, verdict, envelope);
-  PERFORM rowseal._lock_owner(waits_for, false);
-  outcome := (rowseal._merged(d.id, ARRAY[envelope], 'canonical'))[1];
-  IF rowseal._settled(outcome) THEN
-    RETURN outcome;
-  END IF;
-  verdict := outcome::rowseal.verdict;
-  PERFORM rowseal._hold(d, verdict, 'canonical', envelope, CASE WHEN verdict.sqlstate = 'RS002' THEN waits_for END);
+  PERFORM rowseal._hold(d, verdict, format, element, CASE WHEN verdict.sqlstate = 'RS002' THEN waits_for END);
   RETURN verdict::text;
 END
 $$;

@@ -201,8 +201,7 @@ DECLARE
 BEGIN
   SELECT * INTO bad FROM rowseal._stored_problems(d) LIMIT 1;
   IF FOUND THEN
-    SELECT n.nspname, c.relname INTO schema_, name_
-      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = d.relation;
+    SELECT * INTO schema_, name_ FROM rowseal._name(d.relation);
     RAISE EXCEPTION USING ERRCODE = bad.sqlstate,
       MESSAGE = pg_catalog.format('table %s holds a row that cannot stay: %s', d.relation, bad.problem),
       DETAIL = pg_catalog.format('Key %s.', bad.key),
@@ -240,8 +239,7 @@ DECLARE
   schema_ text;
   name_ text;
 BEGIN
-  SELECT n.nspname, c.relname INTO schema_, name_
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = d.relation;
+  SELECT * INTO schema_, name_ FROM rowseal._name(d.relation);
   WHILE pg_catalog.octet_length(name_) > 58 LOOP  -- a name has 63 bytes at most
     name_ := pg_catalog.left(name_, -1);
   END LOOP;

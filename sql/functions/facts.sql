@@ -1,5 +1,12 @@
 -- What the catalogs say about a table, as JSON for rowseal._plan.
 
+CREATE OR REPLACE FUNCTION rowseal._name(relation regclass, OUT schema_ text, OUT name_ text) LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT n.nspname, c.relname
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation
+$$;
+COMMENT ON FUNCTION rowseal._name(regclass) IS 'Schema and name of a table, without quotes';
+
 CREATE OR REPLACE FUNCTION rowseal._kind(type oid) RETURNS jsonb LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -35,9 +35,9 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   envelope json;
 BEGIN
-  EXECUTE d.queries ->> ('decoded_' || format) INTO envelope USING element;
+  EXECUTE d.queries ->> 'decoded' INTO envelope USING element, format;
   RETURN envelope;
-EXCEPTION WHEN data_exception OR program_limit_exceeded OR internal_error THEN
+EXCEPTION WHEN data_exception OR syntax_error OR program_limit_exceeded OR internal_error THEN
   RETURN NULL;
 END
 $$;
@@ -51,10 +51,9 @@ SET search_path = pg_catalog, pg_temp AS $$
   SELECT CASE WHEN verdict.sqlstate = 'RS002'
               THEN (SELECT i.tag || ' ' || rowseal._owner_text(d.spec, envelope)
                       FROM rowseal.declarations i WHERE i.relation = d.identity)
-              ELSE (SELECT rowseal._writer_text(g.id, rowseal._owner_text(d.spec, envelope),
-                                                pg_catalog.decode(envelope #>> '{row,writer_pkey}', 'base64'))
-                      FROM rowseal.declarations g
-                     WHERE g.relation = CASE WHEN d.grants THEN d.relation ELSE d.writers END) END
+              ELSE rowseal._writer_text(rowseal._grants_id(d.grants, d.id, d.writers),
+                                        rowseal._owner_text(d.spec, envelope),
+                                        pg_catalog.decode(envelope #>> '{row,writer_pkey}', 'base64')) END
 $$;
 COMMENT ON FUNCTION rowseal._waits_for(rowseal.declarations, rowseal.verdict, json) IS
   'Which owner a decoded row waits for (RS002), or grants of which writer (RS010, RS011, RS012)';
@@ -117,8 +116,7 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._lock_owner(text, boolean) IS
   'Orders those who defer rows of an unknown owner and the one who brings him, unless somebody holds the lock for more '
-  'than two seconds: then rows may go on waiting although their owner is there, which health() shows and '
-  'rowseal.retry() cures';
+  'than two seconds: then rows may go on waiting although their owner is there, until rowseal.retry()';
 
 CREATE OR REPLACE FUNCTION rowseal._count_dropped(source text, rows bigint, bytes numeric) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$

@@ -99,8 +99,7 @@ BEGIN
              k, row_ -> CASE WHEN relation = d.versions THEN d.version_columns ->> k ELSE k END)
       INTO key FROM pg_catalog.unnest(d.key) k;
   END IF;
-  SELECT n.nspname, c.relname INTO schema_, table_
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation;
+  SELECT * INTO schema_, table_ FROM rowseal._name(relation);
   RAISE EXCEPTION USING ERRCODE = 'RS004', HINT = rowseal._hint('RS004'), SCHEMA = schema_, TABLE = table_,
     MESSAGE = pg_catalog.format('%s is refused, in table %I.%I', operation, schema_, table_)
            || coalesce(', key ' || key::text, '');

@@ -9,6 +9,17 @@ $$;
 COMMENT ON FUNCTION rowseal.link(bigint, bytea, bytea) IS
   'The link of a writer''s row (32 bytes): what its next row names as writer_prev, and a revocation in upto';
 
+CREATE OR REPLACE FUNCTION rowseal._grants_id(grants boolean, id integer, writers regclass) RETURNS integer
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+  RETURN CASE WHEN grants THEN id ELSE (SELECT x.id FROM rowseal.declarations x WHERE x.relation = writers) END;
+END
+$$;
+COMMENT ON FUNCTION rowseal._grants_id(boolean, integer, regclass) IS
+  'The number of the grants table that says who may write a table, given what its declaration says: itself, or the one '
+  'that it names';
+
 CREATE OR REPLACE FUNCTION rowseal._offered(
   d rowseal.declarations, format text, element json,
   OUT owner text, OUT writer bytea, OUT seq bigint, OUT prev bytea, OUT link bytea,
@@ -171,8 +182,7 @@ BEGIN
   IF NOT FOUND OR envelope #>> '{row,writer_pkey}' IS NULL THEN
     RETURN;
   END IF;
-  grants := CASE WHEN d.grants THEN d.id
-                 ELSE (SELECT x.id FROM rowseal.declarations x WHERE x.relation = d.writers) END;
+  grants := rowseal._grants_id(d.grants, d.id, d.writers);
   o := rowseal._offered(d, 'canonical', envelope);
   IF o.writer IS NULL THEN
     RETURN;

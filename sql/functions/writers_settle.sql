@@ -194,8 +194,7 @@ BEGIN
     PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for);
     RETURN;
   END IF;
-  grants := CASE WHEN d.grants THEN d.id
-                 ELSE (SELECT x.id FROM rowseal.declarations x WHERE x.relation = d.writers) END;
+  grants := rowseal._grants_id(d.grants, d.id, d.writers);
   PERFORM rowseal._quarantine(d.tag, verdict, 'canonical', o.envelope,
                               rowseal._writer_text(grants, o.owner, o.writer));
   -- held itself, it may be the link that others wait for
@@ -257,8 +256,7 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   part record;
   obstacles text := rowseal._in_the_way(d);
-  grants integer := CASE WHEN d.grants THEN d.id
-                         ELSE (SELECT x.id FROM rowseal.declarations x WHERE x.relation = d.writers) END;
+  grants integer := rowseal._grants_id(d.grants, d.id, d.writers);
 BEGIN
   IF obstacles IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',

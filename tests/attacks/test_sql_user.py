@@ -978,6 +978,8 @@ HARMLESS = {
     "_remarks",
     "_declaration",
     "_explained",
+    "_grants_id",
+    "_name",
     "_waits_for",
     "_subscription",
     "_dblink",

@@ -22,6 +22,16 @@ class Decoding(NamedTuple):
     def __str__(self) -> str:
         return ", ".join(self.values.values())
 
+    def named(self) -> str:
+        """The expressions under the names of their columns."""
+        return ", ".join(f"{value} AS {ident(c)}" for c, value in self.values.items())
+
+    def source(self, record: str) -> str:
+        """Where they are read from: the element e.v, which is $1, and its record x."""
+        return (
+            f"(SELECT $1 AS v) e, LATERAL pg_catalog.json_to_record({record}) x({self.definitions})"
+        )
+
 
 def canonical(
     subject: Subject, columns: Iterable[str], element: str, stored: bool = False
@@ -110,14 +120,31 @@ def pgtext(subject: Subject, stored: bool = True) -> Decoding:
     return Decoding(", ".join(definitions), values)
 
 
+def arrived(subject: Subject) -> str:
+    """A subquery: the row $1 of the format $2, decoded as for storing, but without domains."""
+    canonical_, text = envelope(subject, stored=False), pgtext(subject, stored=False)
+    return (
+        "("
+        + "\n  UNION ALL\n  ".join(
+            f"SELECT {decoding.named()}\n    FROM {decoding.source(record)}\n"
+            f"   WHERE $2 = {literal(format_)}"
+            for format_, decoding, record in (
+                ("canonical", canonical_, RECORD),
+                ("pgtext", text, "e.v"),
+            )
+        )
+        + ")"
+    )
+
+
 def _names(signed: Iterable[Signed]) -> list[str]:
     return [s.name for s in signed]
 
 
 def _given(subject: Subject, columns: Iterable[str]) -> str:
     decoding = canonical(subject, columns, "$1")
-    values = ", ".join(f"{v} AS {ident(c)}" for c, v in decoding.values.items())
-    return f"(SELECT {values} FROM pg_catalog.jsonb_to_record($1) x({decoding.definitions}))"
+    record = f"pg_catalog.jsonb_to_record($1) x({decoding.definitions})"
+    return f"(SELECT {decoding.named()} FROM {record})"
 
 
 def given_key(subject: Subject) -> str:

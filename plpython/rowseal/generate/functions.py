@@ -94,10 +94,7 @@ def take(subject: Subject) -> Function:
     It goes without array, order and loop, which cost more than the row.
     """
     decoding = envelope(subject)
-    select = (
-        f"SELECT {decoding}\n    FROM (SELECT $1 AS v) e,"
-        f" LATERAL pg_catalog.json_to_record({RECORD}) x({decoding.definitions})"
-    )
+    select = f"SELECT {decoding}\n    FROM {decoding.source(RECORD)}"
     body = rendered("take", {"relation": subject.main.oid, "merge": merge(subject, select)})
     settings = {"rowseal.mode": "apply", **SEARCH_PATH}
     return Function(f"_take_{subject.id}", "envelope json", "text", "plpgsql", body, settings)

@@ -7,16 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .decode import (
-    RECORD,
-    Decoding,
-    canonical,
-    contents,
-    envelope,
-    given_key,
-    given_owner,
-    pgtext,
-)
+from .decode import Decoding, arrived, canonical, contents, given_key, given_owner
 from .feature import Feature
 from .filled import rendered
 from .guard import owners_card
@@ -31,9 +22,9 @@ UNION = "\nUNION ALL\n"
 def queries(subject: Subject, features: Iterable[Feature]) -> dict[str, str]:
     """The queries by their names; objects are of canonical values by field.
 
-    payload ($1: row), decoded_canonical ($1: envelope), decoded_pgtext ($1: columns),
-    verify ($1: oid[] of partitions), versions ($1: key), parents ($1: key, $2: signature), graph,
-    digest, envelopes, prune, and what features add.
+    payload ($1: row), decoded ($1: row, $2: format), verify ($1: oid[] of partitions),
+    versions ($1: key), parents ($1: key, $2: signature), graph, digest, envelopes, prune, and what
+    features add.
 
     digest_owner and envelopes_owner: the same of one owner ($1: owner).
     """
@@ -41,8 +32,7 @@ def queries(subject: Subject, features: Iterable[Feature]) -> dict[str, str]:
     every, of_owner = _all(rows), _of_owner(rows)
     return {
         "payload": payload(subject),
-        "decoded_canonical": decoded(subject, envelope(subject), RECORD),
-        "decoded_pgtext": decoded(subject, pgtext(subject), "e.v"),
+        "decoded": f"SELECT {subject.row('r').envelope} FROM {arrived(subject)} r",
         "parents": UNION.join(_parents(row, rows) for row in rows) if subject.parent else "",
         "versions": versions(subject, rows),
         "graph": UNION.join(
@@ -81,22 +71,14 @@ def _of_owner(rows: list[Row]) -> list[tuple[Row, str]]:
 def payload(subject: Subject) -> str:
     """What is signed of the row $1, which a client gives: an object of fields."""
     given = canonical(subject, [s.name for s in subject.signed], "$1")
-    values = {**given.values, **contents(subject, "$1", "$1")}
-    columns = ", ".join(f"{v} AS {ident(c)}" for c, v in values.items())
+    decoding = Decoding(given.definitions, {**given.values, **contents(subject, "$1", "$1")})
     function = "payload" if subject.wish.form == "rowseal/1" else "signed"
     arguments = ", ".join(subject.row("r").arguments)
-    record = f"pg_catalog.jsonb_to_record($1) x({given.definitions})"
+    record = f"pg_catalog.jsonb_to_record($1) x({decoding.definitions})"
     return (
         f"SELECT rowseal._{function}_{subject.id}({arguments})"
-        f" FROM (SELECT {columns} FROM {record}) r"
+        f" FROM (SELECT {decoding.named()} FROM {record}) r"
     )
-
-
-def decoded(subject: Subject, decoding: Decoding, record: str) -> str:
-    """The row $1, as it would be stored, as an envelope again."""
-    columns = ", ".join(f"{v} AS {ident(c)}" for c, v in decoding.values.items())
-    source = f"(SELECT $1 AS v) e, pg_catalog.json_to_record({record}) x({decoding.definitions})"
-    return f"SELECT {subject.row('r').envelope} FROM (SELECT {columns} FROM {source}) r"
 
 
 # ------------------------------------------------------------------------------------------ history

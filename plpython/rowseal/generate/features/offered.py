@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ..decode import RECORD, Decoding, envelope, pgtext
-from ..words import ident, literal
+from ..decode import arrived
 from .licensed import Licensed
 
 
@@ -13,12 +12,6 @@ def offered(writers: Licensed) -> str:
     It is decoded and judged as by the guard, without what its table asks of stored rows.
     """
     subject = writers.subject
-    decoded = "\n  UNION ALL\n  ".join(
-        [
-            _decoded("canonical", envelope(subject, stored=False), RECORD),
-            _decoded("pgtext", pgtext(subject, stored=False), "e.v"),
-        ]
-    )
     r = subject.row("r")
     names = ("writer_pkey", "writer_seq", "writer_prev")
     writer, number, previous = (writers.of(r, name) for name in names)
@@ -27,14 +20,5 @@ def offered(writers: Licensed) -> str:
         f"       {previous} AS prev, {writers.link(r)} AS link,\n"
         f"       {r.ref(subject.timestamp)} AS at, {r.ref(subject.deleted)} AS deleted,\n"
         f"       {writers.key(r)}::jsonb AS key, {r.envelope} AS envelope,\n"
-        f"       {r.judged_by(writer)} AS verdict\n  FROM ({decoded}) r"
-    )
-
-
-def _decoded(form: str, decoding: Decoding, record: str) -> str:
-    values = ", ".join(f"{value} AS {ident(name)}" for name, value in decoding.values.items())
-    return (
-        f"SELECT {values}\n    FROM (SELECT $1 AS v) e,"
-        f" LATERAL pg_catalog.json_to_record({record}) x({decoding.definitions})\n"
-        f"   WHERE $2 = {literal(form)}"
+        f"       {r.judged_by(writer)} AS verdict\n  FROM {arrived(subject)} r"
     )
