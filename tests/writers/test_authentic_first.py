@@ -168,3 +168,16 @@ def test_what_is_no_link_is_refused(db: Db, admin: Db, length: int) -> None:
         "inserted",
         "rejected",
     ]
+
+
+def test_a_held_row_of_a_known_writer_is_held_once_whoever_brings_it(db: Db, admin: Db) -> None:
+    """Else every link of a mesh would add an entry that no bound ever drops."""
+    db.run(tables())
+    c = Cast(db)
+    beyond = c.envelope(c.device, "t", key="k", owner_timestamp=5)
+    granted = c.envelope(c.owner, "grants", **grant(c.device, until=4))
+    assert c.receive(granted, beyond) == ["inserted", "deferred"]
+    again = admin.all("SELECT outcome FROM rowseal.receive(%s)", Json([beyond]))
+    assert again == ["deferred"]
+    entries = admin.all("SELECT sqlstate, kept, attempts FROM rowseal.quarantine")
+    assert entries == [("RS011", True, 2)] and len(ledger(admin)) == 1
