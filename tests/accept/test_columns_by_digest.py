@@ -362,6 +362,17 @@ def test_the_state_follows_the_model(layout: str, heal: bool, example: Db, ann: 
 
 
 # ----------------------------------------------------------------------------------------- attacks
+def test_a_refusal_names_the_first_column_whose_content_was_taken(example: Db, ann: Owner) -> None:
+    make(example, "unversioned")
+    example.insert("s", ann.sealed(example.form("s"), row(ann, b"1")))
+    refused = example.refused(
+        "RS004",
+        "UPDATE s SET value_b64 = NULL, value_b64_sha256 = sha256(value_b64),"
+        " note = NULL, note_sha256 = sha256(convert_to(note, 'UTF8'))",
+    )
+    assert str(refused.message_primary).startswith("column note is erased")
+
+
 @pytest.mark.parametrize("heal", [False, True])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_content_cannot_be_changed_or_taken_by_statements(

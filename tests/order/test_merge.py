@@ -26,6 +26,22 @@ def test_a_newer_row_supersedes_and_the_older_one_is_archived_verbatim(
     assert archived == tuple(first.values())
 
 
+def test_a_current_version_that_lost_its_timestamp_stops_no_newer_one(
+    example: Db, ann: Owner
+) -> None:
+    """The table's owner can do that, while its guard is off."""
+    form = example.form("user_cards")
+    first, second = (ann.sealed(form, ann.card(name=name)) for name in ("before", "after"))
+    example.insert("user_cards", first)
+    example.run(
+        "ALTER TABLE user_cards ALTER owner_timestamp DROP NOT NULL,"
+        " DISABLE TRIGGER zzz_rowseal_guard; UPDATE user_cards SET owner_timestamp = NULL;"
+        " ALTER TABLE user_cards ENABLE ALWAYS TRIGGER zzz_rowseal_guard"
+    )
+    assert example.insert("user_cards", second) == 0
+    assert example.all("SELECT name FROM user_cards") == ["after"]
+
+
 def test_an_older_row_is_archived_once_and_a_duplicate_writes_nothing(
     example: Db, ann: Owner
 ) -> None:

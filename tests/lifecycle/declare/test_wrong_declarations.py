@@ -236,6 +236,7 @@ REFUSED: dict[str, tuple[str, str, str]] = {
         D + """, certificates => '{"k": "owner_timestamp"}'""",
         "'owner_timestamp'",
     ),
+    "certificates that are an empty list": (C, D + ", certificates => '[]'", "certificates"),
     "certificates that are no object": (C, D + ", certificates => '[1]'", "certificates"),
     "certificates over a list": (C, D + """, certificates => '{"k": ["id"]}'""", "certificate"),
     "columns that are no object": (C, D + ", columns => '[1]'", "columns is no JSON object"),
