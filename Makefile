@@ -50,8 +50,13 @@ PYTEST = .venv/bin/python -m pytest --rootdir . -ra -n 2 --dist worksteal
 demo:
 	@tests/setup.sh .venv/bin/python examples/demo.py $(ARGS)
 
+# Without ARGS the whole suite, with the coverage of the Python package, commands in subprocesses included.
+COVERAGE = --cov --cov-config plpython/pyproject.toml --cov-report term:skip-covered
+NOT_COVERED = Coverage is of what clients and tests run.  What PL/Python runs inside the server is not counted.
+
 test:
-	@WITH_NODE=1 tests/setup.sh $(PYTEST) $(or $(ARGS),tests)
+	@WITH_NODE=1 tests/setup.sh $(PYTEST) $(or $(ARGS),$(COVERAGE) tests); \
+	  status=$$?; $(if $(ARGS),,echo "$(NOT_COVERED)";) exit $$status
 
 # The committed functions of some tables (tests/lifecycle/golden), written anew.
 golden:

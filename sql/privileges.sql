@@ -45,4 +45,4 @@ GRANT SELECT ON rowseal.links TO rowseal_admin;
 GRANT SELECT ON rowseal.writers, rowseal.equivocations TO PUBLIC;
 
 -- Last: what health() compares with.
-INSERT INTO rowseal.fingerprint SELECT rowseal._fingerprint();
+INSERT INTO rowseal.installation SELECT rowseal._fingerprint();

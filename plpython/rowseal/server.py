@@ -83,10 +83,10 @@ def provider_name(plpy: Any, algorithm: str) -> str | None:
     return f"PyNaCl {nacl.__version__}"
 
 
-def seal(plpy: Any, spec: str) -> verdict.Seal:
+def judge(plpy: Any, spec: str) -> verdict.Judge:
     """The verdict function of a declaration's spec; without provider it refuses every row."""
     try:
-        return verdict.seal(json.loads(spec), provider(plpy))
+        return verdict.judging(json.loads(spec), provider(plpy))
     except ImportError:
         return lambda public_key, sign, values: NO_PROVIDER
 

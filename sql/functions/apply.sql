@@ -18,7 +18,8 @@ RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE sql STABLE A
     FROM pg_catalog.unnest(outcomes) WITH ORDINALITY v(outcome, n)
 $$;
 COMMENT ON FUNCTION rowseal._results(text[]) IS
-  'What apply returns for outcomes, words and verdicts. Without a search path, so that it is inlined';
+  'What apply returns for outcomes, words and verdicts. Without a search path, so that it is inlined; as everything '
+  'that is inlined, into a query without volatile arguments';
 
 CREATE OR REPLACE FUNCTION rowseal._unguarded(relation regclass) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -126,11 +127,13 @@ $$;
 COMMENT ON FUNCTION rowseal._applied(rowseal.declarations, json[], text) IS
   'Merges rows into a table and sets the bad ones aside; an outcome for each, a word or a verdict as text';
 
-CREATE OR REPLACE FUNCTION rowseal._elements(rows json) RETURNS json[] LANGUAGE sql IMMUTABLE PARALLEL SAFE
+CREATE OR REPLACE FUNCTION rowseal._elements(rows json) RETURNS json[] LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT CASE pg_catalog.json_typeof(rows)
+BEGIN
+  RETURN CASE pg_catalog.json_typeof(rows)
            WHEN 'array' THEN ARRAY(SELECT * FROM pg_catalog.json_array_elements(rows))
-           WHEN 'object' THEN ARRAY[rows] END
+           WHEN 'object' THEN ARRAY[rows] END;
+END
 $$;
 COMMENT ON FUNCTION rowseal._elements(json) IS 'The elements of a JSON array, or one object; else NULL';
 
@@ -141,6 +144,7 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   d rowseal.declarations;
   elements json[];
+  outcomes text[];
 BEGIN
   IF format NOT IN ('canonical', 'pgtext') OR format IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = pg_catalog.format('format %L is not known', format),
@@ -155,7 +159,8 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('table %s is not declared', relation),
       HINT = 'SELECT rowseal.declare(…) first.';
   END IF;
-  RETURN QUERY SELECT * FROM rowseal._results(rowseal._applied(d, elements, format));
+  outcomes := rowseal._applied(d, elements, format);
+  RETURN QUERY SELECT * FROM rowseal._results(outcomes);
 END
 $$;
 COMMENT ON FUNCTION rowseal.apply(regclass, json, text) IS
@@ -217,21 +222,24 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   elements json[] := rowseal._elements(envelopes);
   part record;
+  outcomes text[];
 BEGIN
   IF elements IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'envelopes must be a JSON array of envelopes, or one envelope';
   END IF;
   FOR part IN
+    WITH e AS MATERIALIZED (
+      SELECT rowseal._member(x.envelope, 'table') AS tag, x.envelope, x.n
+        FROM pg_catalog.unnest(elements) WITH ORDINALITY x(envelope, n)
+    )
     SELECT d.id, e.tag, pg_catalog.array_agg(e.n::integer ORDER BY e.n) AS ordinals,
            pg_catalog.array_agg(e.envelope ORDER BY e.n) AS rows
-      FROM (SELECT rowseal._member(x.envelope, 'table') AS tag, x.envelope, x.n
-              FROM pg_catalog.unnest(elements) WITH ORDINALITY x(envelope, n)) e
-      LEFT JOIN rowseal.declarations d ON d.tag = e.tag
+      FROM e LEFT JOIN rowseal.declarations d ON d.tag = e.tag
      GROUP BY d.identity IS NULL, d.id, e.tag
      ORDER BY d.identity IS NULL DESC, d.id  -- owners before what they own; everywhere in the same order
   LOOP
-    RETURN QUERY SELECT part.ordinals[r.ordinal], r.outcome, r.reason
-                   FROM rowseal._results(rowseal._received(part.id, part.tag, part.rows)) r;
+    outcomes := rowseal._received(part.id, part.tag, part.rows);
+    RETURN QUERY SELECT part.ordinals[r.ordinal], r.outcome, r.reason FROM rowseal._results(outcomes) r;
   END LOOP;
 END
 $$;

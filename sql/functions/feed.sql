@@ -28,7 +28,9 @@ CREATE OR REPLACE FUNCTION rowseal._receive_one(envelope json) RETURNS boolean L
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   careful text;
+  named text;
   declared integer;
+  relation regclass;
   outcome text;
 BEGIN
   IF pg_catalog.current_setting('session_replication_role') = 'replica' THEN
@@ -39,9 +41,9 @@ BEGIN
     IF careful <> pg_catalog.pg_current_xact_id()::text
        AND pg_catalog.date_part('epoch', pg_catalog.now())
            > coalesce(nullif(pg_catalog.current_setting('rowseal.careful_until', true), ''), '0')::float8 THEN
-      SELECT d.id INTO declared FROM rowseal.declarations d
-       WHERE d.tag = rowseal._member(envelope, 'table') AND rowseal._trusted_here(d.relation);
-      IF FOUND THEN
+      named := rowseal._member(envelope, 'table');
+      SELECT d.id, d.relation INTO declared, relation FROM rowseal.declarations d WHERE d.tag = named;
+      IF declared IS NOT NULL AND rowseal._trusted(relation) THEN
         EXECUTE pg_catalog.format('SELECT rowseal._take_%s($1)', declared) INTO outcome USING envelope;
         IF rowseal._settled(outcome) THEN
           RETURN true;

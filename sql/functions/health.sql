@@ -129,7 +129,7 @@ BEGIN
   RETURN NEXT;
 
   "check" := 'installation';
-  ok := coalesce((SELECT f.fingerprint = rowseal._fingerprint() FROM rowseal.fingerprint f), false);
+  ok := coalesce((SELECT f.fingerprint = rowseal._fingerprint() FROM rowseal.installation f), false);
   detail := CASE WHEN ok THEN 'functions and triggers as installed'
                  ELSE 'a function or trigger of rowseal itself has been altered: install it anew '
                       '(or ENABLE ALWAYS its triggers, after pg_restore --disable-triggers)' END;

@@ -10,7 +10,7 @@ CREATE OR REPLACE FUNCTION rowseal._string(name text, value text) RETURNS text L
 COMMENT ON FUNCTION rowseal._string(text, text) IS
   'A member whose value needs no escapes; name: quoted, with its colon. NULL when the value is: it is left out';
 
-CREATE OR REPLACE FUNCTION rowseal._text(name text, value text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
+CREATE OR REPLACE FUNCTION rowseal._text(name text, value text) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS
   $$ SELECT $1 OPERATOR(pg_catalog.||) pg_catalog.to_json($2)::pg_catalog.text $$;
 COMMENT ON FUNCTION rowseal._text(text, text) IS 'A member whose value is any text; else as rowseal._string';
 

@@ -1,13 +1,12 @@
 -- Merges rows ($1), envelopes or objects in PostgreSQL's text form ($2); returns an outcome for each.
 --
---   @canonical@          the stored columns of an envelope e.v, as c0, c1 …
---   @record@             its object of fields
---   @canonical_columns@  how these are read
---   @pgtext@             the stored columns of an object e.v
---   @pgtext_columns@     how these are read
---   @order@              places of columns: key, newest version, number of the row
---   @relation@           the table
---   @merge@              hands the row r to the table
+--   @canonical@         the stored columns of an envelope e.v, as c0, c1 …
+--   @canonical_source@  what these are read from
+--   @pgtext@            the stored columns of an object e.v
+--   @pgtext_source@     what these are read from
+--   @order@             places of columns: key, newest version, number of the row
+--   @relation@          the table
+--   @merge@             hands the row r to the table
 DECLARE
   r record;
   outcome text;
@@ -16,12 +15,12 @@ BEGIN
   FOR r IN
     SELECT e.n, @canonical@
       FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.json_to_record(@record@) x(@canonical_columns@)
+           @canonical_source@
      WHERE $2 = 'canonical'
     UNION ALL
     SELECT e.n, @pgtext@
       FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.json_to_record(e.v) x(@pgtext_columns@)
+           @pgtext_source@
      WHERE $2 = 'pgtext'
     ORDER BY @order@  -- every session takes its locks in this order
   LOOP

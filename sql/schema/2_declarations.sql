@@ -49,7 +49,7 @@ GRANT USAGE ON SEQUENCE rowseal.declarations_id_seq TO PUBLIC;
 COMMENT ON TABLE rowseal.declarations IS
   'The declared tables. Written by rowseal.declare and rowseal.undeclare; whoever owns a table may declare it (row '
   'security).';
-COMMENT ON COLUMN rowseal.declarations.id IS 'Part of the names of the generated functions: _guard_ID, _seal_ID, …';
+COMMENT ON COLUMN rowseal.declarations.id IS 'Part of the names of the generated functions: _guard_ID, _judge_ID, …';
 COMMENT ON COLUMN rowseal.declarations.tag IS
   'Name of the table in the signed bytes; unique, or rows could be replayed from one table into another';
 COMMENT ON COLUMN rowseal.declarations.versions IS 'Versions table of the layout "two tables"';
@@ -90,6 +90,6 @@ COMMENT ON TABLE rowseal.tags IS
   'Who owned the table that was declared with a tag last: rows may wait for it, and nobody else gets them';
 GRANT SELECT ON rowseal.tags TO PUBLIC;
 
-CREATE TABLE rowseal.fingerprint (fingerprint bytea);
-COMMENT ON TABLE rowseal.fingerprint IS 'What rowseal._fingerprint() said after installation; health() compares';
-GRANT SELECT ON rowseal.fingerprint TO PUBLIC;
+CREATE TABLE rowseal.installation (fingerprint bytea);
+COMMENT ON TABLE rowseal.installation IS 'What rowseal._fingerprint() said after installation; health() compares';
+GRANT SELECT ON rowseal.installation TO PUBLIC;

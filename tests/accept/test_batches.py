@@ -179,11 +179,11 @@ def test_a_relay_cannot_re_encode(
         assert db.one("SELECT count(*) FROM user_storage_versions") == 0
 
 
-def seal(db: Db, key: bytes, row: dict[str, Any]) -> Any:
-    """What _seal_N says, which everybody may call."""
+def judge(db: Db, key: bytes, row: dict[str, Any]) -> Any:
+    """What _judge_N says, which everybody may call."""
     function = db.one(
         "SELECT p.oid::regproc::text FROM rowseal.declarations d"
-        " JOIN pg_proc p ON p.proname = '_seal_' || d.id WHERE d.tag = 'user_storage'"
+        " JOIN pg_proc p ON p.proname = '_judge_' || d.id WHERE d.tag = 'user_storage'"
     )
     names = db.form("user_storage").names
     return db.one(
@@ -206,12 +206,12 @@ def test_nobody_teaches_the_session_something_false(
     genuine = many(ann, example, 4)
     # true: bob's key signed a batch whose leaves are those payloads.
     # It says nothing about Ann's key
-    assert [seal(mallory, bob.public_key, r) for r in forged] == [None] * 4
-    assert [seal(mallory, ann.public_key, r) for r in genuine] == [None] * 4
+    assert [judge(mallory, bob.public_key, r) for r in forged] == [None] * 4
+    assert [judge(mallory, ann.public_key, r) for r in genuine] == [None] * 4
     for r in forged:
-        assert seal(mallory, ann.public_key, r) == INVALID
+        assert judge(mallory, ann.public_key, r) == INVALID
         assert (
-            seal(
+            judge(
                 mallory,
                 ann.public_key,
                 {**r, "sign_b64": r["sign_b64"][:-64] + genuine[0]["sign_b64"][-64:]},
@@ -223,7 +223,7 @@ def test_nobody_teaches_the_session_something_false(
         assert error.value.sqlstate == "RS001"
     # a refusal, an error, a rollback leave nothing behind
     with pytest.raises(ZeroDivisionError), mallory.connection.transaction():
-        assert seal(mallory, bob.public_key, forged[0]) is None
+        assert judge(mallory, bob.public_key, forged[0]) is None
         raise ZeroDivisionError
     for trick in (
         "SET rowseal.mode = 'apply'",
@@ -233,12 +233,12 @@ def test_nobody_teaches_the_session_something_false(
         "SELECT rowseal._load()",
     ):
         mallory.run(trick)
-        assert seal(mallory, ann.public_key, forged[0]) == INVALID
+        assert judge(mallory, ann.public_key, forged[0]) == INVALID
     mallory.run("RESET ALL")
     # swaps between a genuine and a forged batch of one shape
     for f, g in zip(forged, genuine):
-        assert seal(mallory, ann.public_key, {**f, "sign_b64": g["sign_b64"]}) == INVALID
-        assert seal(mallory, bob.public_key, {**g, "sign_b64": f["sign_b64"]}) == INVALID
+        assert judge(mallory, ann.public_key, {**f, "sign_b64": g["sign_b64"]}) == INVALID
+        assert judge(mallory, bob.public_key, {**g, "sign_b64": f["sign_b64"]}) == INVALID
     assert mallory.apply("user_storage", [bob.envelope(form, wish[0])])[0][0] == "rejected"
     for r in genuine:
         assert mallory.insert("user_storage", r) == 1

@@ -1008,13 +1008,12 @@ HARMLESS = {
     "_connect",
     "_await_commits",
     "_take_state",
-    # answers about arguments and catalogs; _seal_N remembers nothing
-    "_seal_*",
+    # answers about arguments and catalogs; _judge_N remembers nothing
+    "_judge_*",
     "_curable",
     "_trusted",
     "_distrusted",
     "_distrust",
-    "_trusted_here",
     "_code_owners",
     "_unreachable",
     "_may_take_tag",

@@ -132,15 +132,15 @@ def test_health_sees_every_trigger_that_is_off_gone_or_altered(
 
 
 TAMPERING = {
-    "an empty body": "UPDATE pg_proc SET prosrc = '' WHERE proname = '_seal_2'",
-    "a part of the body": "UPDATE pg_proc SET prosrc = 'SD[''call'']' WHERE proname = '_seal_2'",
-    "strict": "ALTER FUNCTION rowseal._seal_2 STRICT",
-    "immutable": "ALTER FUNCTION rowseal._seal_2 IMMUTABLE",
+    "an empty body": "UPDATE pg_proc SET prosrc = '' WHERE proname = '_judge_2'",
+    "a part of the body": "UPDATE pg_proc SET prosrc = 'SD[''call'']' WHERE proname = '_judge_2'",
+    "strict": "ALTER FUNCTION rowseal._judge_2 STRICT",
+    "immutable": "ALTER FUNCTION rowseal._judge_2 IMMUTABLE",
     "definer": "ALTER FUNCTION rowseal._guard_2 SECURITY DEFINER",
     "search path": "ALTER FUNCTION rowseal._guard_2 SET search_path = public",
     "another language": (
-        "UPDATE pg_proc SET prolang = (SELECT oid FROM pg_language"
-        " WHERE lanname = 'sql'), prosrc = 'SELECT NULL::rowseal.verdict' WHERE proname = '_seal_2'"
+        "UPDATE pg_proc SET prosrc = 'SELECT NULL::rowseal.verdict', prolang ="
+        " (SELECT oid FROM pg_language WHERE lanname = 'sql') WHERE proname = '_judge_2'"
     ),
     "gone": "DROP FUNCTION rowseal._apply_2",
     "keep": (
@@ -158,7 +158,7 @@ TAMPERING = {
         " LANGUAGE plpgsql AS $$ BEGIN END $$"
     ),
     "seal overloaded": (
-        "CREATE FUNCTION rowseal._seal_2(int) RETURNS rowseal.verdict LANGUAGE sql"
+        "CREATE FUNCTION rowseal._judge_2(int) RETURNS rowseal.verdict LANGUAGE sql"
         " AS 'SELECT NULL::rowseal.verdict'"
     ),
     "load": (

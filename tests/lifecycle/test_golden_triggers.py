@@ -66,5 +66,5 @@ def test_the_guard_of_the_readme_can_be_read(rendered: dict[str, str]) -> None:
     guard = rendered["user_storage_guard.sql"]
     assert len(guard.encode()) <= 7 * 1024
     assert max(map(len, guard.splitlines())) <= 120
-    assert guard.count("rowseal._seal_") == 1
+    assert guard.count("rowseal._judge_") == 1
     assert guard.count("rowseal._refuse(") == 1

@@ -57,7 +57,7 @@ def test_every_function_has_a_fixed_search_path(admin: Scratch) -> None:
         AND NOT coalesce(array_to_string(proconfig, ' ') ~ 'search_path=pg_catalog, pg_temp',
         false)""")
     assert set(without) <= {
-        "_seal_*",
+        "_judge_*",
         "_payload_*",
         "_signed_*",
         "_guard_*",
@@ -149,7 +149,7 @@ def test_everybodys_rights_on_tables_are_few(admin: Scratch) -> None:
         "declarations INSERT",
         "declarations DELETE",
         "declarations_id_seq USAGE",
-        "fingerprint SELECT",
+        "installation SELECT",
         "tags SELECT",
         "quarantine SELECT",
         "quarantine DELETE",

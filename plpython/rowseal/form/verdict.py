@@ -32,8 +32,8 @@ UNSIGNED = Verdict(
     "RS001", "the row is not signed: key, timestamp, deletion flag or signature is missing"
 )
 
-Seal = Callable[[Any, bytes, Sequence[Any]], "Verdict | None"]
-"""``judge(public_key, signature, values)``, as :func:`seal` makes it."""
+Judge = Callable[[Any, bytes, Sequence[Any]], "Verdict | None"]
+"""``judge(public_key, signature, values)``, as :func:`judging` makes it."""
 
 
 def unbase64(text: str) -> bytes | None:
@@ -65,7 +65,7 @@ def signed_form(spec: Spec) -> Form:
     return Concatenated(spec["tag"], spec["fields"])
 
 
-def seal(spec: Spec, verify: Verify) -> Seal:
+def judging(spec: Spec, verify: Verify) -> Judge:
     """``judge(public_key, signature, values)`` for one declared table.
 
     It returns None for an authentic row.  Values come in the order of the form's names, the

@@ -10,7 +10,12 @@ from .subject import Subject
 from .values import Signed, contains, unbase64
 from .words import field, ident, literal
 
-RECORD = "(e.v -> 'row')"
+# An envelope e.v is parsed once, its row once more.
+ENVELOPE = (
+    "LATERAL pg_catalog.json_to_record(CASE pg_catalog.json_typeof(e.v) WHEN 'object' THEN e.v END)"
+    ' w("row" json, "content" json, sign_b64 text)'
+)
+ROW = 'w."row"'
 
 
 class Decoding(NamedTuple):
@@ -18,6 +23,7 @@ class Decoding(NamedTuple):
 
     definitions: str
     values: Mapping[str, str]
+    record: str = "e.v"
 
     def __str__(self) -> str:
         return ", ".join(self.values.values())
@@ -26,11 +32,11 @@ class Decoding(NamedTuple):
         """The expressions under the names of their columns."""
         return ", ".join(f"{value} AS {ident(c)}" for c, value in self.values.items())
 
-    def source(self, record: str) -> str:
-        """Where they are read from: the element e.v, which is $1, and its record x."""
-        return (
-            f"(SELECT $1 AS v) e, LATERAL pg_catalog.json_to_record({record}) x({self.definitions})"
-        )
+    @property
+    def source(self) -> str:
+        """Where they are read from, beside the element e.v itself."""
+        x = f"LATERAL pg_catalog.json_to_record({self.record}) x({self.definitions})"
+        return f"{ENVELOPE},\n       {x}" if self.record == ROW else x
 
 
 def canonical(
@@ -97,15 +103,14 @@ def contents(subject: Subject, beside: str, row: str) -> dict[str, str]:
 
 def envelope(subject: Subject, stored: bool = True) -> Decoding:
     """The stored columns of an envelope e.v: the signature stands beside the row."""
-    given = canonical(subject, _names(subject.signed), RECORD, stored)
-    values = {**given.values, **contents(subject, "(e.v -> 'content')", RECORD)}
+    given = canonical(subject, _names(subject.signed), ROW, stored)
+    values = {**given.values, **contents(subject, "w.content", ROW)}
     if subject.name_column:
         values[subject.name_column] = f"NULL::{subject.column(subject.name_column).type}"
-    sign = "e.v ->> 'sign_b64'"
-    values[subject.sign] = (
-        sign if subject.column(subject.sign).base == "text" else unbase64(f"({sign})")
-    )
-    return Decoding(given.definitions, {c: values[c] for c in subject.stored})
+    sign = "w.sign_b64"
+    text = subject.column(subject.sign).base == "text"
+    values[subject.sign] = sign if text else unbase64(sign)
+    return Decoding(given.definitions, {c: values[c] for c in subject.stored}, ROW)
 
 
 def pgtext(subject: Subject, stored: bool = True) -> Decoding:
@@ -126,12 +131,9 @@ def arrived(subject: Subject) -> str:
     return (
         "("
         + "\n  UNION ALL\n  ".join(
-            f"SELECT {decoding.named()}\n    FROM {decoding.source(record)}\n"
+            f"SELECT {decoding.named()}\n    FROM (SELECT $1 AS v) e, {decoding.source}\n"
             f"   WHERE $2 = {literal(format_)}"
-            for format_, decoding, record in (
-                ("canonical", canonical_, RECORD),
-                ("pgtext", text, "e.v"),
-            )
+            for format_, decoding in (("canonical", canonical_), ("pgtext", text))
         )
         + ")"
     )

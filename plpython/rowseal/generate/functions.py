@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from ..form.canonical import too_large
 from ..form.verdict import Verdict
-from .decode import RECORD, envelope, pgtext
+from .decode import envelope, pgtext
 from .filled import rendered
 from .guard import merge
 from .plan import PINNED, SEARCH_PATH, UNSET, Function
@@ -21,7 +21,7 @@ PACKAGE = __name__.partition(".")[0]
 
 
 def in_python(subject: Subject) -> Iterator[Function]:
-    """_seal_ID, the verdict on a row; _payload_ID, its canonical text.
+    """_judge_ID, the verdict on a row; _payload_ID, its canonical text.
 
     And _signed_ID, what another form signs.
     """
@@ -30,7 +30,7 @@ def in_python(subject: Subject) -> Iterator[Function]:
     values = [f"v{n} {s.argument}" for n, s in enumerate(subject.signed)]
     name = [f"name {subject.column(subject.name_column).base}"] if subject.name_column else []
     functions = [
-        ("seal", "rowseal.verdict", 8000, ["public_key bytea", "signature bytea"], name),
+        ("judge", "rowseal.verdict", 8000, ["public_key bytea", "signature bytea"], name),
         ("payload", "text", 1000, [], []),
     ]
     if subject.wish.form != "rowseal/1":
@@ -68,7 +68,7 @@ def _python_body(
     spec = json.dumps(subject.spec.json(), sort_keys=True)
     refusals = (
         f"if not {name}: return {tuple(v)!r}"
-        if function == "seal"
+        if function == "judge"
         else f"if not {name}: return {v.text()!r}"
         for name, v in checks.items()
     )
@@ -94,7 +94,7 @@ def take(subject: Subject) -> Function:
     It goes without array, order and loop, which cost more than the row.
     """
     decoding = envelope(subject)
-    select = f"SELECT {decoding}\n    FROM {decoding.source(RECORD)}"
+    select = f"SELECT {decoding}\n    FROM (SELECT $1 AS v) e, {decoding.source}"
     body = rendered("take", {"relation": subject.main.oid, "merge": merge(subject, select)})
     settings = {"rowseal.mode": "apply", **SEARCH_PATH}
     return Function(f"_take_{subject.id}", "envelope json", "text", "plpgsql", body, settings)
@@ -108,10 +108,9 @@ def apply(subject: Subject) -> Function:
         "apply",
         {
             "canonical": _numbered(canonical.values.values()),
-            "record": RECORD,
-            "canonical_columns": canonical.definitions,
+            "canonical_source": canonical.source,
             "pgtext": _numbered(text.values.values()),
-            "pgtext_columns": text.definitions,
+            "pgtext_source": text.source,
             "order": _order(subject),
             "relation": subject.main.oid,
             "merge": merge(subject, f"VALUES ({columns})"),

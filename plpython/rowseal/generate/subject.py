@@ -193,7 +193,7 @@ class Row:
         subject = self.subject
         name = [self.ref(subject.name_column)] if subject.name_column else []
         arguments = ", ".join([public_key, self.signature, *self.arguments, *name])
-        verdict = f"rowseal._seal_{subject.id}({arguments})"
+        verdict = f"rowseal._judge_{subject.id}({arguments})"
         if authentic := self._authentic(public_key):
             verdict = f"CASE\n  WHEN {authentic}\n  THEN NULL ELSE {verdict}\nEND"
         return subject.wrapped("judged", self, verdict)

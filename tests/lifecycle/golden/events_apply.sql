@@ -9,11 +9,12 @@ BEGIN
         WHEN starts_with(x.parent_sign_b64, E'\\x') THEN (x.parent_sign_b64)::bytea
         ELSE decode(x.parent_sign_b64, 'base64') END::bytea AS c3, CASE WHEN starts_with(x.user_hash, E'\\x')
         THEN (x.user_hash)::bytea ELSE decode(x.user_hash, 'base64') END::bytea AS c4, x.uuid AS c5, CASE
-        WHEN starts_with((e.v ->> 'sign_b64'), E'\\x') THEN ((e.v ->> 'sign_b64'))::bytea
-        ELSE decode((e.v ->> 'sign_b64'), 'base64') END AS c6
+        WHEN starts_with(w.sign_b64, E'\\x') THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END AS c6
       FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.json_to_record((e.v -> 'row')) x("at" timestamp with time zone, deleted_flag boolean,
-               owner_timestamp bigint, parent_sign_b64 text, user_hash text, "uuid" uuid)
+           LATERAL pg_catalog.json_to_record(CASE pg_catalog.json_typeof(e.v) WHEN 'object'
+               THEN e.v END) w("row" json, "content" json, sign_b64 text),
+                  LATERAL pg_catalog.json_to_record(w."row") x("at" timestamp with time zone, deleted_flag boolean,
+                      owner_timestamp bigint, parent_sign_b64 text, user_hash text, "uuid" uuid)
      WHERE $2 = 'canonical'
     UNION ALL
     SELECT e.n, x.at AS c0, x.deleted_flag AS c1, x.owner_timestamp AS c2, x.parent_sign_b64 AS c3, x.user_hash AS c4,

@@ -42,7 +42,7 @@ BEGIN
     -- 3. Is it the owner's?
     SELECT k.sign_pkey INTO public_key FROM public.user_cards k
         WHERE k.user_hash OPERATOR(pg_catalog.=) NEW.user_hash LIMIT 1;
-    verdict := rowseal._seal_6(public_key, NEW.sign_b64, NEW.at, NEW.deleted_flag, NEW.owner_timestamp,
+    verdict := rowseal._judge_6(public_key, NEW.sign_b64, NEW.at, NEW.deleted_flag, NEW.owner_timestamp,
         NEW.parent_sign_b64, NEW.user_hash, NEW.uuid);
     EXIT judged WHEN verdict IS NOT NULL;
 

@@ -5,23 +5,23 @@ DECLARE
   outcomes text[] := pg_catalog.array_fill(NULL::text, ARRAY[pg_catalog.cardinality($1)]);
 BEGIN
   FOR r IN
-    SELECT e.n, CASE WHEN starts_with((CASE
-        WHEN pg_catalog.jsonb_typeof(((e.v -> 'content') -> 'content')::jsonb) = 'string'
-        THEN (e.v -> 'content') ->> 'content' END), E'\\x')
-        THEN ((CASE WHEN pg_catalog.jsonb_typeof(((e.v -> 'content') -> 'content')::jsonb) = 'string'
-        THEN (e.v -> 'content') ->> 'content' END))::bytea
-        ELSE decode((CASE WHEN pg_catalog.jsonb_typeof(((e.v -> 'content') -> 'content')::jsonb) = 'string'
-        THEN (e.v -> 'content') ->> 'content' END), 'base64') END AS c0, x.deleted_flag AS c1,
-        x.owner_timestamp AS c2, x.up AS c3, CASE WHEN starts_with(x.user_hash, E'\\x') THEN (x.user_hash)::bytea
+    SELECT e.n, CASE WHEN starts_with((CASE WHEN pg_catalog.jsonb_typeof((w.content -> 'content')::jsonb) = 'string'
+        THEN w.content ->> 'content' END), E'\\x')
+        THEN ((CASE WHEN pg_catalog.jsonb_typeof((w.content -> 'content')::jsonb) = 'string'
+        THEN w.content ->> 'content' END))::bytea
+        ELSE decode((CASE WHEN pg_catalog.jsonb_typeof((w.content -> 'content')::jsonb) = 'string'
+        THEN w.content ->> 'content' END), 'base64') END AS c0, x.deleted_flag AS c1, x.owner_timestamp AS c2,
+        x.up AS c3, CASE WHEN starts_with(x.user_hash, E'\\x') THEN (x.user_hash)::bytea
         ELSE decode(x.user_hash, 'base64') END::bytea AS c4, x.uuid AS c5, CASE
-        WHEN starts_with(((e.v -> 'row') -> 'content' ->> 'sha256'), E'\\x')
-        THEN (((e.v -> 'row') -> 'content' ->> 'sha256'))::bytea
-        ELSE decode(((e.v -> 'row') -> 'content' ->> 'sha256'), 'base64') END AS c6, NULL::text AS c7, CASE
-        WHEN starts_with((e.v ->> 'sign_b64'), E'\\x') THEN ((e.v ->> 'sign_b64'))::bytea
-        ELSE decode((e.v ->> 'sign_b64'), 'base64') END AS c8
+        WHEN starts_with((w."row" -> 'content' ->> 'sha256'), E'\\x')
+        THEN ((w."row" -> 'content' ->> 'sha256'))::bytea
+        ELSE decode((w."row" -> 'content' ->> 'sha256'), 'base64') END AS c6, NULL::text AS c7, CASE
+        WHEN starts_with(w.sign_b64, E'\\x') THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END AS c8
       FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.json_to_record((e.v -> 'row')) x("content" jsonb, deleted_flag boolean,
-               owner_timestamp bigint, "up" text, user_hash text, "uuid" uuid)
+           LATERAL pg_catalog.json_to_record(CASE pg_catalog.json_typeof(e.v) WHEN 'object'
+               THEN e.v END) w("row" json, "content" json, sign_b64 text),
+                  LATERAL pg_catalog.json_to_record(w."row") x("content" jsonb, deleted_flag boolean,
+                      owner_timestamp bigint, "up" text, user_hash text, "uuid" uuid)
      WHERE $2 = 'canonical'
     UNION ALL
     SELECT e.n, x.content AS c0, x.deleted_flag AS c1, x.owner_timestamp AS c2, x.up AS c3, x.user_hash AS c4,

@@ -110,7 +110,7 @@ BEGIN
         WHERE k.user_hash OPERATOR(pg_catalog.=) NEW.user_hash LIMIT 1;
     verdict := CASE WHEN (coalesce(pg_catalog.octet_length(NEW.content), 0)) OPERATOR(pg_catalog.>) 37748736
       THEN ROW('RS006', 'more than 37748736 bytes of content')::rowseal.verdict
-          ELSE rowseal._seal_5(public_key, NEW.sign_b64, CASE WHEN NEW.content IS NULL THEN NEW.content_sha256
+          ELSE rowseal._judge_5(public_key, NEW.sign_b64, CASE WHEN NEW.content IS NULL THEN NEW.content_sha256
           ELSE pg_catalog.sha256(NEW.content::pg_catalog.bytea) END, NEW.deleted_flag, NEW.owner_timestamp, NEW.up,
           NEW.user_hash, NEW.uuid, NEW.name)
     END;

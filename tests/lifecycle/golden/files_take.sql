@@ -4,21 +4,22 @@ DECLARE
 BEGIN
   INSERT INTO public.files ("content", deleted_flag, owner_timestamp, "up", user_hash, "uuid", content_sha256, "name",
       sign_b64) SELECT CASE
-      WHEN starts_with((CASE WHEN pg_catalog.jsonb_typeof(((e.v -> 'content') -> 'content')::jsonb) = 'string'
-      THEN (e.v -> 'content') ->> 'content' END), E'\\x')
-      THEN ((CASE WHEN pg_catalog.jsonb_typeof(((e.v -> 'content') -> 'content')::jsonb) = 'string'
-      THEN (e.v -> 'content') ->> 'content' END))::bytea
-      ELSE decode((CASE WHEN pg_catalog.jsonb_typeof(((e.v -> 'content') -> 'content')::jsonb) = 'string'
-      THEN (e.v -> 'content') ->> 'content' END), 'base64') END, x.deleted_flag, x.owner_timestamp, x.up, CASE
+      WHEN starts_with((CASE WHEN pg_catalog.jsonb_typeof((w.content -> 'content')::jsonb) = 'string'
+      THEN w.content ->> 'content' END), E'\\x')
+      THEN ((CASE WHEN pg_catalog.jsonb_typeof((w.content -> 'content')::jsonb) = 'string'
+      THEN w.content ->> 'content' END))::bytea
+      ELSE decode((CASE WHEN pg_catalog.jsonb_typeof((w.content -> 'content')::jsonb) = 'string'
+      THEN w.content ->> 'content' END), 'base64') END, x.deleted_flag, x.owner_timestamp, x.up, CASE
       WHEN starts_with(x.user_hash, E'\\x') THEN (x.user_hash)::bytea ELSE decode(x.user_hash, 'base64') END::bytea,
-      x.uuid, CASE WHEN starts_with(((e.v -> 'row') -> 'content' ->> 'sha256'), E'\\x')
-      THEN (((e.v -> 'row') -> 'content' ->> 'sha256'))::bytea
-      ELSE decode(((e.v -> 'row') -> 'content' ->> 'sha256'), 'base64') END, NULL::text, CASE
-      WHEN starts_with((e.v ->> 'sign_b64'), E'\\x') THEN ((e.v ->> 'sign_b64'))::bytea
-      ELSE decode((e.v ->> 'sign_b64'), 'base64') END
+      x.uuid, CASE WHEN starts_with((w."row" -> 'content' ->> 'sha256'), E'\\x')
+      THEN ((w."row" -> 'content' ->> 'sha256'))::bytea
+      ELSE decode((w."row" -> 'content' ->> 'sha256'), 'base64') END, NULL::text, CASE
+      WHEN starts_with(w.sign_b64, E'\\x') THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END
       FROM (SELECT $1 AS v) e,
-          LATERAL pg_catalog.json_to_record((e.v -> 'row')) x("content" jsonb, deleted_flag boolean,
-          owner_timestamp bigint, "up" text, user_hash text, "uuid" uuid)
+          LATERAL pg_catalog.json_to_record(CASE pg_catalog.json_typeof(e.v) WHEN 'object' THEN e.v END) w("row" json,
+          "content" json, sign_b64 text),
+         LATERAL pg_catalog.json_to_record(w."row") x("content" jsonb, deleted_flag boolean, owner_timestamp bigint,
+             "up" text, user_hash text, "uuid" uuid)
     ON CONFLICT (user_hash, "uuid") DO UPDATE SET "content" = EXCLUDED.content, deleted_flag = EXCLUDED.deleted_flag,
         owner_timestamp = EXCLUDED.owner_timestamp, "up" = EXCLUDED.up, user_hash = EXCLUDED.user_hash,
         "uuid" = EXCLUDED.uuid, content_sha256 = EXCLUDED.content_sha256, "name" = EXCLUDED.name,

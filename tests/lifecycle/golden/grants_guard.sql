@@ -71,7 +71,7 @@ BEGIN
                      AND rowseal._are_links(NEW.upto))
                          THEN ROW('RS013',
                              'tables or upto is no plain array, or keys no JSON object')::rowseal.verdict
-      END, rowseal._seal_3(public_key, NEW.sign_b64, rowseal._one_based(NEW.tables) AND rowseal._one_based(NEW.upto),
+      END, rowseal._judge_3(public_key, NEW.sign_b64, rowseal._one_based(NEW.tables) AND rowseal._one_based(NEW.upto),
           (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
               OR rowseal._brief(NEW.keys)), NEW.deleted_flag,
           NEW.grantee_pkey, CASE
@@ -102,7 +102,7 @@ BEGIN
                      AND rowseal._are_links(NEW.upto))
                          THEN ROW('RS013',
                              'tables or upto is no plain array, or keys no JSON object')::rowseal.verdict
-      END, rowseal._seal_3(NEW.writer_pkey, NEW.sign_b64, rowseal._one_based(NEW.tables)
+      END, rowseal._judge_3(NEW.writer_pkey, NEW.sign_b64, rowseal._one_based(NEW.tables)
           AND rowseal._one_based(NEW.upto),
           (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
               OR rowseal._brief(NEW.keys)), NEW.deleted_flag,

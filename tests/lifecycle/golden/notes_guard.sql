@@ -117,7 +117,7 @@ BEGIN
              rowseal._string('"writer_seq":', NEW.writer_seq::pg_catalog.text)), '},"rowseal":1,"table":"notes"}'),
                  'UTF8'),
            public_key)
-        THEN NULL ELSE rowseal._seal_4(public_key, NEW.sign_b64, NEW.deleted_flag, NEW.key, NEW.n,
+        THEN NULL ELSE rowseal._judge_4(public_key, NEW.sign_b64, NEW.deleted_flag, NEW.key, NEW.n,
             NEW.owner_timestamp,
             NEW.parent_sign_b64, NEW.user_hash, NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq)
       END);
@@ -156,7 +156,7 @@ BEGIN
                rowseal._string('"writer_seq":', NEW.writer_seq::pg_catalog.text)), '},"rowseal":1,"table":"notes"}'),
                    'UTF8'),
              NEW.writer_pkey)
-          THEN NULL ELSE rowseal._seal_4(NEW.writer_pkey, NEW.sign_b64, NEW.deleted_flag, NEW.key, NEW.n,
+          THEN NULL ELSE rowseal._judge_4(NEW.writer_pkey, NEW.sign_b64, NEW.deleted_flag, NEW.key, NEW.n,
               NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash, NEW.writer_pkey, NEW.writer_prev,
                   NEW.writer_seq)
         END), rowseal._admit(3, rowseal._encoded(NEW.user_hash), NEW.writer_pkey, NEW.writer_seq,

@@ -14,12 +14,13 @@ BEGIN
         x.name AS c5, x.owner_timestamp AS c6, CASE WHEN starts_with(x.sign_pkey, E'\\x') THEN (x.sign_pkey)::bytea
         ELSE decode(x.sign_pkey, 'base64') END::bytea AS c7, CASE WHEN starts_with(x.user_hash, E'\\x')
         THEN (x.user_hash)::bytea ELSE decode(x.user_hash, 'base64') END::bytea AS c8, CASE
-        WHEN starts_with((e.v ->> 'sign_b64'), E'\\x') THEN ((e.v ->> 'sign_b64'))::bytea
-        ELSE decode((e.v ->> 'sign_b64'), 'base64') END AS c9
+        WHEN starts_with(w.sign_b64, E'\\x') THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END AS c9
       FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.json_to_record((e.v -> 'row')) x(contact_cert text, contact_pkey text, crypt_cert text,
-               crypt_pkey text, deleted_flag boolean, "name" text, owner_timestamp bigint, sign_pkey text,
-               user_hash text)
+           LATERAL pg_catalog.json_to_record(CASE pg_catalog.json_typeof(e.v) WHEN 'object'
+               THEN e.v END) w("row" json, "content" json, sign_b64 text),
+                  LATERAL pg_catalog.json_to_record(w."row") x(contact_cert text, contact_pkey text, crypt_cert text,
+                      crypt_pkey text, deleted_flag boolean, "name" text, owner_timestamp bigint, sign_pkey text,
+                      user_hash text)
      WHERE $2 = 'canonical'
     UNION ALL
     SELECT e.n, x.contact_cert AS c0, x.contact_pkey AS c1, x.crypt_cert AS c2, x.crypt_pkey AS c3,

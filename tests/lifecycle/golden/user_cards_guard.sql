@@ -70,7 +70,7 @@ BEGIN
     END IF;
 
     -- 3. Is it the owner's?
-    verdict := rowseal._seal_1(NEW.sign_pkey, NEW.sign_b64, NEW.contact_cert, NEW.contact_pkey, NEW.crypt_cert,
+    verdict := rowseal._judge_1(NEW.sign_pkey, NEW.sign_b64, NEW.contact_cert, NEW.contact_pkey, NEW.crypt_cert,
         NEW.crypt_pkey, NEW.deleted_flag, NEW.name, NEW.owner_timestamp, NEW.sign_pkey, NEW.user_hash);
     EXIT judged WHEN verdict IS NOT NULL;
 

@@ -12,11 +12,14 @@ BEGIN
       ELSE decode(x.crypt_pkey, 'base64') END::bytea, x.deleted_flag, x.name, x.owner_timestamp, CASE
       WHEN starts_with(x.sign_pkey, E'\\x') THEN (x.sign_pkey)::bytea ELSE decode(x.sign_pkey, 'base64') END::bytea,
       CASE WHEN starts_with(x.user_hash, E'\\x') THEN (x.user_hash)::bytea
-      ELSE decode(x.user_hash, 'base64') END::bytea, CASE WHEN starts_with((e.v ->> 'sign_b64'), E'\\x')
-      THEN ((e.v ->> 'sign_b64'))::bytea ELSE decode((e.v ->> 'sign_b64'), 'base64') END
+      ELSE decode(x.user_hash, 'base64') END::bytea, CASE WHEN starts_with(w.sign_b64, E'\\x')
+      THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END
       FROM (SELECT $1 AS v) e,
-          LATERAL pg_catalog.json_to_record((e.v -> 'row')) x(contact_cert text, contact_pkey text, crypt_cert text,
-          crypt_pkey text, deleted_flag boolean, "name" text, owner_timestamp bigint, sign_pkey text, user_hash text)
+          LATERAL pg_catalog.json_to_record(CASE pg_catalog.json_typeof(e.v) WHEN 'object' THEN e.v END) w("row" json,
+          "content" json, sign_b64 text),
+         LATERAL pg_catalog.json_to_record(w."row") x(contact_cert text, contact_pkey text, crypt_cert text,
+             crypt_pkey text, deleted_flag boolean, "name" text, owner_timestamp bigint, sign_pkey text,
+             user_hash text)
     ON CONFLICT (user_hash) DO UPDATE SET contact_cert = EXCLUDED.contact_cert, contact_pkey = EXCLUDED.contact_pkey,
         crypt_cert = EXCLUDED.crypt_cert, crypt_pkey = EXCLUDED.crypt_pkey, deleted_flag = EXCLUDED.deleted_flag,
         "name" = EXCLUDED.name, owner_timestamp = EXCLUDED.owner_timestamp, sign_pkey = EXCLUDED.sign_pkey,

@@ -102,7 +102,7 @@ BEGIN
            rowseal._string('"value_b64":', rowseal._encoded(NEW.value_b64))),
                '},"rowseal":1,"table":"user_storage"}'), 'UTF8'),
          public_key)
-      THEN NULL ELSE rowseal._seal_2(public_key, NEW.sign_b64, NEW.deleted_flag, NEW.owner_timestamp,
+      THEN NULL ELSE rowseal._judge_2(public_key, NEW.sign_b64, NEW.deleted_flag, NEW.owner_timestamp,
           NEW.parent_sign_b64, NEW.user_hash, NEW.storage_uuid, NEW.value_b64)
     END;
     EXIT judged WHEN verdict IS NOT NULL;

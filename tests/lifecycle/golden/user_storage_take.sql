@@ -7,11 +7,13 @@ BEGIN
       THEN (x.parent_sign_b64)::bytea ELSE decode(x.parent_sign_b64, 'base64') END::bytea, CASE
       WHEN starts_with(x.user_hash, E'\\x') THEN (x.user_hash)::bytea ELSE decode(x.user_hash, 'base64') END::bytea,
       x.uuid, CASE WHEN starts_with(x.value_b64, E'\\x') THEN (x.value_b64)::bytea
-      ELSE decode(x.value_b64, 'base64') END::bytea, CASE WHEN starts_with((e.v ->> 'sign_b64'), E'\\x')
-      THEN ((e.v ->> 'sign_b64'))::bytea ELSE decode((e.v ->> 'sign_b64'), 'base64') END
+      ELSE decode(x.value_b64, 'base64') END::bytea, CASE WHEN starts_with(w.sign_b64, E'\\x')
+      THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END
       FROM (SELECT $1 AS v) e,
-          LATERAL pg_catalog.json_to_record((e.v -> 'row')) x(deleted_flag boolean, owner_timestamp bigint,
-          parent_sign_b64 text, user_hash text, "uuid" uuid, value_b64 text)
+          LATERAL pg_catalog.json_to_record(CASE pg_catalog.json_typeof(e.v) WHEN 'object' THEN e.v END) w("row" json,
+          "content" json, sign_b64 text),
+         LATERAL pg_catalog.json_to_record(w."row") x(deleted_flag boolean, owner_timestamp bigint,
+             parent_sign_b64 text, user_hash text, "uuid" uuid, value_b64 text)
     ON CONFLICT (user_hash, "uuid") DO UPDATE SET deleted_flag = EXCLUDED.deleted_flag,
         owner_timestamp = EXCLUDED.owner_timestamp, parent_sign_b64 = EXCLUDED.parent_sign_b64,
         user_hash = EXCLUDED.user_hash, "uuid" = EXCLUDED.uuid, value_b64 = EXCLUDED.value_b64,
