@@ -22,10 +22,7 @@ CREATE POLICY writable ON rowseal.quarantine FOR SELECT USING (curable AND EXIST
      AND (role = session_user OR NOT pg_catalog.row_security_active(d.relation))
      AND pg_catalog.has_table_privilege(d.relation, 'SELECT') AND pg_catalog.has_table_privilege(d.relation, 'INSERT')
      AND pg_catalog.has_table_privilege(d.relation, 'UPDATE')));
-CREATE POLICY owned ON rowseal.quarantine FOR DELETE USING (EXISTS (
-  SELECT FROM rowseal.declarations d JOIN pg_catalog.pg_class c ON c.oid = d.relation
-   WHERE d.tag = quarantine.tag AND (sqlstate <> 'RS007' OR rowseal._may_have(role, c.relowner))
-     AND pg_catalog.pg_has_role(c.relowner, 'USAGE')));
+CREATE POLICY owned ON rowseal.quarantine FOR DELETE USING (rowseal._may_discard(current_user, tag, sqlstate, role));
 
 -- The owner of a table enters his erasures himself; nobody changes an entry.
 ALTER TABLE rowseal.erasures ENABLE ROW LEVEL SECURITY;
@@ -54,7 +51,7 @@ CREATE TRIGGER forget AFTER INSERT ON rowseal.erasures FOR EACH ROW EXECUTE FUNC
 CREATE TRIGGER feed_held AFTER UPDATE OF fed ON rowseal._writer_rows FOR EACH ROW
   WHEN (NEW.fed AND NOT OLD.fed AND NEW.held IS NOT NULL) EXECUTE FUNCTION rowseal._feed_held();
 CREATE TRIGGER forget_held AFTER DELETE ON rowseal.quarantine FOR EACH ROW
-  WHEN (OLD.row #>> '{row,writer_pkey}' IS NOT NULL) EXECUTE FUNCTION rowseal._forget_held();
+  WHEN (OLD.entered) EXECUTE FUNCTION rowseal._forget_held();
 ALTER TABLE rowseal._writer_rows ENABLE ALWAYS TRIGGER feed_held;
 ALTER TABLE rowseal.quarantine ENABLE ALWAYS TRIGGER forget_held;
 

@@ -4,7 +4,7 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA rowseal FROM PUBLIC;
 DO $$
 DECLARE
   -- SECURITY DEFINER: they write the tables of rowseal_internal for everybody, or answer about them
-  definers CONSTANT text[] := '{_quarantine,_tried,_awaited,_forget,prune_feed,_advance,_lock_writers,_licensed,
+  definers CONSTANT text[] := '{_quarantine,_look_again,_awaited,_forget,prune_feed,_advance,_lock_writers,_licensed,
     _admit,_revoked,_affected,_feed_held,_forget_held,_gaps,_heads_of,_below,_kept_grants,_kept_ledger,_inconsistent,
     _held_envelopes}';
   -- those call these, nobody else does

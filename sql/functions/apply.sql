@@ -55,9 +55,9 @@ BEGIN
           RAISE;
         END IF;
       WHEN OTHERS THEN
-        -- Conflicts, missing rights or resources and a broken schema are not the row's fault.  A syntax error is:
-        -- tsvector and jsonpath call bad input so.
-        IF pg_catalog.left(SQLSTATE, 2) IN ('25', '40', '42', '53', '55', '57', '58') AND SQLSTATE <> '42601' THEN
+        -- Conflicts and missing resources are not the row's fault.  Class 42 can be: some types call bad input a
+        -- syntax error or a name that is too long, and a policy refuses a row as a missing right.
+        IF pg_catalog.left(SQLSTATE, 2) IN ('25', '40', '53', '55', '57', '58') THEN
           RAISE;
         END IF;
         IF n < 2 THEN
@@ -73,7 +73,8 @@ $$;
 COMMENT ON FUNCTION rowseal._merged(integer, json[], text) IS
   'The outcome of each row, a word or a verdict as text; bisects a batch that raises';
 
-CREATE OR REPLACE FUNCTION rowseal._set_aside(d rowseal.declarations, outcome text, format text, element json)
+CREATE OR REPLACE FUNCTION rowseal._set_aside(
+  d rowseal.declarations, outcome text, format text, element json, again bigint DEFAULT NULL)
 RETURNS text LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET rowseal.mode = 'apply' AS $$
 DECLARE
@@ -97,12 +98,13 @@ BEGIN
       verdict := outcome::rowseal.verdict; element := envelope; format := 'canonical';
     END IF;
   END IF;
-  PERFORM rowseal._hold(d, verdict, format, element, CASE WHEN verdict.sqlstate = 'RS002' THEN waits_for END);
+  PERFORM rowseal._hold(d, verdict, format, element, CASE WHEN verdict.sqlstate = 'RS002' THEN waits_for END, again);
   RETURN verdict::text;
 END
 $$;
-COMMENT ON FUNCTION rowseal._set_aside(rowseal.declarations, text, text, json) IS
-  'Keeps a row that was refused in the quarantine, unless what it waits for has come; returns its outcome';
+COMMENT ON FUNCTION rowseal._set_aside(rowseal.declarations, text, text, json, bigint) IS
+  'Keeps a row that was refused in the quarantine, unless what it waits for has come; returns its outcome. again: the '
+  'entry that it has been until now';
 
 CREATE OR REPLACE FUNCTION rowseal._applied(d rowseal.declarations, rows json[], format text)
 RETURNS text[] LANGUAGE plpgsql
@@ -159,6 +161,10 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('table %s is not declared', relation),
       HINT = 'SELECT rowseal.declare(…) first.';
   END IF;
+  IF NOT rowseal._may_write(relation) THEN
+    RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = pg_catalog.format('permission denied for table %s', relation),
+      HINT = 'apply needs SELECT, INSERT and UPDATE.';
+  END IF;
   outcomes := rowseal._applied(d, elements, format);
   RETURN QUERY SELECT * FROM rowseal._results(outcomes);
 END
@@ -205,16 +211,17 @@ $$;
 COMMENT ON FUNCTION rowseal._received(integer, text, json[]) IS
   'Merges envelopes of one tag into its table, or keeps them in the quarantine; an outcome for each';
 
-CREATE OR REPLACE FUNCTION rowseal._member(object json, name text) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION rowseal._member(object json, VARIADIC path text[]) RETURNS text
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  RETURN CASE WHEN pg_catalog.json_typeof(object) = 'object' THEN object ->> name END;
+  RETURN object #>> path;
 EXCEPTION WHEN data_exception THEN
-  RETURN NULL;  -- U+0000, or half a surrogate pair
+  RETURN NULL;  -- U+0000, or half a surrogate pair, anywhere in it
 END
 $$;
-COMMENT ON FUNCTION rowseal._member(json, text) IS
-  'A member of an object as text; NULL when there is none, or none that can be text';
+COMMENT ON FUNCTION rowseal._member(json, text[]) IS
+  'A member of an object as text; NULL when there is none, or the JSON is none that can be text. What nobody has judged '
+  'yet is read by this alone';
 
 CREATE OR REPLACE FUNCTION rowseal.receive(envelopes json)
 RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql

@@ -193,8 +193,8 @@ COMMENT ON FUNCTION rowseal._brief(numeric[]) IS
 CREATE OR REPLACE FUNCTION rowseal._brief(value jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT rowseal._brief(ARRAY(
-    SELECT n::numeric
-      FROM pg_catalog.jsonb_path_query(value, 'strict $.** ? (@.type() == "number")') n))
+    SELECT n::numeric FROM pg_catalog.jsonb_array_elements(  -- of a jsonb_path_query each result costs what is left
+      pg_catalog.jsonb_path_query_array(value, 'strict $.** ? (@.type() == "number")')) n))
 $$;
 COMMENT ON FUNCTION rowseal._brief(jsonb) IS 'The same of the numbers in a JSON value';
 

@@ -22,9 +22,9 @@ CREATE OR REPLACE FUNCTION rowseal._curable(verdict rowseal.verdict)
 RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  -- class 42: names and rights; but a syntax error is one of a value (tsvector, jsonpath)
+  -- class 42: names and rights; but these are said of values (tsvector, jsonpath, ltree)
   RETURN verdict.sqlstate IN ('RS002', 'RS007', 'RS010', 'RS011', 'RS012', 'RS014', 'RS015', 'RS017', 'RS019')
-      OR (verdict.sqlstate LIKE '42%' AND verdict.sqlstate <> '42601');
+      OR (verdict.sqlstate LIKE '42%' AND verdict.sqlstate NOT IN ('42601', '42602', '42622'));
 END
 $$;
 COMMENT ON FUNCTION rowseal._curable(rowseal.verdict) IS
@@ -110,7 +110,7 @@ BEGIN
   ELSE
     PERFORM pg_catalog.pg_advisory_xact_lock_shared(class_, bucket);
   END IF;
-EXCEPTION WHEN lock_not_available THEN
+EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
   PERFORM pg_catalog.set_config('rowseal.waited', 'on', true);
 END
 $$;
@@ -118,32 +118,32 @@ COMMENT ON FUNCTION rowseal._lock_owner(text, boolean) IS
   'Orders those who defer rows of an unknown owner and the one who brings him, unless somebody holds the lock for more '
   'than two seconds: then rows may go on waiting although their owner is there, until rowseal.retry()';
 
-CREATE OR REPLACE FUNCTION rowseal._count_dropped(source text, rows bigint, bytes numeric) RETURNS void LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal._count_dropped(carrier text, source text, rows bigint, bytes numeric) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
   INSERT INTO rowseal.quarantine_dropped AS d (role, subscription, rows, bytes, last)
-    VALUES (session_user, coalesce(source, ''), rows, bytes, pg_catalog.clock_timestamp())
+    VALUES (carrier, coalesce(source, ''), rows, bytes, pg_catalog.clock_timestamp())
     ON CONFLICT (role, subscription) DO UPDATE
       SET rows = d.rows + EXCLUDED.rows, bytes = d.bytes + EXCLUDED.bytes, last = EXCLUDED.last;
 END
 $$;
-COMMENT ON FUNCTION rowseal._count_dropped(text, bigint, numeric) IS 'Counts what the quarantine does not keep';
+COMMENT ON FUNCTION rowseal._count_dropped(text, text, bigint, numeric) IS 'Counts what the quarantine does not keep';
 
-CREATE OR REPLACE FUNCTION rowseal._make_room(source text, most rowseal.quarantine_limits) RETURNS void LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION rowseal._make_room(carrier text, source text, most rowseal.quarantine_limits) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   surplus record;
 BEGIN
   IF (SELECT count(*) <= most.rows AND coalesce(pg_catalog.sum(q.bytes), 0) <= most.bytes FROM rowseal.quarantine q
-       WHERE q.role = session_user AND q.subscription IS NOT DISTINCT FROM source AND NOT q.kept) THEN
+       WHERE q.role = carrier AND q.subscription IS NOT DISTINCT FROM source AND NOT q.kept) THEN
     RETURN;
   END IF;
   WITH shares AS (  -- of each entry: how much newer ones of the same owner take
     SELECT q.id, q.curable, q.bytes,
            pg_catalog.sum(q.bytes) OVER (PARTITION BY q.curable, q.waits_for ORDER BY q.id DESC) AS share
       FROM rowseal.quarantine q
-     WHERE q.role = session_user AND q.subscription IS NOT DISTINCT FROM source AND NOT q.kept
+     WHERE q.role = carrier AND q.subscription IS NOT DISTINCT FROM source AND NOT q.kept
   ), entries AS (
     SELECT s.id, pg_catalog.row_number() OVER best AS rows, pg_catalog.sum(s.bytes) OVER best AS bytes
       FROM shares s WINDOW best AS (ORDER BY s.curable DESC, s.share, s.id DESC)
@@ -152,42 +152,76 @@ BEGIN
      WHERE q.id = e.id AND (e.rows > most.rows - most.rows / 20 OR e.bytes > most.bytes - most.bytes / 20)
     RETURNING q.bytes
   ) SELECT count(*) AS rows, pg_catalog.sum(gone.bytes) AS bytes INTO surplus FROM gone;
-  PERFORM rowseal._count_dropped(source, surplus.rows, surplus.bytes);
+  PERFORM rowseal._count_dropped(carrier, source, surplus.rows, surplus.bytes);
 END
 $$;
-COMMENT ON FUNCTION rowseal._make_room(text, rowseal.quarantine_limits) IS
+COMMENT ON FUNCTION rowseal._make_room(text, text, rowseal.quarantine_limits) IS
   'Drops what a source has in the quarantine beyond the limits: incurable rows first, then those of whoever has most '
   'there, of each the oldest';
+
+CREATE OR REPLACE FUNCTION rowseal._may_write(relation regclass) RETURNS boolean LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN pg_catalog.has_table_privilege(relation, 'SELECT') AND pg_catalog.has_table_privilege(relation, 'INSERT')
+     AND pg_catalog.has_table_privilege(relation, 'UPDATE');
+END
+$$;
+COMMENT ON FUNCTION rowseal._may_write(regclass) IS 'Whether the current user may merge rows into a table';
+
+CREATE OR REPLACE FUNCTION rowseal._may_discard(who name, tag text, sqlstate text, carrier text)
+RETURNS boolean LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+  RETURN pg_catalog.pg_has_role(who, 'rowseal_admin', 'USAGE') OR EXISTS (
+    SELECT FROM rowseal.declarations d JOIN pg_catalog.pg_class c ON c.oid = d.relation
+     WHERE d.tag = tag AND pg_catalog.pg_has_role(who, c.relowner, 'USAGE')
+       AND (sqlstate <> 'RS007' OR rowseal._may_have(carrier, c.relowner)));
+END
+$$;
+COMMENT ON FUNCTION rowseal._may_discard(name, text, text, text) IS
+  'Whether a role may take an entry out of the quarantine: administrators, and the owner of the table that it is for';
 
 -- SECURITY DEFINER, owner rowseal_internal: rows are refused with the rights of whoever brought them, and nobody else
 -- may write the quarantine, or see of it what is not his.  Everybody can call it, and so fill his own part of it with
 -- what he likes: no other source's entries change by that, and an entry is believed nothing (see _held).
 CREATE OR REPLACE FUNCTION rowseal._quarantine(
-  tag text, verdict rowseal.verdict, format text, row_ json, waits_for text DEFAULT NULL)
+  tag text, verdict rowseal.verdict, format text, row_ json, waits_for text DEFAULT NULL, again bigint DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
   most rowseal.quarantine_limits;
-  source text := rowseal._subscription();
   size bigint := pg_catalog.octet_length(row_::text);
   hash_ bytea := rowseal._entry_hash(tag, format, row_);
+  old rowseal.quarantine;
   entry bigint;
 BEGIN
   -- of a known writer, so authentic, and safe from the bounds: whoever brings it again brings nothing new
   SELECT q.id INTO entry FROM rowseal.quarantine q WHERE q.hash = hash_ AND q.kept;
   IF FOUND THEN
-    PERFORM rowseal._tried(entry);
+    PERFORM rowseal._look_again(entry);
     RETURN;
+  END IF;
+  old.role := session_user;
+  old.subscription := rowseal._subscription();
+  old.application_name := pg_catalog.current_setting('application_name');
+  old.first_seen := pg_catalog.clock_timestamp();
+  IF again IS NOT NULL THEN  -- it waits for something else now; whose entry it is stays
+    DELETE FROM rowseal.quarantine q
+     WHERE q.id = again AND rowseal._may_discard(session_user, q.tag, q.sqlstate, q.role) RETURNING q.* INTO old;
+    IF NOT FOUND THEN
+      RETURN;
+    END IF;
   END IF;
   SELECT * INTO most FROM rowseal.quarantine_limits;
   IF size > most.bytes THEN  -- too large to keep: counted, at least
-    PERFORM rowseal._count_dropped(source, 1, size);
+    PERFORM rowseal._count_dropped(old.role, old.subscription, 1, size);
     RETURN;
   END IF;
-  INSERT INTO rowseal.quarantine AS q (tag, sqlstate, reason, curable, waits_for, role, subscription,
-                                       application_name, format, row, bytes, hash)
-    VALUES (tag, verdict.sqlstate, verdict.reason, rowseal._curable(verdict), waits_for, session_user, source,
-            pg_catalog.current_setting('application_name'), format, row_, size, hash_)
+  INSERT INTO rowseal.quarantine AS q (tag, sqlstate, reason, curable, waits_for, role, subscription, application_name,
+                                       format, row, bytes, hash, first_seen)
+    VALUES (tag, verdict.sqlstate, verdict.reason, rowseal._curable(verdict), waits_for, old.role, old.subscription,
+            old.application_name, format, row_, size, hash_, old.first_seen)
     ON CONFLICT (hash, role, subscription) DO UPDATE
       SET attempts = q.attempts + 1, last_seen = pg_catalog.clock_timestamp(), sqlstate = EXCLUDED.sqlstate,
           reason = EXCLUDED.reason, curable = EXCLUDED.curable, waits_for = EXCLUDED.waits_for
@@ -197,12 +231,13 @@ BEGIN
   END IF;
   -- Counting costs, so it is done now and then, and for large rows; at random, so that nobody can evade it.
   IF pg_catalog.random() * greatest(1, most.rows / 100) < 1 OR size >= most.bytes / 100 THEN
-    PERFORM rowseal._make_room(source, most);
+    PERFORM rowseal._make_room(old.role, old.subscription, most);
   END IF;
 END
 $$;
-COMMENT ON FUNCTION rowseal._quarantine(text, rowseal.verdict, text, json, text) IS
-  'Keeps a refused row with reason and source; when its source has too many, some go, and are counted';
+COMMENT ON FUNCTION rowseal._quarantine(text, rowseal.verdict, text, json, text, bigint) IS
+  'Keeps a refused row with reason and source; when its source has too many, some go, and are counted. again: the entry '
+  'that it has been until now, whose source it keeps';
 
 CREATE OR REPLACE FUNCTION rowseal._entry_hash(tag text, format text, row_ json) RETURNS bytea LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -210,20 +245,19 @@ SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION rowseal._entry_hash(text, text, json) IS 'What tells entries of one source in the quarantine apart';
 
--- SECURITY DEFINER, owner rowseal_internal, as _quarantine.  Everybody can call it: it counts, and _held judges itself.
-CREATE OR REPLACE FUNCTION rowseal._tried(entry bigint) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+-- SECURITY DEFINER, owner rowseal_internal, as _quarantine.  Everybody can call it: _held judges by itself.
+CREATE OR REPLACE FUNCTION rowseal._look_again(entry bigint) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   q rowseal.quarantine;
 BEGIN
-  UPDATE rowseal.quarantine x SET attempts = x.attempts + 1, last_seen = pg_catalog.clock_timestamp()
-   WHERE x.id = entry RETURNING x.* INTO q;
+  SELECT * INTO q FROM rowseal.quarantine x WHERE x.id = entry;
   IF rowseal._may_be_held(ROW(q.sqlstate, q.reason)::rowseal.verdict) AND q.format = 'canonical' THEN
     PERFORM rowseal._held(entry, q.tag, q.row, ROW(q.sqlstate, q.reason)::rowseal.verdict);
   END IF;
 END
 $$;
-COMMENT ON FUNCTION rowseal._tried(bigint) IS 'Notes that an entry has been tried again, in vain';
+COMMENT ON FUNCTION rowseal._look_again(bigint) IS 'An entry has been tried again, in vain: what the ledger says of it';
 
 -- Tries quarantined rows again, as far as the caller sees them (row security), with the caller's rights.
 CREATE OR REPLACE FUNCTION rowseal._retry(waits_for text, tag text DEFAULT NULL, ids bigint[] DEFAULT NULL)
@@ -282,17 +316,25 @@ BEGIN
   SELECT * INTO STRICT d FROM rowseal.declarations x WHERE x.relation = relation;
   outcomes := rowseal._merged(d.id, rows, format);
   FOR i IN 1 .. coalesce(pg_catalog.cardinality(ids), 0) LOOP
-    IF NOT rowseal._settled(outcomes[i]) THEN
+    CONTINUE WHEN rowseal._settled(outcomes[i]);
+    BEGIN
       verdict := rowseal._explained(d, outcomes[i]::rowseal.verdict, rows[i], format);
       IF verdict.sqlstate = before[i] OR (verdict.sqlstate = ANY (writers) AND before[i] = ANY (writers)) THEN
         outcomes[i] := verdict::text;
-        PERFORM rowseal._tried(ids[i]);
-        CONTINUE;
+        PERFORM rowseal._look_again(ids[i]);
+      ELSE
+        outcomes[i] := rowseal._set_aside(d, outcomes[i], format, rows[i], ids[i]);
       END IF;
-      outcomes[i] := rowseal._set_aside(d, outcomes[i], format, rows[i]);  -- it waits for something else now
-    END IF;
-    DELETE FROM rowseal.quarantine q WHERE q.id = ids[i];
+    EXCEPTION
+      WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error THEN
+        RAISE;
+      WHEN OTHERS THEN  -- it stays as it is, and keeps no other from being let in
+        outcomes[i] := ROW(SQLSTATE, SQLERRM)::rowseal.verdict::text;
+    END;
   END LOOP;
+  DELETE FROM rowseal.quarantine q
+   USING ROWS FROM (pg_catalog.unnest(ids), pg_catalog.unnest(outcomes)) o(id, outcome)
+   WHERE q.id = o.id AND rowseal._settled(o.outcome);
   RETURN QUERY SELECT ids[r.ordinal], r.outcome, r.reason FROM rowseal._results(outcomes) r;
 EXCEPTION
   WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error THEN

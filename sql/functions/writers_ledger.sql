@@ -179,7 +179,7 @@ DECLARE
   known boolean;
 BEGIN
   SELECT * INTO d FROM rowseal.declarations x WHERE x.tag = tag AND (x.grants OR x.writers IS NOT NULL);
-  IF NOT FOUND OR envelope #>> '{row,writer_pkey}' IS NULL THEN
+  IF NOT FOUND OR rowseal._member(envelope, 'row', 'writer_pkey') IS NULL THEN
     RETURN;
   END IF;
   grants := rowseal._grants_id(d.grants, d.id, d.writers);
@@ -197,10 +197,14 @@ BEGIN
   dead := rowseal._dead(authority, o.writer, o.link);
   known := EXISTS (SELECT FROM rowseal._licences l WHERE l.authority = authority AND l.writer = o.writer);
   verdict := coalesce(verdict, refused);  -- a row that counts, and that its table cannot store
+  -- what says so already is not touched: whoever asks keeps nobody waiting by it
   UPDATE rowseal.quarantine q
-     SET sqlstate = verdict.sqlstate, reason = verdict.reason, curable = rowseal._curable(verdict) AND NOT dead,
-         waits_for = rowseal._writer_text(grants, o.owner, o.writer), kept = known AND NOT dead
-   WHERE q.id = entry;
+     SET sqlstate = n.sqlstate, reason = n.reason, curable = n.curable, waits_for = n.waits_for, kept = n.kept,
+         entered = true
+    FROM (SELECT verdict.sqlstate, verdict.reason, rowseal._curable(verdict) AND NOT dead AS curable,
+                 rowseal._writer_text(grants, o.owner, o.writer) AS waits_for, known AND NOT dead AS kept) n
+   WHERE q.id = entry AND (q.sqlstate, q.reason, q.curable, q.waits_for, q.kept, q.entered)
+                          IS DISTINCT FROM (n.sqlstate, n.reason, n.curable, n.waits_for, n.kept, true);
   -- dead or not: another revocation may be walked through it, here and elsewhere
   UPDATE rowseal._writer_rows r SET fed = true
    WHERE r.authority = authority AND r.writer = o.writer AND r.seq = o.seq AND r.link = o.link AND known AND NOT r.fed;

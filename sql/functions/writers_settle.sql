@@ -181,7 +181,8 @@ COMMENT ON FUNCTION rowseal._settle(integer, text, bytea, bigint, bytea, bytea, 
   'with the rights of who brought it';
 
 CREATE OR REPLACE FUNCTION rowseal._hold(
-  d rowseal.declarations, verdict rowseal.verdict, format text, element json, waits_for text)
+  d rowseal.declarations, verdict rowseal.verdict, format text, element json, waits_for text,
+  again bigint DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -191,12 +192,12 @@ BEGIN
   SELECT x.* INTO o FROM rowseal._offered(d, format, element) x
    WHERE (d.grants OR d.writers IS NOT NULL) AND rowseal._may_be_held(verdict);
   IF o.writer IS NULL THEN
-    PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for);
+    PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for, again);
     RETURN;
   END IF;
   grants := rowseal._grants_id(d.grants, d.id, d.writers);
   PERFORM rowseal._quarantine(d.tag, verdict, 'canonical', o.envelope,
-                              rowseal._writer_text(grants, o.owner, o.writer));
+                              rowseal._writer_text(grants, o.owner, o.writer), again);
   -- held itself, it may be the link that others wait for
   IF pg_catalog.current_setting('rowseal.settling', true) IS DISTINCT FROM 'on'
      AND rowseal._revoked(grants, o.owner, o.writer) THEN
@@ -204,8 +205,9 @@ BEGIN
   END IF;
 END
 $$;
-COMMENT ON FUNCTION rowseal._hold(rowseal.declarations, rowseal.verdict, text, json, text) IS
-  'Keeps a refused row in the quarantine: of a writer, as what was signed, and with what follows for others';
+COMMENT ON FUNCTION rowseal._hold(rowseal.declarations, rowseal.verdict, text, json, text, bigint) IS
+  'Keeps a refused row in the quarantine: of a writer, as what was signed, and with what follows for others. again: '
+  'the entry that it has been until now';
 
 CREATE OR REPLACE FUNCTION rowseal._retracted(
   grants integer, owner text, writer bytea, seq bigint, link bytea, tag text, waits_for text, verdict rowseal.verdict,
@@ -224,10 +226,10 @@ BEGIN
   DELETE FROM rowseal.quarantine q
    WHERE q.hash = hash_ AND q.role = session_user AND q.subscription IS NOT DISTINCT FROM rowseal._subscription();
   INSERT INTO rowseal.quarantine AS q (tag, sqlstate, reason, curable, kept, waits_for, role, subscription,
-                                       application_name, format, row, bytes, hash)
+                                       application_name, format, row, bytes, hash, entered)
     VALUES (tag, verdict.sqlstate, verdict.reason, NOT dead, NOT dead, waits_for, session_user, rowseal._subscription(),
             pg_catalog.current_setting('application_name'), 'canonical', envelope,
-            pg_catalog.octet_length(envelope::text), hash_)
+            pg_catalog.octet_length(envelope::text), hash_, true)
     RETURNING q.id INTO entry;
   UPDATE rowseal._writer_rows r SET held = entry
    WHERE r.authority = authority AND r.writer = writer AND r.seq = seq AND r.link = link;

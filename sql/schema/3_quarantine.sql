@@ -23,6 +23,7 @@ CREATE TABLE rowseal.quarantine (
   last_seen        timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
   attempts         integer NOT NULL DEFAULT 1,
   kept             boolean NOT NULL DEFAULT false,
+  entered          boolean NOT NULL DEFAULT false,
   UNIQUE NULLS NOT DISTINCT (hash, role, subscription)
 );
 SELECT pg_catalog.pg_extension_config_dump('rowseal.quarantine', '');
@@ -42,6 +43,7 @@ COMMENT ON COLUMN rowseal.quarantine.hash IS
   'it; what another source brings is another entry';
 COMMENT ON COLUMN rowseal.quarantine.kept IS
   'A row of a writer of whom a grant speaks: the bounds leave it alone, as they do what is stored';
+COMMENT ON COLUMN rowseal.quarantine.entered IS 'A row of a writer that the ledger knows: it hears when the entry goes';
 COMMENT ON COLUMN rowseal.quarantine.waits_for IS
   'For an unknown owner: tag of the identity table, a blank, the owner. For a writer''s row: tag of the grants table, '
   'owner, writer';

@@ -1033,7 +1033,7 @@ HARMLESS = {
     "_bound",
     # adds to the caller's own, bounded part of the quarantine; counts an attempt
     "_quarantine",
-    "_tried",
+    "_look_again",
     # keeps the caller's own offsets of Electric shapes, a thousand at most;
     # merges rows with the caller's rights
     "_advance",
@@ -1119,7 +1119,7 @@ DEFINERS = {
     "_ledger_*",
     "_ledger_versions_*",
     "_quarantine",
-    "_tried",
+    "_look_again",
     "_awaited",
     "_advance",
     "_bind",

@@ -44,7 +44,7 @@ DEFINER = {
     "_on_drop",
     "_bind",
     "_quarantine",
-    "_tried",
+    "_look_again",
     "_awaited",
     "prune_feed",
 }
