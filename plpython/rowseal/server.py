@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .form import signature, verdict
-from .form.canonical import CanonicalError
+from .form.canonical import ELEMENTS, CanonicalError, without_strings
 from .form.verdict import Verdict
 
 NO_PROVIDER = Verdict(
@@ -135,6 +135,13 @@ def hexed(kind: Any, value: Any) -> Any:
         kinds = dict(kind["composite"])
         return {name: hexed(kinds.get(name), v) for name, v in value.items()}
     return value
+
+
+def hexed_json(kind: str, value: str) -> str:
+    """The same of JSON texts, unless there is too much of it for any row (ELEMENTS)."""
+    if without_strings(value).count(",") > ELEMENTS * 8:  # attributes
+        return value
+    return json.dumps(hexed(json.loads(kind), json.loads(value)))
 
 
 def licences(grants: str, stands: str) -> str:

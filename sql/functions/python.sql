@@ -52,7 +52,7 @@ CREATE OR REPLACE FUNCTION rowseal._hex(kind jsonb, value jsonb) RETURNS jsonb L
 SET search_path = pg_catalog, pg_temp AS $$
 import json
 plpy.execute("SELECT rowseal._load()")
-return None if value is None else json.dumps(GD["rowseal"]("server").hexed(json.loads(kind), json.loads(value)))
+return None if value is None else GD["rowseal"]("server").hexed_json(kind, value)
 $$;
 COMMENT ON FUNCTION rowseal._hex(jsonb, jsonb) IS
   'A nested canonical value with every bytea in PostgreSQL''s hex, for jsonb_populate_record';
@@ -62,6 +62,27 @@ SET search_path = pg_catalog, pg_temp AS $$
   SELECT coalesce(pg_catalog.array_dims(value) ~ '^([[]1:[0-9]+[]])+$', true)
 $$;
 COMMENT ON FUNCTION rowseal._one_based(anyarray) IS 'Whether all lower bounds of an array are 1';
+
+CREATE OR REPLACE FUNCTION rowseal._commas(value json) RETURNS integer LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$
+plpy.execute("SELECT rowseal._load()")
+return GD["rowseal"]("server").without_strings(value).count(",")
+$$;
+COMMENT ON FUNCTION rowseal._commas(json) IS 'How many elements and members a JSON value has, without the first of each';
+
+CREATE OR REPLACE FUNCTION rowseal._bounded(element json) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN pg_catalog.json_typeof($1) OPERATOR(pg_catalog.=) 'object'
+               AND (pg_catalog.octet_length($1::pg_catalog.text) OPERATOR(pg_catalog.<=) 262144
+                    OR rowseal._commas($1) OPERATOR(pg_catalog.<=) 524288) THEN $1 END
+$$;
+COMMENT ON FUNCTION rowseal._bounded(json) IS
+  'An object, or NULL: also of one with so many elements that no row can have them. PostgreSQL takes 500 bytes for each '
+  'that becomes jsonb. Without a search path, so that it is inlined';
+
+CREATE OR REPLACE FUNCTION rowseal._few(value anyarray, most integer) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT coalesce(pg_catalog.cardinality($1), 0) OPERATOR(pg_catalog.<=) $2 $$;
+COMMENT ON FUNCTION rowseal._few(anyarray, integer) IS
+  'Whether an array has at most so many elements. Without a search path, so that it is inlined';
 
 CREATE OR REPLACE FUNCTION rowseal._pgsodium(OUT version text, OUT library text, OUT symbol text) LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$

@@ -70,6 +70,8 @@ BEGIN
     RETURN ROW('22023', 'not a JSON object')::rowseal.verdict;
   ELSIF verdict.sqlstate NOT IN ('RS001', 'RS006') THEN
     RETURN verdict;
+  ELSIF rowseal._bounded(element) IS NULL THEN
+    RETURN ROW('RS006', 'more than 524288 elements and members in a row')::rowseal.verdict;
   ELSIF format <> 'canonical' THEN
     SELECT pg_catalog.min(e.key) INTO unknown FROM pg_catalog.json_each(element) e
      WHERE pg_catalog.json_typeof(e.value) <> 'null' AND NOT EXISTS (

@@ -103,7 +103,7 @@ class Lab:
             for c in self.forms["inserted"].names
         )
         self.payloads = (
-            f"SELECT rowseal._payload_{id_}(true, true, {arguments})"
+            f"SELECT rowseal._payload_{id_}(true, true, true, {arguments})"
             " FROM public.twin t ORDER BY t.n"
         )
         columns = ", ".join(f"{name(c)} {COLUMNS[c][0]}" for c in IN_SQL)

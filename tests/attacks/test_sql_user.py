@@ -363,7 +363,7 @@ def test_functions_without_a_search_path_name_every_schema(example: Db) -> None:
     )
     hot = {"_guard", "_feed", "_ledger"}
     others = {"_bucket", "_arrive", "_settled", "_results", "_trusted_owner", "_verified"}
-    others |= {"_encoded", "_string", "_text", "_flag", "_envelope"}
+    others |= {"_encoded", "_string", "_text", "_flag", "_envelope", "_few", "_bounded"}
     expected = hot | {h + "_versions" for h in hot} | others
     # _verified may be in C
     assert {re.sub(r"_\d+$", "", name) for name in bodies} | {"_verified"} == expected
@@ -920,6 +920,9 @@ HARMLESS = {
     "_unbase64",
     "_hex",
     "_one_based",
+    "_few",
+    "_commas",
+    "_bounded",
     "_plan",
     "_hint",
     "_hash",
@@ -1012,6 +1015,8 @@ HARMLESS = {
     "_judge_*",
     "_curable",
     "_trusted",
+    "_may_write",
+    "_may_discard",
     "_distrusted",
     "_distrust",
     "_code_owners",

@@ -177,7 +177,7 @@ def test_who_may_write_the_identity_table_only_leaves_the_row_for_an_administrat
 
 
 def test_a_cure_never_fails_the_owner_who_arrives(site: Site, app: Db) -> None:
-    """Whoever brings the owner may lack a right on what waits: the owner gets in, the rows stay."""
+    """Whoever brings the owner may lack a right on what waits: the owner gets in, such rows stay."""
     ann, key = Owner(), uuid.uuid4()
     form = site.form("user_storage")
     app.apply("user_storage", [ann.envelope(form, ann.value(v, key)) for v in (b"1", b"2")])
@@ -186,9 +186,13 @@ def test_a_cure_never_fails_the_owner_who_arrives(site: Site, app: Db) -> None:
     with site.session("mallory").connection as connection:
         mallory = Db(connection)
         mallory.insert("user_cards", ann.sealed(site.form("user_cards"), ann.card()))
+        # the newer one is in: it needs no versions table
         why = ("deferred", "42501: permission denied for table user_storage_versions")
-        assert mallory.all("SELECT outcome, reason FROM rowseal.retry()") == [why] * 2
-    assert site.one("SELECT count(*) FROM user_cards") == 1 and site.quarantined() == ["RS002"] * 2
+        there = ("duplicate", None)
+        assert {*mallory.all("SELECT outcome, reason FROM rowseal.retry()")} == {there, why}
+    assert (
+        site.one("SELECT count(*) FROM user_storage") == 1 and site.quarantined() == ["RS002"] * 2
+    )
 
 
 def test_row_security_on_what_waits_never_fails_the_owner_who_arrives(site: Site, app: Db) -> None:
@@ -310,7 +314,8 @@ def test_entries_can_be_retried_discarded_and_exported(site: Site, app: Db, keep
         (first, "rejected"),
         (second, "deferred"),
     ]
-    assert site.all("SELECT attempts FROM rowseal.quarantine ORDER BY id") == [2, 3]
+    # it came once; trying it again changes nothing, so nobody waits for whoever does
+    assert site.all("SELECT attempts FROM rowseal.quarantine ORDER BY id") == [1, 1]
     assert keeper.all("SELECT * FROM rowseal.export_quarantine()") == [
         ("user_storage", "canonical", r) for r in (bad, waiting)
     ]

@@ -12,7 +12,7 @@ from .words import field, ident, literal
 
 # An envelope e.v is parsed once, its row once more.
 ENVELOPE = (
-    "LATERAL pg_catalog.json_to_record(CASE pg_catalog.json_typeof(e.v) WHEN 'object' THEN e.v END)"
+    "LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v))"
     ' w("row" json, "content" json, sign_b64 text)'
 )
 ROW = 'w."row"'
@@ -23,7 +23,7 @@ class Decoding(NamedTuple):
 
     definitions: str
     values: Mapping[str, str]
-    record: str = "e.v"
+    record: str = "rowseal._bounded(e.v)"
 
     def __str__(self) -> str:
         return ", ".join(self.values.values())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 
-from ..form.canonical import too_large
+from ..form.canonical import too_large, too_many
 from ..form.verdict import Verdict
 from .decode import envelope, pgtext
 from .filled import rendered
@@ -56,6 +56,7 @@ def _checks(subject: Subject) -> dict[str, Verdict]:
     checks = {}
     if any(s.bounds(row) for s in subject.signed):
         checks["one_based"] = Verdict("RS006", "an array has a lower bound other than 1")
+        checks["few"] = Verdict("RS006", str(too_many()))
     if any(True for s in subject.signed for _ in s.brief(row)):
         checks["brief"] = Verdict("RS006", str(too_large()))
     return checks

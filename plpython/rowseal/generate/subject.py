@@ -129,9 +129,10 @@ class Row:
     def arguments(self) -> list[str]:
         """What the functions in Python take of a row."""
         bounds = [b for s in self.subject.signed for b in s.bounds(self)]
+        few = [b for s in self.subject.signed for b in s.few(self)]
         brief = [b for s in self.subject.signed for b in s.brief(self)]
         values = [s.passed(self) for s in self.subject.signed]
-        return [" AND ".join(x) for x in (bounds, brief) if x] + values
+        return [" AND ".join(x) for x in (bounds, few, brief) if x] + values
 
     @property
     def judged_payload(self) -> str:

@@ -5,11 +5,11 @@ That is its value, its canonical text, its argument of a Python function.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from ..declare.model import Column
-from ..form.canonical import Kind, json_string
+from ..form.canonical import COMPOSITES, ELEMENTS, Kind, json_string
 from .words import field, literal
 
 # Other types are somebody's: a cast that their owner defines could stand in for the text.
@@ -74,18 +74,28 @@ def self_contained(kind: Kind) -> bool:
     return all(self_contained(k) for _, k in kind["composite"])
 
 
-def one_based(value: str, kind: Kind, depth: int = 0) -> list[str]:
-    """Conditions under which every array inside the value has lower bounds of 1.
+def one_based(value: str, elements: Kind) -> str:
+    """Whether an array has lower bounds of 1: they are not signed."""
+    return f"rowseal._one_based({value})"
 
-    They are not signed.
-    """
+
+def few(value: str, elements: Kind) -> str:
+    """Whether an array has not too many elements."""
+    composite = isinstance(elements, dict) and "composite" in elements
+    return f"rowseal._few({value}, {COMPOSITES if composite else ELEMENTS})"
+
+
+def of_arrays(
+    condition: Callable[[str, Kind], str], value: str, kind: Kind, depth: int = 0
+) -> list[str]:
+    """The condition, for every array inside the value."""
     if isinstance(kind, str):
         return []
     if "composite" in kind:
         attributes = [(f"({value}).{field(name)}", k) for name, k in kind["composite"]]
-        return [condition for at, k in attributes for condition in one_based(at, k, depth)]
-    out = [f"rowseal._one_based({value})"]
-    inner = one_based(f"u{depth}", kind["array"], depth + 1)
+        return [c for at, k in attributes for c in of_arrays(condition, at, k, depth)]
+    out = [condition(value, kind["array"])]
+    inner = of_arrays(condition, f"u{depth}", kind["array"], depth + 1)
     if inner:  # its elements, in all dimensions, are composite
         elements = (
             f"SELECT FROM pg_catalog.unnest({value}) u{depth} WHERE NOT ({' AND '.join(inner)})"
@@ -133,7 +143,10 @@ class Signed:
         return text and f"rowseal.{'_text' if self.kind == 'text' else '_string'}({name}, {text})"
 
     def bounds(self, row: Refers) -> list[str]:
-        return one_based(row.ref(self.name), self.kind)
+        return of_arrays(one_based, row.ref(self.name), self.kind)
+
+    def few(self, row: Refers) -> list[str]:
+        return of_arrays(few, row.ref(self.name), self.kind)
 
     def brief(self, row: Refers) -> Iterator[str]:
         """Conditions under which its text is not too long to be written at all."""
@@ -144,7 +157,7 @@ class Signed:
 
     def passed(self, row: Refers) -> str:
         """What Python gets: PostgreSQL writes the text of all arguments before Python sees any."""
-        conditions = " AND ".join(self.brief(row))
+        conditions = " AND ".join([*self.few(row), *self.brief(row)])
         return (
             f"CASE WHEN {conditions} THEN {self.value(row)} END" if conditions else self.value(row)
         )

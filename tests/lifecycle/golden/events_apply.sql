@@ -11,8 +11,7 @@ BEGIN
         THEN (x.user_hash)::bytea ELSE decode(x.user_hash, 'base64') END::bytea AS c4, x.uuid AS c5, CASE
         WHEN starts_with(w.sign_b64, E'\\x') THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END AS c6
       FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.json_to_record(CASE pg_catalog.json_typeof(e.v) WHEN 'object'
-               THEN e.v END) w("row" json, "content" json, sign_b64 text),
+           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text),
                   LATERAL pg_catalog.json_to_record(w."row") x("at" timestamp with time zone, deleted_flag boolean,
                       owner_timestamp bigint, parent_sign_b64 text, user_hash text, "uuid" uuid)
      WHERE $2 = 'canonical'
@@ -20,8 +19,9 @@ BEGIN
     SELECT e.n, x.at AS c0, x.deleted_flag AS c1, x.owner_timestamp AS c2, x.parent_sign_b64 AS c3, x.user_hash AS c4,
         x.uuid AS c5, x.sign_b64 AS c6
       FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.json_to_record(e.v) x("at" timestamp with time zone, deleted_flag boolean,
-               owner_timestamp bigint, parent_sign_b64 bytea, user_hash bytea, "uuid" uuid, sign_b64 bytea)
+           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) x("at" timestamp with time zone,
+               deleted_flag boolean, owner_timestamp bigint, parent_sign_b64 bytea, user_hash bytea, "uuid" uuid,
+               sign_b64 bytea)
      WHERE $2 = 'pgtext'
     ORDER BY 6, 7, 4 DESC, 3 DESC, 8 DESC, 1  -- every session takes its locks in this order
   LOOP

@@ -72,12 +72,14 @@ BEGIN
                          THEN ROW('RS013',
                              'tables or upto is no plain array, or keys no JSON object')::rowseal.verdict
       END, rowseal._judge_3(public_key, NEW.sign_b64, rowseal._one_based(NEW.tables) AND rowseal._one_based(NEW.upto),
+          rowseal._few(NEW.tables, 262144) AND rowseal._few(NEW.upto, 262144),
           (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
               OR rowseal._brief(NEW.keys)), NEW.deleted_flag,
           NEW.grantee_pkey, CASE
               WHEN (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
               OR rowseal._brief(NEW.keys))
-          THEN NEW.keys END, NEW.may_grant, NEW.owner_timestamp, NEW.tables, NEW.tombstones, NEW.until, NEW.upto,
+          THEN NEW.keys END, NEW.may_grant, NEW.owner_timestamp, CASE WHEN rowseal._few(NEW.tables, 262144)
+          THEN NEW.tables END, NEW.tombstones, NEW.until, CASE WHEN rowseal._few(NEW.upto, 262144) THEN NEW.upto END,
           NEW.user_hash, NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq));
     ELSE
       verdict := coalesce(coalesce(CASE WHEN CASE WHEN NEW.writer_pkey IS NULL THEN NEW.writer_seq IS NULL
@@ -103,13 +105,14 @@ BEGIN
                          THEN ROW('RS013',
                              'tables or upto is no plain array, or keys no JSON object')::rowseal.verdict
       END, rowseal._judge_3(NEW.writer_pkey, NEW.sign_b64, rowseal._one_based(NEW.tables)
-          AND rowseal._one_based(NEW.upto),
+          AND rowseal._one_based(NEW.upto), rowseal._few(NEW.tables, 262144) AND rowseal._few(NEW.upto, 262144),
           (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
               OR rowseal._brief(NEW.keys)), NEW.deleted_flag,
           NEW.grantee_pkey, CASE
               WHEN (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
               OR rowseal._brief(NEW.keys))
-          THEN NEW.keys END, NEW.may_grant, NEW.owner_timestamp, NEW.tables, NEW.tombstones, NEW.until, NEW.upto,
+          THEN NEW.keys END, NEW.may_grant, NEW.owner_timestamp, CASE WHEN rowseal._few(NEW.tables, 262144)
+          THEN NEW.tables END, NEW.tombstones, NEW.until, CASE WHEN rowseal._few(NEW.upto, 262144) THEN NEW.upto END,
           NEW.user_hash, NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq)),
           rowseal._licensed(3, rowseal._encoded(NEW.user_hash), NEW.writer_pkey, NEW.writer_seq,
           pg_catalog.sha256(pg_catalog.int8send(NEW.writer_seq) OPERATOR(pg_catalog.||) coalesce(NEW.writer_prev,
@@ -135,12 +138,14 @@ BEGIN
     PERFORM rowseal._refuse(TG_RELID, 'public.grants'::pg_catalog.regclass, verdict,
         pg_catalog.jsonb_build_object('user_hash', NEW.user_hash, 'grantee_pkey', NEW.grantee_pkey),
         rowseal._payload_3(rowseal._one_based(NEW.tables) AND rowseal._one_based(NEW.upto),
+        rowseal._few(NEW.tables, 262144) AND rowseal._few(NEW.upto, 262144),
         (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
             OR rowseal._brief(NEW.keys)), NEW.deleted_flag,
         NEW.grantee_pkey, CASE
             WHEN (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
             OR rowseal._brief(NEW.keys))
-        THEN NEW.keys END, NEW.may_grant, NEW.owner_timestamp, NEW.tables, NEW.tombstones, NEW.until, NEW.upto,
+        THEN NEW.keys END, NEW.may_grant, NEW.owner_timestamp, CASE WHEN rowseal._few(NEW.tables, 262144)
+        THEN NEW.tables END, NEW.tombstones, NEW.until, CASE WHEN rowseal._few(NEW.upto, 262144) THEN NEW.upto END,
         NEW.user_hash, NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq), NEW.sign_b64, NEW);
     RETURN NULL;
   END IF;

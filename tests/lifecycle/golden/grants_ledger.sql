@@ -21,12 +21,14 @@ BEGIN
           '') OPERATOR(pg_catalog.||) OLD.sign_b64), 'grants',
         rowseal._writer_text(3, rowseal._encoded(OLD.user_hash), OLD.writer_pkey), verdict,
             rowseal._envelope(rowseal._payload_3(rowseal._one_based(OLD.tables) AND rowseal._one_based(OLD.upto),
+            rowseal._few(OLD.tables, 262144) AND rowseal._few(OLD.upto, 262144),
             (OLD.keys IS NULL OR pg_catalog.pg_column_size(OLD.keys) OPERATOR(pg_catalog.<=) 4000
             OR rowseal._brief(OLD.keys)), OLD.deleted_flag, OLD.grantee_pkey, CASE
             WHEN (OLD.keys IS NULL OR pg_catalog.pg_column_size(OLD.keys) OPERATOR(pg_catalog.<=) 4000
-            OR rowseal._brief(OLD.keys)) THEN OLD.keys END, OLD.may_grant, OLD.owner_timestamp, OLD.tables,
-            OLD.tombstones, OLD.until, OLD.upto, OLD.user_hash, OLD.writer_pkey, OLD.writer_prev, OLD.writer_seq),
-            OLD.sign_b64));
+            OR rowseal._brief(OLD.keys)) THEN OLD.keys END, OLD.may_grant, OLD.owner_timestamp, CASE
+            WHEN rowseal._few(OLD.tables, 262144) THEN OLD.tables END, OLD.tombstones, OLD.until, CASE
+            WHEN rowseal._few(OLD.upto, 262144) THEN OLD.upto END, OLD.user_hash, OLD.writer_pkey, OLD.writer_prev,
+            OLD.writer_seq), OLD.sign_b64));
     END IF;
     RETURN NULL;
   END IF;

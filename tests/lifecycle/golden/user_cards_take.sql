@@ -15,8 +15,7 @@ BEGIN
       ELSE decode(x.user_hash, 'base64') END::bytea, CASE WHEN starts_with(w.sign_b64, E'\\x')
       THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END
       FROM (SELECT $1 AS v) e,
-          LATERAL pg_catalog.json_to_record(CASE pg_catalog.json_typeof(e.v) WHEN 'object' THEN e.v END) w("row" json,
-          "content" json, sign_b64 text),
+          LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text),
          LATERAL pg_catalog.json_to_record(w."row") x(contact_cert text, contact_pkey text, crypt_cert text,
              crypt_pkey text, deleted_flag boolean, "name" text, owner_timestamp bigint, sign_pkey text,
              user_hash text)
