@@ -1,5 +1,5 @@
 -- Who may do what: functions and views.  (Tables: see schema; row security: see attach.sql.)
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA rowseal FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA rowseal FROM PUBLIC;
 
 DO $$
 DECLARE
@@ -26,13 +26,13 @@ BEGIN
       EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO rowseal_internal', f.signature);
     END IF;
     IF f.name = ANY (internal) THEN
-      EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO rowseal_internal', f.signature);
+      EXECUTE pg_catalog.format('GRANT EXECUTE ON ROUTINE %s TO rowseal_internal', f.signature);
     ELSIF f.name = 'prune_feed' THEN
-      EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO rowseal_admin', f.signature);
+      EXECUTE pg_catalog.format('GRANT EXECUTE ON ROUTINE %s TO rowseal_admin', f.signature);
     -- The guards run with the rights of who writes, so everybody may call what they call.  Triggers need EXECUTE only
     -- when they are created.
     ELSIF f.name <> ALL (superusers) AND (NOT f.fires OR f.name = ANY (restored)) THEN
-      EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', f.signature);
+      EXECUTE pg_catalog.format('GRANT EXECUTE ON ROUTINE %s TO PUBLIC', f.signature);
     END IF;
   END LOOP;
   IF rowseal._provider() IS NULL THEN
