@@ -1042,6 +1042,7 @@ HARMLESS = {
     "_bound",
     # adds to the caller's own, bounded part of the quarantine; counts an attempt
     "_quarantine",
+    "_flooded",
     "_tried",
     # keeps the caller's own offsets of Electric shapes, a thousand at most;
     # merges rows with the caller's rights
@@ -1128,6 +1129,7 @@ DEFINERS = {
     "_ledger_*",
     "_ledger_versions_*",
     "_quarantine",
+    "_flooded",
     "_tried",
     "_awaited",
     "_advance",

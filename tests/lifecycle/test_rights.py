@@ -44,6 +44,7 @@ DEFINER = {
     "_on_drop",
     "_bind",
     "_quarantine",
+    "_flooded",
     "_tried",
     "_awaited",
     "prune_feed",

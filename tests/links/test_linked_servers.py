@@ -346,6 +346,44 @@ def test_rows_that_raise_stop_a_link_once_and_a_quiet_one_takes_no_transaction_i
     assert len(b.quarantined()) == 9 and not any(s.startswith("RS") for s in b.quarantined())
 
 
+@pytest.mark.parametrize("first", [False, True], ids=["later", "a worker's first transaction"])
+def test_a_flood_of_unknown_owners_costs_little_and_pushes_nobody_out(
+    first: bool, net: Net
+) -> None:
+    """In one transaction, more than the quarantine keeps;
+    rows of honest owners that wait there since before stay, though theirs are larger.
+    """
+    a, b = net.pair()
+    b.run("UPDATE rowseal.quarantine_limits SET rows = 200")
+    honest, ann, form = [Owner(str(n)) for n in range(20)], Owner(), a.form("user_storage")
+    a.join(ann)
+    until(lambda: b.all("SELECT 1 FROM user_cards"))
+    unguarded(a)
+    send(a, *(owner.envelope(form, owner.value(b"x" * 2000)) for owner in honest))
+    until(lambda: len(b.quarantined()) == 20)
+    if first:
+        b.run(f"ALTER SUBSCRIPTION {link(b, a)} DISABLE")
+        until(lambda: state(a, link(b, a)) == "nobody is connected")
+    entered = b.one("SELECT last_value FROM rowseal.quarantine_id_seq")
+    template = Json(honest[0].envelope(form, honest[0].value(b"x")))
+    a.run(
+        "INSERT INTO rowseal.feed (tag, owner, envelope) SELECT 'user_storage', '',"
+        " replace(%s::text, %s, encode(sha256(n::text::bytea), 'base64'))::json"
+        " FROM generate_series(1, 3000) n",
+        template,
+        b64encode(honest[0].hash).decode(),
+    )
+    send(a, ann.envelope(form, ann.value(b"good")))
+    b.run(f"ALTER SUBSCRIPTION {link(b, a)} ENABLE")
+    until(lambda: b.values() == [b"good"])
+    assert b.one("SELECT last_value FROM rowseal.quarantine_id_seq") - entered <= 400
+    (dropped,) = b.all("SELECT rows FROM rowseal.quarantine_dropped WHERE subscription <> ''")
+    assert 2000 <= dropped <= 3000  # counted by the five hundred
+    cards = a.form("user_cards")
+    send(a, *(owner.envelope(cards, owner.card()) for owner in honest), tag="user_cards")
+    until(lambda: len(b.values()) == 21)
+
+
 def test_a_peer_cannot_change_or_empty_our_feed(net: Net) -> None:
     a, b = net.pair()
     ann = Owner()
