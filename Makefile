@@ -79,6 +79,8 @@ lint:
 	  --proc-without-search-path 'rowseal._arrive()' --proc-without-search-path 'rowseal._few(value anyarray,most integer)' --proc-without-search-path 'rowseal._bounded(element json)' --proc-without-search-path 'rowseal._bucket(grants integer,owner text)' \
 	  --proc-without-search-path 'rowseal._envelope(payload text,signature bytea,content pg_catalog.json)' \
 	  --proc-without-search-path 'rowseal._encoded(bytea)' --proc-without-search-path 'rowseal._string(name text,value text)' \
+	  --proc-without-search-path \
+	    'rowseal.subscribe(subscription name,conninfo text,publication name,batch integer,replace_slot boolean,INOUT outcomes jsonb)' \
 	  --proc-without-search-path 'rowseal._text(name text,value text)' --proc-without-search-path 'rowseal._flag(name text,value boolean)'
 	@.venv/bin/python .ci/house.py
 

@@ -218,7 +218,7 @@ def main() -> int:
             there.execute("SELECT rowseal.publish(%s, owners => %s)", [publication, owners])
             conninfo = f"host={servers[dbs.index(there)].folder} user=postgres dbname=postgres"
             here.execute(
-                "SELECT * FROM rowseal.subscribe(%s, %s, %s)", [subscription, conninfo, publication]
+                "CALL rowseal.subscribe(%s, %s, %s)", [subscription, conninfo, publication]
             )
 
         hub, bergen, oslo, laptop = dbs

@@ -572,16 +572,14 @@ def found(server: Postgres) -> None:
 
 def link(servers: Mapping[str, Postgres], dbs: Mapping[str, Db]) -> None:
     say("   on each: SELECT rowseal.publish();  and on oslo, the same way on the others:")
-    say("   SELECT * FROM rowseal.subscribe('oslo_from_bergen', 'host=… dbname=demo');")
+    say("   CALL rowseal.subscribe('oslo_from_bergen', 'host=… dbname=demo');")
     for db in dbs.values():
         db.execute("SELECT rowseal.publish()")
     for here, there in LINKS:
         conninfo = (
             f"host={servers[there].folder} port={servers[there].port} user=postgres dbname=demo"
         )
-        dbs[here].execute(
-            "SELECT * FROM rowseal.subscribe(%s, %s)", [f"{here}_from_{there}", conninfo]
-        )
+        dbs[here].execute("CALL rowseal.subscribe(%s, %s)", [f"{here}_from_{there}", conninfo])
 
 
 def lie(

@@ -237,7 +237,7 @@ def main() -> int:
         )
         for db, there, name in ((home, other, "from_club"), (club, one, "from_home")):
             db.execute(
-                "SELECT * FROM rowseal.subscribe(%s, %s)",
+                "CALL rowseal.subscribe(%s, %s)",
                 [name, f"host={there.folder} user=postgres dbname=postgres"],
             )
         Story(home, club).tell()

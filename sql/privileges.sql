@@ -1,12 +1,12 @@
 -- Who may do what: functions and views.  (Tables: see schema; row security: see attach.sql.)
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA rowseal FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA rowseal FROM PUBLIC;
 
 DO $$
 DECLARE
   -- SECURITY DEFINER: they write the tables of rowseal_internal for everybody, or answer about them
-  definers CONSTANT text[] := '{_quarantine,_look_again,_awaited,_forget,prune_feed,_advance,_lock_writers,_licensed,
-    _admit,_revoked,_affected,_feed_held,_forget_held,_gaps,_heads_of,_below,_kept_grants,_kept_ledger,_inconsistent,
-    _held_envelopes}';
+  definers CONSTANT text[] := '{_quarantine,_flooded,_look_again,_awaited,_forget,prune_feed,_advance,_lock_writers,
+    _licensed,_admit,_revoked,_affected,_feed_held,_forget_held,_gaps,_heads_of,_below,_kept_grants,
+    _kept_ledger,_inconsistent,_held_envelopes}';
   -- those call these, nobody else does
   internal CONSTANT text[] := '{_count_dropped,_make_room,_derive,_walk,_authority_of,_enter,_grant,_ungrant,
     _dead,_held,_lock_walk,_may_ask,_may_read,_derived,_walk_differs,_retracted,_readable}';
@@ -26,13 +26,13 @@ BEGIN
       EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO rowseal_internal', f.signature);
     END IF;
     IF f.name = ANY (internal) THEN
-      EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO rowseal_internal', f.signature);
+      EXECUTE pg_catalog.format('GRANT EXECUTE ON ROUTINE %s TO rowseal_internal', f.signature);
     ELSIF f.name = 'prune_feed' THEN
-      EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO rowseal_admin', f.signature);
+      EXECUTE pg_catalog.format('GRANT EXECUTE ON ROUTINE %s TO rowseal_admin', f.signature);
     -- The guards run with the rights of who writes, so everybody may call what they call.  Triggers need EXECUTE only
     -- when they are created.
     ELSIF f.name <> ALL (superusers) AND (NOT f.fires OR f.name = ANY (restored)) THEN
-      EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', f.signature);
+      EXECUTE pg_catalog.format('GRANT EXECUTE ON ROUTINE %s TO PUBLIC', f.signature);
     END IF;
   END LOOP;
   IF rowseal._provider() IS NULL THEN

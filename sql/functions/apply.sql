@@ -82,6 +82,11 @@ DECLARE
   envelope json;
   waits_for text;
 BEGIN
+  -- a worker that is flooded does no more work for a row than to refuse it: good ones wait behind it
+  IF verdict.sqlstate = 'RS002' AND again IS NULL AND pg_catalog.current_setting('session_replication_role') = 'replica'
+     AND rowseal._flooded(pg_catalog.octet_length(element::text)) THEN
+    RETURN verdict::text;
+  END IF;
   IF verdict.sqlstate IN ('RS002', 'RS010', 'RS011', 'RS012') THEN
     envelope := rowseal._decoded(d, format, element);
     IF envelope IS NULL THEN

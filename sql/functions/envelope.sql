@@ -4,11 +4,15 @@
 -- nobody needs to have signed, as 131,072.
 
 CREATE OR REPLACE FUNCTION rowseal._owner_text(spec jsonb, envelope json)
-RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT CASE WHEN pg_catalog.jsonb_array_length(spec -> 'owner') = 1 THEN envelope -> 'row' ->> (spec #>> '{owner,0}')
-              ELSE (SELECT pg_catalog.jsonb_agg((envelope -> 'row' -> f)::jsonb ORDER BY n)::text
-                      FROM pg_catalog.jsonb_array_elements_text(spec -> 'owner') WITH ORDINALITY x(f, n)) END
+BEGIN
+  IF pg_catalog.jsonb_array_length(spec -> 'owner') = 1 THEN
+    RETURN envelope -> 'row' ->> (spec #>> '{owner,0}');
+  END IF;
+  RETURN (SELECT pg_catalog.jsonb_agg((envelope -> 'row' -> f)::jsonb ORDER BY n)
+            FROM pg_catalog.jsonb_array_elements_text(spec -> 'owner') WITH ORDINALITY x(f, n));
+END
 $$;
 COMMENT ON FUNCTION rowseal._owner_text(jsonb, json) IS
   'The owner of an envelope of a declaration with this spec: its canonical value, or a JSON array of several';

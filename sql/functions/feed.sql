@@ -29,8 +29,7 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   careful text;
   named text;
-  declared integer;
-  relation regclass;
+  declared rowseal.declarations;
   outcome text;
 BEGIN
   IF pg_catalog.current_setting('session_replication_role') = 'replica' THEN
@@ -42,10 +41,13 @@ BEGIN
        AND pg_catalog.date_part('epoch', pg_catalog.now())
            > coalesce(nullif(pg_catalog.current_setting('rowseal.careful_until', true), ''), '0')::float8 THEN
       named := rowseal._member(envelope, 'table');
-      SELECT d.id, d.relation INTO declared, relation FROM rowseal.declarations d WHERE d.tag = named;
-      IF declared IS NOT NULL AND rowseal._trusted(relation) THEN
-        EXECUTE pg_catalog.format('SELECT rowseal._take_%s($1)', declared) INTO outcome USING envelope;
-        IF rowseal._settled(outcome) THEN
+      SELECT * INTO declared FROM rowseal.declarations d WHERE d.tag = named;
+      IF FOUND AND rowseal._trusted(declared.relation) THEN
+        EXECUTE pg_catalog.format('SELECT rowseal._take_%s($1)', declared.id) INTO outcome USING envelope;
+        IF pg_catalog.starts_with(outcome, '(RS002,') THEN
+          PERFORM rowseal._set_aside(declared, outcome, 'canonical', envelope);
+          RETURN true;
+        ELSIF rowseal._settled(outcome) THEN
           RETURN true;
         END IF;
       END IF;

@@ -38,125 +38,253 @@ COMMENT ON FUNCTION rowseal.publish(name, text[], text[]) IS
 $$Publishes the feed to other servers: all of it, or the given tags and owners only (owners as in rowseal.feed.owner).
 For a superuser. The other side calls rowseal.subscribe. DROP PUBLICATION takes it back. PostgreSQL 15 or later.$$;
 
-CREATE OR REPLACE FUNCTION rowseal._connect(conninfo text) RETURNS text LANGUAGE plpgsql
+-- subscribe: a procedure, so that what it takes over is committed batch by batch.  A procedure that commits can neither
+-- have a search path of its own nor handle errors: each of its steps is a function, and one that fails disconnects.
+-- The slot is a temporary one until the link stands: it ends with the connection, whatever ends that.
+
+CREATE OR REPLACE FUNCTION rowseal._connect(conninfo text) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  link text := 'rowseal_' || pg_catalog.gen_random_uuid();
   dblink text := rowseal._dblink();
 BEGIN
-  EXECUTE pg_catalog.format('SELECT %s.dblink_connect($1, $2)', dblink) USING link, conninfo;
-  RETURN link;
+  PERFORM rowseal._disconnect();  -- what was cancelled between two steps has left its connection
+  EXECUTE pg_catalog.format('SELECT %s.dblink_connect(''rowseal_subscribe'', $1)', dblink) USING conninfo;
+  -- its transactions wait for what is done here
+  PERFORM rowseal._ask('SET idle_in_transaction_session_timeout = 0');
+  PERFORM rowseal._ask('SET statement_timeout = 0');
 EXCEPTION WHEN sqlclient_unable_to_establish_sqlconnection THEN
   RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = 'cannot connect to the other server', DETAIL = SQLERRM,
     HINT = 'conninfo is a libpq connection string: host=… port=… user=… dbname=….';
 END
 $$;
-COMMENT ON FUNCTION rowseal._connect(text) IS 'Connects to another server; returns the name of the dblink connection';
+COMMENT ON FUNCTION rowseal._connect(text) IS 'Connects subscribe to the other server';
 
-CREATE OR REPLACE FUNCTION rowseal._await_commits(link text) RETURNS void LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal._disconnect() RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   dblink text := rowseal._dblink();
-  horizon xid8;
-  reached xid8;
 BEGIN
-  EXECUTE pg_catalog.format('SELECT * FROM %s.dblink($1, $2) AS x(xid xid8)', dblink) INTO horizon
-    USING link, 'SELECT pg_catalog.pg_current_xact_id()';
-  LOOP
-    EXECUTE pg_catalog.format('SELECT * FROM %s.dblink($1, $2) AS x(xmin xid8)', dblink) INTO reached
-      USING link, 'SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())';
-    EXIT WHEN reached >= horizon;
+  EXECUTE pg_catalog.format('SELECT %1$s.dblink_disconnect(c) FROM pg_catalog.unnest(%1$s.dblink_get_connections()) c '
+                            'WHERE c = ''rowseal_subscribe''', dblink);
+END
+$$;
+COMMENT ON FUNCTION rowseal._disconnect() IS
+  'Ends the connection of subscribe, if there is one, and with it the temporary slot';
+
+CREATE OR REPLACE FUNCTION rowseal._ask(question text) RETURNS text LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  answer text;
+BEGIN
+  EXECUTE pg_catalog.format('SELECT answer FROM %s.dblink(''rowseal_subscribe'', $1) AS x(answer text)',
+                            rowseal._dblink()) INTO answer USING question;
+  RETURN answer;
+EXCEPTION WHEN OTHERS OR query_canceled THEN
+  PERFORM rowseal._disconnect();
+  RAISE;
+END
+$$;
+COMMENT ON FUNCTION rowseal._ask(text) IS 'Runs a statement at the other server that subscribe is connected to';
+
+CREATE OR REPLACE FUNCTION rowseal._await_commits() RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  horizon xid8 := rowseal._ask('SELECT pg_catalog.pg_current_xact_id()::text');
+BEGIN
+  WHILE rowseal._ask('SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text')::xid8 < horizon LOOP
     PERFORM pg_catalog.pg_sleep(0.02);
   END LOOP;
+EXCEPTION WHEN OTHERS OR query_canceled THEN
+  PERFORM rowseal._disconnect();
+  RAISE;
 END
 $$;
-COMMENT ON FUNCTION rowseal._await_commits(text) IS
+COMMENT ON FUNCTION rowseal._await_commits() IS
   'Waits until every transaction of the other server that runs now is over, so that its rows can be seen';
 
-CREATE OR REPLACE FUNCTION rowseal._take_state(link text, publication name, batch integer)
-RETURNS TABLE (tag text, outcome text) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
+CREATE OR REPLACE FUNCTION rowseal._follow(subscription name, conninfo text, publication name) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  dblink text := rowseal._dblink();
-  next_batch text := pg_catalog.format(
-    'SELECT pg_catalog.json_agg(envelope) FROM %s.dblink_fetch($1, ''state'', $2) AS x(envelope json)', dblink);
-  there record;
-  envelopes json;
+  listed regclass[];
+  stranger regclass;
 BEGIN
-  FOR there IN
-    EXECUTE pg_catalog.format('SELECT * FROM %s.dblink($1, $2) AS x(tag text)', dblink)
-      USING link, 'SELECT d.tag FROM rowseal.declarations d WHERE d.feed ORDER BY d.identity IS NULL DESC, d.id'
-  LOOP
-    EXECUTE pg_catalog.format('SELECT %s.dblink_open($1, ''state'', $2)', dblink)
-      USING link, pg_catalog.format('SELECT * FROM rowseal._state(%L, %L)', publication, there.tag);
-    LOOP
-      EXECUTE next_batch INTO envelopes USING link, batch;
-      EXIT WHEN envelopes IS NULL;
-      RETURN QUERY SELECT there.tag, r.outcome FROM rowseal.receive(envelopes) r;
-    END LOOP;
-    EXECUTE pg_catalog.format('SELECT %s.dblink_close($1, ''state'')', dblink) USING link;
-  END LOOP;
+  IF EXISTS (SELECT FROM rowseal.links l WHERE l.direction = 'to here' AND l.name = subscription) THEN
+    RAISE EXCEPTION USING ERRCODE = '42710', MESSAGE = pg_catalog.format('there is a subscription %L', subscription),
+      HINT = 'To start again: rowseal.unsubscribe, then this.';
+  END IF;
+  EXECUTE pg_catalog.format('CREATE SUBSCRIPTION %I CONNECTION %L PUBLICATION %I'
+      ' WITH (create_slot = false, slot_name = %L, copy_data = false%s)',
+    subscription, conninfo, publication, subscription,
+    CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000 THEN ', run_as_owner = true' END);
+  SELECT coalesce(pg_catalog.array_agg(r.srrelid::regclass), '{}') INTO listed
+    FROM pg_catalog.pg_subscription p JOIN pg_catalog.pg_subscription_rel r ON r.srsubid = p.oid
+   WHERE p.subname = subscription;
+  IF 'rowseal.feed'::regclass <> ALL (listed) THEN
+    RAISE EXCEPTION USING ERRCODE = '42704',
+      MESSAGE = pg_catalog.format('publication %L does not publish the feed', publication),
+      HINT = 'SELECT rowseal.publish(…) on the other server first.';
+  END IF;
+  -- the other side decides what a publication lists: nothing but the feed may be written
+  SELECT t INTO stranger FROM pg_catalog.unnest(listed) t WHERE t <> 'rowseal.feed'::regclass LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS018',
+      MESSAGE = pg_catalog.format('publication %s lists %s besides the feed', publication, stranger),
+      HINT = 'Its rows would be written here unchecked. '
+          || 'The other side has to take that table out of the publication.';
+  END IF;
+EXCEPTION WHEN OTHERS OR query_canceled THEN
+  PERFORM rowseal._disconnect();
+  RAISE;
 END
 $$;
-COMMENT ON FUNCTION rowseal._take_state(text, name, integer) IS
-  'Takes over what the tables of the other server hold, as far as a publication lets it through; one outcome per row';
+COMMENT ON FUNCTION rowseal._follow(name, text, name) IS
+  'Makes a subscription to the feed of another server, and refuses what it must not follow';
 
-CREATE OR REPLACE FUNCTION rowseal.subscribe(
-  subscription name, conninfo text, publication name DEFAULT 'rowseal', batch integer DEFAULT 1000)
-RETURNS TABLE (tag text, outcome text, rows bigint) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-DECLARE
-  dblink text := rowseal._dblink();
-  link text := rowseal._connect(conninfo);
-  made boolean := false;
-  stranger text;
+CREATE OR REPLACE FUNCTION rowseal._take_over(outcomes jsonb, tag text, envelopes json) RETURNS jsonb LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  BEGIN
-    -- The slot first: every transaction that commits from here on is streamed.  Then the state as it is: what both
-    -- have arrives twice, and is known the second time.  A commit that waits for a standby is in the WAL before the
-    -- slot, but in no snapshot yet; so the transactions of now have to be over before the state is read.
-    EXECUTE pg_catalog.format('SELECT FROM %s.dblink($1, $2) AS x(lsn text)', dblink)
-      USING link, pg_catalog.format(
-        'SELECT lsn::text FROM pg_catalog.pg_create_logical_replication_slot(%L, ''pgoutput'')', subscription);
-    made := true;
-    PERFORM rowseal._await_commits(link);
-    RETURN QUERY
-      SELECT s.tag, s.outcome, count(*)
-        FROM rowseal._take_state(link, publication, batch) s GROUP BY 1, 2 ORDER BY 1, 2;
-    EXECUTE pg_catalog.format('CREATE SUBSCRIPTION %I CONNECTION %L PUBLICATION %I'
-        ' WITH (create_slot = false, slot_name = %L, copy_data = false%s)',
-      subscription, conninfo, publication, subscription,
-      CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000 THEN ', run_as_owner = true' END);
-    -- the other side decides what a publication lists: nothing but the feed may be written
-    SELECT r.srrelid::pg_catalog.regclass::text INTO stranger
-      FROM pg_catalog.pg_subscription p JOIN pg_catalog.pg_subscription_rel r ON r.srsubid = p.oid
-     WHERE p.subname = subscription AND r.srrelid <> 'rowseal.feed'::pg_catalog.regclass LIMIT 1;
-    IF FOUND THEN
-      RAISE EXCEPTION USING ERRCODE = 'RS018',
-        MESSAGE = pg_catalog.format('publication %s lists %s besides the feed', publication, stranger),
-        HINT = 'Its rows would be written here unchecked. '
-            || 'The other side has to take that table out of the publication.';
-    END IF;
-  EXCEPTION WHEN OTHERS OR query_canceled THEN
-    -- a slot that nobody reads would keep the other side's WAL for ever
-    IF made THEN  -- dblink_open has begun a transaction there
-      EXECUTE pg_catalog.format('SELECT FROM %s.dblink_exec($1, ''ROLLBACK'', false)', dblink) USING link;
-      EXECUTE pg_catalog.format('SELECT FROM %s.dblink($1, $2, false) AS x(done text)', dblink)
-        USING link, pg_catalog.format('SELECT pg_catalog.pg_drop_replication_slot(%L)::text', subscription);
-    END IF;
-    EXECUTE pg_catalog.format('SELECT %s.dblink_disconnect($1)', dblink) USING link;
+  RETURN outcomes || (
+    SELECT pg_catalog.jsonb_build_object(tag, pg_catalog.jsonb_object_agg(x.outcome, x.rows)) FROM (
+      SELECT o.outcome, pg_catalog.sum(o.rows) AS rows FROM (
+        SELECT r.outcome, 1 FROM rowseal.receive(envelopes) r
+        UNION ALL
+        SELECT e.key, e.value::integer FROM pg_catalog.jsonb_each_text(outcomes -> tag) e) o(outcome, rows)
+       GROUP BY 1) x);
+EXCEPTION
+  WHEN transaction_rollback THEN
+    RETURN NULL;
+  WHEN OTHERS OR query_canceled THEN
+    PERFORM rowseal._disconnect();
     RAISE;
-  END;
-  EXECUTE pg_catalog.format('SELECT %s.dblink_disconnect($1)', dblink) USING link;
 END
 $$;
-COMMENT ON FUNCTION rowseal.subscribe(name, text, name, integer) IS
-$$Links this server to another one that has called rowseal.publish: makes a slot there, takes over the tables' present
-state, then follows the feed. Returns outcomes per table. For a superuser; conninfo as for CREATE SUBSCRIPTION, its
-role there must be superuser or a replication role that is member of rowseal_admin and may read the tables. To start
-again after the slot was lost: rowseal.unsubscribe, then this.$$;
+COMMENT ON FUNCTION rowseal._take_over(jsonb, text, json) IS
+  'Merges a batch and counts its outcomes ({"tag": {"outcome": rows}}); NULL: in conflict with others, '
+  'to be tried again';
 
-CREATE OR REPLACE FUNCTION rowseal._state(publication name, tag text) RETURNS SETOF json LANGUAGE plpgsql STABLE
+CREATE OR REPLACE PROCEDURE rowseal._end_transaction(INOUT ended boolean DEFAULT NULL) LANGUAGE plpython3u AS $$
+try:
+    plpy.commit()
+except plpy.SPIError:
+    return (False,)
+return (True,)
+$$;
+COMMENT ON PROCEDURE rowseal._end_transaction(boolean) IS
+  'COMMIT; false where that cannot be, in a transaction block or a function. PL/pgSQL cannot ask: it commits or fails';
+
+CREATE OR REPLACE PROCEDURE rowseal.subscribe(
+  subscription name, conninfo text, publication name DEFAULT 'rowseal', batch integer DEFAULT 1000,
+  replace_slot boolean DEFAULT false, INOUT outcomes jsonb DEFAULT NULL)
+LANGUAGE plpgsql AS $$
+DECLARE
+  ended pg_catalog.bool;
+  tags pg_catalog.text[];
+  tag pg_catalog.text;
+  envelopes pg_catalog.json;
+  taken pg_catalog.jsonb;
+BEGIN
+  CALL rowseal._end_transaction(ended);
+  IF NOT ended THEN
+    RAISE EXCEPTION USING ERRCODE = '25001', MESSAGE = 'rowseal.subscribe cannot run inside a transaction block',
+      HINT = 'It commits batch by batch. Call it by itself: no BEGIN, no function around it, autocommit on.';
+  END IF;
+  PERFORM rowseal._connect(conninfo);
+  PERFORM rowseal._follow(subscription, conninfo, publication);  -- a rehearsal: what is wrong shows before the work
+  ROLLBACK;
+  -- The slot first: every transaction that commits from here on is streamed.  Then the state as it is: what both
+  -- have arrives twice, and is known the second time.  A commit that waits for a standby is in the WAL before the
+  -- slot, but in no snapshot yet; so the transactions of now have to be over before the state is read.
+  PERFORM rowseal._ask(pg_catalog.format('SELECT rowseal._offer_slot(%L, %L)', subscription, replace_slot));
+  PERFORM rowseal._await_commits();
+  outcomes := '{}';
+  tags := rowseal._ask('SELECT rowseal._feed_tags()');
+  FOREACH tag IN ARRAY tags LOOP
+    PERFORM rowseal._ask('BEGIN');
+    PERFORM rowseal._ask(pg_catalog.format('SELECT rowseal._open_state(%L, %L)', publication, tag));
+    LOOP
+      envelopes := rowseal._ask(pg_catalog.format('SELECT rowseal._next_state(%L)', batch))::pg_catalog.json;
+      EXIT WHEN envelopes IS NULL;
+      LOOP
+        taken := rowseal._take_over(outcomes, tag, envelopes);
+        EXIT WHEN taken IS NOT NULL;
+        ROLLBACK;
+      END LOOP;
+      outcomes := taken;
+      COMMIT;
+    END LOOP;
+    PERFORM rowseal._ask('COMMIT');
+  END LOOP;
+  PERFORM rowseal._follow(subscription, conninfo, publication);
+  PERFORM rowseal._ask(pg_catalog.format('SELECT rowseal._keep_slot(%L)', subscription));
+  COMMIT;
+  PERFORM rowseal._disconnect();
+END
+$$;
+COMMENT ON PROCEDURE rowseal.subscribe(name, text, name, integer, boolean, jsonb) IS
+$$Links this server to another one that has called rowseal.publish: makes a slot there, takes over the tables' present
+state, then follows the feed. The state is committed in batches of at most so many rows and some 4 MB. Whatever
+interrupts it, what was taken over stays, and the same call again finishes the work. Gives {"tag": {"outcome": rows}}.
+For a superuser; conninfo as for CREATE SUBSCRIPTION, its role there must be superuser or a replication role that is
+member of rowseal_admin and may read the tables. replace_slot: drop a slot of that name there which nobody uses, left by
+a link from before this server was restored. To start again after the slot was lost: rowseal.unsubscribe, then this.
+Errors: 25001 in a transaction block, 42710 there is such a subscription here or slot there, 55006 the slot is in use,
+53400 too few slots there, 42704 no such publication, RS018 it lists more than the feed.$$;
+
+-- What subscribe asks for on the other side.
+
+CREATE OR REPLACE FUNCTION rowseal._offer_slot(subscription name, replace_slot boolean) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  slot record;
+BEGIN
+  SELECT s.active, s.database, s.plugin INTO slot
+    FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = subscription;
+  IF slot.active THEN
+    RAISE EXCEPTION USING ERRCODE = '55006',
+      MESSAGE = pg_catalog.format('the slot %s of the other server is in use', subscription),
+      DETAIL = 'A link of that name follows it, from here or from another server.',
+      HINT = 'Take another name: it must differ for all the followers of one server.';
+  ELSIF FOUND AND replace_slot THEN
+    PERFORM pg_catalog.pg_drop_replication_slot(subscription);
+  ELSIF FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = '42710',
+      MESSAGE = pg_catalog.format('the other server has a slot %s already', subscription),
+      DETAIL = pg_catalog.format('Nobody uses it now (database %s, plugin %s). It may be left from a link that this '
+          'server had before it was restored, or belong to another follower that is away.', slot.database, slot.plugin),
+      HINT = pg_catalog.format('If it is left over: CALL rowseal.subscribe(%L, …, replace_slot => true), or there: '
+          'SELECT pg_drop_replication_slot(%1$L). Else take another name.', subscription);
+  END IF;
+  IF (SELECT count(*) FROM pg_catalog.pg_replication_slots) + 2
+     > pg_catalog.current_setting('max_replication_slots')::integer THEN
+    RAISE EXCEPTION USING ERRCODE = '53400', MESSAGE = 'the other server has too few replication slots',
+      DETAIL = 'A link needs one, and one more while it is made.', HINT = 'There: raise max_replication_slots.';
+  END IF;
+  PERFORM pg_catalog.pg_create_logical_replication_slot(
+    'rowseal_' || pg_catalog.replace(pg_catalog.gen_random_uuid()::text, '-', '_'), 'pgoutput', true);
+END
+$$;
+COMMENT ON FUNCTION rowseal._offer_slot(name, boolean) IS
+  'Makes a temporary slot, if one of this name can be made of it later';
+
+CREATE OR REPLACE FUNCTION rowseal._keep_slot(subscription name) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  slot name := (SELECT s.slot_name FROM pg_catalog.pg_replication_slots s
+                 WHERE s.temporary AND s.active_pid = pg_catalog.pg_backend_pid());
+BEGIN
+  PERFORM pg_catalog.pg_copy_logical_replication_slot(slot, subscription, false);
+  PERFORM pg_catalog.pg_drop_replication_slot(slot);
+END
+$$;
+COMMENT ON FUNCTION rowseal._keep_slot(name) IS 'Makes a slot that lasts of the temporary one of this session';
+
+CREATE OR REPLACE FUNCTION rowseal._feed_tags() RETURNS text[] LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT ARRAY(SELECT d.tag FROM rowseal.declarations d WHERE d.feed ORDER BY d.identity IS NULL DESC, d.id)
+$$;
+COMMENT ON FUNCTION rowseal._feed_tags() IS 'Tags of the tables with feed, owners before what they own';
+
+CREATE OR REPLACE FUNCTION rowseal._open_state(publication name, tag text) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -165,29 +293,45 @@ DECLARE
 BEGIN
   SELECT * INTO d FROM rowseal.declarations x WHERE x.tag = tag;
   -- the same rows that the publication's filter lets through
-  SELECT p.rowfilter INTO filter FROM pg_catalog.pg_publication_tables p
+  SELECT coalesce(p.rowfilter, 'true') INTO filter FROM pg_catalog.pg_publication_tables p
    WHERE p.pubname = publication AND p.schemaname = 'rowseal' AND p.tablename = 'feed';
-  IF NOT FOUND THEN
-    RAISE EXCEPTION USING ERRCODE = '42704',
-      MESSAGE = pg_catalog.format('publication %L does not publish the feed', publication),
-      HINT = 'SELECT rowseal.publish(…) on that server first.';
-  END IF;
-  RETURN QUERY EXECUTE pg_catalog.format($q$
-      SELECT envelope
-        FROM (SELECT %L::text AS tag, rowseal._owner_text($1, envelope) AS owner, envelope FROM (
-          %s UNION ALL SELECT rowseal._held_envelopes($2)) y(envelope)) x WHERE %s $q$,
-    tag, d.queries ->> 'envelopes', coalesce(filter, 'true')) USING d.spec, tag;
+  EXECUTE pg_catalog.format($q$
+      DECLARE rowseal_state NO SCROLL CURSOR FOR SELECT envelope
+        FROM (SELECT %1$L::text AS tag, rowseal._owner_text(%2$L, envelope) AS owner, envelope FROM (
+          %3$s UNION ALL SELECT rowseal._held_envelopes(%1$L)) y(envelope)) x WHERE %4$s $q$,
+    tag, d.spec, d.queries ->> 'envelopes', coalesce(filter, 'false'));
 END
 $$;
-COMMENT ON FUNCTION rowseal._state(name, text) IS
-  'The present versions of a table that a publication lets through, and what is held of known writers, as envelopes; '
-  'for rowseal.subscribe on the other side';
+COMMENT ON FUNCTION rowseal._open_state(name, text) IS
+  'Opens a cursor, for _next_state in this transaction, over the present versions of a table that a publication lets '
+  'through, and what is held of known writers';
+
+CREATE OR REPLACE FUNCTION rowseal._next_state(most integer) RETURNS json LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  state refcursor := 'rowseal_state';
+  envelope json;
+  envelopes json[] := '{}';
+  bytes bigint := 0;
+BEGIN
+  WHILE pg_catalog.cardinality(envelopes) < most AND bytes < 4 * 1024 * 1024 LOOP
+    FETCH state INTO envelope;
+    EXIT WHEN NOT FOUND;
+    envelopes := pg_catalog.array_append(envelopes, envelope);
+    bytes := bytes + pg_catalog.octet_length(envelope::text);
+  END LOOP;
+  RETURN CASE WHEN bytes > 0 THEN pg_catalog.array_to_json(envelopes) END;
+END
+$$;
+COMMENT ON FUNCTION rowseal._next_state(integer) IS
+  'The next envelopes of _open_state, at most so many and, but for the last, 4 MB; NULL when there are no more';
 
 CREATE OR REPLACE FUNCTION rowseal.unsubscribe(subscription name) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   dblink text := rowseal._dblink();
   sub pg_catalog.pg_subscription;
+  followed boolean;  -- by this server: else whoever is connected to the slot is another one, a copy of this, say
 BEGIN
   SELECT * INTO sub FROM pg_catalog.pg_subscription s
    WHERE s.subname = subscription
@@ -196,6 +340,7 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = pg_catalog.format('there is no subscription %L', subscription),
       HINT = 'rowseal.links shows the links of this server.';
   END IF;
+  followed := EXISTS (SELECT FROM pg_catalog.pg_stat_subscription s WHERE s.subid = sub.oid AND s.pid IS NOT NULL);
   EXECUTE pg_catalog.format('ALTER SUBSCRIPTION %I DISABLE', subscription);
   EXECUTE pg_catalog.format('ALTER SUBSCRIPTION %I SET (slot_name = NONE)', subscription);
   EXECUTE pg_catalog.format('DROP SUBSCRIPTION %I', subscription);
@@ -203,10 +348,10 @@ BEGIN
     EXECUTE pg_catalog.format('SELECT FROM %s.dblink($1, $2) AS x(done text)', dblink)
       USING sub.subconninfo, pg_catalog.format($q$
         SELECT pg_catalog.pg_terminate_backend(s.active_pid, 5000)::text
-          FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = %L AND s.active
+          FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = %L AND s.active AND %L
         UNION ALL
         SELECT pg_catalog.pg_drop_replication_slot(s.slot_name)::text
-          FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = %1$L $q$, sub.subslotname);
+          FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = %1$L $q$, sub.subslotname, followed);
   EXCEPTION WHEN OTHERS THEN
     RAISE WARNING USING
       MESSAGE = pg_catalog.format('rowseal: the slot %s remains on the other server: %s', sub.subslotname, SQLERRM),

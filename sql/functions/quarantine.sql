@@ -46,14 +46,17 @@ COMMENT ON FUNCTION rowseal._decoded(rowseal.declarations, text, json) IS
   'are one entry, and wait for the same owner';
 
 CREATE OR REPLACE FUNCTION rowseal._waits_for(d rowseal.declarations, verdict rowseal.verdict, envelope json)
-RETURNS text LANGUAGE sql STABLE
+RETURNS text LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT CASE WHEN verdict.sqlstate = 'RS002'
-              THEN (SELECT i.tag || ' ' || rowseal._owner_text(d.spec, envelope)
-                      FROM rowseal.declarations i WHERE i.relation = d.identity)
-              ELSE rowseal._writer_text(rowseal._grants_id(d.grants, d.id, d.writers),
-                                        rowseal._owner_text(d.spec, envelope),
-                                        pg_catalog.decode(envelope #>> '{row,writer_pkey}', 'base64')) END
+DECLARE
+  owner text := rowseal._owner_text(d.spec, envelope);
+BEGIN
+  IF verdict.sqlstate = 'RS002' THEN
+    RETURN (SELECT i.tag FROM rowseal.declarations i WHERE i.relation = d.identity) || ' ' || owner;
+  END IF;
+  RETURN rowseal._writer_text(rowseal._grants_id(d.grants, d.id, d.writers), owner,
+                              pg_catalog.decode(envelope #>> '{row,writer_pkey}', 'base64'));
+END
 $$;
 COMMENT ON FUNCTION rowseal._waits_for(rowseal.declarations, rowseal.verdict, json) IS
   'Which owner a decoded row waits for (RS002), or grants of which writer (RS010, RS011, RS012)';
@@ -141,14 +144,20 @@ BEGIN
        WHERE q.role = carrier AND q.subscription IS NOT DISTINCT FROM source AND NOT q.kept) THEN
     RETURN;
   END IF;
-  WITH shares AS (  -- of each entry: how much newer ones of the same owner take
+  WITH shares AS (  -- of each entry: how much it and newer ones of the same owner take, in units of what a row may
     SELECT q.id, q.curable, q.bytes,
-           pg_catalog.sum(q.bytes) OVER (PARTITION BY q.curable, q.waits_for ORDER BY q.id DESC) AS share
+           pg_catalog.ceil(pg_catalog.sum(q.bytes) OVER newer * most.rows / most.bytes)
+             + pg_catalog.row_number() OVER newer AS share
       FROM rowseal.quarantine q
      WHERE q.role = carrier AND q.subscription IS NOT DISTINCT FROM source AND NOT q.kept
+    WINDOW newer AS (PARTITION BY q.curable, q.waits_for ORDER BY q.id DESC)
+  ), placed AS (  -- of equal share the first and the last: a flood cannot push out those who waited before
+    SELECT s.*, least(pg_catalog.row_number() OVER (PARTITION BY s.curable, s.share ORDER BY s.id),
+                      pg_catalog.row_number() OVER (PARTITION BY s.curable, s.share ORDER BY s.id DESC)) AS place
+      FROM shares s
   ), entries AS (
-    SELECT s.id, pg_catalog.row_number() OVER best AS rows, pg_catalog.sum(s.bytes) OVER best AS bytes
-      FROM shares s WINDOW best AS (ORDER BY s.curable DESC, s.share, s.id DESC)
+    SELECT p.id, pg_catalog.row_number() OVER best AS rows, pg_catalog.sum(p.bytes) OVER best AS bytes
+      FROM placed p WINDOW best AS (ORDER BY p.curable DESC, p.share, p.place, p.id DESC)
   ), gone AS (  -- a little more than must be, so that it need not be done again at once
     DELETE FROM rowseal.quarantine q USING entries e
      WHERE q.id = e.id AND (e.rows > most.rows - most.rows / 20 OR e.bytes > most.bytes - most.bytes / 20)
@@ -159,7 +168,35 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._make_room(text, text, rowseal.quarantine_limits) IS
   'Drops what a source has in the quarantine beyond the limits: incurable rows first, then those of whoever has most '
-  'there, of each the oldest';
+  'there, of each the oldest; among owners who have as much, neither those who came first nor those who came last';
+
+-- SECURITY DEFINER, owner rowseal_internal: it counts.  Everybody can call it, for his own part of the quarantine.
+CREATE OR REPLACE FUNCTION rowseal._flooded(size bigint) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  most CONSTANT bigint := (SELECT l.rows FROM rowseal.quarantine_limits l);
+  minute CONSTANT text := (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) / 60)::bigint::text;
+  seen text[] := pg_catalog.string_to_array(pg_catalog.current_setting('rowseal.unknown', true), ' ');
+  rows bigint := 1;
+  bytes bigint := size;
+BEGIN
+  IF seen[1] = minute THEN
+    rows := seen[2]::bigint + 1;
+    bytes := seen[3]::bigint + size;
+  END IF;
+  IF rows >= most + 500 THEN
+    PERFORM rowseal._count_dropped(session_user, rowseal._subscription(), rows - most, bytes);
+    rows := most; bytes := 0;
+  ELSIF rows <= most THEN
+    bytes := 0;
+  END IF;
+  PERFORM pg_catalog.set_config('rowseal.unknown', pg_catalog.concat_ws(' ', minute, rows, bytes), false);
+  RETURN rows >= most;
+END
+$$;
+COMMENT ON FUNCTION rowseal._flooded(bigint) IS
+  'Whether this worker has met more rows of unknown owners in a minute than the quarantine keeps of a source: then a '
+  'further one, of this size, is counted (by the five hundred) and no more';
 
 CREATE OR REPLACE FUNCTION rowseal._may_write(relation regclass) RETURNS boolean LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -241,9 +278,11 @@ COMMENT ON FUNCTION rowseal._quarantine(text, rowseal.verdict, text, json, text,
   'Keeps a refused row with reason and source; when its source has too many, some go, and are counted. again: the entry '
   'that it has been until now, whose source it keeps';
 
-CREATE OR REPLACE FUNCTION rowseal._entry_hash(tag text, format text, row_ json) RETURNS bytea LANGUAGE sql IMMUTABLE
-SET search_path = pg_catalog, pg_temp AS $$
-  SELECT pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.concat_ws(E'\n', tag, format, row_::text), 'UTF8'))
+CREATE OR REPLACE FUNCTION rowseal._entry_hash(tag text, format text, row_ json) RETURNS bytea
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.concat_ws(E'\n', tag, format, row_::text), 'UTF8'));
+END
 $$;
 COMMENT ON FUNCTION rowseal._entry_hash(text, text, json) IS 'What tells entries of one source in the quarantine apart';
 

@@ -334,7 +334,7 @@ def unqualified(body: str) -> Iterator[Any]:
         " ",
         body,
     )
-    body = re.sub(r"<<\w+>>", " ", body)  # labels
+    body = re.sub(r"<<\w+>>|FOREACH \w+ IN ARRAY", " ", body)  # labels; no operator
     # these look for an operator by its bare name, too
     yield from re.findall(
         r"\bIN\b(?!TO)|DISTINCT FROM|NULLIF|BETWEEN|\bLIKE\b|\bCASE (?!WHEN)", body, re.I
@@ -363,7 +363,7 @@ def test_functions_without_a_search_path_name_every_schema(example: Db) -> None:
     )
     hot = {"_guard", "_feed", "_ledger"}
     others = {"_bucket", "_arrive", "_settled", "_results", "_trusted_owner", "_verified"}
-    others |= {"_encoded", "_string", "_text", "_flag", "_envelope", "_few", "_bounded"}
+    others |= {"_encoded", "_string", "_text", "_flag", "_envelope", "_few", "_bounded", "subscribe"}
     expected = hot | {h + "_versions" for h in hot} | others
     # _verified may be in C
     assert {re.sub(r"_\d+$", "", name) for name in bodies} | {"_verified"} == expected
@@ -997,7 +997,6 @@ HARMLESS = {
     "_apply_*",
     "_take_*",
     "_retry",
-    "_state",
     "_signatures",
     "_versions_of",
     "_is_tip_*",
@@ -1009,8 +1008,18 @@ HARMLESS = {
     "_set_aside",
     # the steps of subscribe, with the caller's rights on dblink
     "_connect",
+    "_disconnect",
+    "_ask",
     "_await_commits",
-    "_take_state",
+    "_follow",
+    "_take_over",
+    "_end_transaction",
+    # what it asks for there, with the rights of the role that it connects as
+    "_offer_slot",
+    "_keep_slot",
+    "_feed_tags",
+    "_open_state",
+    "_next_state",
     # answers about arguments and catalogs; _judge_N remembers nothing
     "_judge_*",
     "_curable",
@@ -1039,6 +1048,7 @@ HARMLESS = {
     # adds to the caller's own, bounded part of the quarantine; counts an attempt
     "_quarantine",
     "_look_again",
+    "_flooded",
     # keeps the caller's own offsets of Electric shapes, a thousand at most;
     # merges rows with the caller's rights
     "_advance",
@@ -1125,6 +1135,7 @@ DEFINERS = {
     "_ledger_versions_*",
     "_quarantine",
     "_look_again",
+    "_flooded",
     "_awaited",
     "_advance",
     "_bind",

@@ -26,7 +26,7 @@ def measure(servers: list[Node], rows: int = 2000, size: int = 200) -> str:
         prepare(node)
     try:
         source = Source(a, rows, size)
-        b.all(DB, "SELECT * FROM rowseal.subscribe('measured', %s)", a.conninfo(DB))
+        b.all(DB, "CALL rowseal.subscribe('measured', %s)", a.conninfo(DB))
         b.run(DB, "ALTER SUBSCRIPTION measured DISABLE")
         for n in (a, b):
             # images of whole pages are the first change's, not the row's

@@ -75,14 +75,16 @@ class Site(Db):
             self.insert("user_cards", owner.sealed(self.form("user_cards"), owner.card()))
 
     def subscribe(
-        self, other: Site, name: str | None = None, publication: str = "rowseal"
-    ) -> list[Any]:
-        """Follow another site; the subscription is called after both."""
-        return self.all(
-            "SELECT * FROM rowseal.subscribe(%s, %s, %s)",
+        self, other: Site, name: str | None = None, publication: str = "rowseal", **more: Any
+    ) -> dict[str, dict[str, int]]:
+        """Follow another site; the subscription is called after both.  Outcomes by tag."""
+        arguments = "".join(f", {argument} => %s" for argument in more)
+        return self.one(  # type: ignore[no-any-return]
+            f"CALL rowseal.subscribe(%s, %s, %s{arguments})",
             name or link(self, other),
             other.conninfo,
             publication,
+            *more.values(),
         )
 
     def digests(self) -> tuple[Any, ...]:

@@ -5,6 +5,7 @@ whoever writes where, whatever a peer sends.
 from __future__ import annotations
 
 import contextlib
+import random
 import re
 import threading
 import time
@@ -51,11 +52,11 @@ def test_a_new_server_takes_the_present_state_then_follows(net: Net) -> None:
     a.run("SELECT rowseal.prune_feed('0')")  # the state comes from the tables, not from the feed
     a.run("SELECT rowseal.publish()")
     outcomes = b.subscribe(a)
-    assert {tag: sum(n for t, _, n in outcomes if t == tag) for tag, _, _ in outcomes} == {
+    assert {tag: sum(rows.values()) for tag, rows in outcomes.items()} == {
         "user_cards": 1,
         "user_storage": 3,
     }
-    assert {outcome for _, outcome, _ in outcomes} <= {"inserted", "superseded", "archived"}
+    assert set().union(*outcomes.values()) <= {"inserted", "superseded", "archived"}
     assert b.digests() == a.digests()
     a.put(ann, b"4", key)
     same(a, b)
@@ -345,6 +346,44 @@ def test_rows_that_raise_stop_a_link_once_and_a_quiet_one_takes_no_transaction_i
     assert len(b.quarantined()) == 9 and not any(s.startswith("RS") for s in b.quarantined())
 
 
+@pytest.mark.parametrize("first", [False, True], ids=["later", "a worker's first transaction"])
+def test_a_flood_of_unknown_owners_costs_little_and_pushes_nobody_out(
+    first: bool, net: Net
+) -> None:
+    """In one transaction, more than the quarantine keeps;
+    rows of honest owners that wait there since before stay, though theirs are larger.
+    """
+    a, b = net.pair()
+    b.run("UPDATE rowseal.quarantine_limits SET rows = 200")
+    honest, ann, form = [Owner(str(n)) for n in range(20)], Owner(), a.form("user_storage")
+    a.join(ann)
+    until(lambda: b.all("SELECT 1 FROM user_cards"))
+    unguarded(a)
+    send(a, *(owner.envelope(form, owner.value(b"x" * 2000)) for owner in honest))
+    until(lambda: len(b.quarantined()) == 20)
+    if first:
+        b.run(f"ALTER SUBSCRIPTION {link(b, a)} DISABLE")
+        until(lambda: state(a, link(b, a)) == "nobody is connected")
+    entered = b.one("SELECT last_value FROM rowseal.quarantine_id_seq")
+    template = Json(honest[0].envelope(form, honest[0].value(b"x")))
+    a.run(
+        "INSERT INTO rowseal.feed (tag, owner, envelope) SELECT 'user_storage', '',"
+        " replace(%s::text, %s, encode(sha256(n::text::bytea), 'base64'))::json"
+        " FROM generate_series(1, 3000) n",
+        template,
+        b64encode(honest[0].hash).decode(),
+    )
+    send(a, ann.envelope(form, ann.value(b"good")))
+    b.run(f"ALTER SUBSCRIPTION {link(b, a)} ENABLE")
+    until(lambda: b.values() == [b"good"])
+    assert b.one("SELECT last_value FROM rowseal.quarantine_id_seq") - entered <= 400
+    (dropped,) = b.all("SELECT rows FROM rowseal.quarantine_dropped WHERE subscription <> ''")
+    assert 2000 <= dropped <= 3000  # counted by the five hundred
+    cards = a.form("user_cards")
+    send(a, *(owner.envelope(cards, owner.card()) for owner in honest), tag="user_cards")
+    until(lambda: len(b.values()) == 21)
+
+
 def test_a_peer_cannot_change_or_empty_our_feed(net: Net) -> None:
     a, b = net.pair()
     ann = Owner()
@@ -400,7 +439,7 @@ def test_a_publication_that_lists_more_than_the_feed_is_refused_as_rs018(
     a.run("INSERT INTO accounts VALUES (1, 1000000)")
     ann = Owner()
     a.join(ann)
-    diag = b.refused("RS018", "SELECT * FROM rowseal.subscribe(%s, %s)", link(b, a), a.conninfo)
+    diag = b.refused("RS018", "CALL rowseal.subscribe(%s, %s)", link(b, a), a.conninfo)
     assert (
         re.fullmatch(
             "publication rowseal lists [a-z_.]+ besides the feed", diag.message_primary or ""
@@ -602,18 +641,223 @@ def test_a_subscribe_that_fails_leaves_nothing_behind(net: Net) -> None:
     b.run("ALTER SUBSCRIPTION taken SET (slot_name = NONE)")
     with pytest.raises(psycopg.Error):  # no valid name of a slot
         b.subscribe(a, "Not A Slot")
-    assert slots(a) == []
+    # what fails in the midst of it
+    b.run("ALTER TABLE rowseal.quarantine_limits RENAME TO limits")
+    b.run("UPDATE rowseal.declarations SET tag = 'another' WHERE tag = 'user_storage'")
+    a.put(ann)
+    with pytest.raises(psycopg.errors.UndefinedObject):
+        b.subscribe(a)
+    b.run("ALTER TABLE rowseal.limits RENAME TO quarantine_limits")
+    b.run("UPDATE rowseal.declarations SET tag = 'user_storage' WHERE tag = 'another'")
+    until(lambda: slots(a) == [])
     assert b.all(
         "SELECT subname FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database"
         " WHERE datname = current_database())"
     ) == ["taken"]
     assert b.all("SELECT unnest(dblink_get_connections())") == []
-    # a slot of that name which somebody else uses stays
-    a.run("SELECT pg_create_logical_replication_slot('used', 'pgoutput')")
-    with pytest.raises(psycopg.errors.DuplicateObject):
-        b.subscribe(a, "used")
-    assert slots(a) == ["used"]
     b.subscribe(a)
+    same(a, b)
+
+
+def test_subscribe_is_refused_where_it_cannot_commit(net: Net) -> None:
+    a, b = net.site(), net.site()
+    a.run("SELECT rowseal.publish()")
+    call = "CALL rowseal.subscribe('x', %s)"
+    b.run(
+        "CREATE FUNCTION f(c text) RETURNS void LANGUAGE plpgsql"
+        " AS $$ DECLARE o jsonb; BEGIN CALL rowseal.subscribe('x', c, outcomes => o); END $$"
+    )
+    with b.connection.transaction(force_rollback=True):
+        diag = b.refused("25001", call, a.conninfo)
+    assert "by itself" in (diag.message_hint or "")
+    b.refused("25001", "SELECT f(%s)", a.conninfo)
+    until(lambda: slots(a) == b.all("SELECT 1 FROM rowseal.links") == [])
+    # two parameters, many: what a client sends does not look like a block
+    b.run("SET default_transaction_isolation = 'serializable'")
+    b.subscribe(a)
+    assert slots(a) == [link(b, a)]
+
+
+def test_a_slot_that_is_left_over_is_told_and_replaced_when_asked(net: Net) -> None:
+    """After this server was restored to before the link was made, say."""
+    a, b = net.pair()
+    ann, name = Owner(), link(b, a)
+    a.join(ann)
+    same(a, b)
+    # an older state of b: it knows nothing of the link
+    b.run(f"ALTER SUBSCRIPTION {name} DISABLE")
+    b.run(f"ALTER SUBSCRIPTION {name} SET (slot_name = NONE)")
+    b.run(f"DROP SUBSCRIPTION {name}")
+    a.put(ann, b"missed")
+    until(lambda: not a.one("SELECT active FROM rowseal.links"))
+    diag = b.refused("42710", "CALL rowseal.subscribe(%s, %s)", name, a.conninfo)
+    assert "restored" in (diag.message_detail or "")
+    assert f"'{name}', …, replace_slot => true" in (diag.message_hint or "")
+    assert slots(a) == [name] and b.values() == []
+    b.subscribe(a, replace_slot=True)
+    assert b.values() == [b"missed"]
+    a.put(ann, b"next")
+    until(lambda: b.values() == [b"missed", b"next"])
+
+
+def test_a_slot_in_use_is_left_to_whoever_uses_it(net: Net) -> None:
+    a, b, other = net.site(), net.site(), net.site()
+    a.run("SELECT rowseal.publish()")
+    other.subscribe(a, "used")
+    until(lambda: a.one("SELECT active FROM rowseal.links"))
+    diag = b.refused(
+        "55006", "CALL rowseal.subscribe('used', %s, replace_slot => true)", a.conninfo
+    )
+    assert diag.message_detail and diag.message_hint
+    # a restored copy of the other one takes its link down: the slot is not its own any more
+    b.run(
+        f"CREATE SUBSCRIPTION used CONNECTION '{a.conninfo}' PUBLICATION rowseal"
+        " WITH (connect = false, slot_name = 'used')"
+    )
+    b.run("SELECT rowseal.unsubscribe('used')")
+    assert slots(a) == ["used"]
+    ann = Owner()
+    a.join(ann)
+    same(a, other)
+    assert other.one("SELECT errors FROM rowseal.links") == 0
+
+
+def test_too_few_slots_are_told_before_the_work(second: tuple[SecondServer, Net], net: Net) -> None:
+    _, there = second
+    a, b = there.site(), net.site()
+    a.run("SELECT rowseal.publish()")
+    free = a.one(
+        "SELECT current_setting('max_replication_slots')::int - count(*) FROM pg_replication_slots"
+    )
+    for n in range(free - 1):
+        a.run(f"SELECT pg_create_physical_replication_slot('filled_{n}')")
+    try:
+        diag = b.refused("53400", "CALL rowseal.subscribe('x', %s)", a.conninfo)
+        assert "max_replication_slots" in (diag.message_hint or "")
+        a.run("SELECT pg_drop_replication_slot('filled_0')")
+        b.subscribe(a)
+    finally:
+        a.run(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
+            " WHERE slot_type = 'physical'"
+        )
+
+
+def interrupt(a: Site, b: Site, stored: int, end: str) -> None:
+    """``b`` subscribes to ``a`` in batches of one row, until so many are stored."""
+    session, blocker = b.session(), b.session()
+    pid = session.one("SELECT pg_backend_pid()")
+    blocker.run("SELECT pg_advisory_lock(1)")
+    b.run(f"""CREATE OR REPLACE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF (SELECT count(*) = {stored} FROM public.user_storage) THEN
+          PERFORM pg_advisory_xact_lock(1);
+        END IF;
+        RETURN NEW;
+        END $$;
+        CREATE OR REPLACE TRIGGER aaa BEFORE INSERT ON user_storage
+        FOR EACH ROW EXECUTE FUNCTION wait()""")
+    failures: list[Any] = []
+
+    def call() -> None:
+        try:
+            session.run("CALL rowseal.subscribe(%s, %s, batch => 1)", link(b, a), a.conninfo)
+        except psycopg.Error as e:
+            failures.append(e)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    waits = "SELECT 1 FROM pg_locks WHERE pid = %s AND NOT granted"
+    until(lambda: failures or blocker.all(waits, pid))
+    assert (failures, b.one("SELECT count(*) FROM user_storage")) == ([], stored)
+    blocker.run(f"SELECT pg_{end}_backend(%s)", pid)
+    thread.join()
+    assert failures
+    blocker.run("SELECT pg_advisory_unlock(1)")
+    for s in (session, blocker):
+        s.connection.close()
+
+
+@pytest.mark.parametrize("end", ["terminate", "cancel"])
+def test_a_subscribe_that_is_interrupted_goes_on_when_called_again(end: str, net: Net) -> None:
+    """What was taken over stays, no slot is in the way."""
+    a, b = net.site(), net.site()
+    ann = Owner()
+    a.join(ann)
+    for n in range(8):
+        a.put(ann, b"%d" % n)
+    a.run("SELECT rowseal.publish()")
+    for stored in (3, 6):
+        interrupt(a, b, stored, end)
+        until(lambda: slots(a) == [])
+        assert b.one("SELECT count(*) FROM user_storage") == stored
+        assert b.all("SELECT 1 FROM rowseal.links") == []
+        a.put(ann, b"meanwhile")
+    assert b.subscribe(a)["user_storage"] == {"duplicate": 6, "inserted": 4}
+    same(a, b)
+    a.put(ann, b"later")
+    same(a, b)
+
+
+def test_batches_are_bounded_by_rows_and_bytes(net: Net) -> None:
+    a, b = net.site(), net.site()
+    ann = Owner()
+    a.join(ann)
+    for _ in range(3):
+        a.put(ann, b"x" * 3_500_000)
+    for _ in range(20):
+        a.put(ann, b"x")
+    a.run("SELECT rowseal.publish()")
+    c, batches = net.site(), "SELECT count(*) FROM rowseal.feed GROUP BY xid ORDER BY xid"
+    b.subscribe(a)
+    c.subscribe(a, batch=10)
+    assert b.all(batches) == [1, 1, 1, 1, 20]  # one card
+    assert c.all(batches) == [1, 1, 1, 1, 10, 10]
+
+
+def test_no_deadlock_with_owners_who_write_and_a_follower_that_is_busy(net: Net) -> None:
+    """Rows of the same keys, in all orders, while the state comes in batches."""
+    a, b = net.site(), net.site()
+    b.run("SELECT rowseal.publish()")
+    a.run("SELECT rowseal.publish()")
+    owners = [Owner(str(n)) for n in range(3)]
+    a.join(*owners)
+    keys = [uuid.uuid4() for _ in range(40)]
+    for n in range(400):
+        a.put(owners[n % 3], b"%d" % n, keys[n % 40])
+    b.join(*owners)
+    stop, failures, form = threading.Event(), [], a.form("user_storage")
+
+    def write(seed: int) -> None:
+        session, rng = b.session("app"), random.Random(seed)
+        while not stop.is_set():
+            chosen = rng.sample(range(40), 10)
+            with session.connection.transaction():
+                for n in chosen:
+                    row = owners[n % 3].value(b"%d" % seed, keys[n])
+                    try:
+                        with session.connection.transaction():
+                            session.insert("user_storage", owners[n % 3].sealed(form, row))
+                    except (psycopg.errors.DeadlockDetected, psycopg.errors.UniqueViolation):
+                        break  # its own fault: it takes keys in any order
+        session.connection.close()
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for n in range(3):
+            b.run("SET deadlock_timeout = '10ms'")
+            b.subscribe(a, batch=100)
+            if n < 2:
+                b.run("SELECT rowseal.unsubscribe(%s)", link(b, a))
+    except psycopg.Error as e:
+        failures.append(e)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+    a.subscribe(b)
     same(a, b)
 
 
@@ -641,20 +885,20 @@ def test_a_subscribe_that_is_cancelled_leaves_no_slot_behind(net: Net) -> None:
     blocker.connection.close()
     assert failures == ["57014"]
     assert b.all("SELECT unnest(dblink_get_connections())") == []
-    assert slots(a) == []
+    until(lambda: slots(a) == [])  # the connection's end is seen there a little later
 
 
 def test_errors_have_a_sqlstate_and_say_what_to_do(net: Net) -> None:
     a = net.site("rowseal_template")
-    diag = a.refused("0A000", "SELECT * FROM rowseal.subscribe('x', 'dbname=y')")
+    diag = a.refused("0A000", "CALL rowseal.subscribe('x', 'dbname=y')")
     assert "CREATE EXTENSION dblink" in (diag.message_hint or "")
     a.run("CREATE EXTENSION dblink")
-    a.refused("08001", "SELECT * FROM rowseal.subscribe('x', 'host=/nowhere dbname=y')")
+    a.refused("08001", "CALL rowseal.subscribe('x', 'host=/nowhere dbname=y')")
     assert a.refused("42704", "SELECT rowseal.unsubscribe('x')").message_hint
     plain = a.session("app")
     plain.refused("42501", "SELECT rowseal.publish()")
     with pytest.raises(psycopg.Error):
-        plain.run("SELECT * FROM rowseal.subscribe('x', %s)", a.conninfo)
+        plain.run("CALL rowseal.subscribe('x', %s)", a.conninfo)
     a.run("SELECT rowseal.publish()")
     a.refused("42710", "SELECT rowseal.publish()")
     plain.connection.close()
