@@ -363,7 +363,16 @@ def test_functions_without_a_search_path_name_every_schema(example: Db) -> None:
     )
     hot = {"_guard", "_feed", "_ledger"}
     others = {"_bucket", "_arrive", "_settled", "_results", "_trusted_owner", "_verified"}
-    others |= {"_encoded", "_string", "_text", "_flag", "_envelope", "_few", "_bounded", "subscribe"}
+    others |= {
+        "_encoded",
+        "_string",
+        "_text",
+        "_flag",
+        "_envelope",
+        "_few",
+        "_bounded",
+        "subscribe",
+    }
     expected = hot | {h + "_versions" for h in hot} | others
     # _verified may be in C
     assert {re.sub(r"_\d+$", "", name) for name in bodies} | {"_verified"} == expected
