@@ -1,20 +1,20 @@
-"""No entry of the quarantine, no row in a batch and no open transaction stops what stands beside it."""
+"""No entry of the quarantine, no row of a batch, no open transaction stops what stands beside it."""
 
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
 from typing import Any
 
 import psycopg
 import pytest
+from test_too_much import MIB, cpu, most_memory, waiting
 
 from kit.attacks import apply, insert, row, table
 from kit.db import Db
 from kit.example import EXAMPLE, Owner
 from rowseal.client import Form
-
-from test_too_much import MIB, cpu, most_memory, waiting
 
 FIELDS = {
     "user_hash": "bytea",
@@ -125,7 +125,7 @@ def test_a_deferrable_foreign_key_is_refused(example: Db) -> None:
         )
 
 
-# ---------------------------------------------------------------- rows that nobody has signed, again
+# --------------------------------------------------------------- rows that nobody has signed, again
 @pytest.mark.parametrize(
     ("type_", "element"),
     [
@@ -150,8 +150,10 @@ def test_many_elements_of_nobody_cost_little(
     sent = "[" + envelope.replace('"row": {', f'"row": {{"v": {many}, ') + "]"
     pid = example.one("SELECT pg_backend_pid()")
     before = cpu(pid)
-    (outcome,) = example.all("SELECT outcome FROM rowseal.apply('q', %s::json)", sent)
-    assert outcome == "rejected"
+    ((outcome, why),) = example.all(
+        "SELECT outcome, reason FROM rowseal.apply('q', %s::json)", sent
+    )
+    assert outcome == "rejected" and re.match("RS006: .*more than", why), why
     assert cpu(pid) - before < 2 and most_memory(pid) < 400
 
 

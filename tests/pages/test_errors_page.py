@@ -229,6 +229,7 @@ SMALL = (
 LATIN = "in a database of its own"
 ML_DSA = "without the package cryptography: see accept/test_ml_dsa.py"
 NO_PROVIDER = "in a session without provider"
+OF_APPLY = "a reason of apply, never raised: see attacks/test_one_entry.py"
 RECEIVED = (
     "a reason of receive, never raised: see links/test_linked_servers.py and"
     " attacks/test_table_owner.py"
@@ -267,6 +268,14 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
         w.small("at date, "),
         w.db.run("SELECT rowseal.payload('c', '{\"at\": \"20000-01-01\"}')"),
     ),
+    "more than … elements in an array": lambda w: (
+        w.small("list int[], ", list=[1]),
+        w.db.run(
+            "UPDATE c SET list = array_fill(1, ARRAY[262145]),"
+            " owner_timestamp = owner_timestamp + 1"
+        ),
+    ),
+    "more than … elements and members": OF_APPLY,
     "more than … bytes of canonical": many_digits,
     "more than … bytes of content": much_content,
     "no guard of": unguarded,

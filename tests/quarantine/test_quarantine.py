@@ -177,7 +177,7 @@ def test_who_may_write_the_identity_table_only_leaves_the_row_for_an_administrat
 
 
 def test_a_cure_never_fails_the_owner_who_arrives(site: Site, app: Db) -> None:
-    """Whoever brings the owner may lack a right on what waits: the owner gets in, such rows stay."""
+    """Whoever brings him may lack a right on what waits: the owner gets in, such rows stay."""
     ann, key = Owner(), uuid.uuid4()
     form = site.form("user_storage")
     app.apply("user_storage", [ann.envelope(form, ann.value(v, key)) for v in (b"1", b"2")])

@@ -50,7 +50,8 @@ Encoder = Callable[[Any], bytes]
 # is accepted can be sent, kept and printed, on every server.
 MOST = 62 * 2**20
 CONTENT = 36 * 2**20  # of what is signed by digest; in base64 48 MiB, and so much less of the text
-# An element of two bytes takes hundreds in memory, on its way to Python most of all; and nobody has proved anything yet.
+# An element of two bytes takes hundreds in memory, on its way to Python most of all, and that
+# before anybody has proved anything.
 ELEMENTS = 2**18  # of an array in all its dimensions; members and elements of a JSON value
 COMPOSITES = 2**14  # elements that are composite
 JSON_DEPTH = 128  # fixed, so that every server gives the same verdict on deep nesting
