@@ -72,7 +72,7 @@ lint:
 	@tests/setup.sh .venv/bin/ruff check --config plpython/pyproject.toml .
 	@.venv/bin/ruff format --check --quiet --config plpython/pyproject.toml .
 	@.venv/bin/mypy --config-file plpython/pyproject.toml
-	@sed -e 's/"row"/row_/g' -e 's/^\( *d\) rowseal\.declarations;/\1 record;/' $(SCRIPT) | .venv/bin/pgspot --ignore-lang plpython3u \
+	@sed -e 's/"row"/row_/g' -e 's/^\( *\(d\|old\)\) rowseal\.\(declarations\|quarantine\);/\1 record;/' $(SCRIPT) | .venv/bin/pgspot --ignore-lang plpython3u \
 	  --proc-without-search-path 'rowseal._verified(signature bytea,message bytea,public_key bytea)' \
 	  --proc-without-search-path 'rowseal._settled(outcome text)' --proc-without-search-path 'rowseal._trusted_owner(owner oid)' \
 	  --proc-without-search-path 'rowseal._results(outcomes text[],ordinal integer,outcome text,reason text)' \

@@ -1,4 +1,4 @@
-"""No entry of the quarantine, no row of a batch, no open transaction stops what stands beside it."""
+"""No entry of the quarantine, no row of a batch, no open transaction stops the others."""
 
 from __future__ import annotations
 
