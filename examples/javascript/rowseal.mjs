@@ -51,7 +51,7 @@ export function verifyBytes(signature, message, publicKey) {
 }
 
 /** Whether an envelope is signed with that public key (32 bytes). */
-export function verify({ sign_b64, ...signed }, publicKey) {
+export function verify({ row, rowseal, sign_b64, table }, publicKey) {
   const signature = Buffer.from(String(sign_b64), 'base64')
-  return signed.rowseal === 1 && base64(signature) === sign_b64 && verifyBytes(signature, Buffer.from(canonicalize(signed)), publicKey)
+  return rowseal === 1 && base64(signature) === sign_b64 && verifyBytes(signature, Buffer.from(canonicalize({ row, rowseal, table })), publicKey)
 }

@@ -76,11 +76,11 @@ CREATE OR REPLACE FUNCTION rowseal._bounded(element json) RETURNS json LANGUAGE 
                     OR rowseal._commas($1) OPERATOR(pg_catalog.<=) 524288) THEN $1 END
 $$;
 COMMENT ON FUNCTION rowseal._bounded(json) IS
-  'An object, or NULL: also of one with so many elements that no row can have them. PostgreSQL takes 500 bytes for each '
-  'that becomes jsonb. Without a search path, so that it is inlined';
+  'An object, or NULL: also of one with so many elements that no row can have them. PostgreSQL takes 500 bytes for '
+  'each that becomes jsonb. Without a search path, so that it is inlined';
 
-CREATE OR REPLACE FUNCTION rowseal._few(value anyarray, most integer) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$ SELECT coalesce(pg_catalog.cardinality($1), 0) OPERATOR(pg_catalog.<=) $2 $$;
+CREATE OR REPLACE FUNCTION rowseal._few(value anyarray, most integer) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT coalesce(pg_catalog.cardinality($1), 0) OPERATOR(pg_catalog.<=) $2 $$;
 COMMENT ON FUNCTION rowseal._few(anyarray, integer) IS
   'Whether an array has at most so many elements. Without a search path, so that it is inlined';
 

@@ -123,8 +123,8 @@ COMMENT ON FUNCTION rowseal._lock_owner(text, boolean) IS
   'Orders those who defer rows of an unknown owner and the one who brings him, unless somebody holds the lock for more '
   'than two seconds: then rows may go on waiting although their owner is there, until rowseal.retry()';
 
-CREATE OR REPLACE FUNCTION rowseal._count_dropped(carrier text, source text, rows bigint, bytes numeric) RETURNS void LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION rowseal._count_dropped(carrier text, source text, rows bigint, bytes numeric) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
   INSERT INTO rowseal.quarantine_dropped AS d (role, subscription, rows, bytes, last)
@@ -275,8 +275,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._quarantine(text, rowseal.verdict, text, json, text, bigint) IS
-  'Keeps a refused row with reason and source; when its source has too many, some go, and are counted. again: the entry '
-  'that it has been until now, whose source it keeps';
+  'Keeps a refused row with reason and source; when its source has too many, some go, and are counted. again: the '
+  'entry that it has been until now, whose source it keeps';
 
 CREATE OR REPLACE FUNCTION rowseal._entry_hash(tag text, format text, row_ json) RETURNS bytea
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$

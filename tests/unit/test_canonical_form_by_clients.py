@@ -180,7 +180,6 @@ def test_a_client_refuses_what_is_no_envelope_without_an_error() -> None:
         {"row": {"j": [1, 2]}},
         {"sign_b64": None},
         {"sign_b64": ""},
-        {"more": 1},
     ):
         assert not client.verify({**good, **change}, OWNER.public_key)
     assert not client.verify({}, OWNER.public_key)

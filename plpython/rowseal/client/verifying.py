@@ -33,7 +33,7 @@ def verify(envelope: Mapping[str, Any], public_key: bytes, form: Form | None = N
 
 def _payload(envelope: Mapping[str, Any], form: Form | None) -> bytes:
     """The bytes that must have been signed."""
-    signed = {name: v for name, v in envelope.items() if name not in ("sign_b64", "content")}
+    signed = {name: envelope[name] for name in ("row", "rowseal", "table")}
     # a column's JSON value may be nested JSON_DEPTH deep; the envelope puts two objects around it
     payload = jcs(signed, JSON_DEPTH + 2)
     return payload if form is None else form.payload_of(decode(form, envelope["row"]))

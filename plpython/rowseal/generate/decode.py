@@ -13,9 +13,9 @@ from .words import field, ident, literal
 # An envelope e.v is parsed once, its row once more.
 ENVELOPE = (
     "LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v))"
-    ' w("row" json, "content" json, sign_b64 text)'
+    ' w("row" json, "content" json, sign_b64 text, "rowseal" text)'
 )
-ROW = 'w."row"'
+ROW = "(CASE WHEN w.rowseal = '1' THEN w.\"row\" END)"
 
 
 class Decoding(NamedTuple):

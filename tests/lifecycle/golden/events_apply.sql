@@ -11,8 +11,10 @@ BEGIN
         THEN (x.user_hash)::bytea ELSE decode(x.user_hash, 'base64') END::bytea AS c4, x.uuid AS c5, CASE
         WHEN starts_with(w.sign_b64, E'\\x') THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END AS c6
       FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text),
-                  LATERAL pg_catalog.json_to_record(w."row") x("at" timestamp with time zone, deleted_flag boolean,
+           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text,
+               "rowseal" text),
+                  LATERAL pg_catalog.json_to_record((CASE WHEN w.rowseal = '1'
+                      THEN w."row" END)) x("at" timestamp with time zone, deleted_flag boolean,
                       owner_timestamp bigint, parent_sign_b64 text, user_hash text, "uuid" uuid)
      WHERE $2 = 'canonical'
     UNION ALL

@@ -8,9 +8,11 @@ BEGIN
       WHEN starts_with(x.user_hash, E'\\x') THEN (x.user_hash)::bytea ELSE decode(x.user_hash, 'base64') END::bytea,
       x.uuid, CASE WHEN starts_with(w.sign_b64, E'\\x') THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END
       FROM (SELECT $1 AS v) e,
-          LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text),
-         LATERAL pg_catalog.json_to_record(w."row") x("at" timestamp with time zone, deleted_flag boolean,
-             owner_timestamp bigint, parent_sign_b64 text, user_hash text, "uuid" uuid)
+          LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text,
+          "rowseal" text),
+         LATERAL pg_catalog.json_to_record((CASE WHEN w.rowseal = '1'
+             THEN w."row" END)) x("at" timestamp with time zone, deleted_flag boolean, owner_timestamp bigint,
+             parent_sign_b64 text, user_hash text, "uuid" uuid)
     ON CONFLICT (user_hash, "uuid", sign_b64) DO NOTHING;
   outcome := pg_catalog.current_setting('rowseal.outcome');
   IF outcome = '' THEN

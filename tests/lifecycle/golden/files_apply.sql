@@ -13,14 +13,16 @@ BEGIN
         THEN w.content ->> 'content' END), 'base64') END AS c0, x.deleted_flag AS c1, x.owner_timestamp AS c2,
         x.up AS c3, CASE WHEN starts_with(x.user_hash, E'\\x') THEN (x.user_hash)::bytea
         ELSE decode(x.user_hash, 'base64') END::bytea AS c4, x.uuid AS c5, CASE
-        WHEN starts_with((w."row" -> 'content' ->> 'sha256'), E'\\x')
-        THEN ((w."row" -> 'content' ->> 'sha256'))::bytea
-        ELSE decode((w."row" -> 'content' ->> 'sha256'), 'base64') END AS c6, NULL::text AS c7, CASE
-        WHEN starts_with(w.sign_b64, E'\\x') THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END AS c8
+        WHEN starts_with(((CASE WHEN w.rowseal = '1' THEN w."row" END) -> 'content' ->> 'sha256'), E'\\x')
+        THEN (((CASE WHEN w.rowseal = '1' THEN w."row" END) -> 'content' ->> 'sha256'))::bytea
+        ELSE decode(((CASE WHEN w.rowseal = '1' THEN w."row" END) -> 'content' ->> 'sha256'), 'base64') END AS c6,
+        NULL::text AS c7, CASE WHEN starts_with(w.sign_b64, E'\\x') THEN (w.sign_b64)::bytea
+        ELSE decode(w.sign_b64, 'base64') END AS c8
       FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text),
-                  LATERAL pg_catalog.json_to_record(w."row") x("content" jsonb, deleted_flag boolean,
-                      owner_timestamp bigint, "up" text, user_hash text, "uuid" uuid)
+           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text,
+               "rowseal" text),
+                  LATERAL pg_catalog.json_to_record((CASE WHEN w.rowseal = '1' THEN w."row" END)) x("content" jsonb,
+                      deleted_flag boolean, owner_timestamp bigint, "up" text, user_hash text, "uuid" uuid)
      WHERE $2 = 'canonical'
     UNION ALL
     SELECT e.n, x.content AS c0, x.deleted_flag AS c1, x.owner_timestamp AS c2, x.up AS c3, x.user_hash AS c4,

@@ -6,7 +6,8 @@ DECLARE
 BEGIN
   FOR r IN
     SELECT e.n, x.deleted_flag AS c0, CASE WHEN starts_with(x.grantee_pkey, E'\\x') THEN (x.grantee_pkey)::bytea
-        ELSE decode(x.grantee_pkey, 'base64') END::bytea AS c1, (w."row" -> 'keys')::jsonb AS c2, x.may_grant AS c3,
+        ELSE decode(x.grantee_pkey, 'base64') END::bytea AS c1,
+        ((CASE WHEN w.rowseal = '1' THEN w."row" END) -> 'keys')::jsonb AS c2, x.may_grant AS c3,
         x.owner_timestamp AS c4, x.tables AS c5, x.tombstones AS c6, x.until AS c7,
         (pg_catalog.jsonb_populate_record(NULL::public.grants,
         pg_catalog.jsonb_build_object('upto', rowseal._hex('{"array": "bytea"}', x.upto)))).upto AS c8, CASE
@@ -17,11 +18,12 @@ BEGIN
         ELSE decode(x.writer_prev, 'base64') END::bytea AS c11, x.writer_seq AS c12, CASE
         WHEN starts_with(w.sign_b64, E'\\x') THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END AS c13
       FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text),
-                  LATERAL pg_catalog.json_to_record(w."row") x(deleted_flag boolean, grantee_pkey text, "keys" jsonb,
-                      may_grant smallint, owner_timestamp bigint, "tables" text[], "tombstones" boolean,
-                      "until" bigint, "upto" jsonb, user_hash text, writer_pkey text, writer_prev text,
-                      writer_seq bigint)
+           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text,
+               "rowseal" text),
+                  LATERAL pg_catalog.json_to_record((CASE WHEN w.rowseal = '1'
+                      THEN w."row" END)) x(deleted_flag boolean, grantee_pkey text, "keys" jsonb, may_grant smallint,
+                      owner_timestamp bigint, "tables" text[], "tombstones" boolean, "until" bigint, "upto" jsonb,
+                      user_hash text, writer_pkey text, writer_prev text, writer_seq bigint)
      WHERE $2 = 'canonical'
     UNION ALL
     SELECT e.n, x.deleted_flag AS c0, x.grantee_pkey AS c1, x.keys::jsonb AS c2, x.may_grant AS c3,

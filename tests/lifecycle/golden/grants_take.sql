@@ -5,8 +5,9 @@ BEGIN
   INSERT INTO public.grants (deleted_flag, grantee_pkey, "keys", may_grant, owner_timestamp, "tables", "tombstones",
       "until", "upto", user_hash, writer_pkey, writer_prev, writer_seq, sign_b64) SELECT x.deleted_flag, CASE
       WHEN starts_with(x.grantee_pkey, E'\\x') THEN (x.grantee_pkey)::bytea
-      ELSE decode(x.grantee_pkey, 'base64') END::bytea, (w."row" -> 'keys')::jsonb, x.may_grant, x.owner_timestamp,
-      x.tables, x.tombstones, x.until,
+      ELSE decode(x.grantee_pkey, 'base64') END::bytea,
+      ((CASE WHEN w.rowseal = '1' THEN w."row" END) -> 'keys')::jsonb, x.may_grant, x.owner_timestamp, x.tables,
+      x.tombstones, x.until,
       (pg_catalog.jsonb_populate_record(NULL::public.grants,
       pg_catalog.jsonb_build_object('upto', rowseal._hex('{"array": "bytea"}', x.upto)))).upto, CASE
       WHEN starts_with(x.user_hash, E'\\x') THEN (x.user_hash)::bytea ELSE decode(x.user_hash, 'base64') END::bytea,
@@ -15,10 +16,12 @@ BEGIN
       THEN (x.writer_prev)::bytea ELSE decode(x.writer_prev, 'base64') END::bytea, x.writer_seq, CASE
       WHEN starts_with(w.sign_b64, E'\\x') THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END
       FROM (SELECT $1 AS v) e,
-          LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text),
-         LATERAL pg_catalog.json_to_record(w."row") x(deleted_flag boolean, grantee_pkey text, "keys" jsonb,
-             may_grant smallint, owner_timestamp bigint, "tables" text[], "tombstones" boolean, "until" bigint,
-             "upto" jsonb, user_hash text, writer_pkey text, writer_prev text, writer_seq bigint)
+          LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text,
+          "rowseal" text),
+         LATERAL pg_catalog.json_to_record((CASE WHEN w.rowseal = '1' THEN w."row" END)) x(deleted_flag boolean,
+             grantee_pkey text, "keys" jsonb, may_grant smallint, owner_timestamp bigint, "tables" text[],
+             "tombstones" boolean, "until" bigint, "upto" jsonb, user_hash text, writer_pkey text, writer_prev text,
+             writer_seq bigint)
     ON CONFLICT (user_hash, grantee_pkey, sign_b64) DO NOTHING;
   outcome := pg_catalog.current_setting('rowseal.outcome');
   IF outcome = '' THEN

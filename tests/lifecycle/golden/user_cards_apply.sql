@@ -16,10 +16,11 @@ BEGIN
         THEN (x.user_hash)::bytea ELSE decode(x.user_hash, 'base64') END::bytea AS c8, CASE
         WHEN starts_with(w.sign_b64, E'\\x') THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END AS c9
       FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text),
-                  LATERAL pg_catalog.json_to_record(w."row") x(contact_cert text, contact_pkey text, crypt_cert text,
-                      crypt_pkey text, deleted_flag boolean, "name" text, owner_timestamp bigint, sign_pkey text,
-                      user_hash text)
+           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text,
+               "rowseal" text),
+                  LATERAL pg_catalog.json_to_record((CASE WHEN w.rowseal = '1' THEN w."row" END)) x(contact_cert text,
+                      contact_pkey text, crypt_cert text, crypt_pkey text, deleted_flag boolean, "name" text,
+                      owner_timestamp bigint, sign_pkey text, user_hash text)
      WHERE $2 = 'canonical'
     UNION ALL
     SELECT e.n, x.contact_cert AS c0, x.contact_pkey AS c1, x.crypt_cert AS c2, x.crypt_pkey AS c3,

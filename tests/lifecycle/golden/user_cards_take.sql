@@ -15,10 +15,11 @@ BEGIN
       ELSE decode(x.user_hash, 'base64') END::bytea, CASE WHEN starts_with(w.sign_b64, E'\\x')
       THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END
       FROM (SELECT $1 AS v) e,
-          LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text),
-         LATERAL pg_catalog.json_to_record(w."row") x(contact_cert text, contact_pkey text, crypt_cert text,
-             crypt_pkey text, deleted_flag boolean, "name" text, owner_timestamp bigint, sign_pkey text,
-             user_hash text)
+          LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text,
+          "rowseal" text),
+         LATERAL pg_catalog.json_to_record((CASE WHEN w.rowseal = '1' THEN w."row" END)) x(contact_cert text,
+             contact_pkey text, crypt_cert text, crypt_pkey text, deleted_flag boolean, "name" text,
+             owner_timestamp bigint, sign_pkey text, user_hash text)
     ON CONFLICT (user_hash) DO UPDATE SET contact_cert = EXCLUDED.contact_cert, contact_pkey = EXCLUDED.contact_pkey,
         crypt_cert = EXCLUDED.crypt_cert, crypt_pkey = EXCLUDED.crypt_pkey, deleted_flag = EXCLUDED.deleted_flag,
         "name" = EXCLUDED.name, owner_timestamp = EXCLUDED.owner_timestamp, sign_pkey = EXCLUDED.sign_pkey,

@@ -10,9 +10,10 @@ BEGIN
       ELSE decode(x.value_b64, 'base64') END::bytea, CASE WHEN starts_with(w.sign_b64, E'\\x')
       THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END
       FROM (SELECT $1 AS v) e,
-          LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text),
-         LATERAL pg_catalog.json_to_record(w."row") x(deleted_flag boolean, owner_timestamp bigint,
-             parent_sign_b64 text, user_hash text, "uuid" uuid, value_b64 text)
+          LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text,
+          "rowseal" text),
+         LATERAL pg_catalog.json_to_record((CASE WHEN w.rowseal = '1' THEN w."row" END)) x(deleted_flag boolean,
+             owner_timestamp bigint, parent_sign_b64 text, user_hash text, "uuid" uuid, value_b64 text)
     ON CONFLICT (user_hash, "uuid") DO UPDATE SET deleted_flag = EXCLUDED.deleted_flag,
         owner_timestamp = EXCLUDED.owner_timestamp, parent_sign_b64 = EXCLUDED.parent_sign_b64,
         user_hash = EXCLUDED.user_hash, "uuid" = EXCLUDED.uuid, value_b64 = EXCLUDED.value_b64,
