@@ -208,7 +208,14 @@ BEGIN
     END;
   END IF;
   FOREACH envelope IN ARRAY rows LOOP
-    PERFORM rowseal._quarantine(tag, verdict, 'canonical', envelope);
+    BEGIN
+      PERFORM rowseal._quarantine(tag, verdict, 'canonical', envelope);
+    EXCEPTION
+      WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error THEN
+        RAISE;
+      WHEN OTHERS THEN
+        PERFORM rowseal._quarantine(tag, ROW(SQLSTATE, SQLERRM)::rowseal.verdict, 'raw', envelope);
+    END;
   END LOOP;
   RETURN pg_catalog.array_fill(verdict::text, ARRAY[pg_catalog.cardinality(rows)]);
 END
@@ -225,8 +232,8 @@ EXCEPTION WHEN data_exception THEN
 END
 $$;
 COMMENT ON FUNCTION rowseal._member(json, text[]) IS
-  'A member of an object as text; NULL when there is none, or the JSON is none that can be text. What nobody has judged '
-  'yet is read by this alone';
+  'A member of an object as text; NULL when there is none, or the JSON is none that can be text. What nobody has '
+  'judged yet is read by this alone';
 
 CREATE OR REPLACE FUNCTION rowseal.receive(envelopes json)
 RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql

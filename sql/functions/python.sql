@@ -68,7 +68,8 @@ SET search_path = pg_catalog, pg_temp AS $$
 plpy.execute("SELECT rowseal._load()")
 return GD["rowseal"]("server").without_strings(value).count(",")
 $$;
-COMMENT ON FUNCTION rowseal._commas(json) IS 'How many elements and members a JSON value has, without the first of each';
+COMMENT ON FUNCTION rowseal._commas(json) IS
+  'How many elements and members a JSON value has, but for the first of each';
 
 CREATE OR REPLACE FUNCTION rowseal._bounded(element json) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT CASE WHEN pg_catalog.json_typeof($1) OPERATOR(pg_catalog.=) 'object'

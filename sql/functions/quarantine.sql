@@ -37,8 +37,11 @@ DECLARE
 BEGIN
   EXECUTE d.queries ->> 'decoded' INTO envelope USING element, format;
   RETURN envelope;
-EXCEPTION WHEN data_exception OR syntax_error OR program_limit_exceeded OR internal_error THEN
-  RETURN NULL;
+EXCEPTION
+  WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error THEN
+    RAISE;
+  WHEN OTHERS THEN
+    RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION rowseal._decoded(rowseal.declarations, text, json) IS

@@ -35,8 +35,11 @@ BEGIN
     owner := r.owner; writer := r.writer; seq := r.seq; prev := r.prev; link := r.link;
     at := r.at; deleted := r.deleted; key := r.key; envelope := r.envelope;
   END IF;
-EXCEPTION WHEN data_exception OR syntax_error OR program_limit_exceeded OR internal_error THEN
-  NULL;  -- it has no canonical form
+EXCEPTION
+  WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error THEN
+    RAISE;
+  WHEN OTHERS THEN
+    NULL;  -- it has no canonical form, or a domain inside it refuses it
 END
 $$;
 COMMENT ON FUNCTION rowseal._offered(rowseal.declarations, text, json) IS
@@ -83,7 +86,9 @@ BEGIN
   INSERT INTO rowseal._writer_rows AS r VALUES (authority, writer, seq, link, prev, held, held IS NULL)
     ON CONFLICT ON CONSTRAINT _writer_rows_pkey
     DO UPDATE SET held = EXCLUDED.held, fed = r.fed OR EXCLUDED.fed, sign = NULL
-      WHERE r.held IS DISTINCT FROM EXCLUDED.held;
+      -- what its table has is not held, and what one entry holds no other one does
+      WHERE r.held IS NOT NULL
+        AND (EXCLUDED.held IS NULL OR NOT EXISTS (SELECT FROM rowseal.quarantine q WHERE q.id = r.held));
   IF EXISTS (SELECT FROM rowseal._wanted w
               WHERE w.authority = authority AND w.writer = writer AND w.link = link
                 AND (w.seq IS NULL OR w.seq = seq)) THEN
@@ -165,6 +170,28 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._writer_text(integer, text, bytea) IS 'What a held row waits for: grants of this writer';
 
+CREATE OR REPLACE FUNCTION rowseal._respelled(entry bigint, tag text, envelope json) RETURNS bigint LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  hash_ bytea := rowseal._entry_hash(tag, 'canonical', envelope);
+  same bigint;
+BEGIN
+  SELECT q.id INTO same FROM rowseal.quarantine e JOIN rowseal.quarantine q
+      ON q.hash = hash_ AND q.role = e.role AND q.subscription IS NOT DISTINCT FROM e.subscription
+   WHERE e.id = entry;
+  IF FOUND THEN
+    DELETE FROM rowseal.quarantine q WHERE q.id = entry AND q.id <> same;
+    RETURN same;
+  END IF;
+  UPDATE rowseal.quarantine q SET row = envelope, hash = hash_, bytes = pg_catalog.octet_length(envelope::text)
+   WHERE q.id = entry;
+  RETURN entry;
+END
+$$;
+COMMENT ON FUNCTION rowseal._respelled(bigint, text, json) IS
+  'Keeps an authentic row as what was signed: however it was spelled, it is one entry of its source';
+
 CREATE OR REPLACE FUNCTION rowseal._held(entry bigint, tag text, envelope json, refused rowseal.verdict)
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -177,6 +204,7 @@ DECLARE
   authority integer;
   dead boolean;
   known boolean;
+  holds boolean;
 BEGIN
   SELECT * INTO d FROM rowseal.declarations x WHERE x.tag = tag AND (x.grants OR x.writers IS NOT NULL);
   IF NOT FOUND OR rowseal._member(envelope, 'row', 'writer_pkey') IS NULL THEN
@@ -187,6 +215,9 @@ BEGIN
   IF o.writer IS NULL THEN
     RETURN;
   END IF;
+  IF envelope::text <> o.envelope::text THEN
+    entry := rowseal._respelled(entry, tag, o.envelope);
+  END IF;
   PERFORM rowseal._lock_walk(grants, o.owner, o.writer);  -- the guard's is gone when storing raised an error
   verdict := rowseal._licensed(grants, o.owner, o.writer, o.seq, o.link, tag, o.at, o.deleted, o.key);
   IF verdict IS NULL AND refused.sqlstate LIKE 'RS01_' THEN
@@ -196,15 +227,17 @@ BEGIN
   authority := rowseal._authority_of(grants, o.owner);
   dead := rowseal._dead(authority, o.writer, o.link);
   known := EXISTS (SELECT FROM rowseal._licences l WHERE l.authority = authority AND l.writer = o.writer);
+  holds := EXISTS (SELECT FROM rowseal._writer_rows r
+                    WHERE r.authority = authority AND r.writer = o.writer AND r.link = o.link AND r.held = entry);
   verdict := coalesce(verdict, refused);  -- a row that counts, and that its table cannot store
   -- what says so already is not touched: whoever asks keeps nobody waiting by it
   UPDATE rowseal.quarantine q
      SET sqlstate = n.sqlstate, reason = n.reason, curable = n.curable, waits_for = n.waits_for, kept = n.kept,
-         entered = true
+         entered = holds
     FROM (SELECT verdict.sqlstate, verdict.reason, rowseal._curable(verdict) AND NOT dead AS curable,
-                 rowseal._writer_text(grants, o.owner, o.writer) AS waits_for, known AND NOT dead AS kept) n
+                 rowseal._writer_text(grants, o.owner, o.writer) AS waits_for, known AND holds AND NOT dead AS kept) n
    WHERE q.id = entry AND (q.sqlstate, q.reason, q.curable, q.waits_for, q.kept, q.entered)
-                          IS DISTINCT FROM (n.sqlstate, n.reason, n.curable, n.waits_for, n.kept, true);
+                          IS DISTINCT FROM (n.sqlstate, n.reason, n.curable, n.waits_for, n.kept, holds);
   -- dead or not: another revocation may be walked through it, here and elsewhere
   UPDATE rowseal._writer_rows r SET fed = true
    WHERE r.authority = authority AND r.writer = o.writer AND r.seq = o.seq AND r.link = o.link AND known AND NOT r.fed;
@@ -235,12 +268,15 @@ SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
   authority integer;
+  heir bigint;
 BEGIN
   IF TG_RELID <> 'rowseal.quarantine'::pg_catalog.regclass OR TG_WHEN <> 'AFTER' THEN
     RAISE EXCEPTION USING ERRCODE = 'RS009', MESSAGE = 'the ledger follows the quarantine, and nothing else';
   END IF;
   -- another source may have brought it, too
-  UPDATE rowseal._writer_rows r SET held = q.id FROM rowseal.quarantine q WHERE r.held = OLD.id AND q.hash = OLD.hash;
+  UPDATE rowseal._writer_rows r SET held = q.id FROM rowseal.quarantine q
+   WHERE r.held = OLD.id AND q.hash = OLD.hash RETURNING q.id INTO heir;
+  UPDATE rowseal.quarantine q SET entered = true, kept = OLD.kept WHERE q.id = heir;
   UPDATE rowseal._writer_rows r SET held = 0, sign = pg_catalog.decode(OLD.row ->> 'sign_b64', 'base64')
    WHERE r.held = OLD.id AND rowseal._dead(r.authority, r.writer, r.link);
   DELETE FROM rowseal._writer_rows r WHERE r.held = OLD.id RETURNING r.authority INTO authority;

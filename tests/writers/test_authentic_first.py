@@ -4,6 +4,7 @@ however a carrier spelled it, in any order.  What is no grant is refused before 
 
 from __future__ import annotations
 
+import json
 import random
 from typing import Any
 
@@ -181,3 +182,68 @@ def test_a_held_row_of_a_known_writer_is_held_once_whoever_brings_it(db: Db, adm
     assert again == ["deferred"]
     entries = admin.all("SELECT sqlstate, kept FROM rowseal.quarantine")
     assert entries == [("RS011", True)] and len(ledger(admin)) == 1
+
+
+def test_what_is_stored_is_not_held_whoever_brings_it(db: Db, admin: Db) -> None:
+    """A role that may only read the grants made the ledger forget a row, and servers differ."""
+    db.run(tables())
+    c, rows = Cast(db), []
+    for at, key in enumerate("abc", 1):
+        rows.append(c.envelope(c.device, "t", key=key, owner_timestamp=at))
+    last = c.device.last
+    assert last is not None
+    granted = c.envelope(c.owner, "grants", **grant(c.device))
+    assert c.receive(granted, *rows) == ["inserted"] * 4
+    db.run("GRANT SELECT ON grants TO mallory")
+    with admin.connection.transaction():
+        admin.run("SET LOCAL SESSION AUTHORIZATION mallory")
+        again = admin.all("SELECT outcome FROM rowseal.receive(%s)", Json([rows[1]]))
+        assert again == ["deferred"]  # he may not write the table
+    more = c.envelope(c.owner, "grants", **grant(c.device, at=5, tombstones=True))
+    ended = c.envelope(c.owner, "grants", **revocation(c.device, [last], at=9))
+    c.receive(more)
+    c.receive(ended)
+    assert db.all("SELECT key FROM t ORDER BY 1") == ["a", "b", "c"] and len(ledger(admin)) == 3
+
+
+def test_a_row_that_waits_is_nobody_elses_to_spell(db: Db, admin: Db) -> None:
+    """What the ledger points to was an entry of mallory's, and went with his flood."""
+    db.run(tables())
+    c = Cast(db)
+    early = c.envelope(c.device, "t", key="a", owner_timestamp=1)
+    assert c.receive(early) == ["deferred"]
+    db.run("GRANT SELECT ON grants TO mallory")
+    admin.run("UPDATE rowseal.quarantine_limits SET rows = 10")
+    admin.run("SET SESSION AUTHORIZATION mallory")
+    for blanks in range(1, 4):
+        text = json.dumps(early).replace(":", ":" + " " * blanks)
+        admin.run("SELECT rowseal._quarantine('t', '(RS010,x)', 'canonical', %s::json, 'x')", text)
+    for n in range(200):
+        admin.run("SELECT rowseal._quarantine('t', '(RS001,x)', 'canonical', %s)", Json({"n": n}))
+    admin.run("RESET SESSION AUTHORIZATION")
+    mine = "SELECT count(*) FROM rowseal.quarantine WHERE role = 'mallory' AND sqlstate = 'RS010'"
+    assert admin.one(mine) <= 1
+    assert c.receive(c.envelope(c.owner, "grants", **grant(c.device))) == ["inserted"]
+    assert db.all("SELECT key FROM t") == ["a"]
+
+
+@pytest.mark.parametrize("type_", ["positive[]", "pair"])
+def test_a_domain_inside_a_value_stops_nobody(db: Db, admin: Db, type_: str) -> None:
+    """Its CHECK raised where nothing expected it, and a link's worker restarted for ever."""
+    db.run(
+        "CREATE DOMAIN positive AS integer CHECK (VALUE > 0); CREATE TYPE pair AS (n positive);"
+        + tables()
+        + f"; SELECT rowseal.undeclare('t'); ALTER TABLE t ADD v {type_};"
+        f" ALTER TABLE t_versions ADD v {type_};"
+        " SELECT rowseal.declare('t', owner => 'user_hash', identity => 'cards',"
+        " versions => 't_versions', writers => 'grants')"
+    )
+    c = Cast(db)
+    good = c.envelope(c.device, "t", key="good", owner_timestamp=1)
+    bad = c.envelope(c.device, "t", key="bad", owner_timestamp=2)
+    bad["row"]["v"] = ["-1"] if type_ == "positive[]" else {"n": "-1"}
+    granted = c.envelope(c.owner, "grants", **grant(c.device))
+    assert c.receive(granted, bad, good) == ["inserted", "rejected", "inserted"]
+    admin.run("SET session_replication_role = replica")
+    admin.run("INSERT INTO rowseal.feed (tag, owner, envelope) VALUES ('t', 'x', %s)", Json(bad))
+    assert admin.one("SELECT count(*) FROM rowseal.quarantine") >= 1
