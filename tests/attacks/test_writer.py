@@ -200,7 +200,7 @@ def test_what_is_derived_can_be_neither_read_nor_written(stage: Stage) -> None:
         "_derive(1)", "_walk(1, 'x', 1, 'x')", "_enter(2, 'x', 'x', 1, NULL, 'x', NULL)",
         "_ungrant(2, 'x', 'x')", "_held(1, 't', '{}', NULL)", "_forget_writers(2)",
         "_retracted(2, 'x', 'x', 1, 'x', 't', 'x', '(RS010,x)', '{}')", "_authority_of(2, 'x')",
-        "_make_room(NULL, NULL)", "_count_dropped(NULL, 1, 1)",
+        "_make_room(NULL, NULL, NULL)", "_count_dropped(NULL, NULL, 1, 1)",
     )  # fmt: skip
     for call in internal:
         stage.mallory.refused("42501", f"SELECT rowseal.{call}")
