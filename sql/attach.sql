@@ -20,8 +20,7 @@ CREATE POLICY writable ON rowseal.quarantine FOR SELECT USING (curable AND EXIST
    WHERE d.tag = quarantine.tag
      AND (sqlstate <> 'RS007' OR role = session_user OR rowseal._may_have(role, c.relowner))
      AND (role = session_user OR NOT pg_catalog.row_security_active(d.relation))
-     AND pg_catalog.has_table_privilege(d.relation, 'SELECT') AND pg_catalog.has_table_privilege(d.relation, 'INSERT')
-     AND pg_catalog.has_table_privilege(d.relation, 'UPDATE')));
+     AND rowseal._may_write(d.relation)));
 CREATE POLICY owned ON rowseal.quarantine FOR DELETE USING (rowseal._may_discard(current_user, tag, sqlstate, role));
 
 -- The owner of a table enters his erasures himself; nobody changes an entry.

@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from base64 import b64encode
-from typing import Any
 
 import pytest
 
-from kit.attacks import KEY, apply, attempt, insert, intact, row, table
+from kit.attacks import KEY, apply, attempt, insert, intact, row, table, waiting
 from kit.db import Db
 from kit.example import Owner
+from kit.process import cpu, most_memory
 from kit.scratch import pgtext
 from rowseal.client import Form
 
 MIB = 2**20
-
-
-def cpu(pid: int) -> float:
-    """Seconds of CPU that a process has used."""
-    with open(f"/proc/{pid}/schedstat") as file:
-        return int(file.read().split()[0]) / 1e9
-
-
-def most_memory(pid: int) -> int:
-    """The most memory that a process has had, in MB."""
-    with open(f"/proc/{pid}/status") as file:
-        (kilobytes,) = re.findall(r"^VmHWM:\s+(\d+) kB$", file.read(), re.M)
-    return int(kilobytes) // 1024
 
 
 def text_of(db: Db, tag: str) -> list[str]:
@@ -74,7 +60,7 @@ def test_numbers_of_many_digits_block_no_good_row(
     )
     assert (bad_one, good_one) == ("rejected", ("inserted", None))
     assert why[:2] in ("RS", "22"), why  # and not 54 or XX: nothing was written out to find it
-    assert cpu(pid) - before < 2 and most_memory(pid) < 500
+    assert cpu(pid) - before < 2 and most_memory(pid) // MIB < 500
     assert admin.one("SELECT count(*), max(bytes) < 400000 FROM rowseal.quarantine") == (1, True)
 
 
@@ -124,10 +110,6 @@ def test_json_of_nobody_costs_what_its_bytes_cost(example: Db, ann: Owner) -> No
 
 
 # -------------------------------------------------------------------------------- each source alone
-def waiting(form: Any, owner: Owner, **columns: Any) -> dict[str, Any]:
-    return owner.envelope(form, {**owner.value(b"waits"), **columns})
-
-
 def test_nobody_labels_or_evicts_what_another_brought(
     example: Db, mallory: Db, admin: Db, ann: Owner
 ) -> None:

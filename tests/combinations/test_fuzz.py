@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -19,6 +18,7 @@ import pytest
 
 from kit.db import Db, Server
 from kit.example import EXAMPLE, Owner
+from kit.process import cpu, most_memory
 from kit.scratch import pgtext
 from kit.writers import GRANTS, WRITER
 from rowseal.client.files import DamagedFile, import_rows
@@ -147,19 +147,6 @@ def place(server: Server) -> Iterator[Place]:
         admin.execute("SET session_replication_role = replica")
         yield Place(Db(app), Db(admin))
     server.drop(name)
-
-
-def cpu(pid: int) -> float:
-    """Seconds of CPU that a process has used."""
-    with open(f"/proc/{pid}/schedstat") as file:
-        return int(file.read().split()[0]) / 1e9
-
-
-def most_memory(pid: int) -> int:
-    """The most memory that a process has had, in bytes."""
-    with open(f"/proc/{pid}/status") as file:
-        (kilobytes,) = re.findall(r"^VmHWM:\s+(\d+) kB$", file.read(), re.MULTILINE)
-    return int(kilobytes) * 1024
 
 
 def bad_rows(rng: random.Random, place: Place, table: str, format: str) -> Any:

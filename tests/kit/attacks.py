@@ -57,6 +57,11 @@ def row(owner: Owner, **columns: Any) -> dict[str, Any]:
     return {**value, **columns}
 
 
+def waiting(form: Any, owner: Owner, **columns: Any) -> dict[str, Any]:
+    """A signed row of user_storage, as an envelope."""
+    return owner.envelope(form, {**owner.value(b"waits"), **columns})
+
+
 def attempt(db: Db, sql: str, *args: Any) -> str | None:
     """Execute; the SQLSTATE of a failure, None for success."""
     try:

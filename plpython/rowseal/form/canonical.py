@@ -65,6 +65,11 @@ def too_large(most: int = MOST) -> CanonicalError:
     return CanonicalError(f"more than {most} bytes of canonical text")
 
 
+def most_elements(element: Kind) -> int:
+    """How many an array of such elements may have."""
+    return COMPOSITES if isinstance(element, dict) and "composite" in element else ELEMENTS
+
+
 def too_many() -> CanonicalError:
     most = f"{ELEMENTS} elements in an array or a JSON value, or {COMPOSITES} composite ones"
     return CanonicalError(f"more than {most}")
@@ -310,10 +315,9 @@ def jcs(value: Any, depth: int = JSON_DEPTH) -> bytes:
 # that sort otherwise by UTF-16 code units, surrogates, U+0000; numbers that are no integers of at
 # most 15 digits.
 _UNUSUAL = re.compile(r"[\ud800-\U0010ffff]|\\u(?:[d-fD-F]|0000)").search
+# In two steps: one expression for strings with escapes takes 120 bytes of memory for each byte.
 _ESCAPES = re.compile(r"\\.")
-_STRINGS = re.compile(
-    r'"[^"]*"'
-)  # without escapes; in one expression it would take 120 bytes for each
+_STRINGS = re.compile(r'"[^"]*"')
 _NO_BRACKETS = re.compile(r"[^][{}]+")
 _NUMBERS = re.compile(r"[0-9][.eE]|[0-9]{16}").search
 _parse_plain = json.JSONDecoder(
@@ -374,7 +378,7 @@ def _array(element: Kind) -> Encoder:
             raise CanonicalError("a JSON null inside an array cannot be told from a NULL element")
         return text
 
-    most = COMPOSITES if isinstance(element, dict) and "composite" in element else ELEMENTS
+    most = most_elements(element)
 
     def array(value: Any) -> bytes:
         if not isinstance(value, list):

@@ -13,7 +13,7 @@ from .words import field, ident, literal
 # An envelope e.v is parsed once, its row once more.
 ENVELOPE = (
     "LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v))"
-    ' w("row" json, "content" json, sign_b64 text, "rowseal" text)'
+    ' w("row" json, "content" json, sign_b64 text, "rowseal" text),\n       '
 )
 ROW = "(CASE WHEN w.rowseal = '1' THEN w.\"row\" END)"
 
@@ -24,6 +24,7 @@ class Decoding(NamedTuple):
     definitions: str
     values: Mapping[str, str]
     record: str = "rowseal._bounded(e.v)"
+    beside: str = ""
 
     def __str__(self) -> str:
         return ", ".join(self.values.values())
@@ -35,8 +36,9 @@ class Decoding(NamedTuple):
     @property
     def source(self) -> str:
         """Where they are read from, beside the element e.v itself."""
-        x = f"LATERAL pg_catalog.json_to_record({self.record}) x({self.definitions})"
-        return f"{ENVELOPE},\n       {x}" if self.record == ROW else x
+        return (
+            f"{self.beside}LATERAL pg_catalog.json_to_record({self.record}) x({self.definitions})"
+        )
 
 
 def canonical(
@@ -110,7 +112,7 @@ def envelope(subject: Subject, stored: bool = True) -> Decoding:
     sign = "w.sign_b64"
     text = subject.column(subject.sign).base == "text"
     values[subject.sign] = sign if text else unbase64(sign)
-    return Decoding(given.definitions, {c: values[c] for c in subject.stored}, ROW)
+    return Decoding(given.definitions, {c: values[c] for c in subject.stored}, ROW, ENVELOPE)
 
 
 def pgtext(subject: Subject, stored: bool = True) -> Decoding:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from ..declare.model import Column
-from ..form.canonical import COMPOSITES, ELEMENTS, Kind, json_string
+from ..form.canonical import Kind, json_string, most_elements
 from .words import field, literal
 
 # Other types are somebody's: a cast that their owner defines could stand in for the text.
@@ -81,8 +81,7 @@ def one_based(value: str, elements: Kind) -> str:
 
 def few(value: str, elements: Kind) -> str:
     """Whether an array has not too many elements."""
-    composite = isinstance(elements, dict) and "composite" in elements
-    return f"rowseal._few({value}, {COMPOSITES if composite else ELEMENTS})"
+    return f"rowseal._few({value}, {most_elements(elements)})"
 
 
 def of_arrays(
