@@ -50,7 +50,7 @@ CREATE TRIGGER forget AFTER INSERT ON rowseal.erasures FOR EACH ROW EXECUTE FUNC
 CREATE TRIGGER feed_held AFTER UPDATE OF fed ON rowseal._writer_rows FOR EACH ROW
   WHEN (NEW.fed AND NOT OLD.fed AND NEW.held IS NOT NULL) EXECUTE FUNCTION rowseal._feed_held();
 CREATE TRIGGER forget_held AFTER DELETE ON rowseal.quarantine FOR EACH ROW
-  WHEN (OLD.entered) EXECUTE FUNCTION rowseal._forget_held();
+  WHEN (OLD.link IS NOT NULL) EXECUTE FUNCTION rowseal._forget_held();
 ALTER TABLE rowseal._writer_rows ENABLE ALWAYS TRIGGER feed_held;
 ALTER TABLE rowseal.quarantine ENABLE ALWAYS TRIGGER forget_held;
 

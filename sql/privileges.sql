@@ -9,7 +9,7 @@ DECLARE
     _kept_ledger,_inconsistent,_held_envelopes}';
   -- those call these, nobody else does
   internal CONSTANT text[] := '{_count_dropped,_make_room,_derive,_walk,_authority_of,_enter,_grant,_ungrant,
-    _dead,_held,_respelled,_lock_walk,_may_ask,_may_read,_derived,_walk_differs,_retracted,_readable}';
+    _dead,_held,_lock_walk,_may_ask,_may_read,_derived,_walk_differs,_retracted,_readable}';
   -- triggers of a superuser call these, nobody else does
   superusers CONSTANT text[] := '{_bind,_uninstall,_close,_break,_keep_tag,_store,_refresh,_follow,_follow_type,
     _follow_partitions,_lose_columns,_watch_trigger,_warn_of_disabled,_forget_writers}';

@@ -31,6 +31,16 @@ $$;
 COMMENT ON FUNCTION rowseal._unguarded(regclass) IS
   'Raises RS019: a guard is off, or another trigger has taken the row away. What stored the row is rolled back with it';
 
+CREATE OR REPLACE FUNCTION rowseal._passing(sqlstate text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  -- Class 42 is none: some types call bad input a syntax error, and a policy refuses a row as a missing right.
+  RETURN pg_catalog.left(sqlstate, 2) IN ('40', '53', '57', '58') OR sqlstate IN ('25006', '55P03');
+END
+$$;
+COMMENT ON FUNCTION rowseal._passing(text) IS
+  'Whether an error is a conflict, or of missing resources: nothing that a row could be blamed for';
+
 CREATE OR REPLACE FUNCTION rowseal._merged(id integer, rows json[], format text) RETURNS text[] LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -55,9 +65,7 @@ BEGIN
           RAISE;
         END IF;
       WHEN OTHERS THEN
-        -- Conflicts and missing resources are not the row's fault.  Class 42 can be: some types call bad input a
-        -- syntax error or a name that is too long, and a policy refuses a row as a missing right.
-        IF pg_catalog.left(SQLSTATE, 2) IN ('25', '40', '53', '55', '57', '58') THEN
+        IF rowseal._passing(SQLSTATE) THEN
           RAISE;
         END IF;
         IF n < 2 THEN
@@ -199,22 +207,23 @@ BEGIN
   IF verdict IS NULL THEN
     BEGIN
       RETURN rowseal._applied(d, rows, 'canonical');
-    EXCEPTION
-      -- conflicts and exhausted resources are passed on: the caller comes back to these rows
-      WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error THEN
+    EXCEPTION WHEN OTHERS THEN
+      IF rowseal._passing(SQLSTATE) THEN
         RAISE;
-      WHEN OTHERS THEN  -- the table is broken or not ours to write; the rows of other tables must not wait for it
-        verdict := ROW(SQLSTATE, SQLERRM)::rowseal.verdict;
+      END IF;
+      -- the table is broken or not ours to write; the rows of other tables must not wait for it
+      verdict := ROW(SQLSTATE, SQLERRM)::rowseal.verdict;
     END;
   END IF;
   FOREACH envelope IN ARRAY rows LOOP
     BEGIN
       PERFORM rowseal._quarantine(tag, verdict, 'canonical', envelope);
-    EXCEPTION
-      WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error THEN
+    EXCEPTION WHEN OTHERS THEN
+      IF rowseal._passing(SQLSTATE) THEN
         RAISE;
-      WHEN OTHERS THEN
-        PERFORM rowseal._quarantine(tag, ROW(SQLSTATE, SQLERRM)::rowseal.verdict, 'raw', envelope);
+      END IF;
+      -- not even its place in the ledger can be found: it keeps no other from being kept
+      PERFORM rowseal._quarantine(tag, ROW(SQLSTATE, SQLERRM)::rowseal.verdict, 'raw', envelope);
     END;
   END LOOP;
   RETURN pg_catalog.array_fill(verdict::text, ARRAY[pg_catalog.cardinality(rows)]);

@@ -59,15 +59,39 @@ $$;
 COMMENT ON FUNCTION rowseal._kind(oid) IS
   'The kind of a type: which row of the type table in docs/specification.md it follows';
 
-CREATE OR REPLACE FUNCTION rowseal._base_type(type oid) RETURNS oid LANGUAGE sql STABLE
+CREATE OR REPLACE FUNCTION rowseal._base_type(type oid) RETURNS oid LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  WITH RECURSIVE r(oid, base, typtype) AS (
-    SELECT t.oid, t.typbasetype, t.typtype FROM pg_catalog.pg_type t WHERE t.oid = type
-    UNION ALL
-    SELECT t.oid, t.typbasetype, t.typtype FROM r JOIN pg_catalog.pg_type t ON t.oid = r.base WHERE r.typtype = 'd'
-  ) SELECT r.oid FROM r WHERE r.typtype <> 'd'
+DECLARE
+  t pg_catalog.pg_type;
+BEGIN
+  SELECT * INTO STRICT t FROM pg_catalog.pg_type WHERE oid = type;
+  IF t.typtype = 'd' THEN
+    RETURN rowseal._base_type(t.typbasetype);
+  ELSIF t.typsubscript = 'pg_catalog.array_subscript_handler'::pg_catalog.regproc THEN
+    -- none when the elements are a domain over arrays
+    RETURN coalesce((SELECT nullif(e.typarray, 0) FROM pg_catalog.pg_type e
+                      WHERE e.oid = rowseal._base_type(t.typelem)), type);
+  END IF;
+  RETURN type;
+END
 $$;
-COMMENT ON FUNCTION rowseal._base_type(oid) IS 'The type below all domains';
+COMMENT ON FUNCTION rowseal._base_type(oid) IS
+  'The type below all domains, of an array those of its elements, too. What lies in attributes or bounds stays';
+
+CREATE OR REPLACE FUNCTION rowseal._inner_domain(type oid) RETURNS oid LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  WITH RECURSIVE within(oid) AS (
+    SELECT rowseal._base_type(type)
+    UNION
+    SELECT p.oid FROM within w JOIN pg_catalog.pg_type t ON t.oid = w.oid, LATERAL (
+      SELECT a.atttypid FROM pg_catalog.pg_attribute a
+       WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+      UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE t.oid IN (r.rngtypid, r.rngmultitypid)
+      UNION ALL SELECT t.typelem WHERE t.typelem <> 0
+      UNION ALL SELECT t.typbasetype WHERE t.typtype = 'd') p(oid)
+  ) SELECT t.oid FROM within w JOIN pg_catalog.pg_type t ON t.oid = w.oid WHERE t.typtype = 'd' LIMIT 1
+$$;
+COMMENT ON FUNCTION rowseal._inner_domain(oid) IS 'A domain that is still within a type''s base type; NULL: none';
 
 CREATE OR REPLACE FUNCTION rowseal._has_default(type oid) RETURNS boolean LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -112,7 +136,9 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
                                               OR rowseal._has_default(a.atttypid)),
            'notnull', a.attnotnull,
            'toastable', t.typlen = -1,
-           'domain', t.typtype = 'd',
+           'domain', b.oid <> a.atttypid,
+           'inner_domain', pg_catalog.format_type(rowseal._inner_domain(a.atttypid), NULL),
+           'modified', a.atttypmod >= 0,
            'required', a.attnotnull AND NOT a.atthasdef AND a.attidentity = '') ORDER BY a.attnum)
     FROM pg_catalog.pg_attribute a
     JOIN pg_catalog.pg_type t ON t.oid = a.atttypid

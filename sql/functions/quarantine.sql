@@ -37,11 +37,11 @@ DECLARE
 BEGIN
   EXECUTE d.queries ->> 'decoded' INTO envelope USING element, format;
   RETURN envelope;
-EXCEPTION
-  WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error THEN
+EXCEPTION WHEN OTHERS THEN
+  IF rowseal._passing(SQLSTATE) THEN
     RAISE;
-  WHEN OTHERS THEN
-    RETURN NULL;
+  END IF;
+  RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION rowseal._decoded(rowseal.declarations, text, json) IS
@@ -233,17 +233,23 @@ RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_
 #variable_conflict use_variable
 DECLARE
   most rowseal.quarantine_limits;
-  size bigint := pg_catalog.octet_length(row_::text);
-  hash_ bytea := rowseal._entry_hash(tag, format, row_);
+  size bigint;
+  hash_ bytea;
+  o CONSTANT rowseal._authentic := rowseal._claimed(tag, verdict, format, row_);
   old rowseal.quarantine;
   entry bigint;
 BEGIN
-  -- of a known writer, so authentic, and safe from the bounds: whoever brings it again brings nothing new
-  SELECT q.id INTO entry FROM rowseal.quarantine q WHERE q.hash = hash_ AND q.kept;
-  IF FOUND THEN
-    PERFORM rowseal._look_again(entry);
-    RETURN;
+  IF o.writer IS NOT NULL THEN
+    -- safe from the bounds: whoever brings it again, in whatever spelling, brings nothing new
+    SELECT q.id INTO entry FROM rowseal.quarantine q WHERE q.link = o.link AND q.kept;
+    IF FOUND THEN
+      PERFORM rowseal._look_again(entry);
+      RETURN;
+    END IF;
+    row_ := o.envelope;
   END IF;
+  size := pg_catalog.octet_length(row_::text);
+  hash_ := rowseal._entry_hash(tag, format, row_);
   old.role := session_user;
   old.subscription := rowseal._subscription();
   old.application_name := pg_catalog.current_setting('application_name');
@@ -268,8 +274,8 @@ BEGIN
       SET attempts = q.attempts + 1, last_seen = pg_catalog.clock_timestamp(), sqlstate = EXCLUDED.sqlstate,
           reason = EXCLUDED.reason, curable = EXCLUDED.curable, waits_for = EXCLUDED.waits_for
     RETURNING q.id INTO entry;
-  IF rowseal._may_be_held(verdict) AND format = 'canonical' THEN
-    PERFORM rowseal._held(entry, tag, row_, verdict);
+  IF o.writer IS NOT NULL THEN
+    PERFORM rowseal._held(entry, tag, o, verdict);
   END IF;
   -- Counting costs, so it is done now and then, and for large rows; at random, so that nobody can evade it.
   IF pg_catalog.random() * greatest(1, most.rows / 100) < 1 OR size >= most.bytes / 100 THEN
@@ -294,10 +300,16 @@ CREATE OR REPLACE FUNCTION rowseal._look_again(entry bigint) RETURNS void LANGUA
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   q rowseal.quarantine;
+  o rowseal._authentic;
+  verdict rowseal.verdict;
 BEGIN
   SELECT * INTO q FROM rowseal.quarantine x WHERE x.id = entry;
-  IF rowseal._may_be_held(ROW(q.sqlstate, q.reason)::rowseal.verdict) AND q.format = 'canonical' THEN
-    PERFORM rowseal._held(entry, q.tag, q.row, ROW(q.sqlstate, q.reason)::rowseal.verdict);
+  verdict := ROW(q.sqlstate, q.reason)::rowseal.verdict;
+  o := rowseal._claimed(q.tag, verdict, q.format, q.row);
+  IF o.envelope::text <> q.row::text THEN  -- it was kept before its table could tell
+    PERFORM rowseal._quarantine(q.tag, verdict, q.format, o.envelope, NULL, entry);
+  ELSIF o.writer IS NOT NULL THEN
+    PERFORM rowseal._held(entry, q.tag, o, verdict);
   END IF;
 END
 $$;
@@ -369,22 +381,23 @@ BEGIN
       ELSE
         outcomes[i] := rowseal._set_aside(d, outcomes[i], format, rows[i], ids[i]);
       END IF;
-    EXCEPTION
-      WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error THEN
+    EXCEPTION WHEN OTHERS THEN
+      IF rowseal._passing(SQLSTATE) THEN
         RAISE;
-      WHEN OTHERS THEN  -- it stays as it is, and keeps no other from being let in
-        outcomes[i] := ROW(SQLSTATE, SQLERRM)::rowseal.verdict::text;
+      END IF;
+      outcomes[i] := ROW(SQLSTATE, SQLERRM)::rowseal.verdict::text;  -- it stays, and keeps no other from being let in
     END;
   END LOOP;
   DELETE FROM rowseal.quarantine q
    USING ROWS FROM (pg_catalog.unnest(ids), pg_catalog.unnest(outcomes)) o(id, outcome)
    WHERE q.id = o.id AND rowseal._settled(o.outcome);
   RETURN QUERY SELECT ids[r.ordinal], r.outcome, r.reason FROM rowseal._results(outcomes) r;
-EXCEPTION
-  WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error THEN
+EXCEPTION WHEN OTHERS THEN
+  IF rowseal._passing(SQLSTATE) THEN
     RAISE;
-  WHEN OTHERS THEN  -- a missing right, say: the rows stay, and who brought the cure gets no error
-    RETURN QUERY SELECT i, 'deferred', SQLSTATE || ': ' || SQLERRM FROM pg_catalog.unnest(ids) i;
+  END IF;
+  -- a missing right, say: the rows stay, and who brought the cure gets no error
+  RETURN QUERY SELECT i, 'deferred', SQLSTATE || ': ' || SQLERRM FROM pg_catalog.unnest(ids) i;
 END
 $$;
 COMMENT ON FUNCTION rowseal._retry_batch(regclass, text, bigint[]) IS

@@ -20,40 +20,62 @@ COMMENT ON FUNCTION rowseal._grants_id(boolean, integer, regclass) IS
   'The number of the grants table that says who may write a table, given what its declaration says: itself, or the one '
   'that it names';
 
-CREATE OR REPLACE FUNCTION rowseal._offered(
-  d rowseal.declarations, format text, element json,
-  OUT owner text, OUT writer bytea, OUT seq bigint, OUT prev bytea, OUT link bytea,
-  OUT at bigint, OUT deleted boolean, OUT key jsonb, OUT envelope json)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
+CREATE OR REPLACE FUNCTION rowseal._offered(d rowseal.declarations, format text, element json)
+RETURNS rowseal._authentic LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
 SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 AS $$
 #variable_conflict use_variable
 DECLARE
+  query text;
   r record;
 BEGIN
-  EXECUTE d.queries ->> 'offered' INTO r USING element, format;
-  IF r.verdict IS NULL AND r.writer IS NOT NULL THEN
-    owner := r.owner; writer := r.writer; seq := r.seq; prev := r.prev; link := r.link;
-    at := r.at; deleted := r.deleted; key := r.key; envelope := r.envelope;
-  END IF;
-EXCEPTION
-  WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error THEN
-    RAISE;
-  WHEN OTHERS THEN
-    NULL;  -- it has no canonical form, or a domain inside it refuses it
+  FOREACH query IN ARRAY '{offered,offered_bare}'::text[] LOOP
+    CONTINUE WHEN d.queries ->> query = '';
+    BEGIN
+      EXECUTE d.queries ->> query INTO r USING element, format;
+      IF r.verdict IS NULL AND r.writer IS NOT NULL THEN
+        RETURN ROW(r.owner, r.writer, r.seq, r.prev, r.link, r.at, r.deleted, r.key, r.envelope)::rowseal._authentic;
+      END IF;
+    EXCEPTION WHEN OTHERS THEN
+      IF rowseal._passing(SQLSTATE) THEN
+        RAISE;
+      END IF;  -- else it has no canonical form
+    END;
+  END LOOP;
+  RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION rowseal._offered(rowseal.declarations, text, json) IS
-  'A row that its writer has signed, as its table decodes it; NULL when it is none. A link is of what was signed, '
-  'not of how somebody spelled it';
+  'An authentic row of a writer; NULL when it is none';
 
-CREATE OR REPLACE FUNCTION rowseal._may_be_held(verdict rowseal.verdict) RETURNS boolean LANGUAGE plpgsql IMMUTABLE
-PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION rowseal._may_be_held(d rowseal.declarations, verdict rowseal.verdict) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  RETURN verdict.sqlstate IN ('RS010', 'RS011', 'RS012', 'RS017') OR verdict.sqlstate NOT LIKE 'RS%';
+  RETURN (d.grants OR d.writers IS NOT NULL)
+     AND (verdict.sqlstate IN ('RS010', 'RS011', 'RS012', 'RS017') OR verdict.sqlstate NOT LIKE 'RS%'
+          -- a column may have rounded what was signed
+          OR (verdict.sqlstate = 'RS001' AND d.queries ->> 'offered_bare' <> ''));
 END
 $$;
-COMMENT ON FUNCTION rowseal._may_be_held(rowseal.verdict) IS
+COMMENT ON FUNCTION rowseal._may_be_held(rowseal.declarations, rowseal.verdict) IS
   'Whether a refusal leaves open that the row is authentic: grants stood in its way, or its table';
+
+CREATE OR REPLACE FUNCTION rowseal._claimed(tag text, refused rowseal.verdict, format text, element json)
+RETURNS rowseal._authentic LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  d rowseal.declarations;
+BEGIN
+  IF format <> 'canonical' OR rowseal._member(element, 'row', 'writer_pkey') IS NULL THEN
+    RETURN NULL;
+  END IF;
+  SELECT * INTO d FROM rowseal.declarations x WHERE x.tag = tag;
+  RETURN CASE WHEN rowseal._may_be_held(d, refused) THEN rowseal._offered(d, format, element) END;
+END
+$$;
+COMMENT ON FUNCTION rowseal._claimed(text, rowseal.verdict, text, json) IS
+  'The authentic row of a writer that an entry of the quarantine claims to be; NULL when it is none';
 
 CREATE OR REPLACE FUNCTION rowseal._authority_of(grants integer, owner text) RETURNS integer LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -86,9 +108,8 @@ BEGIN
   INSERT INTO rowseal._writer_rows AS r VALUES (authority, writer, seq, link, prev, held, held IS NULL)
     ON CONFLICT ON CONSTRAINT _writer_rows_pkey
     DO UPDATE SET held = EXCLUDED.held, fed = r.fed OR EXCLUDED.fed, sign = NULL
-      -- what its table has is not held, and what one entry holds no other one does
-      WHERE r.held IS NOT NULL
-        AND (EXCLUDED.held IS NULL OR NOT EXISTS (SELECT FROM rowseal.quarantine q WHERE q.id = r.held));
+      -- what is in its table is not held, whoever says so; and of what is held one entry is enough
+      WHERE r.held IS NOT NULL AND (EXCLUDED.held IS NULL OR r.held = 0);
   IF EXISTS (SELECT FROM rowseal._wanted w
               WHERE w.authority = authority AND w.writer = writer AND w.link = link
                 AND (w.seq IS NULL OR w.seq = seq)) THEN
@@ -170,54 +191,19 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._writer_text(integer, text, bytea) IS 'What a held row waits for: grants of this writer';
 
-CREATE OR REPLACE FUNCTION rowseal._respelled(entry bigint, tag text, envelope json) RETURNS bigint LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_variable
-DECLARE
-  hash_ bytea := rowseal._entry_hash(tag, 'canonical', envelope);
-  same bigint;
-BEGIN
-  SELECT q.id INTO same FROM rowseal.quarantine e JOIN rowseal.quarantine q
-      ON q.hash = hash_ AND q.role = e.role AND q.subscription IS NOT DISTINCT FROM e.subscription
-   WHERE e.id = entry;
-  IF FOUND THEN
-    DELETE FROM rowseal.quarantine q WHERE q.id = entry AND q.id <> same;
-    RETURN same;
-  END IF;
-  UPDATE rowseal.quarantine q SET row = envelope, hash = hash_, bytes = pg_catalog.octet_length(envelope::text)
-   WHERE q.id = entry;
-  RETURN entry;
-END
-$$;
-COMMENT ON FUNCTION rowseal._respelled(bigint, text, json) IS
-  'Keeps an authentic row as what was signed: however it was spelled, it is one entry of its source';
-
-CREATE OR REPLACE FUNCTION rowseal._held(entry bigint, tag text, envelope json, refused rowseal.verdict)
+CREATE OR REPLACE FUNCTION rowseal._held(entry bigint, tag text, o rowseal._authentic, refused rowseal.verdict)
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-  d rowseal.declarations;
-  grants integer;
-  o record;
+  grants integer := (
+    SELECT rowseal._grants_id(d.grants, d.id, d.writers) FROM rowseal.declarations d WHERE d.tag = tag);
   verdict rowseal.verdict;
   authority integer;
+  holds bigint;
   dead boolean;
   known boolean;
-  holds boolean;
 BEGIN
-  SELECT * INTO d FROM rowseal.declarations x WHERE x.tag = tag AND (x.grants OR x.writers IS NOT NULL);
-  IF NOT FOUND OR rowseal._member(envelope, 'row', 'writer_pkey') IS NULL THEN
-    RETURN;
-  END IF;
-  grants := rowseal._grants_id(d.grants, d.id, d.writers);
-  o := rowseal._offered(d, 'canonical', envelope);
-  IF o.writer IS NULL THEN
-    RETURN;
-  END IF;
-  IF envelope::text <> o.envelope::text THEN
-    entry := rowseal._respelled(entry, tag, o.envelope);
-  END IF;
   PERFORM rowseal._lock_walk(grants, o.owner, o.writer);  -- the guard's is gone when storing raised an error
   verdict := rowseal._licensed(grants, o.owner, o.writer, o.seq, o.link, tag, o.at, o.deleted, o.key);
   IF verdict IS NULL AND refused.sqlstate LIKE 'RS01_' THEN
@@ -225,26 +211,30 @@ BEGIN
   END IF;
   PERFORM rowseal._enter(grants, o.owner, o.writer, o.seq, o.prev, o.link, entry);
   authority := rowseal._authority_of(grants, o.owner);
+  SELECT r.held INTO holds FROM rowseal._writer_rows r
+   WHERE r.authority = authority AND r.writer = o.writer AND r.seq = o.seq AND r.link = o.link;
+  IF holds IS NULL THEN  -- it is in its table
+    RETURN;
+  END IF;
   dead := rowseal._dead(authority, o.writer, o.link);
   known := EXISTS (SELECT FROM rowseal._licences l WHERE l.authority = authority AND l.writer = o.writer);
-  holds := EXISTS (SELECT FROM rowseal._writer_rows r
-                    WHERE r.authority = authority AND r.writer = o.writer AND r.link = o.link AND r.held = entry);
   verdict := coalesce(verdict, refused);  -- a row that counts, and that its table cannot store
   -- what says so already is not touched: whoever asks keeps nobody waiting by it
   UPDATE rowseal.quarantine q
      SET sqlstate = n.sqlstate, reason = n.reason, curable = n.curable, waits_for = n.waits_for, kept = n.kept,
-         entered = holds
+         link = o.link
     FROM (SELECT verdict.sqlstate, verdict.reason, rowseal._curable(verdict) AND NOT dead AS curable,
-                 rowseal._writer_text(grants, o.owner, o.writer) AS waits_for, known AND holds AND NOT dead AS kept) n
-   WHERE q.id = entry AND (q.sqlstate, q.reason, q.curable, q.waits_for, q.kept, q.entered)
-                          IS DISTINCT FROM (n.sqlstate, n.reason, n.curable, n.waits_for, n.kept, holds);
+                 rowseal._writer_text(grants, o.owner, o.writer) AS waits_for,
+                 known AND NOT dead AND holds = entry AS kept) n
+   WHERE q.id = entry AND (q.sqlstate, q.reason, q.curable, q.waits_for, q.kept, q.link)
+                          IS DISTINCT FROM (n.sqlstate, n.reason, n.curable, n.waits_for, n.kept, o.link);
   -- dead or not: another revocation may be walked through it, here and elsewhere
   UPDATE rowseal._writer_rows r SET fed = true
    WHERE r.authority = authority AND r.writer = o.writer AND r.seq = o.seq AND r.link = o.link AND known AND NOT r.fed;
 END
 $$;
-COMMENT ON FUNCTION rowseal._held(bigint, text, json, rowseal.verdict) IS
-  'Enters an authentic row that is not in its table into the ledger, once its signature has been checked';
+COMMENT ON FUNCTION rowseal._held(bigint, text, rowseal._authentic, rowseal.verdict) IS
+  'Enters an authentic row that is not in its table into the ledger';
 
 -- What is held and known travels: others may need it as a link (see poisoned_link in the tests).
 -- SECURITY DEFINER, owner rowseal_internal: nobody else may write the feed.
@@ -268,15 +258,20 @@ SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
   authority integer;
-  heir bigint;
+  another bigint;
 BEGIN
   IF TG_RELID <> 'rowseal.quarantine'::pg_catalog.regclass OR TG_WHEN <> 'AFTER' THEN
     RAISE EXCEPTION USING ERRCODE = 'RS009', MESSAGE = 'the ledger follows the quarantine, and nothing else';
   END IF;
   -- another source may have brought it, too
-  UPDATE rowseal._writer_rows r SET held = q.id FROM rowseal.quarantine q
-   WHERE r.held = OLD.id AND q.hash = OLD.hash RETURNING q.id INTO heir;
-  UPDATE rowseal.quarantine q SET entered = true, kept = OLD.kept WHERE q.id = heir;
+  SELECT pg_catalog.min(q.id) INTO another FROM rowseal.quarantine q WHERE q.link = OLD.link;
+  IF another IS NOT NULL THEN
+    UPDATE rowseal._writer_rows r SET held = another WHERE r.held = OLD.id;
+    IF FOUND THEN
+      UPDATE rowseal.quarantine q SET kept = OLD.kept WHERE q.id = another;
+    END IF;
+    RETURN NULL;
+  END IF;
   UPDATE rowseal._writer_rows r SET held = 0, sign = pg_catalog.decode(OLD.row ->> 'sign_b64', 'base64')
    WHERE r.held = OLD.id AND rowseal._dead(r.authority, r.writer, r.link);
   DELETE FROM rowseal._writer_rows r WHERE r.held = OLD.id RETURNING r.authority INTO authority;

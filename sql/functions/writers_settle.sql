@@ -84,22 +84,19 @@ BEGIN
     BEGIN
       EXECUTE d.queries ->> query USING owner_object, writers, NULL::bytea[];
       CONTINUE;
-    EXCEPTION
-      WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error
-           OR internal_error THEN
+    EXCEPTION WHEN OTHERS THEN
+      IF rowseal._passing(SQLSTATE) THEN
         RAISE;
-      WHEN OTHERS THEN
-        NULL;  -- something stands in the way of some row: the others do not stay for it
+      END IF;  -- else something stands in the way of some row: the others do not stay for it
     END;
     FOR sign IN EXECUTE d.queries ->> (query || '_rows') USING owner_object, writers LOOP
       BEGIN
         EXECUTE d.queries ->> query USING owner_object, writers, ARRAY[sign];
-      EXCEPTION
-        WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error
-             OR internal_error THEN
+      EXCEPTION WHEN OTHERS THEN
+        IF rowseal._passing(SQLSTATE) THEN
           RAISE;
-        WHEN OTHERS THEN
-          why := coalesce(why, SQLERRM);
+        END IF;
+        why := coalesce(why, SQLERRM);
       END;
     END LOOP;
   END LOOP;
@@ -190,7 +187,7 @@ DECLARE
   o record;
 BEGIN
   SELECT x.* INTO o FROM rowseal._offered(d, format, element) x
-   WHERE (d.grants OR d.writers IS NOT NULL) AND rowseal._may_be_held(verdict);
+   WHERE rowseal._may_be_held(d, verdict);
   IF o.writer IS NULL THEN
     PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for, again);
     RETURN;
@@ -226,10 +223,10 @@ BEGIN
   DELETE FROM rowseal.quarantine q
    WHERE q.hash = hash_ AND q.role = session_user AND q.subscription IS NOT DISTINCT FROM rowseal._subscription();
   INSERT INTO rowseal.quarantine AS q (tag, sqlstate, reason, curable, kept, waits_for, role, subscription,
-                                       application_name, format, row, bytes, hash, entered)
+                                       application_name, format, row, bytes, hash, link)
     VALUES (tag, verdict.sqlstate, verdict.reason, NOT dead, NOT dead, waits_for, session_user, rowseal._subscription(),
             pg_catalog.current_setting('application_name'), 'canonical', envelope,
-            pg_catalog.octet_length(envelope::text), hash_, true)
+            pg_catalog.octet_length(envelope::text), hash_, link)
     RETURNING q.id INTO entry;
   UPDATE rowseal._writer_rows r SET held = entry
    WHERE r.authority = authority AND r.writer = writer AND r.seq = seq AND r.link = link;

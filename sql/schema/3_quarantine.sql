@@ -23,7 +23,7 @@ CREATE TABLE rowseal.quarantine (
   last_seen        timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
   attempts         integer NOT NULL DEFAULT 1,
   kept             boolean NOT NULL DEFAULT false,
-  entered          boolean NOT NULL DEFAULT false,
+  link             bytea,
   UNIQUE NULLS NOT DISTINCT (hash, role, subscription)
 );
 SELECT pg_catalog.pg_extension_config_dump('rowseal.quarantine', '');
@@ -42,8 +42,10 @@ COMMENT ON COLUMN rowseal.quarantine.hash IS
   'sha256 of tag, format and row. Of one source (role and subscription) the same row is kept once, attempts counts '
   'it; what another source brings is another entry';
 COMMENT ON COLUMN rowseal.quarantine.kept IS
-  'A row of a writer of whom a grant speaks: the bounds leave it alone, as they do what is stored';
-COMMENT ON COLUMN rowseal.quarantine.entered IS 'A row of a writer that the ledger knows: it hears when the entry goes';
+  'A row of a writer of whom a grant speaks: the bounds leave it alone, as they do what is stored. Of each row at '
+  'most one entry';
+COMMENT ON COLUMN rowseal.quarantine.link IS
+  'Of an authentic row of a writer that is not in its table: its place in the ledger, which hears when the entry goes';
 COMMENT ON COLUMN rowseal.quarantine.waits_for IS
   'For an unknown owner: tag of the identity table, a blank, the owner. For a writer''s row: tag of the grants table, '
   'owner, writer';
@@ -51,6 +53,7 @@ COMMENT ON COLUMN rowseal.quarantine.waits_for IS
 CREATE INDEX ON rowseal.quarantine (pg_catalog.hashtextextended(waits_for, 0)) WHERE curable;
 CREATE INDEX ON rowseal.quarantine (pg_catalog.hashtextextended(tag, 0)) WHERE curable;
 CREATE INDEX ON rowseal.quarantine (role, subscription) WHERE NOT kept;
+CREATE INDEX ON rowseal.quarantine (link) WHERE link IS NOT NULL;
 
 CREATE TABLE rowseal.quarantine_limits (
   one   boolean PRIMARY KEY DEFAULT true CHECK (one),

@@ -4,6 +4,12 @@
 -- see rows that a guard has let in, and by _quarantine, which verifies what it is given; never by a call of an
 -- ordinary user.
 
+CREATE TYPE rowseal._authentic AS (
+  owner text, writer bytea, seq bigint, prev bytea, link bytea, at bigint, deleted boolean, key jsonb, envelope json);
+COMMENT ON TYPE rowseal._authentic IS
+  'A row that its writer has signed, as its table decodes it. Its link and its envelope are of what was signed, '
+  'however somebody spelled it';
+
 CREATE TABLE rowseal._authority (
   id     integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   grants integer NOT NULL,

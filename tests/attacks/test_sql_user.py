@@ -951,6 +951,7 @@ HARMLESS = {
     "_provider",
     "_kind",
     "_base_type",
+    "_inner_domain",
     "_facts",
     "_owns",
     "_planned",
@@ -1032,6 +1033,7 @@ HARMLESS = {
     # answers about arguments and catalogs; _judge_N remembers nothing
     "_judge_*",
     "_curable",
+    "_passing",
     "_trusted",
     "_may_write",
     "_may_discard",
@@ -1082,6 +1084,7 @@ HARMLESS = {
     "_may_retract",
     "_in_the_way",
     "_may_be_held",
+    "_claimed",
     "_flat",
     "_are_links",
     "_owner_object",

@@ -198,7 +198,7 @@ def test_what_is_derived_can_be_neither_read_nor_written(stage: Stage) -> None:
             stage.db.refused("42501", statement)
     internal = (
         "_derive(1)", "_walk(1, 'x', 1, 'x')", "_enter(2, 'x', 'x', 1, NULL, 'x', NULL)",
-        "_ungrant(2, 'x', 'x')", "_held(1, 't', '{}', NULL)", "_forget_writers(2)",
+        "_ungrant(2, 'x', 'x')", "_held(1, 't', NULL, NULL)", "_forget_writers(2)",
         "_retracted(2, 'x', 'x', 1, 'x', 't', 'x', '(RS010,x)', '{}')", "_authority_of(2, 'x')",
         "_make_room(NULL, NULL, NULL)", "_count_dropped(NULL, NULL, 1, 1)",
     )  # fmt: skip

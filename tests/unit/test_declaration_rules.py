@@ -18,7 +18,8 @@ def column(name: str, type_: str, **facts: Any) -> dict[str, Any]:
     return {
         "name": name, "type": type_, "base": type_, "base_qualified": f"pg_catalog.{type_}",
         "kind": kind, "generated": False, "hash_of": None, "identity": "", "filled": False,
-        "notnull": False, "toastable": True, "domain": False, "required": False, **facts,
+        "notnull": False, "toastable": True, "domain": False, "inner_domain": None,
+        "modified": False, "required": False, **facts,
     }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ class Column(NamedTuple):
 
     name: str
     type: str  # as format_type shows it
-    base: str  # the type below all domains
+    base: str  # the type below all domains, of an array those of its elements, too
     base_qualified: str
     kind: Kind
     generated: bool
@@ -30,7 +30,9 @@ class Column(NamedTuple):
     filled: bool  # a row that names no value here, or was here before the column, has one
     notnull: bool
     toastable: bool
-    domain: bool
+    domain: bool  # whether that is another type
+    inner_domain: str | None  # one within that type, of an attribute or a bound
+    modified: bool  # by a length, a scale …
     required: bool  # NOT NULL without a default
 
 

@@ -126,6 +126,16 @@ def writers_need_a_plain_table(case: Case) -> None:
         )
 
 
+def rows_of_writers_are_decoded_by_nobodys_code(case: Case) -> None:
+    for signed in case.signed if case.wish.has_writers else ():
+        if signed.inner_domain:
+            raise Refused(
+                f"column {signed.name!r} of {case.label} contains the domain {signed.inner_domain}",
+                "Rows of writers are links whether or not they can be stored, and no constraint "
+                "may keep one from being read. Take the base type there.",
+            )
+
+
 def a_grants_table_speaks_of_the_same_owners(case: Case) -> None:
     wish, grants = case.wish, case.wish.grants_table
     if grants is None:
@@ -183,6 +193,7 @@ OPTION_RULES = {
     "form": (the_form_concatenated_fits, the_form_is_known),
     "writers": (
         writers_need_a_plain_table,
+        rows_of_writers_are_decoded_by_nobodys_code,
         a_grants_table_speaks_of_the_same_owners,
         all_rows_of_a_grants_table_count,
         the_columns_of_writers_are_there,

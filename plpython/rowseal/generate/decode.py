@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+from ..declare.model import Column
 from .subject import Subject
 from .values import Signed, contains, unbase64
 from .words import field, ident, literal
@@ -16,6 +17,27 @@ ENVELOPE = (
     ' w("row" json, "content" json, sign_b64 text, "rowseal" text),\n       '
 )
 ROW = "(CASE WHEN w.rowseal = '1' THEN w.\"row\" END)"
+
+
+def stored(column: Column) -> str:
+    """Its type."""
+    return column.type
+
+
+def read(column: Column) -> str:
+    """Its type without domains.
+
+    Only what is to be stored is converted to them: their constraints are somebody's code.
+    """
+    return column.base if column.domain else column.type
+
+
+def bare(column: Column) -> str:
+    """Its type without a length or scale, too: any value that somebody can have signed."""
+    return column.base_qualified if column.modified else read(column)
+
+
+TypeOf = Callable[[Column], str]
 
 
 class Decoding(NamedTuple):
@@ -42,17 +64,14 @@ class Decoding(NamedTuple):
 
 
 def canonical(
-    subject: Subject, columns: Iterable[str], element: str, stored: bool = False
+    subject: Subject, columns: Iterable[str], element: str, type_of: TypeOf = read
 ) -> Decoding:
-    """From canonical values by field.
-
-    Only what is to be stored is converted to domains: their constraints are somebody's code.
-    """
+    """From canonical values by field."""
     definitions, values = [], {}
     for name in columns:
         column = subject.column(name)
         field_ = subject.field[name]
-        type_ = column.type if stored or not column.domain else column.base
+        type_ = type_of(column)
         member = f"({element} -> {literal(field_)})"
         as_, values[name] = _canonical(subject, name, type_, f"x.{field(field_)}", member)
         definitions.append(f"{ident(field_)} {as_}")
@@ -76,9 +95,8 @@ def _canonical(subject: Subject, name: str, type_: str, value: str, member: str)
         return "text", f"{unbase64(value)}::{type_}"
     if contains(kind, "bytea"):
         hexed = f"rowseal._hex({literal(json.dumps(kind))}, {value})"
-        object_ = f"pg_catalog.jsonb_build_object({literal(name)}, {hexed})"
-        record = f"pg_catalog.jsonb_populate_record(NULL::{subject.main.table}, {object_})"
-        return "jsonb", f"({record}).{field(name)}"
+        record = f"pg_catalog.jsonb_to_record(pg_catalog.jsonb_build_object('v', {hexed}))"
+        return "jsonb", f"(SELECT h.v FROM {record} h(v {type_}))"
     return type_, value
 
 
@@ -103,9 +121,9 @@ def contents(subject: Subject, beside: str, row: str) -> dict[str, str]:
     return out
 
 
-def envelope(subject: Subject, stored: bool = True) -> Decoding:
+def envelope(subject: Subject, type_of: TypeOf = stored) -> Decoding:
     """The stored columns of an envelope e.v: the signature stands beside the row."""
-    given = canonical(subject, _names(subject.signed), ROW, stored)
+    given = canonical(subject, _names(subject.signed), ROW, type_of)
     values = {**given.values, **contents(subject, "w.content", ROW)}
     if subject.name_column:
         values[subject.name_column] = f"NULL::{subject.column(subject.name_column).type}"
@@ -115,21 +133,21 @@ def envelope(subject: Subject, stored: bool = True) -> Decoding:
     return Decoding(given.definitions, {c: values[c] for c in subject.stored}, ROW, ENVELOPE)
 
 
-def pgtext(subject: Subject, stored: bool = True) -> Decoding:
+def pgtext(subject: Subject, type_of: TypeOf = stored) -> Decoding:
     """The stored columns of an object e.v in PostgreSQL's text form."""
     definitions, values = [], {}
     for name in subject.stored:
         column = subject.column(name)
         is_json = column.kind == "json"
-        type_ = column.type if stored or not column.domain else column.base
+        type_ = type_of(column)
         definitions.append(f"{ident(name)} {'text' if is_json else type_}")
         values[name] = f"x.{field(name)}::{type_}" if is_json else f"x.{field(name)}"
     return Decoding(", ".join(definitions), values)
 
 
-def arrived(subject: Subject) -> str:
-    """A subquery: the row $1 of the format $2, decoded as for storing, but without domains."""
-    canonical_, text = envelope(subject, stored=False), pgtext(subject, stored=False)
+def arrived(subject: Subject, type_of: TypeOf = read) -> str:
+    """A subquery: the row $1 of the format $2, decoded as for storing, but to those types."""
+    canonical_, text = envelope(subject, type_of), pgtext(subject, type_of)
     return (
         "("
         + "\n  UNION ALL\n  ".join(

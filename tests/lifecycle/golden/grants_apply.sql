@@ -9,13 +9,12 @@ BEGIN
         ELSE decode(x.grantee_pkey, 'base64') END::bytea AS c1,
         ((CASE WHEN w.rowseal = '1' THEN w."row" END) -> 'keys')::jsonb AS c2, x.may_grant AS c3,
         x.owner_timestamp AS c4, x.tables AS c5, x.tombstones AS c6, x.until AS c7,
-        (pg_catalog.jsonb_populate_record(NULL::public.grants,
-        pg_catalog.jsonb_build_object('upto', rowseal._hex('{"array": "bytea"}', x.upto)))).upto AS c8, CASE
-        WHEN starts_with(x.user_hash, E'\\x') THEN (x.user_hash)::bytea
-        ELSE decode(x.user_hash, 'base64') END::bytea AS c9, CASE WHEN starts_with(x.writer_pkey, E'\\x')
-        THEN (x.writer_pkey)::bytea ELSE decode(x.writer_pkey, 'base64') END::bytea AS c10, CASE
-        WHEN starts_with(x.writer_prev, E'\\x') THEN (x.writer_prev)::bytea
-        ELSE decode(x.writer_prev, 'base64') END::bytea AS c11, x.writer_seq AS c12, CASE
+        (SELECT h.v FROM pg_catalog.jsonb_to_record(pg_catalog.jsonb_build_object('v',
+        rowseal._hex('{"array": "bytea"}', x.upto))) h(v bytea[])) AS c8, CASE WHEN starts_with(x.user_hash, E'\\x')
+        THEN (x.user_hash)::bytea ELSE decode(x.user_hash, 'base64') END::bytea AS c9, CASE
+        WHEN starts_with(x.writer_pkey, E'\\x') THEN (x.writer_pkey)::bytea
+        ELSE decode(x.writer_pkey, 'base64') END::bytea AS c10, CASE WHEN starts_with(x.writer_prev, E'\\x')
+        THEN (x.writer_prev)::bytea ELSE decode(x.writer_prev, 'base64') END::bytea AS c11, x.writer_seq AS c12, CASE
         WHEN starts_with(w.sign_b64, E'\\x') THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END AS c13
       FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
            LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text,

@@ -8,10 +8,10 @@ BEGIN
       ELSE decode(x.grantee_pkey, 'base64') END::bytea,
       ((CASE WHEN w.rowseal = '1' THEN w."row" END) -> 'keys')::jsonb, x.may_grant, x.owner_timestamp, x.tables,
       x.tombstones, x.until,
-      (pg_catalog.jsonb_populate_record(NULL::public.grants,
-      pg_catalog.jsonb_build_object('upto', rowseal._hex('{"array": "bytea"}', x.upto)))).upto, CASE
-      WHEN starts_with(x.user_hash, E'\\x') THEN (x.user_hash)::bytea ELSE decode(x.user_hash, 'base64') END::bytea,
-      CASE WHEN starts_with(x.writer_pkey, E'\\x') THEN (x.writer_pkey)::bytea
+      (SELECT h.v FROM pg_catalog.jsonb_to_record(pg_catalog.jsonb_build_object('v',
+      rowseal._hex('{"array": "bytea"}', x.upto))) h(v bytea[])), CASE WHEN starts_with(x.user_hash, E'\\x')
+      THEN (x.user_hash)::bytea ELSE decode(x.user_hash, 'base64') END::bytea, CASE
+      WHEN starts_with(x.writer_pkey, E'\\x') THEN (x.writer_pkey)::bytea
       ELSE decode(x.writer_pkey, 'base64') END::bytea, CASE WHEN starts_with(x.writer_prev, E'\\x')
       THEN (x.writer_prev)::bytea ELSE decode(x.writer_prev, 'base64') END::bytea, x.writer_seq, CASE
       WHEN starts_with(w.sign_b64, E'\\x') THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END

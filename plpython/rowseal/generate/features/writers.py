@@ -134,7 +134,7 @@ class Writers(Licensed):
     # -- what runs seldom: queries
     def queries(self) -> Mapping[str, str]:
         subject = self.subject
-        out = {"offered": offered(self), **retraction(self), "granted": self._granted()}
+        out = {**offered(self), **retraction(self), "granted": self._granted()}
         for place in subject.places:
             on = "" if place is subject.main else "_versions"
             row = subject.row("($1)", place)
