@@ -216,15 +216,7 @@ BEGIN
     END;
   END IF;
   FOREACH envelope IN ARRAY rows LOOP
-    BEGIN
-      PERFORM rowseal._quarantine(tag, verdict, 'canonical', envelope);
-    EXCEPTION WHEN OTHERS THEN
-      IF rowseal._passing(SQLSTATE) THEN
-        RAISE;
-      END IF;
-      -- not even its place in the ledger can be found: it keeps no other from being kept
-      PERFORM rowseal._quarantine(tag, ROW(SQLSTATE, SQLERRM)::rowseal.verdict, 'raw', envelope);
-    END;
+    PERFORM rowseal._quarantine(tag, verdict, 'canonical', envelope, enters => false);
   END LOOP;
   RETURN pg_catalog.array_fill(verdict::text, ARRAY[pg_catalog.cardinality(rows)]);
 END

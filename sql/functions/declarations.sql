@@ -86,11 +86,11 @@ COMMENT ON FUNCTION rowseal._awaited(text) IS 'Whether rows for this tag are in 
 CREATE OR REPLACE FUNCTION rowseal._may_take_tag(d rowseal.declarations) RETURNS void LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  before name := (SELECT t.owner FROM rowseal.tags t WHERE t.tag = d.tag);
+  before name := (
+    SELECT t.owner FROM rowseal.tags t JOIN pg_catalog.pg_class c ON c.oid = t.relation WHERE t.tag = d.tag);
 BEGIN
-  IF before IS NOT NULL AND rowseal._awaited(d.tag) AND NOT coalesce((
-      SELECT pg_catalog.pg_has_role(c.relowner, pg_catalog.to_regrole(pg_catalog.quote_ident(before)), 'USAGE')
-        FROM pg_catalog.pg_class c WHERE c.oid = d.relation), false) THEN
+  IF before IS NOT NULL AND rowseal._awaited(d.tag) AND NOT (
+      SELECT rowseal._acts_as(c.relowner, before) FROM pg_catalog.pg_class c WHERE c.oid = d.relation) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS008',
       MESSAGE = pg_catalog.format('no right to tag %L: rows wait for it that were sent to a table of %s',
                                   d.tag, before),
@@ -99,11 +99,18 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._may_take_tag(rowseal.declarations) IS
-  'Whether the owner of a table may have its tag (else RS008): who has it can read, and discard, what waits for it';
+  'Whether the owner of a table may have its tag (else RS008): who has it can read, and discard, what waits for it. A '
+  'claim ends with its table, see _disown';
+
+CREATE OR REPLACE FUNCTION rowseal._acts_as(who oid, role text) RETURNS boolean LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT coalesce(pg_catalog.pg_has_role(who, pg_catalog.to_regrole(pg_catalog.quote_ident(role)), 'USAGE'), false)
+$$;
+COMMENT ON FUNCTION rowseal._acts_as(oid, text) IS 'Whether a role has the rights of another one, which may be gone';
 
 CREATE OR REPLACE FUNCTION rowseal._may_have(carrier text, owner oid) RETURNS boolean LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT coalesce(pg_catalog.pg_has_role(owner, pg_catalog.to_regrole(pg_catalog.quote_ident(carrier)), 'USAGE'), false)
+  SELECT rowseal._acts_as(owner, carrier)
       OR pg_catalog.pg_has_role(owner, 'rowseal_trusted', 'USAGE')
 $$;
 COMMENT ON FUNCTION rowseal._may_have(text, oid) IS
@@ -148,11 +155,28 @@ $$;
 CREATE OR REPLACE FUNCTION rowseal._keep_tag(d rowseal.declarations) RETURNS void LANGUAGE sql
 SET search_path = pg_catalog, pg_temp AS $$
   INSERT INTO rowseal.tags
-    SELECT d.tag, r.rolname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
+    SELECT d.tag, r.rolname, c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
      WHERE c.oid = d.relation
-    ON CONFLICT (tag) DO UPDATE SET owner = EXCLUDED.owner
+    ON CONFLICT (tag) DO UPDATE SET owner = EXCLUDED.owner, relation = EXCLUDED.relation
 $$;
-COMMENT ON FUNCTION rowseal._keep_tag(rowseal.declarations) IS 'Notes who owns the table with this tag';
+COMMENT ON FUNCTION rowseal._keep_tag(rowseal.declarations) IS 'Notes the table with this tag, and who owns it';
+
+-- Called by _install alone, with its rights.
+CREATE OR REPLACE FUNCTION rowseal._disown(d rowseal.declarations) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF EXISTS (SELECT FROM rowseal.tags t JOIN pg_catalog.pg_class c ON c.oid = d.relation
+              WHERE t.tag = d.tag AND NOT rowseal._acts_as(c.relowner, t.owner)) THEN
+    UPDATE rowseal.quarantine q
+       SET sqlstate = 'RS007', reason = 'no table is declared with this tag', curable = true, waits_for = NULL
+     WHERE q.tag = d.tag;
+    DELETE FROM rowseal._dead_rows x WHERE x.tag = d.tag;
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._disown(rowseal.declarations) IS
+  'What waits for a table of somebody else that is gone was not sent to whoever takes its tag: it waits as if no table '
+  'had had it (see _may_have)';
 
 -- Called by _install alone, with its rights.
 CREATE OR REPLACE FUNCTION rowseal._uninstall(d rowseal.declarations) RETURNS void LANGUAGE plpgsql
@@ -172,7 +196,7 @@ BEGIN
     EXECUTE pg_catalog.format('DROP FUNCTION IF EXISTS rowseal.%I', function_);
   END LOOP;
   IF d.grants THEN
-    PERFORM rowseal._forget_writers(d.id);
+    PERFORM rowseal._forget_writers(d);
   END IF;
   -- tables of the same owner stand in the way before: see undeclare and _on_drop_refuse
   PERFORM rowseal._close(x, pg_catalog.format('the %s table is not declared any more',
@@ -227,7 +251,9 @@ BEGIN
     RETURN NULL;  -- restored: the dump brings functions and triggers
   END IF;
   IF TG_OP = 'INSERT' THEN
+    PERFORM rowseal._disown(NEW);
     PERFORM rowseal._keep_tag(NEW);
+    PERFORM rowseal._recall_dead(NEW) WHERE NEW.grants;
   END IF;
   IF NEW.queries = '{}' THEN
     RETURN NULL;  -- no longer as declared: see _refresh

@@ -228,25 +228,27 @@ COMMENT ON FUNCTION rowseal._may_discard(name, text, text, text) IS
 -- may write the quarantine, or see of it what is not his.  Everybody can call it, and so fill his own part of it with
 -- what he likes: no other source's entries change by that, and an entry is believed nothing (see _held).
 CREATE OR REPLACE FUNCTION rowseal._quarantine(
-  tag text, verdict rowseal.verdict, format text, row_ json, waits_for text DEFAULT NULL, again bigint DEFAULT NULL)
-RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  tag text, verdict rowseal.verdict, format text, row_ json, waits_for text DEFAULT NULL, again bigint DEFAULT NULL,
+  enters boolean DEFAULT true)
+RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
   most rowseal.quarantine_limits;
   size bigint;
   hash_ bytea;
-  o CONSTANT rowseal._authentic := rowseal._claimed(tag, verdict, format, row_);
+  o CONSTANT rowseal._authentic := CASE WHEN enters THEN rowseal._claimed(tag, verdict, format, row_) END;
   old rowseal.quarantine;
   entry bigint;
+  moved boolean := false;
 BEGIN
   IF o.writer IS NOT NULL THEN
     -- safe from the bounds: whoever brings it again, in whatever spelling, brings nothing new
     SELECT q.id INTO entry FROM rowseal.quarantine q WHERE q.link = o.link AND q.kept;
     IF FOUND THEN
-      PERFORM rowseal._look_again(entry);
-      RETURN;
+      RETURN rowseal._look_again(entry);
     END IF;
     row_ := o.envelope;
+    format := 'canonical';
   END IF;
   size := pg_catalog.octet_length(row_::text);
   hash_ := rowseal._entry_hash(tag, format, row_);
@@ -258,13 +260,13 @@ BEGIN
     DELETE FROM rowseal.quarantine q
      WHERE q.id = again AND rowseal._may_discard(session_user, q.tag, q.sqlstate, q.role) RETURNING q.* INTO old;
     IF NOT FOUND THEN
-      RETURN;
+      RETURN false;
     END IF;
   END IF;
   SELECT * INTO most FROM rowseal.quarantine_limits;
   IF size > most.bytes THEN  -- too large to keep: counted, at least
     PERFORM rowseal._count_dropped(old.role, old.subscription, 1, size);
-    RETURN;
+    RETURN false;
   END IF;
   INSERT INTO rowseal.quarantine AS q (tag, sqlstate, reason, curable, waits_for, role, subscription, application_name,
                                        format, row, bytes, hash, first_seen)
@@ -275,17 +277,19 @@ BEGIN
           reason = EXCLUDED.reason, curable = EXCLUDED.curable, waits_for = EXCLUDED.waits_for
     RETURNING q.id INTO entry;
   IF o.writer IS NOT NULL THEN
-    PERFORM rowseal._held(entry, tag, o, verdict);
+    moved := rowseal._held(entry, tag, o, verdict);
   END IF;
   -- Counting costs, so it is done now and then, and for large rows; at random, so that nobody can evade it.
   IF pg_catalog.random() * greatest(1, most.rows / 100) < 1 OR size >= most.bytes / 100 THEN
     PERFORM rowseal._make_room(old.role, old.subscription, most);
   END IF;
+  RETURN moved;
 END
 $$;
-COMMENT ON FUNCTION rowseal._quarantine(text, rowseal.verdict, text, json, text, bigint) IS
+COMMENT ON FUNCTION rowseal._quarantine(text, rowseal.verdict, text, json, text, bigint, boolean) IS
   'Keeps a refused row with reason and source; when its source has too many, some go, and are counted. again: the '
-  'entry that it has been until now, whose source it keeps';
+  'entry that it has been until now, whose source it keeps; enters: into the ledger, too, when it is a writer''s. '
+  'Whether a walk has moved by it (see _held): then the tables have to follow (see _hold)';
 
 CREATE OR REPLACE FUNCTION rowseal._entry_hash(tag text, format text, row_ json) RETURNS bytea
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -296,7 +300,7 @@ $$;
 COMMENT ON FUNCTION rowseal._entry_hash(text, text, json) IS 'What tells entries of one source in the quarantine apart';
 
 -- SECURITY DEFINER, owner rowseal_internal, as _quarantine.  Everybody can call it: _held judges by itself.
-CREATE OR REPLACE FUNCTION rowseal._look_again(entry bigint) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+CREATE OR REPLACE FUNCTION rowseal._look_again(entry bigint) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   q rowseal.quarantine;
@@ -307,13 +311,30 @@ BEGIN
   verdict := ROW(q.sqlstate, q.reason)::rowseal.verdict;
   o := rowseal._claimed(q.tag, verdict, q.format, q.row);
   IF o.envelope::text <> q.row::text THEN  -- it was kept before its table could tell
-    PERFORM rowseal._quarantine(q.tag, verdict, q.format, o.envelope, NULL, entry);
+    RETURN rowseal._quarantine(q.tag, verdict, q.format, o.envelope, NULL, entry);
   ELSIF o.writer IS NOT NULL THEN
-    PERFORM rowseal._held(entry, q.tag, o, verdict);
+    RETURN rowseal._held(entry, q.tag, o, verdict);
   END IF;
+  RETURN false;
 END
 $$;
-COMMENT ON FUNCTION rowseal._look_again(bigint) IS 'An entry has been tried again, in vain: what the ledger says of it';
+COMMENT ON FUNCTION rowseal._look_again(bigint) IS
+  'An entry has been tried again, in vain: what the ledger says of it, and whether a walk has moved by it';
+
+-- SECURITY DEFINER, owner rowseal_internal: incurable entries show to administrators alone.
+CREATE OR REPLACE FUNCTION rowseal._enter_held(tag text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  entry bigint;
+BEGIN
+  FOR entry IN SELECT q.id FROM rowseal.quarantine q WHERE q.tag = tag ORDER BY q.id LOOP
+    PERFORM rowseal._look_again(entry);
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION rowseal._enter_held(text) IS
+  'A table is declared, perhaps again: authentic rows that the quarantine holds for it enter the ledger';
 
 -- Tries quarantined rows again, as far as the caller sees them (row security), with the caller's rights.
 CREATE OR REPLACE FUNCTION rowseal._retry(waits_for text, tag text DEFAULT NULL, ids bigint[] DEFAULT NULL)
@@ -377,7 +398,7 @@ BEGIN
       verdict := rowseal._explained(d, outcomes[i]::rowseal.verdict, rows[i], format);
       IF verdict.sqlstate = before[i] OR (verdict.sqlstate = ANY (writers) AND before[i] = ANY (writers)) THEN
         outcomes[i] := verdict::text;
-        PERFORM rowseal._look_again(ids[i]);
+        PERFORM rowseal._hold(d, verdict, format, rows[i], again => ids[i], changed => false);
       ELSE
         outcomes[i] := rowseal._set_aside(d, outcomes[i], format, rows[i], ids[i]);
       END IF;

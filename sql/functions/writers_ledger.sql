@@ -52,7 +52,7 @@ CREATE OR REPLACE FUNCTION rowseal._may_be_held(d rowseal.declarations, verdict 
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   RETURN (d.grants OR d.writers IS NOT NULL)
-     AND (verdict.sqlstate IN ('RS010', 'RS011', 'RS012', 'RS017') OR verdict.sqlstate NOT LIKE 'RS%'
+     AND (verdict.sqlstate IN ('RS010', 'RS011', 'RS012') OR verdict.sqlstate NOT LIKE 'RS%'
           -- a column may have rounded what was signed
           OR (verdict.sqlstate = 'RS001' AND d.queries ->> 'offered_bare' <> ''));
 END
@@ -67,11 +67,9 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   d rowseal.declarations;
 BEGIN
-  IF format <> 'canonical' OR rowseal._member(element, 'row', 'writer_pkey') IS NULL THEN
-    RETURN NULL;
-  END IF;
   SELECT * INTO d FROM rowseal.declarations x WHERE x.tag = tag;
-  RETURN CASE WHEN rowseal._may_be_held(d, refused) THEN rowseal._offered(d, format, element) END;
+  RETURN CASE WHEN format IN ('canonical', 'pgtext') AND rowseal._may_be_held(d, refused)
+              THEN rowseal._offered(d, format, element) END;
 END
 $$;
 COMMENT ON FUNCTION rowseal._claimed(text, rowseal.verdict, text, json) IS
@@ -100,6 +98,7 @@ SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
   authority integer;
+  grantees bytea[];
 BEGIN
   SELECT x.id INTO authority FROM rowseal._authority x WHERE x.grants = grants AND x.owner = owner;
   IF NOT FOUND THEN
@@ -118,8 +117,14 @@ BEGIN
       RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'rowseal.settling is not yours to set';
     END IF;
     PERFORM rowseal._walk(authority, writer, seq, link);
-    IF EXISTS (SELECT FROM rowseal._grants g WHERE g.authority = authority AND g.writer = writer) THEN
-      PERFORM rowseal._derive(authority);
+    grantees := ARRAY(
+      SELECT g.grantee FROM rowseal._grants g
+       WHERE g.authority = authority AND g.writer = writer AND EXISTS (
+         SELECT FROM rowseal._grants v JOIN rowseal._stands s ON s.revocation = v.id
+          WHERE v.authority = authority AND v.grantee = writer AND v.upto IS NOT NULL
+            AND s.link = g.link AND s.arrival = link));
+    IF grantees <> '{}' THEN
+      PERFORM rowseal._derive(authority, grantees);
     END IF;
     RETURN true;
   END IF;
@@ -128,6 +133,16 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._enter(integer, text, bytea, bigint, bytea, bytea, bigint) IS
   'Enters an authentic row into the ledger; whether a walk has moved by it';
+
+CREATE OR REPLACE FUNCTION rowseal._before(authority integer, writer bytea, seq bigint, prev bytea)
+RETURNS SETOF rowseal._writer_rows LANGUAGE sql STABLE AS $$
+  SELECT * FROM rowseal._writer_rows r
+   WHERE r.authority OPERATOR(pg_catalog.=) $1 AND r.writer OPERATOR(pg_catalog.=) $2
+     AND r.seq OPERATOR(pg_catalog.=) ($3 OPERATOR(pg_catalog.-) 1) AND r.link OPERATOR(pg_catalog.=) $4 LIMIT 1
+$$;
+COMMENT ON FUNCTION rowseal._before(integer, bytea, bigint, bytea) IS
+  'The row of a writer before one with this number and previous link. A look-up for each step: as a join, PostgreSQL '
+  'may read the whole chain for it. Without a search path, so that it is inlined';
 
 CREATE OR REPLACE FUNCTION rowseal._walk(authority integer, writer bytea, seq bigint, link bytea)
 RETURNS void LANGUAGE plpgsql
@@ -144,20 +159,17 @@ BEGIN
       SELECT r.seq, r.link, r.prev FROM rowseal._writer_rows r
        WHERE r.authority = authority AND r.writer = writer AND r.seq = seq AND r.link = link
       UNION ALL
-      SELECT r.seq, r.link, r.prev FROM down d JOIN rowseal._writer_rows r
-          ON r.authority = authority AND r.writer = writer AND r.seq = d.seq - 1 AND r.link = d.prev
+      SELECT r.seq, r.link, r.prev FROM down d, rowseal._before(authority, writer, d.seq, d.prev) r
        WHERE NOT EXISTS (SELECT FROM rowseal._stands s WHERE s.revocation = revocation AND s.link = r.link)
     ), stand AS (
-      INSERT INTO rowseal._stands SELECT revocation, d.link FROM down d ON CONFLICT DO NOTHING
+      INSERT INTO rowseal._stands SELECT revocation, d.link, link FROM down d ON CONFLICT DO NOTHING
     ), gone AS (
       DELETE FROM rowseal._wanted w WHERE w.revocation = revocation AND w.link = link AND (w.seq IS NULL OR w.seq = seq)
     )
     -- the end of the walk waits for its predecessor, unless another branch has been there
-    INSERT INTO rowseal._wanted SELECT revocation, authority, writer, d.seq - 1, d.prev FROM down d
-     WHERE d.seq > 1 AND NOT EXISTS (SELECT FROM down p WHERE p.seq = d.seq - 1 AND p.link = d.prev)
-       AND NOT EXISTS (SELECT FROM rowseal._stands s JOIN rowseal._writer_rows r
-                           ON r.authority = authority AND r.writer = writer AND r.seq = d.seq - 1 AND r.link = d.prev
-                        WHERE s.revocation = revocation AND s.link = d.prev);
+    INSERT INTO rowseal._wanted
+      SELECT revocation, authority, writer, d.seq - 1, d.prev FROM (SELECT * FROM down ORDER BY seq LIMIT 1) d
+       WHERE d.seq > 1 AND NOT EXISTS (SELECT FROM rowseal._before(authority, writer, d.seq, d.prev));
   END LOOP;
 END
 $$;
@@ -191,8 +203,31 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._writer_text(integer, text, bytea) IS 'What a held row waits for: grants of this writer';
 
+CREATE OR REPLACE FUNCTION rowseal._may_follow(tag text, grants integer, retracts boolean) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+  RETURN EXISTS (
+    SELECT FROM pg_catalog.pg_roles r
+     WHERE pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER')  -- as in _may_ask
+       AND NOT EXISTS (
+         SELECT FROM rowseal.declarations d, pg_catalog.unnest(ARRAY[d.relation, d.versions]) t(oid)
+           JOIN pg_catalog.pg_class c ON c.oid = t.oid
+          WHERE (d.tag = tag OR (retracts AND grants IN (d.id, rowseal._grants_id(d.grants, d.id, d.writers))))
+            AND NOT (pg_catalog.has_table_privilege(r.oid, c.oid, 'SELECT')
+                     AND pg_catalog.has_table_privilege(r.oid, c.oid, 'INSERT')
+                     AND pg_catalog.has_table_privilege(r.oid, c.oid,
+                                                        CASE WHEN retracts THEN 'DELETE' ELSE 'UPDATE' END)
+                     AND (NOT retracts OR NOT c.relrowsecurity OR r.rolsuper OR r.rolbypassrls
+                          OR (NOT c.relforcerowsecurity AND pg_catalog.pg_has_role(r.oid, c.relowner, 'USAGE'))))));
+END
+$$;
+COMMENT ON FUNCTION rowseal._may_follow(text, integer, boolean) IS
+  'Whether the session could write a table, or take rows of revoked writers (retracts) out of all tables with these '
+  'grants (see _may_retract)';
+
 CREATE OR REPLACE FUNCTION rowseal._held(entry bigint, tag text, o rowseal._authentic, refused rowseal.verdict)
-RETURNS void LANGUAGE plpgsql
+RETURNS boolean LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -203,18 +238,24 @@ DECLARE
   holds bigint;
   dead boolean;
   known boolean;
+  moved boolean;
 BEGIN
   PERFORM rowseal._lock_walk(grants, o.owner, o.writer);  -- the guard's is gone when storing raised an error
   verdict := rowseal._licensed(grants, o.owner, o.writer, o.seq, o.link, tag, o.at, o.deleted, o.key);
   IF verdict IS NULL AND refused.sqlstate LIKE 'RS01_' THEN
-    RETURN;
+    RETURN false;
   END IF;
-  PERFORM rowseal._enter(grants, o.owner, o.writer, o.seq, o.prev, o.link, entry);
+  moved := rowseal._enter(grants, o.owner, o.writer, o.seq, o.prev, o.link, entry);
+  IF moved AND NOT rowseal._may_follow(
+       tag, grants, (rowseal._affected(grants, o.owner, o.writer, o.seq, o.link, NULL)).writers <> '{}') THEN
+    RAISE insufficient_privilege USING
+      MESSAGE = 'rows would count, or count no longer, by this one, and it is not yours to write them';
+  END IF;
   authority := rowseal._authority_of(grants, o.owner);
   SELECT r.held INTO holds FROM rowseal._writer_rows r
    WHERE r.authority = authority AND r.writer = o.writer AND r.seq = o.seq AND r.link = o.link;
   IF holds IS NULL THEN  -- it is in its table
-    RETURN;
+    RETURN moved;
   END IF;
   dead := rowseal._dead(authority, o.writer, o.link);
   known := EXISTS (SELECT FROM rowseal._licences l WHERE l.authority = authority AND l.writer = o.writer);
@@ -231,10 +272,12 @@ BEGIN
   -- dead or not: another revocation may be walked through it, here and elsewhere
   UPDATE rowseal._writer_rows r SET fed = true
    WHERE r.authority = authority AND r.writer = o.writer AND r.seq = o.seq AND r.link = o.link AND known AND NOT r.fed;
+  RETURN moved;
 END
 $$;
 COMMENT ON FUNCTION rowseal._held(bigint, text, rowseal._authentic, rowseal.verdict) IS
-  'Enters an authentic row that is not in its table into the ledger';
+  'Enters an authentic row that is not in its table into the ledger; whether a walk has moved by it. 42501 when it '
+  'has, and the session could not let the tables follow: they never differ from the ledger';
 
 -- What is held and known travels: others may need it as a link (see poisoned_link in the tests).
 -- SECURITY DEFINER, owner rowseal_internal: nobody else may write the feed.

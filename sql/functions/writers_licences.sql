@@ -218,11 +218,43 @@ $$;
 COMMENT ON FUNCTION rowseal._chains(jsonb, jsonb) IS
   'The licences that follow from one owner''s grants and revocations; see plpython/rowseal/licences.py';
 
-CREATE OR REPLACE FUNCTION rowseal._derived(authority integer) RETURNS SETOF rowseal._licences LANGUAGE plpgsql STABLE
+CREATE OR REPLACE FUNCTION rowseal._let_in(authority integer, keys bytea[]) RETURNS SETOF bytea LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
   RETURN QUERY
+    WITH RECURSIVE below(key) AS (
+      SELECT * FROM pg_catalog.unnest(keys)
+      UNION
+      SELECT g.grantee
+        FROM below b, LATERAL (SELECT g.grantee FROM rowseal._grants g
+                                WHERE g.authority = authority AND g.writer = b.key OFFSET 0) g  -- as in _before
+    ) SELECT b.key FROM below b;
+END
+$$;
+COMMENT ON FUNCTION rowseal._let_in(integer, bytea[]) IS
+  'These keys, and all of whom they speak in grants and revocations, themselves or through others';
+
+CREATE OR REPLACE FUNCTION rowseal._derived(authority integer, keys bytea[] DEFAULT NULL)
+RETURNS SETOF rowseal._licences LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+  RETURN QUERY
+    WITH RECURSIVE above(key) AS (  -- who is in chains to these keys
+      SELECT * FROM pg_catalog.unnest(keys)
+      UNION
+      SELECT g.writer
+        FROM above a, LATERAL (SELECT g.writer FROM rowseal._grants g
+                                WHERE g.authority = authority AND g.grantee = a.key OFFSET 0) g
+       WHERE g.writer IS NOT NULL
+    ), rows AS MATERIALIZED (
+      SELECT g.* FROM rowseal._grants g WHERE g.authority = authority AND keys IS NULL
+      UNION ALL
+      SELECT g.*
+        FROM above a, LATERAL (SELECT g.* FROM rowseal._grants g
+                                WHERE g.authority = authority AND g.grantee = a.key OFFSET 0) g
+    )
     SELECT authority, pg_catalog.decode(x.writer, 'hex'), x.until, x.tables, x.keys, x.tombstones, x.may_grant,
            x.frontiers
       FROM pg_catalog.jsonb_to_recordset(rowseal._chains(
@@ -231,24 +263,31 @@ BEGIN
                          'sign', pg_catalog.encode(g.sign, 'hex'),
                          'writer', pg_catalog.encode(g.writer, 'hex'),
                          'grantee', pg_catalog.encode(g.grantee, 'hex'))), '[]')
-                FROM rowseal._grants g WHERE g.authority = authority),
+                FROM rows g),
              (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(s.revocation, g.id)), '[]')
-                FROM rowseal._grants g JOIN rowseal._stands s ON s.link = g.link WHERE g.authority = authority)))
+                FROM rows g JOIN rows v ON v.upto IS NOT NULL AND v.grantee = g.writer
+                JOIN rowseal._stands s ON s.revocation = v.id AND s.link = g.link)))
            AS x(writer text, until bigint, tables text[], keys jsonb, tombstones boolean, may_grant integer,
-                frontiers bigint[]);
+                frontiers bigint[])
+     WHERE keys IS NULL OR pg_catalog.decode(x.writer, 'hex') = ANY (keys);
 END
 $$;
-COMMENT ON FUNCTION rowseal._derived(integer) IS 'The licences of an owner''s writers, as they follow from his grants';
+COMMENT ON FUNCTION rowseal._derived(integer, bytea[]) IS
+  'The licences of an owner''s writers, as they follow from his grants: of all, or of these keys';
 
-CREATE OR REPLACE FUNCTION rowseal._derive(authority integer) RETURNS void LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal._derive(authority integer, keys bytea[]) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
+DECLARE
+  concerned bytea[] := ARRAY(SELECT rowseal._let_in(authority, keys));
 BEGIN
-  DELETE FROM rowseal._licences l WHERE l.authority = authority;
-  INSERT INTO rowseal._licences SELECT * FROM rowseal._derived(authority);
+  DELETE FROM rowseal._licences l WHERE l.authority = authority AND l.writer = ANY (concerned);
+  INSERT INTO rowseal._licences SELECT * FROM rowseal._derived(authority, concerned);
 END
 $$;
-COMMENT ON FUNCTION rowseal._derive(integer) IS 'Derives the licences of an owner''s writers anew';
+COMMENT ON FUNCTION rowseal._derive(integer, bytea[]) IS
+  'Derives anew what follows from a grant to these keys, or a revocation of them: their licences, and those of all '
+  'whom they have let in';
 
 CREATE OR REPLACE FUNCTION rowseal._grant(g rowseal._grants, grants integer, owner text) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -274,11 +313,11 @@ BEGIN
       PERFORM rowseal._walk(g.authority, g.grantee, named.seq, named.link);
     END LOOP;
   END IF;
-  PERFORM rowseal._derive(g.authority);
+  PERFORM rowseal._derive(g.authority, ARRAY[g.grantee]);
 END
 $$;
 COMMENT ON FUNCTION rowseal._grant(rowseal._grants, integer, text) IS
-  'A row of a grants table has been stored: its walk begins, licences are derived anew';
+  'A row of a grants table has been stored: its walk begins, the licences that it concerns are derived anew';
 
 CREATE OR REPLACE FUNCTION rowseal._ungrant(grants integer, owner text, sign bytea) RETURNS void LANGUAGE sql
 SET search_path = pg_catalog, pg_temp AS $$

@@ -9,32 +9,32 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp A
 #variable_conflict use_variable
 DECLARE
   authority integer;
+  revocations bigint[];
   run bytea[];
 BEGIN
   PERFORM rowseal._may_ask(grants);
   SELECT x.id INTO authority FROM rowseal._authority x WHERE x.grants = grants AND x.owner = owner;
-  -- If the row stands below a frontier, what is held below it may have waited for it.
-  IF seq IS NOT NULL AND EXISTS (
-       SELECT FROM rowseal._grants g JOIN rowseal._stands s ON s.revocation = g.id AND s.link = link
-        WHERE g.authority = authority AND g.grantee = writer AND g.upto IS NOT NULL) THEN
+  -- If a walk went on with the row, what is held below it may have waited for it.
+  IF seq IS NOT NULL THEN
+    revocations := ARRAY(SELECT g.id FROM rowseal._grants g
+                          WHERE g.authority = authority AND g.grantee = writer AND g.upto IS NOT NULL);
     WITH RECURSIVE down(seq, prev, link, held) AS (
       SELECT r.seq, r.prev, r.link, r.held FROM rowseal._writer_rows r
        WHERE r.authority = authority AND r.writer = writer AND r.seq = seq AND r.link = link
       UNION ALL
-      SELECT r.seq, r.prev, r.link, r.held FROM down d JOIN rowseal._writer_rows r
-          ON r.authority = authority AND r.writer = writer AND r.seq = d.seq - 1 AND r.link = d.prev
+      SELECT r.seq, r.prev, r.link, r.held FROM down d, rowseal._before(authority, writer, d.seq, d.prev) r
+       WHERE EXISTS (SELECT FROM rowseal._stands s
+                      WHERE s.revocation = ANY (revocations) AND s.link = r.link AND s.arrival = link)
     ) SELECT pg_catalog.array_agg(d.held ORDER BY d.seq) FILTER (WHERE d.held IS NOT NULL AND d.seq < seq),
-             pg_catalog.array_agg(d.link) FILTER (WHERE EXISTS (SELECT FROM rowseal._grants g WHERE g.link = d.link))
+             pg_catalog.array_agg(d.link)
         INTO held, run FROM down d;
   END IF;
   -- Also concerned is everybody whose chain of grants leads through a writer of whom the row speaks.
-  WITH RECURSIVE below(key) AS (
+  writers := ARRAY(SELECT rowseal._let_in(authority, ARRAY(
     SELECT grantee WHERE grantee IS NOT NULL
     UNION
-    SELECT g.grantee FROM rowseal._grants g WHERE g.authority = authority AND g.link = ANY (run)
-    UNION
-    SELECT g.grantee FROM below b JOIN rowseal._grants g ON g.authority = authority AND g.writer = b.key
-  ) SELECT coalesce(pg_catalog.array_agg(b.key), '{}') INTO writers FROM below b;
+    SELECT g.grantee FROM rowseal._grants g
+     WHERE g.authority = authority AND g.writer = writer AND g.link IN (SELECT pg_catalog.unnest(run)))));
   held := coalesce(held, '{}') || ARRAY(
     SELECT r.held FROM rowseal._writer_rows r JOIN rowseal.quarantine q ON q.id = r.held AND q.curable
      WHERE r.authority = authority AND r.writer = ANY (writers) ORDER BY r.seq);
@@ -139,11 +139,12 @@ SET search_path = pg_catalog, pg_temp AS $$
     UNION ALL
     SELECT 'trigger ' || g.tgname::text || ' on ' || t.oid::pg_catalog.regclass::text
       FROM target t JOIN pg_catalog.pg_trigger g ON g.tgrelid = t.oid AND NOT g.tgisinternal AND g.tgparentid = 0
-     WHERE g.tgtype & 2 = 2 AND g.tgtype & 8 = 8 AND g.tgname NOT LIKE 'zzz\_rowseal\_keep%') x
+     WHERE g.tgtype & 8 = 8  -- DELETE
+       AND NOT EXISTS (SELECT FROM rowseal._wanted_triggers(d) w WHERE w.relation = t.oid AND w.name = g.tgname)) x
 $$;
 COMMENT ON FUNCTION rowseal._in_the_way(rowseal.declarations) IS
   'What could keep a row of a revoked writer in a table, or the version before it out: unique indexes, foreign keys '
-  'to the table, BEFORE DELETE triggers; NULL when nothing could';
+  'to the table, DELETE triggers; NULL when nothing could';
 
 CREATE OR REPLACE FUNCTION rowseal._settle(
   grants integer, owner text, writer bytea, seq bigint, link bytea, grantee bytea, retracts boolean)
@@ -178,33 +179,39 @@ COMMENT ON FUNCTION rowseal._settle(integer, text, bytea, bigint, bytea, bytea, 
   'with the rights of who brought it';
 
 CREATE OR REPLACE FUNCTION rowseal._hold(
-  d rowseal.declarations, verdict rowseal.verdict, format text, element json, waits_for text,
-  again bigint DEFAULT NULL)
+  d rowseal.declarations, verdict rowseal.verdict, format text, element json, waits_for text DEFAULT NULL,
+  again bigint DEFAULT NULL, changed boolean DEFAULT true)
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  grants integer;
-  o record;
+  o rowseal._authentic;
 BEGIN
-  SELECT x.* INTO o FROM rowseal._offered(d, format, element) x
-   WHERE rowseal._may_be_held(d, verdict);
-  IF o.writer IS NULL THEN
-    PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for, again);
+  IF NOT rowseal._may_be_held(d, verdict) THEN
+    IF changed THEN
+      PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for, again, enters => false);
+    END IF;
     RETURN;
   END IF;
-  grants := rowseal._grants_id(d.grants, d.id, d.writers);
-  PERFORM rowseal._quarantine(d.tag, verdict, 'canonical', o.envelope,
-                              rowseal._writer_text(grants, o.owner, o.writer), again);
-  -- held itself, it may be the link that others wait for
-  IF pg_catalog.current_setting('rowseal.settling', true) IS DISTINCT FROM 'on'
-     AND rowseal._revoked(grants, o.owner, o.writer) THEN
-    PERFORM rowseal._settle(grants, o.owner, o.writer, o.seq, o.link, NULL, true);
-  END IF;
+  BEGIN
+    IF (CASE WHEN changed THEN rowseal._quarantine(d.tag, verdict, format, element, waits_for, again)
+             ELSE rowseal._look_again(again) END) THEN
+      -- held itself, it is the link that others have waited for
+      o := rowseal._offered(d, format, element);
+      PERFORM rowseal._settle(rowseal._grants_id(d.grants, d.id, d.writers), o.owner, o.writer, o.seq, o.link, NULL,
+                              true);
+    END IF;
+  EXCEPTION WHEN OTHERS THEN
+    IF rowseal._passing(SQLSTATE) THEN
+      RAISE;
+    ELSIF changed THEN  -- what would follow from it cannot be done by whoever brought it: so it is no link yet
+      PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for, again, enters => false);
+    END IF;
+  END;
 END
 $$;
-COMMENT ON FUNCTION rowseal._hold(rowseal.declarations, rowseal.verdict, text, json, text, bigint) IS
-  'Keeps a refused row in the quarantine: of a writer, as what was signed, and with what follows for others. again: '
-  'the entry that it has been until now';
+COMMENT ON FUNCTION rowseal._hold(rowseal.declarations, rowseal.verdict, text, json, text, bigint, boolean) IS
+  'Keeps a refused row in the quarantine, and does what follows for others when a walk goes on with it. again: the '
+  'entry that it has been until now, changed: whether it is refused for another reason than before';
 
 CREATE OR REPLACE FUNCTION rowseal._retracted(
   grants integer, owner text, writer bytea, seq bigint, link bytea, tag text, waits_for text, verdict rowseal.verdict,
@@ -260,8 +267,8 @@ BEGIN
   IF obstacles IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
       MESSAGE = pg_catalog.format('revocations could not take rows out of %s: %s', d.relation, obstacles),
-      HINT = 'A table with writers has no unique index beside its primary key, no foreign key to it, no BEFORE DELETE '
-          || 'trigger: a writer could use them to keep what he was not to keep.';
+      HINT = 'A table with writers has no unique index beside its primary key, no foreign key to it, no DELETE '
+          || 'trigger of others: a writer could use them to keep what he was not to keep.';
   END IF;
   PERFORM rowseal._lock_writers(grants, NULL, true);  -- a revocation either sees these rows, or is seen here
   FOR part IN
@@ -279,6 +286,7 @@ BEGIN
       part.relation, part.writer, part.owner);
     PERFORM rowseal._enter_rows(d, part.relation, part.archived);
   END LOOP;
+  PERFORM rowseal._enter_held(d.tag);
   -- Who was revoked in the meantime.  What a walk has not reached waits: the rows between may lie in a table that is
   -- declared next, so of owners who have revoked somebody nothing that does not count is a reason to refuse.
   FOR part IN
@@ -297,14 +305,29 @@ $$;
 COMMENT ON FUNCTION rowseal._enter_stored(rowseal.declarations) IS
   'Enters the rows that are in a table when it is declared; indexes them by writer; takes out what has been revoked';
 
-CREATE OR REPLACE FUNCTION rowseal._forget_writers(grants integer) RETURNS void LANGUAGE sql
+CREATE OR REPLACE FUNCTION rowseal._forget_writers(d rowseal.declarations) RETURNS void LANGUAGE sql
 SET search_path = pg_catalog, pg_temp AS $$
-  WITH gone AS (DELETE FROM rowseal._authority a WHERE a.grants = _forget_writers.grants RETURNING a.id),
-    rows AS (DELETE FROM rowseal._writer_rows r USING gone WHERE r.authority = gone.id),
+  WITH gone AS (DELETE FROM rowseal._authority a WHERE a.grants = d.id RETURNING a.id, a.owner),
+    rows AS (DELETE FROM rowseal._writer_rows r USING gone WHERE r.authority = gone.id
+             RETURNING gone.owner, r.writer, r.seq, r.prev, r.sign, r.held),
+    dead AS (INSERT INTO rowseal._dead_rows
+             SELECT d.tag, r.owner, r.writer, r.seq, r.prev, r.sign FROM rows r WHERE r.held = 0),
     licences AS (DELETE FROM rowseal._licences l USING gone WHERE l.authority = gone.id),
     wanted AS (DELETE FROM rowseal._wanted w USING gone WHERE w.authority = gone.id),
     granted AS (DELETE FROM rowseal._grants g USING gone WHERE g.authority = gone.id RETURNING g.id)
   DELETE FROM rowseal._stands s USING granted WHERE s.revocation = granted.id
 $$;
-COMMENT ON FUNCTION rowseal._forget_writers(integer) IS
-  'The grants table is no longer declared: what was derived from it goes';
+COMMENT ON FUNCTION rowseal._forget_writers(rowseal.declarations) IS
+  'A grants table is no longer declared: what can be derived again goes';
+
+-- Called by _install alone, with its rights.
+CREATE OR REPLACE FUNCTION rowseal._recall_dead(d rowseal.declarations) RETURNS void LANGUAGE sql
+SET search_path = pg_catalog, pg_temp AS $$
+  WITH dead AS (DELETE FROM rowseal._dead_rows x WHERE x.tag = d.tag RETURNING x.*)
+  INSERT INTO rowseal._writer_rows
+    SELECT rowseal._authority_of(d.id, x.owner), x.writer, x.seq, rowseal.link(x.seq, x.prev, x.sign), x.prev, 0, true,
+           x.sign
+      FROM dead x
+$$;
+COMMENT ON FUNCTION rowseal._recall_dead(rowseal.declarations) IS
+  'A grants table is declared again: links whose bodies are gone are in the ledger as before';

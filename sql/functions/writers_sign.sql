@@ -12,6 +12,26 @@ $$;
 COMMENT ON FUNCTION rowseal._readable(integer, text) IS
   'The number of an owner, where the session''s user may read the grants table';
 
+CREATE OR REPLACE FUNCTION rowseal._whole(authority integer, writer bytea) RETURNS SETOF bytea LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+  -- upwards, so that each row is met once, however many branches there are above it
+  RETURN QUERY
+    WITH RECURSIVE up(seq, link) AS (
+      SELECT r.seq, r.link FROM rowseal._writer_rows r
+       WHERE r.authority = authority AND r.writer = writer AND r.seq = 1
+      UNION ALL
+      SELECT r.seq, r.link
+        FROM up u, LATERAL (SELECT * FROM rowseal._writer_rows r
+                             WHERE r.authority = authority AND r.writer = writer AND r.seq = u.seq + 1
+                               AND r.prev = u.link OFFSET 0) r  -- as in _before
+    ) SELECT u.link FROM up u;
+END
+$$;
+COMMENT ON FUNCTION rowseal._whole(integer, bytea) IS
+  'Links of the rows of a writer from which his chain can be walked to number 1';
+
 -- SECURITY DEFINER, owner rowseal_internal: numbers and links of a writer are for whoever may read the grants table.
 CREATE OR REPLACE FUNCTION rowseal._heads_of(grants integer, owner text, writer bytea)
 RETURNS TABLE (seq bigint, link bytea, whole boolean)
@@ -21,18 +41,11 @@ DECLARE
   authority integer := rowseal._readable(grants, owner);
 BEGIN
   RETURN QUERY
-    WITH RECURSIVE heads AS (
-      SELECT r.seq, r.link, r.prev FROM rowseal._writer_rows r
-       WHERE r.authority = authority AND r.writer = writer AND NOT EXISTS (
-         SELECT FROM rowseal._writer_rows n
-          WHERE n.authority = authority AND n.writer = writer AND n.seq = r.seq + 1 AND n.prev = r.link)
-    ), down(head, seq, prev) AS (
-      SELECT h.link, h.seq, h.prev FROM heads h
-      UNION ALL
-      SELECT d.head, r.seq, r.prev FROM down d JOIN rowseal._writer_rows r
-          ON r.authority = authority AND r.writer = writer AND r.seq = d.seq - 1 AND r.link = d.prev
-    ) SELECT h.seq, h.link, EXISTS (SELECT FROM down d WHERE d.head = h.link AND d.seq = 1)
-        FROM heads h ORDER BY h.seq, h.link;
+    WITH heads AS (
+      SELECT r.seq, r.link FROM rowseal._writer_rows r WHERE r.authority = authority AND r.writer = writer
+      EXCEPT
+      SELECT r.seq - 1, r.prev FROM rowseal._writer_rows r WHERE r.authority = authority AND r.writer = writer
+    ) SELECT h.seq, h.link, h.link IN (SELECT rowseal._whole(authority, writer)) FROM heads h ORDER BY h.seq, h.link;
 END
 $$;
 COMMENT ON FUNCTION rowseal._heads_of(integer, text, bytea) IS
@@ -46,14 +59,12 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp A
 DECLARE
   authority integer := rowseal._readable(grants, owner);
 BEGIN
-  WITH RECURSIVE down(named, seq, link, prev) AS (
-    SELECT r.link, r.seq, r.link, r.prev FROM rowseal._writer_rows r
-     WHERE r.authority = authority AND r.writer = writer AND r.link = ANY (upto)
-    UNION ALL
-    SELECT d.named, r.seq, r.link, r.prev FROM down d JOIN rowseal._writer_rows r
-        ON r.authority = authority AND r.writer = writer AND r.seq = d.seq - 1 AND r.link = d.prev
-  ) SELECT (SELECT l FROM pg_catalog.unnest(upto) l
-             WHERE NOT EXISTS (SELECT FROM down d WHERE d.named = l AND d.seq = 1) LIMIT 1),
+  WITH RECURSIVE down(seq, link, prev) AS (
+    SELECT r.seq, r.link, r.prev FROM rowseal._writer_rows r
+     WHERE r.authority = authority AND r.writer = writer AND r.link IN (SELECT pg_catalog.unnest(upto))
+    UNION  -- branches meet
+    SELECT r.seq, r.link, r.prev FROM down d, rowseal._before(authority, writer, d.seq, d.prev) r
+  ) SELECT (SELECT l FROM pg_catalog.unnest(upto) l WHERE l NOT IN (SELECT rowseal._whole(authority, writer)) LIMIT 1),
            ARRAY(SELECT DISTINCT g.grantee FROM rowseal._grants g JOIN down d ON d.link = g.link
                   WHERE g.authority = authority AND g.writer = writer AND g.upto IS NULL)
       INTO broken, standing;

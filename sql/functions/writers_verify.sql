@@ -58,8 +58,7 @@ BEGIN
       SELECT r.seq, r.link, r.prev FROM rowseal._writer_rows r
        WHERE r.authority = g.authority AND r.writer = g.grantee AND r.link = ANY (g.upto)
       UNION
-      SELECT r.seq, r.link, r.prev FROM down d JOIN rowseal._writer_rows r
-          ON r.authority = g.authority AND r.writer = g.grantee AND r.seq = d.seq - 1 AND r.link = d.prev
+      SELECT r.seq, r.link, r.prev FROM down d, rowseal._before(g.authority, g.grantee, d.seq, d.prev) r
     ), wanted(seq, link) AS (
       SELECT NULL::bigint, l FROM pg_catalog.unnest(g.upto) l WHERE NOT EXISTS (SELECT FROM down d WHERE d.link = l)
       UNION

@@ -84,10 +84,11 @@ COMMENT ON COLUMN rowseal.declarations.facts IS
 
 GRANT SELECT, INSERT, DELETE ON rowseal.declarations TO PUBLIC;
 
-CREATE TABLE rowseal.tags (tag text PRIMARY KEY, owner name NOT NULL);
+CREATE TABLE rowseal.tags (tag text PRIMARY KEY, owner name NOT NULL, relation regclass NOT NULL);
 SELECT pg_catalog.pg_extension_config_dump('rowseal.tags', '');
 COMMENT ON TABLE rowseal.tags IS
-  'Who owned the table that was declared with a tag last: rows may wait for it, and nobody else gets them';
+  'The table that was declared with a tag last, and who owned it: rows may wait for it, and nobody else gets them. '
+  'While the table is there, nobody else gets the tag either';
 GRANT SELECT ON rowseal.tags TO PUBLIC;
 
 CREATE TABLE rowseal.installation (fingerprint bytea);

@@ -42,6 +42,19 @@ COMMENT ON COLUMN rowseal._writer_rows.fed IS 'Whether it has been passed on: a 
 COMMENT ON COLUMN rowseal._writer_rows.sign IS
   'Of a row whose body was dropped, because it never counts again: its signature, of which the link is made';
 
+CREATE TABLE rowseal._dead_rows (
+  tag    text NOT NULL,
+  owner  text NOT NULL,
+  writer bytea NOT NULL,
+  seq    bigint NOT NULL,
+  prev   bytea,
+  sign   bytea NOT NULL
+);
+CREATE INDEX ON rowseal._dead_rows (tag);
+COMMENT ON TABLE rowseal._dead_rows IS
+  'While a grants table is not declared: of each row whose body was dropped what its link is made of. tag: that of the '
+  'grants table';
+
 CREATE TABLE rowseal._grants (
   id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   authority  integer NOT NULL,
@@ -60,6 +73,8 @@ CREATE TABLE rowseal._grants (
 -- a signature of ML-DSA does not fit into an index
 CREATE UNIQUE INDEX ON rowseal._grants (authority, pg_catalog.sha256(sign));
 CREATE INDEX ON rowseal._grants (authority, grantee) WHERE upto IS NOT NULL;
+CREATE INDEX ON rowseal._grants (authority, grantee);
+CREATE INDEX ON rowseal._grants (authority, writer);
 COMMENT ON TABLE rowseal._grants IS
   'The stored rows of grants tables, of all owners and tables in one shape; writer and link are NULL for the owner''s';
 
@@ -84,9 +99,12 @@ COMMENT ON COLUMN rowseal._licences.frontiers IS 'Revocations (_grants.id) that 
 CREATE TABLE rowseal._stands (
   revocation bigint,
   link       bytea,
+  arrival    bytea,
   PRIMARY KEY (revocation, link)
 );
 COMMENT ON TABLE rowseal._stands IS 'How far each revocation has been walked: links that stand under it';
+COMMENT ON COLUMN rowseal._stands.arrival IS
+  'Link of the row at which the walk that led here began: what follows from one row is found by it';
 
 CREATE TABLE rowseal._wanted (
   revocation bigint NOT NULL,
@@ -116,7 +134,7 @@ DO $$
 DECLARE
   t text;
 BEGIN
-  FOREACH t IN ARRAY '{_authority,_writer_rows,_grants,_licences,_stands,_wanted,_writer_locks}'::text[] LOOP
+  FOREACH t IN ARRAY '{_authority,_writer_rows,_dead_rows,_grants,_licences,_stands,_wanted,_writer_locks}'::text[] LOOP
     EXECUTE pg_catalog.format('ALTER TABLE rowseal.%I OWNER TO rowseal_internal', t);
   END LOOP;
   -- derived, but in a dump nothing derives it anew: rows are restored before triggers

@@ -371,6 +371,7 @@ def test_functions_without_a_search_path_name_every_schema(example: Db) -> None:
         "_envelope",
         "_few",
         "_bounded",
+        "_before",
         "subscribe",
     }
     expected = hot | {h + "_versions" for h in hot} | others
@@ -1043,6 +1044,7 @@ HARMLESS = {
     "_unreachable",
     "_may_take_tag",
     "_may_have",
+    "_acts_as",
     "_hidden",
     # says whether there is anything in the quarantine for a tag, no more
     "_awaited",
@@ -1059,6 +1061,7 @@ HARMLESS = {
     # adds to the caller's own, bounded part of the quarantine; counts an attempt
     "_quarantine",
     "_look_again",
+    "_enter_held",
     "_flooded",
     # keeps the caller's own offsets of Electric shapes, a thousand at most;
     # merges rows with the caller's rights
@@ -1147,6 +1150,7 @@ DEFINERS = {
     "_ledger_versions_*",
     "_quarantine",
     "_look_again",
+    "_enter_held",
     "_flooded",
     "_awaited",
     "_advance",

@@ -56,6 +56,33 @@ def test_a_tag_that_nothing_waits_for_is_free(
     assert attempt(mallory, TAKE) is None
 
 
+def test_a_tag_is_free_when_its_table_is_gone(mallory: Db, example: Db) -> None:
+    """Else who had a tag once, and sends something to it, would keep it from everybody."""
+    table(mallory, "taken", "uuid uuid", declare=None)
+    mallory.run(f"{TAKE}; SELECT rowseal.undeclare('taken'); DROP TABLE taken")
+    mallory.run('SELECT * FROM rowseal.receive(\'{"table": "q"}\')')
+    mallory.run("SELECT rowseal._quarantine('q', ROW('RS002', 'x'), 'canonical', '{}')")
+    table(example, "q", "uuid uuid")
+
+
+def test_what_waits_for_a_table_that_is_gone_is_not_for_whoever_takes_its_tag(
+    waiting: Owner, mallory: Db, example: Db, admin: Db
+) -> None:
+    example.run("SELECT rowseal.undeclare('q'); DROP TABLE q")
+    mallory.run(TAKE)
+    assert mallory.all("SELECT * FROM rowseal.retry()") == []
+    assert attempt(mallory, "DELETE FROM rowseal.quarantine") is None
+    assert (mallory.one(QUARANTINED), admin.one(QUARANTINED)) == (0, 1)
+
+
+def test_who_makes_his_table_anew_gets_what_waits_for_it(waiting: Owner, example: Db) -> None:
+    example.run("SELECT rowseal.undeclare('q'); DROP TABLE q")
+    table(example, "q", "uuid uuid")
+    form = example.form("user_cards")
+    example.insert("user_cards", waiting.sealed(form, waiting.card()))
+    assert example.one("SELECT count(*) FROM q") == 1
+
+
 def test_what_came_before_a_tag_was_declared_is_not_for_whoever_declares_it(
     mallory: Db, example: Db, admin: Db, ann: Owner
 ) -> None:

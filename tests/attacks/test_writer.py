@@ -197,8 +197,8 @@ def test_what_is_derived_can_be_neither_read_nor_written(stage: Stage) -> None:
             stage.mallory.refused("42501", statement)
             stage.db.refused("42501", statement)
     internal = (
-        "_derive(1)", "_walk(1, 'x', 1, 'x')", "_enter(2, 'x', 'x', 1, NULL, 'x', NULL)",
-        "_ungrant(2, 'x', 'x')", "_held(1, 't', NULL, NULL)", "_forget_writers(2)",
+        "_derive(1, '{}')", "_walk(1, 'x', 1, 'x')", "_enter(2, 'x', 'x', 1, NULL, 'x', NULL)",
+        "_ungrant(2, 'x', 'x')", "_held(1, 't', NULL, NULL)", "_forget_writers(NULL)",
         "_retracted(2, 'x', 'x', 1, 'x', 't', 'x', '(RS010,x)', '{}')", "_authority_of(2, 'x')",
         "_make_room(NULL, NULL, NULL)", "_count_dropped(NULL, NULL, 1, 1)",
     )  # fmt: skip
