@@ -289,8 +289,7 @@ def published(up: Connection, name: str, source: str) -> None:
         else f"CREATE PUBLICATION {name} FOR TABLE {name}"
     )
     up.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [name])
-    # in transactions of some hundred rows:
-    # in its first one a worker takes more care than in all others
+    # in transactions of some hundred rows
     (pages,) = row(up, "SELECT pg_relation_size(%s::regclass) / 8192", source)
     for page in range(0, pages, 40):
         up.execute(

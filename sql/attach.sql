@@ -42,6 +42,9 @@ CREATE TRIGGER install AFTER INSERT OR DELETE OR UPDATE OF queries ON rowseal.de
 
 -- ENABLE ALWAYS: what a subscription brings meets them, too
 CREATE TRIGGER arrive BEFORE INSERT ON rowseal.feed FOR EACH ROW EXECUTE FUNCTION rowseal._arrive();
+CREATE CONSTRAINT TRIGGER merge_collected AFTER INSERT ON rowseal._commits DEFERRABLE INITIALLY DEFERRED
+  FOR EACH ROW EXECUTE FUNCTION rowseal._merge_collected();
+ALTER TABLE rowseal._commits ENABLE ALWAYS TRIGGER merge_collected;
 CREATE TRIGGER keep BEFORE UPDATE OR DELETE ON rowseal.feed FOR EACH ROW EXECUTE FUNCTION rowseal._keep_feed();
 CREATE TRIGGER keep_all BEFORE TRUNCATE ON rowseal.feed EXECUTE FUNCTION rowseal._keep_feed();
 ALTER TABLE rowseal.feed ENABLE ALWAYS TRIGGER arrive, ENABLE ALWAYS TRIGGER keep, ENABLE ALWAYS TRIGGER keep_all;

@@ -207,3 +207,51 @@ def plan(wish: str, facts: str, versions: str | None, identity: str | None) -> s
         "version_hash": made.version_hash,
     }
     return json.dumps({k: v for k, v in out.items() if v is not None})
+
+
+class Arrivals:
+    """Envelopes that a transaction of a worker has brought and nobody has merged yet."""
+
+    ROWS, CHARACTERS = 500, 1 << 20  # so many are merged together, and the worker goes on answering
+
+    def __init__(self, worker: bool):
+        self.worker = worker  # whether whole transactions are applied here, without savepoints
+        self.transaction = ""
+        self.envelopes: list[str] = []
+        self.characters = 0
+
+    def add(self, transaction: str, envelope: str) -> str | None:
+        """What the caller has to do: see rowseal._collect."""
+        if not self.worker:
+            return None
+        if transaction != self.transaction:  # the one before may have been rolled back
+            self.take()
+            self.transaction = transaction
+        self.envelopes.append(envelope)
+        self.characters += len(envelope)
+        if len(self.envelopes) >= self.ROWS or self.characters >= self.CHARACTERS:
+            return "full"
+        return "first" if len(self.envelopes) == 1 else "more"
+
+    def take(self) -> str:
+        """All of them as a JSON array; none is left."""
+        array = f"[{','.join(self.envelopes)}]"
+        self.envelopes, self.characters = [], 0
+        return array
+
+
+_arrivals: Arrivals | None = None
+
+
+def arrivals(plpy: Any) -> Arrivals:
+    """Those of this session."""
+    global _arrivals
+    if _arrivals is None:
+        # one that applies a transaction in parallel, while it is still going on, knows savepoints
+        workers = plpy.execute(
+            "SELECT FROM pg_catalog.pg_stat_get_subscription(NULL) s"
+            " WHERE s.pid = pg_catalog.pg_backend_pid()"
+            " AND pg_catalog.to_jsonb(s) ->> 'leader_pid' IS NULL"
+        )
+        _arrivals = Arrivals(bool(workers.nrows()))
+    return _arrivals

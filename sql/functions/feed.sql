@@ -3,11 +3,11 @@
 -- BEFORE INSERT, ENABLE ALWAYS.  What the tables' own triggers append passes; whatever else arrives, by subscription
 -- or by hand, is a claim: it goes through receive, whose result, if it was news, enters the feed by those triggers.
 --
--- receive guards each table with a subtransaction, which costs a transaction id.  A worker does without: a row that
--- raises an error ends it, and the next worker begins with the same transaction.  So the first transaction of a
--- worker is taken with care, and for ten minutes after a row that raised, all are: rows made to raise delay a link
--- once, not again and again.
+-- What the tables hold is a function of the set of rows, whatever their order.  So a worker collects what a
+-- transaction brings, and merges it together: some hundred rows at a time, and the rest at its commit.
 CREATE OR REPLACE FUNCTION rowseal._arrive() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  collected pg_catalog.text;
 BEGIN
   -- What the tables' own triggers append.  Depth: from 16 on a worker takes on the role of the table's owner, and
   -- that is rowseal_internal, too.  (As a WHEN condition this would cost three times as much: its text is parsed for
@@ -16,53 +16,61 @@ BEGIN
      AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.>) 1 THEN
     RETURN NEW;
   END IF;
-  IF rowseal._receive_one(NEW.envelope) THEN  -- as a condition it needs no executor
-    RETURN NULL;
+  IF pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
+     AND pg_catalog.octet_length(NEW.envelope::pg_catalog.text) OPERATOR(pg_catalog.<) 1048576 THEN
+    collected := rowseal._collect(pg_catalog.pg_current_xact_id()::pg_catalog.text, NEW.envelope);
   END IF;
+  IF collected OPERATOR(pg_catalog.=) 'more' THEN
+    RETURN NULL;
+  ELSIF collected OPERATOR(pg_catalog.=) 'first' THEN
+    PERFORM rowseal._at_commit();
+  ELSE
+    PERFORM FROM rowseal.receive(CASE WHEN collected OPERATOR(pg_catalog.=) 'full' THEN rowseal._collected()
+                                      ELSE pg_catalog.json_build_array(NEW.envelope) END);
+  END IF;
+  RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION rowseal._arrive() IS
   'Hands an envelope that arrives in the feed to its table; without a search path of its own, as the guards';
 
-CREATE OR REPLACE FUNCTION rowseal._receive_one(envelope json) RETURNS boolean LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal._collect(transaction text, envelope json) RETURNS text LANGUAGE plpython3u
+SET search_path = pg_catalog, pg_temp AS $$
+if "add" not in SD:
+    plpy.execute("SELECT rowseal._load()")
+    SD["add"] = GD["rowseal"]("server").arrivals(plpy).add
+return SD["add"](*args)
+$$;
+COMMENT ON FUNCTION rowseal._collect(text, json) IS
+  'Keeps an envelope until its transaction commits. first: nothing else is kept, full: enough to be merged, else more; '
+  'NULL, and it is not kept, where this is no worker that applies whole transactions';
+
+CREATE OR REPLACE FUNCTION rowseal._collected() RETURNS json LANGUAGE plpython3u
+SET search_path = pg_catalog, pg_temp AS $$
+return GD["rowseal"]("server").arrivals(plpy).take()
+$$;
+COMMENT ON FUNCTION rowseal._collected() IS 'An array of the envelopes that _collect has kept, which then keeps none';
+
+-- SECURITY DEFINER, owner rowseal_internal: a transaction meets a deferred trigger by a row.  It is gone at once.
+CREATE OR REPLACE FUNCTION rowseal._at_commit() RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  careful text;
-  named text;
-  declared rowseal.declarations;
-  outcome text;
+  here tid;
 BEGIN
-  IF pg_catalog.current_setting('session_replication_role') = 'replica' THEN
-    careful := coalesce(pg_catalog.current_setting('rowseal.careful', true), '');
-    IF careful = '' THEN
-      careful := pg_catalog.set_config('rowseal.careful', pg_catalog.pg_current_xact_id()::text, false);
-    END IF;
-    IF careful <> pg_catalog.pg_current_xact_id()::text
-       AND pg_catalog.date_part('epoch', pg_catalog.now())
-           > coalesce(nullif(pg_catalog.current_setting('rowseal.careful_until', true), ''), '0')::float8 THEN
-      named := rowseal._member(envelope, 'table');
-      SELECT * INTO declared FROM rowseal.declarations d WHERE d.tag = named;
-      IF FOUND AND rowseal._trusted(declared.relation) THEN
-        EXECUTE pg_catalog.format('SELECT rowseal._take_%s($1)', declared.id) INTO outcome USING envelope;
-        IF pg_catalog.starts_with(outcome, '(RS002,') THEN
-          PERFORM rowseal._set_aside(declared, outcome, 'canonical', envelope);
-          RETURN true;
-        ELSIF rowseal._settled(outcome) THEN
-          RETURN true;
-        END IF;
-      END IF;
-    END IF;
-  END IF;
-  PERFORM FROM rowseal.receive(pg_catalog.json_build_array(envelope)) r WHERE r.reason !~ '^RS';
-  IF FOUND THEN  -- it raised an error
-    PERFORM pg_catalog.set_config('rowseal.careful_until',
-      (pg_catalog.date_part('epoch', pg_catalog.now()) + 600)::text, false);
-  END IF;
-  RETURN true;
+  INSERT INTO rowseal._commits AS c DEFAULT VALUES RETURNING c.ctid INTO here;
+  DELETE FROM rowseal._commits c WHERE c.ctid = here;
 END
 $$;
-COMMENT ON FUNCTION rowseal._receive_one(json) IS
-  'receive of one envelope, true; in a worker without its subtransaction, as far as that may be';
+COMMENT ON FUNCTION rowseal._at_commit() IS 'Has _merge_collected called when this transaction commits';
+
+CREATE OR REPLACE FUNCTION rowseal._merge_collected() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM FROM rowseal.receive(rowseal._collected());
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION rowseal._merge_collected() IS 'Merges what a worker has collected; deferred to the commit';
 
 CREATE OR REPLACE FUNCTION rowseal._keep_feed() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$

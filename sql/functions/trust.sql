@@ -76,33 +76,11 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._distrust(regclass) IS 'The reason of RS017';
 
-CREATE OR REPLACE FUNCTION rowseal._trusted(relation regclass) RETURNS boolean LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal._trusted(relation regclass) RETURNS boolean LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  -- a worker asks once in a transaction, and remembers "transaction user table table … "; anybody else could set that
-  worker boolean := pg_catalog.current_setting('session_replication_role') = 'replica';
-  here text;
-  known text;
 BEGIN
-  IF worker THEN
-    here := pg_catalog.format('%s %s ', pg_catalog.pg_current_xact_id(), current_user);
-    known := here;
-  END IF;
-  IF pg_catalog.starts_with(pg_catalog.current_setting('rowseal.trusted', true), here) THEN
-    known := pg_catalog.current_setting('rowseal.trusted');
-    IF pg_catalog.strpos(known, pg_catalog.format(' %s ', relation::oid)) > 0 THEN
-      RETURN true;
-    END IF;
-  END IF;
-  IF rowseal._distrusted(relation) IS NOT NULL THEN
-    RETURN false;
-  END IF;
-  IF worker THEN
-    PERFORM pg_catalog.set_config('rowseal.trusted', pg_catalog.format('%s%s ', known, relation::oid), false);
-  END IF;
-  RETURN true;
+  RETURN rowseal._distrusted(relation) IS NULL;
 END
 $$;
 COMMENT ON FUNCTION rowseal._trusted(regclass) IS
-  'Whether no code runs that the current user does not trust. A worker remembers the answer for its transaction: what '
-  'has been written in a transaction gets no trigger from another one';
+  'Whether a write to this table runs no code of anybody whom the current user does not trust';

@@ -22,6 +22,10 @@ COMMENT ON COLUMN rowseal.feed.envelope IS 'The signed row: {"row": …, "rowsea
 COMMENT ON COLUMN rowseal.feed.role IS 'session_user that brought it';
 COMMENT ON COLUMN rowseal.feed.subscription IS 'Subscription that brought it, NULL for a session of this server';
 
+CREATE UNLOGGED TABLE rowseal._commits ();
+COMMENT ON TABLE rowseal._commits IS
+  'Always empty: a row that comes and goes calls a deferred trigger when its transaction commits';
+
 CREATE TABLE rowseal.feed_state (
   one             boolean PRIMARY KEY DEFAULT true CHECK (one),
   id              uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid(),
@@ -51,6 +55,7 @@ COMMENT ON COLUMN rowseal.erasures.versions IS 'How many versions of the key wer
 
 ALTER TABLE rowseal.feed OWNER TO rowseal_internal;
 ALTER TABLE rowseal.feed_state OWNER TO rowseal_internal;
+ALTER TABLE rowseal._commits OWNER TO rowseal_internal;
 ALTER TABLE rowseal.erasures OWNER TO rowseal_internal;
 GRANT SELECT ON rowseal.feed, rowseal.feed_state TO rowseal_admin;
 GRANT SELECT, INSERT ON rowseal.erasures TO PUBLIC;  -- row security says whose

@@ -1015,7 +1015,11 @@ HARMLESS = {
     "_buckets",
     "_refuse",
     "receive",
-    "_receive_one",
+    # what the session itself has collected, merged with its rights; nothing where it is no worker
+    "_collect",
+    "_collected",
+    "_at_commit",
+    "_merge_collected",
     "_set_aside",
     # the steps of subscribe, with the caller's rights on dblink
     "_connect",
@@ -1145,6 +1149,7 @@ DEFINERS = {
     "_below",
     "_gaps",
     "_feed_held",
+    "_at_commit",
     "_forget_held",
     "_ledger_*",
     "_ledger_versions_*",

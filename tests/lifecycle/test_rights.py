@@ -35,6 +35,7 @@ DEFINER = {
     "_kept_ledger",
     "_inconsistent",
     "_held_envelopes",
+    "_at_commit",
     "_feed_held",
     "_forget_held",
     "_advance",

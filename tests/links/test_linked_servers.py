@@ -314,19 +314,18 @@ def test_forged_rows_of_a_peer_go_to_the_quarantine_and_the_stream_goes_on(net: 
         >= 14
     )
     assert b.one("SELECT quarantined FROM rowseal.links") == len(b.quarantined())
-    assert b.one("SELECT errors FROM rowseal.links") <= 1  # see below
+    assert b.one("SELECT errors FROM rowseal.links") == 0
     assert b.one("SELECT count(*) FROM rowseal.feed WHERE tag = 'user_storage'") == 3
     assert b.all("SELECT * FROM rowseal.verify('user_storage')") == []
 
 
-def test_rows_that_raise_stop_a_link_once_and_a_quiet_one_takes_no_transaction_id_for_a_row(
+def test_rows_that_raise_stop_no_link_and_none_takes_a_transaction_id(
     net: Net,
 ) -> None:
     a, b = net.pair()
     ann, form = Owner("Ann"), a.form("user_storage")
     a.join(ann)
     unguarded(a)
-    # the worker's first transaction is over
     until(lambda: b.one("SELECT count(*) FROM user_cards") == 1)
     good = [ann.envelope(form, ann.value(b"%d" % n)) for n in range(303)]
     next_xid = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
@@ -342,14 +341,11 @@ def test_rows_that_raise_stop_a_link_once_and_a_quiet_one_takes_no_transaction_i
     for n in range(3):  # a transaction each
         send(a, *raising[3 * n : 3 * n + 3], good[300 + n])
     until(lambda: len(b.values()) == 303)
-    until(lambda: b.one("SELECT errors FROM rowseal.links") == 1)
+    assert b.one("SELECT errors FROM rowseal.links") == 0
     assert len(b.quarantined()) == 9 and not any(s.startswith("RS") for s in b.quarantined())
 
 
-@pytest.mark.parametrize("first", [False, True], ids=["later", "a worker's first transaction"])
-def test_a_flood_of_unknown_owners_costs_little_and_pushes_nobody_out(
-    first: bool, net: Net
-) -> None:
+def test_a_flood_of_unknown_owners_costs_little_and_pushes_nobody_out(net: Net) -> None:
     """In one transaction, more than the quarantine keeps;
     rows of honest owners that wait there since before stay, though theirs are larger.
     """
@@ -361,9 +357,6 @@ def test_a_flood_of_unknown_owners_costs_little_and_pushes_nobody_out(
     unguarded(a)
     send(a, *(owner.envelope(form, owner.value(b"x" * 2000)) for owner in honest))
     until(lambda: len(b.quarantined()) == 20)
-    if first:
-        b.run(f"ALTER SUBSCRIPTION {link(b, a)} DISABLE")
-        until(lambda: state(a, link(b, a)) == "nobody is connected")
     entered = b.one("SELECT last_value FROM rowseal.quarantine_id_seq")
     template = Json(honest[0].envelope(form, honest[0].value(b"x")))
     a.run(
@@ -374,7 +367,6 @@ def test_a_flood_of_unknown_owners_costs_little_and_pushes_nobody_out(
         b64encode(honest[0].hash).decode(),
     )
     send(a, ann.envelope(form, ann.value(b"good")))
-    b.run(f"ALTER SUBSCRIPTION {link(b, a)} ENABLE")
     until(lambda: b.values() == [b"good"])
     assert b.one("SELECT last_value FROM rowseal.quarantine_id_seq") - entered <= 400
     (dropped,) = b.all("SELECT rows FROM rowseal.quarantine_dropped WHERE subscription <> ''")
