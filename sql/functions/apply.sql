@@ -90,11 +90,6 @@ DECLARE
   envelope json;
   waits_for text;
 BEGIN
-  -- a worker that is flooded does no more work for a row than to refuse it: good ones wait behind it
-  IF verdict.sqlstate = 'RS002' AND again IS NULL AND pg_catalog.current_setting('session_replication_role') = 'replica'
-     AND rowseal._flooded(pg_catalog.octet_length(element::text)) THEN
-    RETURN verdict::text;
-  END IF;
   IF verdict.sqlstate IN ('RS002', 'RS010', 'RS011', 'RS012') THEN
     envelope := rowseal._decoded(d, format, element);
     IF envelope IS NULL THEN
@@ -125,13 +120,22 @@ SET search_path = pg_catalog, pg_temp SET rowseal.mode = 'apply' AS $$
 DECLARE
   outcomes text[] := rowseal._merged(d.id, rows, format);
   i integer;
+  strangers bigint;
+  bytes bigint;
+  flooded boolean;
 BEGIN
   IF rowseal._settled(pg_catalog.array_to_string(outcomes, '')) THEN  -- all of them
     RETURN outcomes;
   END IF;
+  SELECT count(*), pg_catalog.sum(pg_catalog.octet_length(r.v::text)) INTO strangers, bytes
+    FROM ROWS FROM (pg_catalog.unnest(outcomes), pg_catalog.unnest(rows)) r(outcome, v)
+   WHERE pg_catalog.starts_with(r.outcome, '(RS002,');
+  -- for rows of a flood no more is done than to refuse them: good ones wait behind
+  flooded := strangers > 0 AND rowseal._flooded(strangers, bytes);
   -- every session enters what it refuses in the same order
   FOR i IN
-    SELECT o.n FROM pg_catalog.unnest(outcomes) WITH ORDINALITY o(outcome, n) WHERE NOT rowseal._settled(o.outcome)
+    SELECT o.n FROM pg_catalog.unnest(outcomes) WITH ORDINALITY o(outcome, n)
+     WHERE NOT rowseal._settled(o.outcome) AND NOT (flooded AND pg_catalog.starts_with(o.outcome, '(RS002,'))
      ORDER BY pg_catalog.md5(rows[o.n]::text)
   LOOP
     outcomes[i] := rowseal._set_aside(d, outcomes[i], format, rows[i]);

@@ -174,32 +174,27 @@ COMMENT ON FUNCTION rowseal._make_room(text, text, rowseal.quarantine_limits) IS
   'there, of each the oldest; among owners who have as much, neither those who came first nor those who came last';
 
 -- SECURITY DEFINER, owner rowseal_internal: it counts.  Everybody can call it, for his own part of the quarantine.
-CREATE OR REPLACE FUNCTION rowseal._flooded(size bigint) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+CREATE OR REPLACE FUNCTION rowseal._flooded(rows bigint, bytes bigint) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
 DECLARE
-  most CONSTANT bigint := (SELECT l.rows FROM rowseal.quarantine_limits l);
   minute CONSTANT text := (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) / 60)::bigint::text;
   seen text[] := pg_catalog.string_to_array(pg_catalog.current_setting('rowseal.unknown', true), ' ');
-  rows bigint := 1;
-  bytes bigint := size;
 BEGIN
-  IF seen[1] = minute THEN
-    rows := seen[2]::bigint + 1;
-    bytes := seen[3]::bigint + size;
+  IF pg_catalog.current_setting('session_replication_role') <> 'replica' THEN
+    RETURN false;
+  ELSIF seen[1] = minute AND seen[2]::bigint >= (SELECT l.rows FROM rowseal.quarantine_limits l) THEN
+    PERFORM rowseal._count_dropped(session_user, rowseal._subscription(), rows, bytes);
+    RETURN true;
   END IF;
-  IF rows >= most + 500 THEN
-    PERFORM rowseal._count_dropped(session_user, rowseal._subscription(), rows - most, bytes);
-    rows := most; bytes := 0;
-  ELSIF rows <= most THEN
-    bytes := 0;
-  END IF;
-  PERFORM pg_catalog.set_config('rowseal.unknown', pg_catalog.concat_ws(' ', minute, rows, bytes), false);
-  RETURN rows >= most;
+  rows := rows + CASE WHEN seen[1] = minute THEN seen[2]::bigint ELSE 0 END;
+  PERFORM pg_catalog.set_config('rowseal.unknown', pg_catalog.concat_ws(' ', minute, rows), false);
+  RETURN false;
 END
 $$;
-COMMENT ON FUNCTION rowseal._flooded(bigint) IS
-  'Whether this worker has met more rows of unknown owners in a minute than the quarantine keeps of a source: then a '
-  'further one, of this size, is counted (by the five hundred) and no more';
+COMMENT ON FUNCTION rowseal._flooded(bigint, bigint) IS
+  'Whether this worker has met more rows of unknown owners in a minute than the quarantine keeps of a source: then '
+  'further ones, so many of so many bytes, are counted and no more';
 
 CREATE OR REPLACE FUNCTION rowseal._may_write(relation regclass) RETURNS boolean LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$

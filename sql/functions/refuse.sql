@@ -60,6 +60,9 @@ BEGIN
     RETURN;
   END IF;
   IF pg_catalog.current_setting('session_replication_role') = 'replica' THEN
+    IF verdict.sqlstate = 'RS002' AND rowseal._flooded(1, pg_catalog.octet_length(payload)) THEN
+      RETURN;
+    END IF;
     SELECT * INTO d FROM rowseal.declarations x WHERE x.relation = main;
     IF signature IS NULL OR pg_catalog.starts_with(payload, '(') THEN  -- it has no canonical form
       PERFORM rowseal._quarantine(d.tag, verdict, 'raw', pg_catalog.row_to_json(raw));

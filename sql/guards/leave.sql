@@ -2,12 +2,11 @@
 --
 --   @relation@  the main table as a value
 --   @refused@   key, payload, signature and row, for the refusal
-IF verdict IS NOT NULL THEN
-  PERFORM rowseal._refuse(TG_RELID, @relation@, verdict, @refused@);
-  RETURN NULL;
-END IF;
+outcome := coalesce(verdict::text, outcome);
 IF outcome IS NOT NULL AND current_setting('rowseal.mode', true) = 'apply' THEN
   outcome := set_config('rowseal.outcome', outcome, true);
+ELSIF verdict IS NOT NULL THEN
+  PERFORM rowseal._refuse(TG_RELID, @relation@, verdict, @refused@);
 END IF;
 IF kept THEN
   RETURN NEW;

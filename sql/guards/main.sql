@@ -90,7 +90,7 @@ BEGIN
         EXIT judged;
       END IF;
       IF TG_OP = 'INSERT' AND newer THEN
-        -- a newer version: this guard decides again, on the row that the UPDATE has locked
+        -- a newer version: this guard decides again, on the locked row
         UPDATE @main@ t SET @set_new@ WHERE @key_of_new@;
         IF NOT FOUND THEN
           PERFORM FROM @main@ t WHERE @key_of_new@ FOR UPDATE;
@@ -115,7 +115,7 @@ BEGIN
         @archive_tip@
         --: end
         --: if toastable
-        -- unchanged out-of-line values, too, are for subscribers: a composite value fetches them
+        -- subscribers need unchanged out-of-line values, too: a composite value fetches them
         whole := @whole@;
         @copies@
         --: end

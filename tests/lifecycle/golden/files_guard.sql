@@ -77,7 +77,7 @@ BEGIN
         EXIT judged;
       END IF;
       IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND newer THEN
-        -- a newer version: this guard decides again, on the row that the UPDATE has locked
+        -- a newer version: this guard decides again, on the locked row
         UPDATE public.files t SET "content" = NEW.content, deleted_flag = NEW.deleted_flag,
             owner_timestamp = NEW.owner_timestamp, "up" = NEW.up, user_hash = NEW.user_hash, "uuid" = NEW.uuid,
             content_sha256 = NEW.content_sha256, "name" = NEW.name, sign_b64 = NEW.sign_b64
@@ -112,7 +112,7 @@ BEGIN
             content_sha256, "name", sign_b64)
           VALUES (tip.content, tip.deleted_flag, tip.owner_timestamp, tip.up, tip.user_hash, tip.uuid,
               tip.content_sha256, tip.name, tip.sign_b64) ON CONFLICT ("name") DO NOTHING;
-        -- unchanged out-of-line values, too, are for subscribers: a composite value fetches them
+        -- subscribers need unchanged out-of-line values, too: a composite value fetches them
         whole := ROW(NEW.user_hash, NEW.uuid, NEW.content, NEW.content_sha256, NEW.name, NEW.up, NEW.deleted_flag,
             NEW.owner_timestamp, NEW.sign_b64);
         NEW.content := whole.content;
@@ -125,17 +125,16 @@ BEGIN
     EXIT judged;
   END LOOP;
 
-  IF verdict IS NOT NULL THEN
+  outcome := coalesce(verdict::pg_catalog.text, outcome);
+  IF outcome IS NOT NULL AND pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply' THEN
+    outcome := pg_catalog.set_config('rowseal.outcome', outcome, true);
+  ELSIF verdict IS NOT NULL THEN
     PERFORM rowseal._refuse(TG_RELID, 'public.files'::pg_catalog.regclass, verdict,
         pg_catalog.jsonb_build_object('user_hash', NEW.user_hash, 'uuid', NEW.uuid),
         rowseal._payload_5(CASE WHEN NEW.content IS NULL THEN NEW.content_sha256
             ELSE pg_catalog.sha256(NEW.content::pg_catalog.bytea) END,
         NEW.deleted_flag, NEW.owner_timestamp, NEW.up, NEW.user_hash, NEW.uuid), NEW.sign_b64, NEW,
         rowseal._content(ARRAY['content'], ARRAY[NEW.content::pg_catalog.bytea]));
-    RETURN NULL;
-  END IF;
-  IF outcome IS NOT NULL AND pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply' THEN
-    outcome := pg_catalog.set_config('rowseal.outcome', outcome, true);
   END IF;
   IF kept THEN
     RETURN NEW;

@@ -121,17 +121,16 @@ BEGIN
     outcome := CASE WHEN respelled THEN 'duplicate' ELSE 'archived' END;
   END judged;
 
-  IF verdict IS NOT NULL THEN
+  outcome := coalesce(verdict::pg_catalog.text, outcome);
+  IF outcome IS NOT NULL AND pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply' THEN
+    outcome := pg_catalog.set_config('rowseal.outcome', outcome, true);
+  ELSIF verdict IS NOT NULL THEN
     PERFORM rowseal._refuse(TG_RELID, 'public.files'::pg_catalog.regclass, verdict,
         pg_catalog.jsonb_build_object('user_hash', NEW.user_hash, 'uuid', NEW.uuid),
         rowseal._payload_5(CASE WHEN NEW.content IS NULL THEN NEW.content_sha256
             ELSE pg_catalog.sha256(NEW.content::pg_catalog.bytea) END,
         NEW.deleted_flag, NEW.owner_timestamp, NEW.up, NEW.user_hash, NEW.uuid), NEW.sign_b64, NEW,
         rowseal._content(ARRAY['content'], ARRAY[NEW.content::pg_catalog.bytea]));
-    RETURN NULL;
-  END IF;
-  IF outcome IS NOT NULL AND pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply' THEN
-    outcome := pg_catalog.set_config('rowseal.outcome', outcome, true);
   END IF;
   IF kept THEN
     RETURN NEW;

@@ -134,7 +134,10 @@ BEGIN
     END IF;
   END judged;
 
-  IF verdict IS NOT NULL THEN
+  outcome := coalesce(verdict::pg_catalog.text, outcome);
+  IF outcome IS NOT NULL AND pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply' THEN
+    outcome := pg_catalog.set_config('rowseal.outcome', outcome, true);
+  ELSIF verdict IS NOT NULL THEN
     PERFORM rowseal._refuse(TG_RELID, 'public.grants'::pg_catalog.regclass, verdict,
         pg_catalog.jsonb_build_object('user_hash', NEW.user_hash, 'grantee_pkey', NEW.grantee_pkey),
         rowseal._payload_3(rowseal._one_based(NEW.tables) AND rowseal._one_based(NEW.upto),
@@ -147,10 +150,6 @@ BEGIN
         THEN NEW.keys END, NEW.may_grant, NEW.owner_timestamp, CASE WHEN rowseal._few(NEW.tables, 262144)
         THEN NEW.tables END, NEW.tombstones, NEW.until, CASE WHEN rowseal._few(NEW.upto, 262144) THEN NEW.upto END,
         NEW.user_hash, NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq), NEW.sign_b64, NEW);
-    RETURN NULL;
-  END IF;
-  IF outcome IS NOT NULL AND pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply' THEN
-    outcome := pg_catalog.set_config('rowseal.outcome', outcome, true);
   END IF;
   IF kept THEN
     RETURN NEW;
