@@ -106,8 +106,8 @@ BEGIN
       verdict := outcome::rowseal.verdict; element := envelope; format := 'canonical';
     END IF;
   END IF;
-  PERFORM rowseal._hold(d, verdict, format, element, CASE WHEN verdict.sqlstate = 'RS002' THEN waits_for END, again);
-  RETURN verdict::text;
+  RETURN rowseal._hold(d, verdict, format, element, CASE WHEN verdict.sqlstate = 'RS002' THEN waits_for END,
+                       again)::text;
 END
 $$;
 COMMENT ON FUNCTION rowseal._set_aside(rowseal.declarations, text, text, json, bigint) IS

@@ -78,7 +78,7 @@ $$;
 COMMENT ON FUNCTION rowseal._base_type(oid) IS
   'The type below all domains, of an array those of its elements, too. What lies in attributes or bounds stays';
 
-CREATE OR REPLACE FUNCTION rowseal._inner_domain(type oid) RETURNS oid LANGUAGE sql STABLE
+CREATE OR REPLACE FUNCTION rowseal._changeable(type oid) RETURNS oid LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   WITH RECURSIVE within(oid) AS (
     SELECT rowseal._base_type(type)
@@ -89,9 +89,11 @@ SET search_path = pg_catalog, pg_temp AS $$
       UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE t.oid IN (r.rngtypid, r.rngmultitypid)
       UNION ALL SELECT t.typelem WHERE t.typelem <> 0
       UNION ALL SELECT t.typbasetype WHERE t.typtype = 'd') p(oid)
-  ) SELECT t.oid FROM within w JOIN pg_catalog.pg_type t ON t.oid = w.oid WHERE t.typtype = 'd' LIMIT 1
+  ) SELECT t.oid FROM within w JOIN pg_catalog.pg_type t ON t.oid = w.oid WHERE t.typtype IN ('c', 'd') LIMIT 1
 $$;
-COMMENT ON FUNCTION rowseal._inner_domain(oid) IS 'A domain that is still within a type''s base type; NULL: none';
+COMMENT ON FUNCTION rowseal._changeable(oid) IS
+  'A composite type, or a domain, that is still within a type''s base type: whoever owns it can have his constraints '
+  'run wherever a value is read, at any time. NULL: none';
 
 CREATE OR REPLACE FUNCTION rowseal._has_default(type oid) RETURNS boolean LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -137,7 +139,7 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
            'notnull', a.attnotnull,
            'toastable', t.typlen = -1,
            'domain', b.oid <> a.atttypid,
-           'inner_domain', pg_catalog.format_type(rowseal._inner_domain(a.atttypid), NULL),
+           'changeable', pg_catalog.format_type(rowseal._changeable(a.atttypid), NULL),
            'modified', a.atttypmod >= 0,
            'required', a.attnotnull AND NOT a.atthasdef AND a.attidentity = '') ORDER BY a.attnum)
     FROM pg_catalog.pg_attribute a

@@ -240,7 +240,7 @@ BEGIN
     -- safe from the bounds: whoever brings it again, in whatever spelling, brings nothing new
     SELECT q.id INTO entry FROM rowseal.quarantine q WHERE q.link = o.link AND q.kept;
     IF FOUND THEN
-      RETURN rowseal._look_again(entry);
+      RETURN rowseal._held(entry, tag, o, verdict);
     END IF;
     row_ := o.envelope;
     format := 'canonical';
@@ -251,6 +251,7 @@ BEGIN
   old.subscription := rowseal._subscription();
   old.application_name := pg_catalog.current_setting('application_name');
   old.first_seen := pg_catalog.clock_timestamp();
+  old.kept := false;
   IF again IS NOT NULL THEN  -- it waits for something else now; whose entry it is stays
     DELETE FROM rowseal.quarantine q
      WHERE q.id = again AND rowseal._may_discard(session_user, q.tag, q.sqlstate, q.role) RETURNING q.* INTO old;
@@ -259,14 +260,16 @@ BEGIN
     END IF;
   END IF;
   SELECT * INTO most FROM rowseal.quarantine_limits;
-  IF size > most.bytes THEN  -- too large to keep: counted, at least
+  IF size > most.bytes AND NOT (o.writer IS NOT NULL AND rowseal._named((
+       SELECT rowseal._grants_id(d.grants, d.id, d.writers) FROM rowseal.declarations d WHERE d.tag = tag),
+       o.owner, o.writer)) THEN  -- too large to keep: counted, at least
     PERFORM rowseal._count_dropped(old.role, old.subscription, 1, size);
     RETURN false;
   END IF;
   INSERT INTO rowseal.quarantine AS q (tag, sqlstate, reason, curable, waits_for, role, subscription, application_name,
-                                       format, row, bytes, hash, first_seen)
+                                       format, row, bytes, hash, first_seen, kept)
     VALUES (tag, verdict.sqlstate, verdict.reason, rowseal._curable(verdict), waits_for, old.role, old.subscription,
-            old.application_name, format, row_, size, hash_, old.first_seen)
+            old.application_name, format, row_, size, hash_, old.first_seen, o.writer IS NOT NULL AND old.kept)
     ON CONFLICT (hash, role, subscription) DO UPDATE
       SET attempts = q.attempts + 1, last_seen = pg_catalog.clock_timestamp(), sqlstate = EXCLUDED.sqlstate,
           reason = EXCLUDED.reason, curable = EXCLUDED.curable, waits_for = EXCLUDED.waits_for
@@ -306,7 +309,7 @@ BEGIN
   verdict := ROW(q.sqlstate, q.reason)::rowseal.verdict;
   o := rowseal._claimed(q.tag, verdict, q.format, q.row);
   IF o.envelope::text <> q.row::text THEN  -- it was kept before its table could tell
-    RETURN rowseal._quarantine(q.tag, verdict, q.format, o.envelope, NULL, entry);
+    RETURN rowseal._quarantine(q.tag, verdict, 'canonical', o.envelope, NULL, entry);
   ELSIF o.writer IS NOT NULL THEN
     RETURN rowseal._held(entry, q.tag, o, verdict);
   END IF;
@@ -324,7 +327,13 @@ DECLARE
   entry bigint;
 BEGIN
   FOR entry IN SELECT q.id FROM rowseal.quarantine q WHERE q.tag = tag ORDER BY q.id LOOP
-    PERFORM rowseal._look_again(entry);
+    BEGIN
+      PERFORM rowseal._look_again(entry);
+    EXCEPTION WHEN OTHERS THEN
+      IF rowseal._passing(SQLSTATE) THEN
+        RAISE;
+      END IF;  -- else it stays an entry alone, and keeps no table from being declared
+    END;
   END LOOP;
 END
 $$;
@@ -392,8 +401,7 @@ BEGIN
     BEGIN
       verdict := rowseal._explained(d, outcomes[i]::rowseal.verdict, rows[i], format);
       IF verdict.sqlstate = before[i] OR (verdict.sqlstate = ANY (writers) AND before[i] = ANY (writers)) THEN
-        outcomes[i] := verdict::text;
-        PERFORM rowseal._hold(d, verdict, format, rows[i], again => ids[i], changed => false);
+        outcomes[i] := rowseal._hold(d, verdict, format, rows[i], again => ids[i], changed => false)::text;
       ELSE
         outcomes[i] := rowseal._set_aside(d, outcomes[i], format, rows[i], ids[i]);
       END IF;

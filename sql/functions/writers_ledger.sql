@@ -60,6 +60,29 @@ $$;
 COMMENT ON FUNCTION rowseal._may_be_held(rowseal.declarations, rowseal.verdict) IS
   'Whether a refusal leaves open that the row is authentic: grants stood in its way, or its table';
 
+CREATE OR REPLACE FUNCTION rowseal._may_follow(tag text, grants integer, retracts boolean) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+  RETURN EXISTS (
+    SELECT FROM pg_catalog.pg_roles r
+     WHERE pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER')  -- as in _may_ask
+       AND NOT EXISTS (
+         SELECT FROM rowseal.declarations d, pg_catalog.unnest(ARRAY[d.relation, d.versions]) t(oid)
+           JOIN pg_catalog.pg_class c ON c.oid = t.oid
+          WHERE (d.tag = tag OR (retracts AND grants IN (d.id, rowseal._grants_id(d.grants, d.id, d.writers))))
+            AND NOT (pg_catalog.has_table_privilege(r.oid, c.oid, 'SELECT')
+                     AND pg_catalog.has_table_privilege(r.oid, c.oid, 'INSERT')
+                     AND pg_catalog.has_table_privilege(r.oid, c.oid,
+                                                        CASE WHEN retracts THEN 'DELETE' ELSE 'UPDATE' END)
+                     AND (NOT retracts OR NOT c.relrowsecurity OR r.rolsuper OR r.rolbypassrls
+                          OR (NOT c.relforcerowsecurity AND pg_catalog.pg_has_role(r.oid, c.relowner, 'USAGE'))))));
+END
+$$;
+COMMENT ON FUNCTION rowseal._may_follow(text, integer, boolean) IS
+  'Whether the session could write a table, or take rows of revoked writers (retracts) out of all tables with these '
+  'grants (see _may_retract)';
+
 CREATE OR REPLACE FUNCTION rowseal._claimed(tag text, refused rowseal.verdict, format text, element json)
 RETURNS rowseal._authentic LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -69,11 +92,13 @@ DECLARE
 BEGIN
   SELECT * INTO d FROM rowseal.declarations x WHERE x.tag = tag;
   RETURN CASE WHEN format IN ('canonical', 'pgtext') AND rowseal._may_be_held(d, refused)
+                   AND rowseal._may_follow(tag, d.id, false)
               THEN rowseal._offered(d, format, element) END;
 END
 $$;
 COMMENT ON FUNCTION rowseal._claimed(text, rowseal.verdict, text, json) IS
-  'The authentic row of a writer that an entry of the quarantine claims to be; NULL when it is none';
+  'The authentic row of a writer that an entry of the quarantine claims to be; NULL when it is none, or when the '
+  'session may not write its table: the ledger is for those alone who could have stored the row';
 
 CREATE OR REPLACE FUNCTION rowseal._authority_of(grants integer, owner text) RETURNS integer LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -203,28 +228,15 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._writer_text(integer, text, bytea) IS 'What a held row waits for: grants of this writer';
 
-CREATE OR REPLACE FUNCTION rowseal._may_follow(tag text, grants integer, retracts boolean) RETURNS boolean
+CREATE OR REPLACE FUNCTION rowseal._named(grants integer, owner text, writer bytea) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
-  RETURN EXISTS (
-    SELECT FROM pg_catalog.pg_roles r
-     WHERE pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER')  -- as in _may_ask
-       AND NOT EXISTS (
-         SELECT FROM rowseal.declarations d, pg_catalog.unnest(ARRAY[d.relation, d.versions]) t(oid)
-           JOIN pg_catalog.pg_class c ON c.oid = t.oid
-          WHERE (d.tag = tag OR (retracts AND grants IN (d.id, rowseal._grants_id(d.grants, d.id, d.writers))))
-            AND NOT (pg_catalog.has_table_privilege(r.oid, c.oid, 'SELECT')
-                     AND pg_catalog.has_table_privilege(r.oid, c.oid, 'INSERT')
-                     AND pg_catalog.has_table_privilege(r.oid, c.oid,
-                                                        CASE WHEN retracts THEN 'DELETE' ELSE 'UPDATE' END)
-                     AND (NOT retracts OR NOT c.relrowsecurity OR r.rolsuper OR r.rolbypassrls
-                          OR (NOT c.relforcerowsecurity AND pg_catalog.pg_has_role(r.oid, c.relowner, 'USAGE'))))));
+  RETURN EXISTS (SELECT FROM rowseal._authority a JOIN rowseal._licences l ON l.authority = a.id
+                  WHERE a.grants = grants AND a.owner = owner AND l.writer = writer);
 END
 $$;
-COMMENT ON FUNCTION rowseal._may_follow(text, integer, boolean) IS
-  'Whether the session could write a table, or take rows of revoked writers (retracts) out of all tables with these '
-  'grants (see _may_retract)';
+COMMENT ON FUNCTION rowseal._named(integer, text, bytea) IS 'Whether a standing grant of an owner names this key';
 
 CREATE OR REPLACE FUNCTION rowseal._held(entry bigint, tag text, o rowseal._authentic, refused rowseal.verdict)
 RETURNS boolean LANGUAGE plpgsql
@@ -246,10 +258,10 @@ BEGIN
     RETURN false;
   END IF;
   moved := rowseal._enter(grants, o.owner, o.writer, o.seq, o.prev, o.link, entry);
-  IF moved AND NOT rowseal._may_follow(
-       tag, grants, (rowseal._affected(grants, o.owner, o.writer, o.seq, o.link, NULL)).writers <> '{}') THEN
+  IF moved AND (rowseal._affected(grants, o.owner, o.writer, o.seq, o.link, NULL)).writers <> '{}'
+     AND NOT rowseal._may_follow(tag, grants, true) THEN
     RAISE insufficient_privilege USING
-      MESSAGE = 'rows would count, or count no longer, by this one, and it is not yours to write them';
+      MESSAGE = 'rows would count no longer by this one that you may not take out';
   END IF;
   authority := rowseal._authority_of(grants, o.owner);
   SELECT r.held INTO holds FROM rowseal._writer_rows r
@@ -258,17 +270,19 @@ BEGIN
     RETURN moved;
   END IF;
   dead := rowseal._dead(authority, o.writer, o.link);
-  known := EXISTS (SELECT FROM rowseal._licences l WHERE l.authority = authority AND l.writer = o.writer);
+  known := rowseal._named(grants, o.owner, o.writer);
   verdict := coalesce(verdict, refused);  -- a row that counts, and that its table cannot store
   -- what says so already is not touched: whoever asks keeps nobody waiting by it
   UPDATE rowseal.quarantine q
      SET sqlstate = n.sqlstate, reason = n.reason, curable = n.curable, waits_for = n.waits_for, kept = n.kept,
          link = o.link
-    FROM (SELECT verdict.sqlstate, verdict.reason, rowseal._curable(verdict) AND NOT dead AS curable,
+    FROM (SELECT x.id, verdict.sqlstate, verdict.reason, rowseal._curable(verdict) AND NOT dead AS curable,
                  rowseal._writer_text(grants, o.owner, o.writer) AS waits_for,
-                 known AND NOT dead AND holds = entry AS kept) n
-   WHERE q.id = entry AND (q.sqlstate, q.reason, q.curable, q.waits_for, q.kept, q.link)
-                          IS DISTINCT FROM (n.sqlstate, n.reason, n.curable, n.waits_for, n.kept, o.link);
+                 -- once kept (it was stored, perhaps) it is so whatever grants say now
+                 (known OR x.kept) AND NOT dead AND holds = entry AS kept
+            FROM rowseal.quarantine x WHERE x.id = entry) n
+   WHERE q.id = n.id AND (q.sqlstate, q.reason, q.curable, q.waits_for, q.kept, q.link)
+                         IS DISTINCT FROM (n.sqlstate, n.reason, n.curable, n.waits_for, n.kept, o.link);
   -- dead or not: another revocation may be walked through it, here and elsewhere
   UPDATE rowseal._writer_rows r SET fed = true
    WHERE r.authority = authority AND r.writer = o.writer AND r.seq = o.seq AND r.link = o.link AND known AND NOT r.fed;
@@ -300,7 +314,6 @@ CREATE OR REPLACE FUNCTION rowseal._forget_held() RETURNS trigger LANGUAGE plpgs
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-  authority integer;
   another bigint;
 BEGIN
   IF TG_RELID <> 'rowseal.quarantine'::pg_catalog.regclass OR TG_WHEN <> 'AFTER' THEN
@@ -317,11 +330,8 @@ BEGIN
   END IF;
   UPDATE rowseal._writer_rows r SET held = 0, sign = pg_catalog.decode(OLD.row ->> 'sign_b64', 'base64')
    WHERE r.held = OLD.id AND rowseal._dead(r.authority, r.writer, r.link);
-  DELETE FROM rowseal._writer_rows r WHERE r.held = OLD.id RETURNING r.authority INTO authority;
-  DELETE FROM rowseal._authority x
-   WHERE x.id = authority
-     AND NOT EXISTS (SELECT FROM rowseal._writer_rows r WHERE r.authority = authority)
-     AND NOT EXISTS (SELECT FROM rowseal._grants g WHERE g.authority = authority);
+  -- the owner's number stays: a session that we do not see may be using it
+  DELETE FROM rowseal._writer_rows r WHERE r.held = OLD.id;
   RETURN NULL;
 END
 $$;

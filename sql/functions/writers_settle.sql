@@ -25,9 +25,9 @@ BEGIN
       SELECT r.seq, r.prev, r.link, r.held FROM down d, rowseal._before(authority, writer, d.seq, d.prev) r
        WHERE EXISTS (SELECT FROM rowseal._stands s
                       WHERE s.revocation = ANY (revocations) AND s.link = r.link AND s.arrival = link)
-    ) SELECT pg_catalog.array_agg(d.held ORDER BY d.seq) FILTER (WHERE d.held IS NOT NULL AND d.seq < seq),
+    ) SELECT pg_catalog.array_agg(q.id ORDER BY d.seq) FILTER (WHERE q.id IS NOT NULL AND d.seq < seq),
              pg_catalog.array_agg(d.link)
-        INTO held, run FROM down d;
+        INTO held, run FROM down d LEFT JOIN rowseal.quarantine q ON q.id = d.held AND q.curable;
   END IF;
   -- Also concerned is everybody whose chain of grants leads through a writer of whom the row speaks.
   writers := ARRAY(SELECT rowseal._let_in(authority, ARRAY(
@@ -170,6 +170,12 @@ BEGIN
     END LOOP;
   END IF;
   IF affected.held <> '{}' THEN
+    IF EXISTS (SELECT FROM pg_catalog.unnest(affected.held) h  -- row security hides what is not his to write
+                WHERE NOT EXISTS (SELECT FROM rowseal.quarantine q WHERE q.id = h)) THEN
+      RAISE insufficient_privilege USING MESSAGE = 'rows would count by this one that you may not write',
+        HINT = 'Whoever stores grants, or a row that others wait for, needs SELECT, INSERT and UPDATE on the tables '
+            || 'that name the grants table, and BYPASSRLS where they have row security.';
+    END IF;
     PERFORM rowseal._retry(NULL, NULL, affected.held);
   END IF;
 END
@@ -181,7 +187,7 @@ COMMENT ON FUNCTION rowseal._settle(integer, text, bytea, bigint, bytea, bytea, 
 CREATE OR REPLACE FUNCTION rowseal._hold(
   d rowseal.declarations, verdict rowseal.verdict, format text, element json, waits_for text DEFAULT NULL,
   again bigint DEFAULT NULL, changed boolean DEFAULT true)
-RETURNS void LANGUAGE plpgsql
+RETURNS rowseal.verdict LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   o rowseal._authentic;
@@ -190,7 +196,7 @@ BEGIN
     IF changed THEN
       PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for, again, enters => false);
     END IF;
-    RETURN;
+    RETURN verdict;
   END IF;
   BEGIN
     IF (CASE WHEN changed THEN rowseal._quarantine(d.tag, verdict, format, element, waits_for, again)
@@ -203,15 +209,17 @@ BEGIN
   EXCEPTION WHEN OTHERS THEN
     IF rowseal._passing(SQLSTATE) THEN
       RAISE;
-    ELSIF changed THEN  -- what would follow from it cannot be done by whoever brought it: so it is no link yet
-      PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for, again, enters => false);
     END IF;
+    -- what would follow from it cannot be done by whoever brought it: so it is no link yet, and waits for one who may
+    verdict := CASE WHEN SQLSTATE = '42501' THEN ROW(SQLSTATE, SQLERRM)::rowseal.verdict ELSE verdict END;
+    PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for, again, enters => false);
   END;
+  RETURN verdict;
 END
 $$;
 COMMENT ON FUNCTION rowseal._hold(rowseal.declarations, rowseal.verdict, text, json, text, bigint, boolean) IS
-  'Keeps a refused row in the quarantine, and does what follows for others when a walk goes on with it. again: the '
-  'entry that it has been until now, changed: whether it is refused for another reason than before';
+  'Keeps a refused row in the quarantine, and does what follows for others when a walk goes on with it; with which '
+  'verdict. again: the entry that it has been until now, changed: whether it is refused for another reason than before';
 
 CREATE OR REPLACE FUNCTION rowseal._retracted(
   grants integer, owner text, writer bytea, seq bigint, link bytea, tag text, waits_for text, verdict rowseal.verdict,
@@ -307,11 +315,15 @@ COMMENT ON FUNCTION rowseal._enter_stored(rowseal.declarations) IS
 
 CREATE OR REPLACE FUNCTION rowseal._forget_writers(d rowseal.declarations) RETURNS void LANGUAGE sql
 SET search_path = pg_catalog, pg_temp AS $$
-  WITH gone AS (DELETE FROM rowseal._authority a WHERE a.grants = d.id RETURNING a.id, a.owner),
-    rows AS (DELETE FROM rowseal._writer_rows r USING gone WHERE r.authority = gone.id
-             RETURNING gone.owner, r.writer, r.seq, r.prev, r.sign, r.held),
-    dead AS (INSERT INTO rowseal._dead_rows
-             SELECT d.tag, r.owner, r.writer, r.seq, r.prev, r.sign FROM rows r WHERE r.held = 0),
+  WITH dead AS (  -- with a body or without: it may be dropped while the table is not declared
+      INSERT INTO rowseal._dead_rows
+        SELECT d.tag, a.owner, r.writer, r.seq, r.prev,
+               coalesce(r.sign, pg_catalog.decode(q.row ->> 'sign_b64', 'base64'))
+          FROM rowseal._authority a JOIN rowseal._writer_rows r ON r.authority = a.id
+          LEFT JOIN rowseal.quarantine q ON q.id = r.held
+         WHERE a.grants = d.id AND (r.held = 0 OR r.held > 0 AND rowseal._dead(a.id, r.writer, r.link))),
+    gone AS (DELETE FROM rowseal._authority a WHERE a.grants = d.id RETURNING a.id),
+    rows AS (DELETE FROM rowseal._writer_rows r USING gone WHERE r.authority = gone.id),
     licences AS (DELETE FROM rowseal._licences l USING gone WHERE l.authority = gone.id),
     wanted AS (DELETE FROM rowseal._wanted w USING gone WHERE w.authority = gone.id),
     granted AS (DELETE FROM rowseal._grants g USING gone WHERE g.authority = gone.id RETURNING g.id)

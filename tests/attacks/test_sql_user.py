@@ -952,7 +952,7 @@ HARMLESS = {
     "_provider",
     "_kind",
     "_base_type",
-    "_inner_domain",
+    "_changeable",
     "_facts",
     "_owns",
     "_planned",

@@ -18,7 +18,7 @@ def column(name: str, type_: str, **facts: Any) -> dict[str, Any]:
     return {
         "name": name, "type": type_, "base": type_, "base_qualified": f"pg_catalog.{type_}",
         "kind": kind, "generated": False, "hash_of": None, "identity": "", "filled": False,
-        "notnull": False, "toastable": True, "domain": False, "inner_domain": None,
+        "notnull": False, "toastable": True, "domain": False, "changeable": None,
         "modified": False, "required": False, **facts,
     }  # fmt: skip
 

@@ -31,7 +31,7 @@ class Column(NamedTuple):
     notnull: bool
     toastable: bool
     domain: bool  # whether that is another type
-    inner_domain: str | None  # one within that type, of an attribute or a bound
+    changeable: str | None  # a composite type or domain within that type
     modified: bool  # by a length, a scale …
     required: bool  # NOT NULL without a default
 

@@ -128,11 +128,12 @@ def writers_need_a_plain_table(case: Case) -> None:
 
 def rows_of_writers_are_decoded_by_nobodys_code(case: Case) -> None:
     for signed in case.signed if case.wish.has_writers else ():
-        if signed.inner_domain:
+        if signed.changeable:
             raise Refused(
-                f"column {signed.name!r} of {case.label} contains the domain {signed.inner_domain}",
-                "Rows of writers are links whether or not they can be stored, and no constraint "
-                "may keep one from being read. Take the base type there.",
+                f"column {signed.name!r} of {case.label} has the type {signed.changeable} in it",
+                "Rows of writers are links whether or not they can be stored: no constraint of a "
+                "composite type or domain, now or after ALTER TYPE, may keep one from being read. "
+                "Take columns of its parts, or jsonb.",
             )
 
 
