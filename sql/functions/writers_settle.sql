@@ -27,7 +27,8 @@ BEGIN
                       WHERE s.revocation = ANY (revocations) AND s.link = r.link AND s.arrival = link)
     ) SELECT pg_catalog.array_agg(q.id ORDER BY d.seq) FILTER (WHERE q.id IS NOT NULL AND d.seq < seq),
              pg_catalog.array_agg(d.link)
-        INTO held, run FROM down d LEFT JOIN rowseal.quarantine q ON q.id = d.held AND q.curable;
+        INTO held, run FROM down d
+        LEFT JOIN (rowseal.quarantine q JOIN rowseal.declarations t ON t.tag = q.tag) ON q.id = d.held AND q.curable;
   END IF;
   -- Also concerned is everybody whose chain of grants leads through a writer of whom the row speaks.
   writers := ARRAY(SELECT rowseal._let_in(authority, ARRAY(
@@ -36,7 +37,9 @@ BEGIN
     SELECT g.grantee FROM rowseal._grants g
      WHERE g.authority = authority AND g.writer = writer AND g.link IN (SELECT pg_catalog.unnest(run)))));
   held := coalesce(held, '{}') || ARRAY(
-    SELECT r.held FROM rowseal._writer_rows r JOIN rowseal.quarantine q ON q.id = r.held AND q.curable
+    SELECT r.held
+      FROM rowseal._writer_rows r JOIN rowseal.quarantine q ON q.id = r.held AND q.curable
+      JOIN rowseal.declarations t ON t.tag = q.tag  -- which may be gone
      WHERE r.authority = authority AND r.writer = ANY (writers) ORDER BY r.seq);
 END
 $$;
@@ -209,10 +212,13 @@ BEGIN
   EXCEPTION WHEN OTHERS THEN
     IF rowseal._passing(SQLSTATE) THEN
       RAISE;
+    ELSIF SQLSTATE = '42501' THEN
+      verdict := ROW(SQLSTATE, SQLERRM)::rowseal.verdict;
+      changed := true;
     END IF;
-    -- what would follow from it cannot be done by whoever brought it: so it is no link yet, and waits for one who may
-    verdict := CASE WHEN SQLSTATE = '42501' THEN ROW(SQLSTATE, SQLERRM)::rowseal.verdict ELSE verdict END;
-    PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for, again, enters => false);
+    IF changed THEN  -- what follows from it cannot be done by whoever brought it: so it is no link yet
+      PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for, again, enters => false);
+    END IF;
   END;
   RETURN verdict;
 END

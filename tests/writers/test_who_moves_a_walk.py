@@ -202,3 +202,13 @@ def test_a_link_of_a_known_writer_is_kept_whatever_its_size(gap: Gap, admin: Db)
     gap.receive(ann.envelope(grants, grant(device, at=2)))
     gap.receive(ann.envelope(grants, revocation(device, [device.last or b""], at=9)))
     assert {"x", "z", "y" * 2000} <= set(gap.stored())
+
+
+def test_rows_of_a_table_that_is_gone_stop_no_grant(gap: Gap) -> None:
+    db, ann, grants = gap.db, gap.ann, gap.forms["grants"]
+    device = Writer(ann.owner, SigningKey.generate())
+    waiting = device.envelope(db.form("u"), {"key": "w", "owner_timestamp": 1})
+    assert gap.receive(waiting) == ["deferred"]
+    db.run("SELECT rowseal.undeclare('u')")
+    assert gap.receive(ann.envelope(grants, grant(device))) == ["inserted"]
+    assert gap.receive(ann.envelope(grants, revocation(device, [], at=9))) == ["superseded"]
