@@ -75,32 +75,26 @@ $$;
 COMMENT ON FUNCTION rowseal._unreachable(rowseal.declarations) IS
   'Schemas of a declared table that rowseal_internal, who owns the triggers of the feed and the ledger, may not use';
 
--- SECURITY DEFINER, owner rowseal_internal: it sees the quarantine of everybody, and says only whether there is
--- something.
-CREATE OR REPLACE FUNCTION rowseal._awaited(tag text) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp AS $$
-  SELECT EXISTS (SELECT FROM rowseal.quarantine q WHERE q.tag = _awaited.tag)
-$$;
-COMMENT ON FUNCTION rowseal._awaited(text) IS 'Whether rows for this tag are in the quarantine';
-
 CREATE OR REPLACE FUNCTION rowseal._may_take_tag(d rowseal.declarations) RETURNS void LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  before name := (
-    SELECT t.owner FROM rowseal.tags t JOIN pg_catalog.pg_class c ON c.oid = t.relation WHERE t.tag = d.tag);
+  claimed record;
 BEGIN
-  IF before IS NOT NULL AND rowseal._awaited(d.tag) AND NOT (
-      SELECT rowseal._acts_as(c.relowner, before) FROM pg_catalog.pg_class c WHERE c.oid = d.relation) THEN
+  SELECT t.relation, c.relowner INTO claimed
+    FROM rowseal.tags t JOIN pg_catalog.pg_class c ON c.oid = t.relation
+   WHERE t.tag = d.tag AND t.relation <> d.relation;
+  IF FOUND AND NOT (SELECT pg_catalog.pg_has_role(c.relowner, claimed.relowner, 'USAGE')
+                      FROM pg_catalog.pg_class c WHERE c.oid = d.relation) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS008',
-      MESSAGE = pg_catalog.format('no right to tag %L: rows wait for it that were sent to a table of %s',
-                                  d.tag, before),
-      HINT = 'Choose another one with tag => …, or have an administrator discard them.';
+      MESSAGE = pg_catalog.format('no right to tag %L: it was that of %s, of %s', d.tag, claimed.relation,
+                                  claimed.relowner::pg_catalog.regrole),
+      HINT = 'Choose another one with tag => …. A tag is free when its table is dropped.';
   END IF;
 END
 $$;
 COMMENT ON FUNCTION rowseal._may_take_tag(rowseal.declarations) IS
-  'Whether the owner of a table may have its tag (else RS008): who has it can read, and discard, what waits for it. A '
-  'claim ends with its table, see _disown';
+  'Whether the owner of a table may have its tag (else RS008): who has it can read, and discard, what waits for it, '
+  'and gets what is sent to it. While the table is there that had it last, declared or not, only its owner may';
 
 CREATE OR REPLACE FUNCTION rowseal._acts_as(who oid, role text) RETURNS boolean LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -166,7 +160,9 @@ CREATE OR REPLACE FUNCTION rowseal._disown(d rowseal.declarations) RETURNS void 
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF EXISTS (SELECT FROM rowseal.tags t JOIN pg_catalog.pg_class c ON c.oid = d.relation
-              WHERE t.tag = d.tag AND NOT rowseal._acts_as(c.relowner, t.owner)) THEN
+              -- while it is there: see _may_take_tag
+              WHERE t.tag = d.tag AND NOT EXISTS (SELECT FROM pg_catalog.pg_class x WHERE x.oid = t.relation)
+                AND NOT rowseal._acts_as(c.relowner, t.owner)) THEN
     UPDATE rowseal.quarantine q
        SET sqlstate = 'RS007', reason = 'no table is declared with this tag', curable = true, waits_for = NULL
      WHERE q.tag = d.tag;

@@ -1050,8 +1050,6 @@ HARMLESS = {
     "_may_have",
     "_acts_as",
     "_hidden",
-    # says whether there is anything in the quarantine for a tag, no more
-    "_awaited",
     "_trusted_owner",
     "_lock_owner",
     "_qualified",
