@@ -184,7 +184,7 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
     'key_compares', coalesce(m.amname = 'btree' AND NOT x.indisexclusion, true),
     'deferrable', (
       SELECT coalesce(pg_catalog.jsonb_agg(DISTINCT d.conname), '[]') FROM pg_catalog.pg_constraint d
-       WHERE d.conrelid IN (SELECT rowseal._tree(c.oid)) AND d.condeferrable AND d.contype IN ('u', 'x', 'f')),
+       WHERE d.conrelid IN (SELECT rowseal._tree(c.oid)) AND d.condeferrable AND d.contype IN ('u', 'x', 'f', 't')),
     'unique', (
       SELECT coalesce(pg_catalog.jsonb_agg(u.names ORDER BY u.names), '[]')
         FROM pg_catalog.pg_index ui,

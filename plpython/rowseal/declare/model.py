@@ -59,7 +59,7 @@ class Table(NamedTuple):
     key: tuple[KeyColumn, ...]
     key_deferrable: bool
     key_compares: bool  # by an equality: a btree, no exclusion constraint
-    deferrable: tuple[str, ...]  # unique and exclusion constraints that are
+    deferrable: tuple[str, ...]  # constraints and constraint triggers that are
     unique: tuple[tuple[str, ...], ...]
     rules: tuple[str, ...]
     late_triggers: tuple[str, ...]
