@@ -974,6 +974,7 @@ HARMLESS = {
     "_install_wish",
     "check",
     "_create_tips_view",
+    "_owner",
     "_known_facts",
     "_column_facts",
     "_key_facts",
