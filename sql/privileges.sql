@@ -12,7 +12,7 @@ DECLARE
     _dead,_held,_lock_walk,_may_ask,_may_read,_may_follow,_derived,_walk_differs,_retracted,_readable,_whole,_before,
     _let_in}';
   -- triggers of a superuser call these, nobody else does
-  superusers CONSTANT text[] := '{_bind,_uninstall,_close,_break,_keep_tag,_disown,_store,_refresh,_follow,_follow_type,
+  superusers CONSTANT text[] := '{_bind,_uninstall,_close,_keep_tag,_disown,_store,_refresh,_follow,_follow_named,
     _follow_partitions,_lose_columns,_watch_trigger,_warn_of_disabled,_forget_writers,_recall_dead}';
   -- triggers that whoever restores his table creates
   restored CONSTANT text[] := '{_keep,_keep_writers,_cure,_settle_row}';

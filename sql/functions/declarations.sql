@@ -203,32 +203,43 @@ $$;
 COMMENT ON FUNCTION rowseal._uninstall(rowseal.declarations) IS
   'Drops what the manifest of a declaration lists; closes the tables that rest on it';
 
--- Called by _uninstall and _on_drop, with their rights.
+-- Called by _uninstall and event triggers, with their rights.
 CREATE OR REPLACE FUNCTION rowseal._close(d rowseal.declarations, reason text) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  guard record;
+  verdict text := pg_catalog.format('ROW(''RS007'', %L)::rowseal.verdict', reason);
+  door record;
 BEGIN
-  FOR guard IN
-    SELECT f ->> 'name' AS name, (
-             SELECT pg_catalog.string_agg(pg_catalog.format('%L, NEW.%I', k, CASE
-               WHEN f ->> 'name' LIKE '%versions%' THEN d.version_columns ->> k ELSE k END), ', ')
-               FROM pg_catalog.unnest(d.key) k) AS key
-      FROM pg_catalog.jsonb_array_elements(d.manifest -> 'functions') f
-     WHERE f ->> 'name' IN ('_guard_' || d.id, '_guard_versions_' || d.id)
+  FOR door IN
+    SELECT x.name, x.arguments, x.returns, x.statements
+      FROM (VALUES (d.relation, '_guard_'), (d.versions, '_guard_versions_')) g(relation, name),
+           LATERAL (
+             SELECT pg_catalog.string_agg(pg_catalog.format('%L, NEW.%I', k, a.attname), ', ')
+               FROM pg_catalog.unnest(d.key) k JOIN pg_catalog.pg_attribute a  -- as far as they are still there
+                 ON a.attrelid = g.relation AND a.attnum > 0
+                AND a.attname = CASE WHEN g.relation = d.versions THEN d.version_columns ->> k ELSE k END) k(key),
+           LATERAL (VALUES (g.name || d.id, '', 'trigger', pg_catalog.format(
+             'PERFORM rowseal._refuse(TG_RELID, %s, %s, pg_catalog.jsonb_build_object(%s), NULL, NULL, NEW); '
+             'RETURN NULL', d.relation::oid, verdict, k.key))) x(name, arguments, returns, statements)
+     WHERE g.relation IS NOT NULL
+    UNION ALL
+    VALUES ('_apply_' || d.id, 'rows json[], format text', 'text[]', pg_catalog.format(
+             'RETURN pg_catalog.array_fill((%s)::text, ARRAY[pg_catalog.cardinality($1)])', verdict)),
+           ('_take_' || d.id, 'envelope json', 'text', pg_catalog.format('RETURN (%s)::text', verdict))
   LOOP
-    EXECUTE pg_catalog.format(
-      'CREATE OR REPLACE FUNCTION rowseal.%I() RETURNS trigger LANGUAGE plpgsql '
-      'SET search_path = pg_catalog, pg_temp AS %L', guard.name, pg_catalog.format(
-        'BEGIN PERFORM rowseal._refuse(TG_RELID, %s, ROW(''RS007'', %L)::rowseal.verdict, '
-        'pg_catalog.jsonb_build_object(%s), NULL, NULL, NEW); RETURN NULL; END',
-        d.relation::oid, reason, guard.key));
+    EXECUTE pg_catalog.format('CREATE OR REPLACE FUNCTION rowseal.%I(%s) RETURNS %s LANGUAGE plpgsql '
+                              'SET search_path = pg_catalog, pg_temp AS %L',
+                              door.name, door.arguments, door.returns, 'BEGIN ' || door.statements || '; END');
   END LOOP;
-  PERFORM rowseal._break(d, pg_catalog.format('%s takes no more rows: %s', d.relation, reason));
+  -- nothing is read through the old queries either
+  UPDATE rowseal.declarations x SET queries = '{}', facts = '{}' WHERE x.relation = d.relation;
+  RAISE WARNING USING MESSAGE = pg_catalog.format('rowseal: %s takes no more rows: %s', d.relation, reason),
+    HINT = 'rowseal.health() shows what is wrong.';
 END
 $$;
 COMMENT ON FUNCTION rowseal._close(rowseal.declarations, text) IS
-  'A table that rests on another one, which is gone or no longer guarded, takes no more rows until it is declared anew';
+  'A table that no longer is as its guards know it, or rests on one that is gone, takes no more rows until it is in '
+  'order, or declared anew: what its guards name may be something else by now';
 
 -- AFTER ROW, so after row security has decided.  SECURITY DEFINER: functions in plpython3u and in the schema rowseal
 -- are the superuser's to create.  It runs nothing of the table's owner: CREATE FUNCTION and CREATE TRIGGER only.
