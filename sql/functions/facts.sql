@@ -150,6 +150,10 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
            'base', pg_catalog.format_type(b.oid, NULL),
            'base_qualified', pg_catalog.format('%I.%I', n.nspname, b.typname),
            'kind', rowseal._kind(a.atttypid),
+           'collation', (
+             SELECT pg_catalog.format('%I.%I', ln.nspname, l.collname)
+               FROM pg_catalog.pg_collation l JOIN pg_catalog.pg_namespace ln ON ln.oid = l.collnamespace
+              WHERE l.oid = a.attcollation AND l.oid <> b.typcollation),
            'generated', a.attgenerated <> '',
            'hash_of', (  -- of a generated column: whose sha256 it is
              SELECT h.attname FROM pg_catalog.pg_attrdef x JOIN pg_catalog.pg_attribute h ON h.attrelid = x.adrelid

@@ -34,6 +34,7 @@ class Column(NamedTuple):
     inner_domain: str | None  # one within that type, of an attribute or a bound
     modified: bool  # by a length, a scale …
     required: bool  # NOT NULL without a default
+    collation: str | None = None  # where it is not the one of its type
 
 
 class KeyColumn(NamedTuple):
