@@ -65,22 +65,13 @@ COMMENT ON FUNCTION rowseal._spoilt(jsonb, jsonb) IS
 
 CREATE OR REPLACE FUNCTION rowseal._names(facts jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT pg_catalog.jsonb_build_array(facts #> '{main,qualified}', facts #> '{versions,qualified}',
-                                      facts #> '{identity,facts,qualified}')
+  SELECT pg_catalog.jsonb_path_query_array(facts, 'strict $.**.qualified')
+      || pg_catalog.jsonb_path_query_array(facts, 'strict $.**.type')
+      || pg_catalog.jsonb_path_query_array(facts, 'strict $.**.base_qualified')
+      || pg_catalog.jsonb_path_query_array(facts, 'strict $.**.equal')
 $$;
-COMMENT ON FUNCTION rowseal._names(jsonb) IS 'The names of the tables that facts are about';
-
-CREATE OR REPLACE FUNCTION rowseal._break(d rowseal.declarations, reason text) RETURNS void LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-  -- names may stand for other things now: nothing is read through the old queries
-  UPDATE rowseal.declarations x SET queries = '{}', facts = '{}' WHERE x.relation = d.relation;
-  RAISE WARNING USING MESSAGE = pg_catalog.format('rowseal: %s', reason),
-    HINT = 'rowseal.health() shows what is wrong.';
-END
-$$;
-COMMENT ON FUNCTION rowseal._break(rowseal.declarations, text) IS
-  'Notes, with a warning, that a declaration is no longer as its table is: its functions are those of before';
+COMMENT ON FUNCTION rowseal._names(jsonb) IS
+  'What generated functions name by what facts say: tables, types, operators of primary keys';
 
 CREATE OR REPLACE FUNCTION rowseal._refresh(d rowseal.declarations, renamed boolean, blamed boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -93,10 +84,10 @@ BEGIN
     RETURN;
   ELSIF EXISTS (SELECT FROM rowseal._trigger_problems(d) t
                  WHERE t.problem = 'missing' AND t.relation IN (d.relation, d.versions)) THEN
-    -- It is being restored, and its triggers are to come; or health() tells.  Under its old name, though, another
-    -- table or view may be read.
-    IF old <> '{}' AND rowseal._names(old) <> rowseal._names(now_) THEN
-      PERFORM rowseal._break(d, pg_catalog.format('%s has another name, and lacks triggers', d.relation));
+    -- It is being restored, and its triggers are to come; or health() tells.  Under an old name, though, something
+    -- else may be read or called.
+    IF old <> '{}' AND NOT rowseal._names(old) @> rowseal._names(now_) THEN
+      PERFORM rowseal._close(d, 'it, or what it rests on, has another name, and it lacks triggers');
     END IF;
     RETURN;
   END IF;
@@ -111,7 +102,7 @@ EXCEPTION WHEN OTHERS THEN
     RAISE;
   END IF;
   IF blamed OR old <> '{}' THEN  -- else it has been said
-    PERFORM rowseal._break(d, SQLERRM);
+    PERFORM rowseal._close(d, SQLERRM);
   END IF;
 END
 $$;
@@ -167,26 +158,53 @@ $$;
 COMMENT ON FUNCTION rowseal._concerned(oid) IS
   'The declarations that a change of this table concerns; own: it is their main or versions table, or a partition';
 
-CREATE OR REPLACE FUNCTION rowseal._follow_type(object oid, kind oid) RETURNS void LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal._reached(object oid, kind oid) RETURNS SETOF oid LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  WITH RECURSIVE reached(classid, objid) AS (
+    VALUES (kind, object)
+    UNION
+    SELECT n.classid, n.objid FROM reached r, LATERAL (
+      SELECT d.classid, d.objid FROM pg_catalog.pg_depend d WHERE d.refclassid = r.classid AND d.refobjid = r.objid
+      -- what stands the other way round there
+      UNION ALL
+      SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, c.reltype FROM pg_catalog.pg_class c
+       WHERE r.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = r.objid AND c.reltype <> 0
+      UNION ALL
+      SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, i.indrelid FROM pg_catalog.pg_index i
+       WHERE r.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND i.indexrelid = r.objid
+      UNION ALL
+      SELECT 'pg_catalog.pg_opclass'::pg_catalog.regclass, c.oid
+        FROM pg_catalog.pg_amop s JOIN pg_catalog.pg_opclass c ON c.opcfamily = s.amopfamily
+       WHERE r.classid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND s.amopopr = r.objid) n(classid, objid)
+  ) SELECT r.objid FROM reached r WHERE r.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+$$;
+COMMENT ON FUNCTION rowseal._reached(oid, oid) IS
+  'Tables that depend on an object (a type, an operator, a schema, an extension …), and what else pg_class has';
+
+CREATE OR REPLACE FUNCTION rowseal._follow_named(object oid, kind oid) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   x record;
 BEGIN
   FOR x IN
+    WITH reached AS MATERIALIZED (SELECT rowseal._reached(object, kind) AS oid)
     SELECT d, c.relowner = CASE kind
              WHEN 'pg_catalog.pg_type'::pg_catalog.regclass
                THEN (SELECT t.typowner FROM pg_catalog.pg_type t WHERE t.oid = object)
              WHEN 'pg_catalog.pg_class'::pg_catalog.regclass  -- a composite type
                THEN (SELECT t.relowner FROM pg_catalog.pg_class t WHERE t.oid = object) END AS own
       FROM rowseal.declarations d JOIN pg_catalog.pg_class c ON c.oid = d.relation
+     WHERE EXISTS (SELECT FROM reached r WHERE r.oid IN (d.relation, d.versions, d.identity))
+        OR EXISTS (SELECT FROM reached r WHERE r.oid IN (SELECT rowseal._tree(d.relation)))
      ORDER BY d.identity IS NULL DESC
   LOOP
     PERFORM rowseal._refresh(x.d, false, coalesce(x.own, false));
   END LOOP;
 END
 $$;
-COMMENT ON FUNCTION rowseal._follow_type(oid, oid) IS
-  'Follows a change of a type or a schema; kind: OID of its catalog. Errors only for tables of the owner of the type';
+COMMENT ON FUNCTION rowseal._follow_named(oid, oid) IS
+  'Follows a change of what declared tables rest on, or of its name; kind: OID of its catalog. Errors only for tables '
+  'of the owner of a type';
 
 CREATE OR REPLACE FUNCTION rowseal._watch_trigger(d rowseal.declarations, changed oid, command text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -281,10 +299,15 @@ BEGIN
            END AS relation
       FROM pg_catalog.pg_event_trigger_ddl_commands() x
   LOOP
-    IF TG_TAG IN ('ALTER TYPE', 'ALTER DOMAIN', 'ALTER SCHEMA') THEN
-      PERFORM rowseal._follow_type(c.objid, c.classid);
+    -- what generated functions name is followed to its new name: its old one may be somebody else's by then
+    IF TG_TAG IN ('ALTER TYPE', 'ALTER DOMAIN', 'ALTER SCHEMA', 'ALTER EXTENSION', 'ALTER OPERATOR',
+                  'ALTER OPERATOR CLASS', 'ALTER OPERATOR FAMILY', 'ALTER COLLATION') THEN
+      PERFORM rowseal._follow_named(c.objid, c.classid);
     ELSIF c.relation IS NOT NULL THEN
       PERFORM rowseal._follow(c.relation, c.classid, c.object_type, TG_TAG);
+      PERFORM rowseal._follow_named(r.reltype, 'pg_catalog.pg_type'::pg_catalog.regclass)  -- its rows as values
+         FROM pg_catalog.pg_class r WHERE r.oid = c.relation AND c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+          AND r.reltype <> 0;
     END IF;
   END LOOP;
 END
@@ -424,7 +447,7 @@ BEGIN
       JOIN rowseal.declarations d ON x.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
                                  AND x.objid IN (d.relation, d.versions)
      WHERE EXISTS (SELECT FROM rowseal.quarantine q
-                    WHERE q.curable AND q.tag = d.tag AND q.sqlstate IN ('RS015', 'RS019'))
+                    WHERE q.curable AND q.tag = d.tag AND q.sqlstate IN ('RS007', 'RS015', 'RS019'))
   LOOP
     PERFORM rowseal._retry(NULL, waiting);
   END LOOP;

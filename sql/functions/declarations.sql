@@ -75,32 +75,26 @@ $$;
 COMMENT ON FUNCTION rowseal._unreachable(rowseal.declarations) IS
   'Schemas of a declared table that rowseal_internal, who owns the triggers of the feed and the ledger, may not use';
 
--- SECURITY DEFINER, owner rowseal_internal: it sees the quarantine of everybody, and says only whether there is
--- something.
-CREATE OR REPLACE FUNCTION rowseal._awaited(tag text) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp AS $$
-  SELECT EXISTS (SELECT FROM rowseal.quarantine q WHERE q.tag = _awaited.tag)
-$$;
-COMMENT ON FUNCTION rowseal._awaited(text) IS 'Whether rows for this tag are in the quarantine';
-
 CREATE OR REPLACE FUNCTION rowseal._may_take_tag(d rowseal.declarations) RETURNS void LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  before name := (
-    SELECT t.owner FROM rowseal.tags t JOIN pg_catalog.pg_class c ON c.oid = t.relation WHERE t.tag = d.tag);
+  claimed record;
 BEGIN
-  IF before IS NOT NULL AND rowseal._awaited(d.tag) AND NOT (
-      SELECT rowseal._acts_as(c.relowner, before) FROM pg_catalog.pg_class c WHERE c.oid = d.relation) THEN
+  SELECT t.relation, c.relowner INTO claimed
+    FROM rowseal.tags t JOIN pg_catalog.pg_class c ON c.oid = t.relation
+   WHERE t.tag = d.tag AND t.relation <> d.relation;
+  IF FOUND AND NOT (SELECT pg_catalog.pg_has_role(c.relowner, claimed.relowner, 'USAGE')
+                      FROM pg_catalog.pg_class c WHERE c.oid = d.relation) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS008',
-      MESSAGE = pg_catalog.format('no right to tag %L: rows wait for it that were sent to a table of %s',
-                                  d.tag, before),
-      HINT = 'Choose another one with tag => …, or have an administrator discard them.';
+      MESSAGE = pg_catalog.format('no right to tag %L: it was that of %s, of %s', d.tag, claimed.relation,
+                                  claimed.relowner::pg_catalog.regrole),
+      HINT = 'Choose another one with tag => …. A tag is free when its table is dropped.';
   END IF;
 END
 $$;
 COMMENT ON FUNCTION rowseal._may_take_tag(rowseal.declarations) IS
-  'Whether the owner of a table may have its tag (else RS008): who has it can read, and discard, what waits for it. A '
-  'claim ends with its table, see _disown';
+  'Whether the owner of a table may have its tag (else RS008): who has it can read, and discard, what waits for it, '
+  'and gets what is sent to it. While the table is there that had it last, declared or not, only its owner may';
 
 CREATE OR REPLACE FUNCTION rowseal._acts_as(who oid, role text) RETURNS boolean LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -166,7 +160,9 @@ CREATE OR REPLACE FUNCTION rowseal._disown(d rowseal.declarations) RETURNS void 
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF EXISTS (SELECT FROM rowseal.tags t JOIN pg_catalog.pg_class c ON c.oid = d.relation
-              WHERE t.tag = d.tag AND NOT rowseal._acts_as(c.relowner, t.owner)) THEN
+              -- while it is there: see _may_take_tag
+              WHERE t.tag = d.tag AND NOT EXISTS (SELECT FROM pg_catalog.pg_class x WHERE x.oid = t.relation)
+                AND NOT rowseal._acts_as(c.relowner, t.owner)) THEN
     UPDATE rowseal.quarantine q
        SET sqlstate = 'RS007', reason = 'no table is declared with this tag', curable = true, waits_for = NULL
      WHERE q.tag = d.tag;
@@ -207,32 +203,43 @@ $$;
 COMMENT ON FUNCTION rowseal._uninstall(rowseal.declarations) IS
   'Drops what the manifest of a declaration lists; closes the tables that rest on it';
 
--- Called by _uninstall and _on_drop, with their rights.
+-- Called by _uninstall and event triggers, with their rights.
 CREATE OR REPLACE FUNCTION rowseal._close(d rowseal.declarations, reason text) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  guard record;
+  verdict text := pg_catalog.format('ROW(''RS007'', %L)::rowseal.verdict', reason);
+  door record;
 BEGIN
-  FOR guard IN
-    SELECT f ->> 'name' AS name, (
-             SELECT pg_catalog.string_agg(pg_catalog.format('%L, NEW.%I', k, CASE
-               WHEN f ->> 'name' LIKE '%versions%' THEN d.version_columns ->> k ELSE k END), ', ')
-               FROM pg_catalog.unnest(d.key) k) AS key
-      FROM pg_catalog.jsonb_array_elements(d.manifest -> 'functions') f
-     WHERE f ->> 'name' IN ('_guard_' || d.id, '_guard_versions_' || d.id)
+  FOR door IN
+    SELECT x.name, x.arguments, x.returns, x.statements
+      FROM (VALUES (d.relation, '_guard_'), (d.versions, '_guard_versions_')) g(relation, name),
+           LATERAL (
+             SELECT pg_catalog.string_agg(pg_catalog.format('%L, NEW.%I', k, a.attname), ', ')
+               FROM pg_catalog.unnest(d.key) k JOIN pg_catalog.pg_attribute a  -- as far as they are still there
+                 ON a.attrelid = g.relation AND a.attnum > 0
+                AND a.attname = CASE WHEN g.relation = d.versions THEN d.version_columns ->> k ELSE k END) k(key),
+           LATERAL (VALUES (g.name || d.id, '', 'trigger', pg_catalog.format(
+             'PERFORM rowseal._refuse(TG_RELID, %s, %s, pg_catalog.jsonb_build_object(%s), NULL, NULL, NEW); '
+             'RETURN NULL', d.relation::oid, verdict, k.key))) x(name, arguments, returns, statements)
+     WHERE g.relation IS NOT NULL
+    UNION ALL
+    VALUES ('_apply_' || d.id, 'rows json[], format text', 'text[]', pg_catalog.format(
+             'RETURN pg_catalog.array_fill((%s)::text, ARRAY[pg_catalog.cardinality($1)])', verdict)),
+           ('_take_' || d.id, 'envelope json', 'text', pg_catalog.format('RETURN (%s)::text', verdict))
   LOOP
-    EXECUTE pg_catalog.format(
-      'CREATE OR REPLACE FUNCTION rowseal.%I() RETURNS trigger LANGUAGE plpgsql '
-      'SET search_path = pg_catalog, pg_temp AS %L', guard.name, pg_catalog.format(
-        'BEGIN PERFORM rowseal._refuse(TG_RELID, %s, ROW(''RS007'', %L)::rowseal.verdict, '
-        'pg_catalog.jsonb_build_object(%s), NULL, NULL, NEW); RETURN NULL; END',
-        d.relation::oid, reason, guard.key));
+    EXECUTE pg_catalog.format('CREATE OR REPLACE FUNCTION rowseal.%I(%s) RETURNS %s LANGUAGE plpgsql '
+                              'SET search_path = pg_catalog, pg_temp AS %L',
+                              door.name, door.arguments, door.returns, 'BEGIN ' || door.statements || '; END');
   END LOOP;
-  PERFORM rowseal._break(d, pg_catalog.format('%s takes no more rows: %s', d.relation, reason));
+  -- nothing is read through the old queries either
+  UPDATE rowseal.declarations x SET queries = '{}', facts = '{}' WHERE x.relation = d.relation;
+  RAISE WARNING USING MESSAGE = pg_catalog.format('rowseal: %s takes no more rows: %s', d.relation, reason),
+    HINT = 'rowseal.health() shows what is wrong.';
 END
 $$;
 COMMENT ON FUNCTION rowseal._close(rowseal.declarations, text) IS
-  'A table that rests on another one, which is gone or no longer guarded, takes no more rows until it is declared anew';
+  'A table that no longer is as its guards know it, or rests on one that is gone, takes no more rows until it is in '
+  'order, or declared anew: what its guards name may be something else by now';
 
 -- AFTER ROW, so after row security has decided.  SECURITY DEFINER: functions in plpython3u and in the schema rowseal
 -- are the superuser's to create.  It runs nothing of the table's owner: CREATE FUNCTION and CREATE TRIGGER only.

@@ -131,7 +131,9 @@ BEGIN
   IF pg_catalog.to_regclass(target) IS NULL THEN
     PERFORM rowseal._create_versions_table(d, target);
   END IF;
-  IF NOT rowseal._owns(target::pg_catalog.regclass) THEN
+  -- nor by a superuser, who has the rights of both
+  IF NOT rowseal._owns(target::pg_catalog.regclass)
+      OR rowseal._owner(target) <> rowseal._owner(d.relation::text) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS008',
       MESSAGE = pg_catalog.format('no right to use %s as versions table', target),
       HINT = 'Main and versions table must have the same owner.';
@@ -142,6 +144,12 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._versions_table(rowseal.declarations, text) IS
   'The versions table of this name, made if it is not there, locked against writing';
+
+CREATE OR REPLACE FUNCTION rowseal._owner(relation text) RETURNS regrole LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass(relation)
+$$;
+COMMENT ON FUNCTION rowseal._owner(text) IS 'Who owns a table or view; NULL when it is not there';
 
 CREATE OR REPLACE FUNCTION rowseal._create_versions_table(d rowseal.declarations, target text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -167,8 +175,7 @@ BEGIN
                               target, d.signature_column || '_sha256', hash_);
   END IF;
   EXECUTE pg_catalog.format('CREATE INDEX ON %s (%s)', target, key_);
-  EXECUTE pg_catalog.format('ALTER TABLE %s OWNER TO %s', target, (
-    SELECT c.relowner::pg_catalog.regrole FROM pg_catalog.pg_class c WHERE c.oid = d.relation));
+  EXECUTE pg_catalog.format('ALTER TABLE %s OWNER TO %s', target, rowseal._owner(d.relation::text));
   EXECUTE pg_catalog.format('COMMENT ON TABLE %s IS %L', target,
                             pg_catalog.format('Superseded versions of %s, kept by rowseal', d.relation));
 END
@@ -238,13 +245,21 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   schema_ text;
   name_ text;
+  target text;
 BEGIN
   SELECT * INTO schema_, name_ FROM rowseal._name(d.relation);
   WHILE pg_catalog.octet_length(name_) > 58 LOOP  -- a name has 63 bytes at most
     name_ := pg_catalog.left(name_, -1);
   END LOOP;
-  EXECUTE pg_catalog.format('CREATE OR REPLACE VIEW %I.%I %s', schema_, name_ || '_tips',
-                            rowseal._planned(d) ->> 'tips');
+  target := pg_catalog.format('%I.%I', schema_, name_ || '_tips');
+  IF rowseal._owner(target) <> rowseal._owner(d.relation::text) THEN  -- he could say what it shows
+    RAISE EXCEPTION USING ERRCODE = 'RS008',
+      MESSAGE = pg_catalog.format('%s, where the current versions of %s would show, is of somebody else',
+                                  target, d.relation),
+      HINT = 'Have it dropped, or rename the table.';
+  END IF;
+  EXECUTE pg_catalog.format('CREATE OR REPLACE VIEW %s %s', target, rowseal._planned(d) ->> 'tips');
+  EXECUTE pg_catalog.format('ALTER VIEW %s OWNER TO %s', target, rowseal._owner(d.relation::text));
 END
 $$;
 COMMENT ON FUNCTION rowseal._create_tips_view(rowseal.declarations) IS

@@ -7,35 +7,70 @@ SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION rowseal._name(regclass) IS 'Schema and name of a table, without quotes';
 
+-- Everybody can nest types as deep as he likes, and event triggers meet them on behalf of others: no work beyond this.
+CREATE OR REPLACE FUNCTION rowseal._within(type oid) RETURNS TABLE (oid oid, depth integer) LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  WITH RECURSIVE within(oid, depth) AS (
+    SELECT type, 1
+    UNION ALL
+    SELECT p.oid, w.depth + 1 FROM within w JOIN pg_catalog.pg_type t ON t.oid = w.oid, LATERAL (
+      SELECT a.atttypid FROM pg_catalog.pg_attribute a
+       WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+      UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE t.oid IN (r.rngtypid, r.rngmultitypid)
+      UNION ALL SELECT t.typelem WHERE t.typelem <> 0
+      UNION ALL SELECT t.typbasetype WHERE t.typtype = 'd') p(oid)
+     WHERE w.depth <= 32
+  ) SELECT w.oid, w.depth FROM within w LIMIT 257
+$$;
+COMMENT ON FUNCTION rowseal._within(oid) IS
+  'A type and the types that it is made of (attributes, elements, bounds, bases), each as often as it occurs: of 257 '
+  'rows, or where one has depth 33, there may be more';
+
 CREATE OR REPLACE FUNCTION rowseal._kind(type oid) RETURNS jsonb LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF (SELECT count(*) > 256 OR max(w.depth) > 32 FROM rowseal._within(type) w) THEN
+    RETURN pg_catalog.jsonb_build_object('refused', pg_catalog.format(
+      '%s of more than 256 types or 32 levels', pg_catalog.format_type(type, NULL)));
+  END IF;
+  RETURN rowseal._kind_of(type);
+END
+$$;
+COMMENT ON FUNCTION rowseal._kind(oid) IS
+  'The kind of a type: which row of the type table in docs/specification.md it follows';
+
+-- Called by _kind, which has looked at the size of the type.
+CREATE OR REPLACE FUNCTION rowseal._kind_of(type oid) RETURNS jsonb LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   t pg_catalog.pg_type;
+  inner_ jsonb;
 BEGIN
   SELECT * INTO STRICT t FROM pg_catalog.pg_type WHERE oid = type;
   IF t.typtype = 'd' THEN
-    RETURN rowseal._kind(t.typbasetype);
+    RETURN rowseal._kind_of(t.typbasetype);
   ELSIF t.typtype = 'e' THEN
     RETURN '"text"';
   ELSIF t.typtype = 'c' THEN
-    IF EXISTS (SELECT FROM pg_catalog.pg_attribute a
-                WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
-                  -- jsonb_populate_record takes elements for dimensions
-                  AND rowseal._kind(a.atttypid) = '{"array": "json"}') THEN
+    SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(a.attname, rowseal._kind_of(a.atttypid))
+                                         ORDER BY a.attnum), '[]')
+      INTO inner_
+      FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped;
+    -- jsonb_populate_record takes elements for dimensions
+    IF pg_catalog.jsonb_path_exists(inner_, '$[*][1] ? (@.array == "json")') THEN
       RETURN pg_catalog.jsonb_build_object('refused', pg_catalog.format_type(t.oid, NULL));
     END IF;
-    RETURN pg_catalog.jsonb_build_object('composite', coalesce((
-      SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(a.attname, rowseal._kind(a.atttypid)) ORDER BY a.attnum)
-        FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped), '[]'));
+    RETURN pg_catalog.jsonb_build_object('composite', inner_);
   ELSIF t.typelem <> 0 AND EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.typarray = t.oid) THEN
-    IF rowseal._kind(t.typelem) ? 'array' THEN  -- its element is a domain over an array
+    inner_ := rowseal._kind_of(t.typelem);
+    IF inner_ ? 'array' THEN  -- its element is a domain over an array
       RETURN pg_catalog.jsonb_build_object('refused', pg_catalog.format_type(t.oid, NULL));
     END IF;
-    RETURN pg_catalog.jsonb_build_object('array', rowseal._kind(t.typelem));
+    RETURN pg_catalog.jsonb_build_object('array', inner_);
   ELSIF t.typtype IN ('r', 'm') AND EXISTS (
       SELECT FROM pg_catalog.pg_range r
        WHERE type IN (r.rngtypid, r.rngmultitypid)
-         AND pg_catalog.jsonb_path_exists(rowseal._kind(r.rngsubtype), '$.**.refused')) THEN
+         AND pg_catalog.jsonb_path_exists(rowseal._kind_of(r.rngsubtype), '$.**.refused')) THEN
     RETURN pg_catalog.jsonb_build_object('refused', pg_catalog.format_type(t.oid, NULL));
   ELSIF t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace THEN
     -- money depends on lc_monetary; oid and reg* name objects of one server; int2vector counts from 0;
@@ -56,8 +91,7 @@ BEGIN
   RETURN CASE WHEN t.typname = 'citext' THEN '"text"' ELSE '"other"' END;
 END
 $$;
-COMMENT ON FUNCTION rowseal._kind(oid) IS
-  'The kind of a type: which row of the type table in docs/specification.md it follows';
+COMMENT ON FUNCTION rowseal._kind_of(oid) IS 'The kind of a type that is not too large';
 
 CREATE OR REPLACE FUNCTION rowseal._base_type(type oid) RETURNS oid LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -80,16 +114,8 @@ COMMENT ON FUNCTION rowseal._base_type(oid) IS
 
 CREATE OR REPLACE FUNCTION rowseal._changeable(type oid) RETURNS oid LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  WITH RECURSIVE within(oid) AS (
-    SELECT rowseal._base_type(type)
-    UNION
-    SELECT p.oid FROM within w JOIN pg_catalog.pg_type t ON t.oid = w.oid, LATERAL (
-      SELECT a.atttypid FROM pg_catalog.pg_attribute a
-       WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
-      UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE t.oid IN (r.rngtypid, r.rngmultitypid)
-      UNION ALL SELECT t.typelem WHERE t.typelem <> 0
-      UNION ALL SELECT t.typbasetype WHERE t.typtype = 'd') p(oid)
-  ) SELECT t.oid FROM within w JOIN pg_catalog.pg_type t ON t.oid = w.oid WHERE t.typtype IN ('c', 'd') LIMIT 1
+  SELECT t.oid FROM rowseal._within(rowseal._base_type(type)) w JOIN pg_catalog.pg_type t ON t.oid = w.oid
+   WHERE t.typtype = 'd' LIMIT 1
 $$;
 COMMENT ON FUNCTION rowseal._changeable(oid) IS
   'A composite type, or a domain, that is still within a type''s base type: whoever owns it can have his constraints '
@@ -126,6 +152,10 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
            'base', pg_catalog.format_type(b.oid, NULL),
            'base_qualified', pg_catalog.format('%I.%I', n.nspname, b.typname),
            'kind', rowseal._kind(a.atttypid),
+           'collation', (
+             SELECT pg_catalog.format('%I.%I', ln.nspname, l.collname)
+               FROM pg_catalog.pg_collation l JOIN pg_catalog.pg_namespace ln ON ln.oid = l.collnamespace
+              WHERE l.oid = a.attcollation AND l.oid <> b.typcollation),
            'generated', a.attgenerated <> '',
            'hash_of', (  -- of a generated column: whose sha256 it is
              SELECT h.attname FROM pg_catalog.pg_attrdef x JOIN pg_catalog.pg_attribute h ON h.attrelid = x.adrelid
@@ -186,7 +216,7 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
     'key_compares', coalesce(m.amname = 'btree' AND NOT x.indisexclusion, true),
     'deferrable', (
       SELECT coalesce(pg_catalog.jsonb_agg(DISTINCT d.conname), '[]') FROM pg_catalog.pg_constraint d
-       WHERE d.conrelid IN (SELECT rowseal._tree(c.oid)) AND d.condeferrable AND d.contype IN ('u', 'x', 'f')),
+       WHERE d.conrelid IN (SELECT rowseal._tree(c.oid)) AND d.condeferrable AND d.contype IN ('u', 'x', 'f', 't')),
     'unique', (
       SELECT coalesce(pg_catalog.jsonb_agg(u.names ORDER BY u.names), '[]')
         FROM pg_catalog.pg_index ui,

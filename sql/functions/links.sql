@@ -362,7 +362,7 @@ $$;
 COMMENT ON FUNCTION rowseal.unsubscribe(name) IS
   'Takes a link down, with its slot on the other server; for a superuser';
 
-CREATE OR REPLACE VIEW rowseal.links AS
+CREATE OR REPLACE VIEW rowseal.links WITH (security_barrier = true) AS
   SELECT 'from here'::text AS direction, s.slot_name::text AS name, s.active,
          pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.confirmed_flush_lsn) AS lag_bytes,
          r.replay_lag AS lag_time,

@@ -59,7 +59,7 @@ COMMENT ON FUNCTION rowseal._hex(jsonb, jsonb) IS
 
 CREATE OR REPLACE FUNCTION rowseal._one_based(value anyarray) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT coalesce(pg_catalog.array_dims(value) ~ '^([[]1:[0-9]+[]])+$', true)
+  SELECT coalesce(pg_catalog.array_dims(value) COLLATE "C" ~ '^([[]1:[0-9]+[]])+$', true)
 $$;
 COMMENT ON FUNCTION rowseal._one_based(anyarray) IS 'Whether all lower bounds of an array are 1';
 

@@ -159,7 +159,7 @@ this server knows and can walk; {}: nothing), whatever else it signs never count
 below this frontier, and that go on writing until they are revoked, too. Other arguments as in rowseal.allow. Errors:
 RS012 a link cannot be walked to number 1 here, RS007 no grants table.$$;
 
-CREATE OR REPLACE VIEW rowseal.writers AS
+CREATE OR REPLACE VIEW rowseal.writers WITH (security_barrier = true) AS
   SELECT d.relation, a.owner, w.writer, coalesce(l.licences, '[]') AS licences, coalesce(l.revoked, false) AS revoked,
          coalesce(r.rows, 0) AS rows, coalesce(r.held, 0) AS held, r.last, coalesce(r.last - r.numbers, 0) AS missing
     FROM rowseal._authority a JOIN rowseal.declarations d ON d.id = a.grants
@@ -182,7 +182,7 @@ COMMENT ON VIEW rowseal.writers IS
 COMMENT ON COLUMN rowseal.writers.last IS 'Highest number seen';
 COMMENT ON COLUMN rowseal.writers.missing IS 'Numbers up to the last that never arrived here';
 
-CREATE OR REPLACE VIEW rowseal.equivocations AS
+CREATE OR REPLACE VIEW rowseal.equivocations WITH (security_barrier = true) AS
   SELECT d.relation, a.owner, r.writer, r.seq AS writer_seq, pg_catalog.array_agg(r.link ORDER BY r.link) AS links
     FROM rowseal._writer_rows r
     JOIN rowseal._authority a ON a.id = r.authority

@@ -5,8 +5,9 @@ and no table is known by its name alone.
 from __future__ import annotations
 
 import pytest
+from psycopg.types.json import Json
 
-from kit.attacks import attempt, insert, row, table, unhealthy
+from kit.attacks import attempt, insert, row, set_trap, sprung, table, unhealthy
 from kit.db import Db
 from kit.example import Owner
 from kit.scratch import CARD, unwell
@@ -173,3 +174,140 @@ def test_a_table_that_was_closed_opens_when_it_is_declared_anew(
     )
     assert mallory.one("SELECT count(*) FROM theirs") == 1
     assert unhealthy(mallory) == []
+
+
+# ------------------------------------------------------------------------------------- nested types
+DEEP = "CREATE TYPE c{} AS (x c{})"
+DOUBLED = "CREATE TYPE c{} AS (x c{}, y c{})"  # few types, many attributes
+
+
+@pytest.mark.parametrize(("nested", "levels"), [(DEEP, 40), (DOUBLED, 15)])
+def test_the_deep_type_of_a_stranger_costs_nobody_else_anything(
+    nested: str, levels: int, mallory: Db, admin: Db, example: Db, ann: Owner
+) -> None:
+    admin.run(f"GRANT CREATE ON DATABASE {admin.connection.info.dbname} TO app")
+    mallory.run("CREATE TABLE mt (a text); CREATE TYPE c0 AS (a text)")
+    mallory.run(f"CREATE TABLE theirs (id bytea PRIMARY KEY, c mt, {CARD}); {IDENTITY}")
+    table(mallory, "notes", "uuid uuid, c mt")  # of app's identity table
+    for n in range(1, levels + 1):
+        mallory.run(nested.format(n, n - 1, n - 1))
+    for db in (mallory, example, admin):
+        db.run("SET statement_timeout = '20s'")
+    attempt(mallory, f"ALTER TABLE mt ADD COLUMN x c{levels}")  # her own affair
+    for command in COMMANDS[:-1]:
+        assert attempt(example, command) is None, command
+    assert attempt(example, "ALTER TABLE user_cards ADD COLUMN note text") is None
+    assert unhealthy(admin) == []
+
+
+@pytest.mark.parametrize(
+    ("nested", "few", "many"),
+    [(DEEP, 30, 32), (DOUBLED, 6, 7), ("CREATE TYPE c{} AS (x c{}[])", 15, 16)],
+)
+def test_a_type_of_too_many_types_or_levels_is_refused(
+    nested: str, few: int, many: int, example: Db
+) -> None:
+    example.run("CREATE TYPE c0 AS (a text)")
+    for n in range(1, many + 1):
+        example.run(nested.format(n, n - 1, n - 1))
+    table(example, "few", f"uuid uuid, c c{few}")
+    table(example, "many", f"uuid uuid, c c{many}", declare=None)
+    diag = example.refused(
+        "RS007", "SELECT rowseal.declare('many', owner => 'user_hash', identity => 'user_cards')"
+    )
+    assert f"c{many} of more than 256 types or 32 levels" in str(diag.message_primary)
+
+
+# -------------------------------------------------------------------------- names that change hands
+CITEXT = (
+    "CREATE TABLE cards (id citext PRIMARY KEY, k bytea, deleted_flag boolean,"
+    " owner_timestamp bigint, sign_b64 bytea);"
+    " CREATE TABLE t (id citext, n int, v text, deleted_flag boolean, owner_timestamp bigint,"
+    " parent_sign_b64 bytea, sign_b64 bytea, PRIMARY KEY (id, n));"
+    " SELECT rowseal.declare('cards', owner => 'id', public_key => 'k');"
+    " SELECT rowseal.declare('t', owner => 'id', identity => 'cards', versions => 't_versions')"
+)
+OWN_TYPE = (
+    "CREATE TYPE pair AS (a text, b text);"
+    " CREATE FUNCTION pair_eq(pair, pair) RETURNS boolean IMMUTABLE LANGUAGE sql"
+    " AS 'SELECT $1::text = $2::text';"
+    " CREATE FUNCTION pair_lt(pair, pair) RETURNS boolean IMMUTABLE LANGUAGE sql"
+    " AS 'SELECT $1::text < $2::text';"
+    " CREATE FUNCTION pair_gt(pair, pair) RETURNS boolean IMMUTABLE LANGUAGE sql"
+    " AS 'SELECT $1::text > $2::text';"
+    " CREATE FUNCTION pair_le(pair, pair) RETURNS boolean IMMUTABLE LANGUAGE sql"
+    " AS 'SELECT $1::text <= $2::text';"
+    " CREATE FUNCTION pair_ge(pair, pair) RETURNS boolean IMMUTABLE LANGUAGE sql"
+    " AS 'SELECT $1::text >= $2::text';"
+    " CREATE FUNCTION pair_cmp(pair, pair) RETURNS int IMMUTABLE LANGUAGE sql"
+    " AS 'SELECT bttextcmp($1::text, $2::text)';"
+    " CREATE OPERATOR === (LEFTARG = pair, RIGHTARG = pair, FUNCTION = pair_eq);"
+    " CREATE OPERATOR <<< (LEFTARG = pair, RIGHTARG = pair, FUNCTION = pair_lt);"
+    " CREATE OPERATOR >>> (LEFTARG = pair, RIGHTARG = pair, FUNCTION = pair_gt);"
+    " CREATE OPERATOR <<= (LEFTARG = pair, RIGHTARG = pair, FUNCTION = pair_le);"
+    " CREATE OPERATOR >>= (LEFTARG = pair, RIGHTARG = pair, FUNCTION = pair_ge);"
+    " CREATE OPERATOR CLASS pair_ops DEFAULT FOR TYPE pair USING btree AS OPERATOR 1 <<<,"
+    " OPERATOR 2 <<=, OPERATOR 3 ===, OPERATOR 4 >>=, OPERATOR 5 >>>, FUNCTION 1 pair_cmp"
+)
+
+
+def test_the_old_name_of_an_operator_runs_nobodys_code(
+    mallory: Db, admin: Db, example: Db, ann: Owner
+) -> None:
+    admin.run("CREATE EXTENSION citext; CREATE SCHEMA ext; GRANT USAGE ON SCHEMA ext TO PUBLIC")
+    example.run(CITEXT)
+    cards, form = example.form("cards"), example.form("t")
+    card = {"id": "Ann", "k": ann.public_key, "deleted_flag": False, "owner_timestamp": 1}
+    example.insert("cards", ann.sealed(cards, card))
+    admin.run("ALTER EXTENSION citext SET SCHEMA ext")
+    set_trap(mallory)
+    mallory.run(
+        "CREATE DOMAIN public.citext AS ext.citext;"
+        " CREATE FUNCTION eq(ext.citext, ext.citext) RETURNS boolean LANGUAGE sql"
+        " AS 'SELECT trap() AND $1::text = $2::text';"
+        " CREATE OPERATOR public.= (LEFTARG = ext.citext, RIGHTARG = ext.citext, FUNCTION = eq)"
+    )
+    value = {"n": 1, "v": "x", "deleted_flag": False, "parent_sign_b64": None}
+    sent = ann.envelope(form, {"id": "Ann", "owner_timestamp": 2, **value})
+    answer = admin.all("SELECT outcome FROM rowseal.receive(%s)", Json([sent]))
+    assert (answer, sprung(mallory)) == (["inserted"], False)
+    example.insert("t", ann.sealed(form, {"id": "Ann", "owner_timestamp": 3, **value}))
+    history = 'SELECT count(*) FROM rowseal.history(\'t\', \'{"id": "ANN", "n": "1"}\')'
+    assert admin.one(history) == 2 and not sprung(mallory)
+    assert unhealthy(admin) == []
+
+
+@pytest.mark.parametrize(
+    "renaming",
+    [
+        "ALTER OPERATOR === (pair, pair) SET SCHEMA s",
+        "ALTER TYPE pair SET SCHEMA s",
+        "ALTER TYPE pair RENAME TO couple",
+    ],
+)
+def test_an_object_of_ones_own_is_followed_to_its_new_name(
+    renaming: str, example: Db, admin: Db
+) -> None:
+    admin.run("CREATE SCHEMA s; GRANT ALL ON SCHEMA s TO app")
+    admin.run(f"GRANT CREATE ON DATABASE {admin.connection.info.dbname} TO app")
+    admin.run(f"ALTER ROLE app SUPERUSER; SET ROLE app; {OWN_TYPE}; RESET ROLE")
+    admin.run("ALTER ROLE app NOSUPERUSER")
+    example.run(f"CREATE TABLE theirs (id pair PRIMARY KEY, {CARD}); {IDENTITY}")
+    example.run(renaming)
+    assert unhealthy(admin) == []
+
+
+def test_a_table_that_cannot_follow_a_new_name_takes_no_more_rows(
+    mallory: Db, admin: Db, example: Db, ann: Owner, warnings: list[str]
+) -> None:
+    example.run("CREATE TYPE pair AS (a int, b text)")
+    table(mallory, "theirs", "uuid uuid, p pair")
+    form = mallory.form("theirs")
+    example.run("ALTER TYPE pair ADD ATTRIBUTE d money")  # not in order any more
+    example.run("ALTER TYPE pair RENAME TO couple")  # and its guard names what is gone
+    assert insert(mallory, "theirs", ann.sealed(form, row(ann, p=None))) == "RS007"
+    (answer,) = mallory.apply("theirs", [ann.envelope(form, row(ann, p=None))])
+    assert answer[0] == "deferred" and "money" in str(answer[1])
+    example.run("ALTER TYPE couple DROP ATTRIBUTE d")
+    assert insert(mallory, "theirs", ann.sealed(mallory.form("theirs"), row(ann, p=None))) is None
+    assert unhealthy(admin) == []

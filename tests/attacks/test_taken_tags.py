@@ -1,5 +1,5 @@
 """A tag is a name, and whoever has it gets what is sent to it: nobody takes that of another one
-while rows wait for it.
+while its table is there.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from psycopg.types.json import Json
 from kit.attacks import KEY, attempt, row, table
 from kit.db import Db
 from kit.example import Owner
+from kit.writers import tables
 
 TAKE = "SELECT rowseal.declare('taken', owner => 'user_hash', identity => 'user_cards', tag => 'q')"
 QUARANTINED = "SELECT count(*) FROM rowseal.quarantine"
@@ -31,7 +32,7 @@ def test_a_tag_that_is_free_for_a_moment_is_not_taken_by_a_stranger(
 ) -> None:
     example.run("SELECT rowseal.undeclare('q')")
     diag = mallory.refused("RS008", TAKE)
-    assert "'q'" in str(diag.message_primary) and "app" in str(diag.message_primary)
+    assert "'q'" in str(diag.message_primary) and "of app" in str(diag.message_primary)
     mallory.refused(
         "RS008",
         "INSERT INTO rowseal.declarations (relation, tag, owner, identity)"
@@ -48,12 +49,62 @@ def test_a_tag_that_is_free_for_a_moment_is_not_taken_by_a_stranger(
     assert example.one("SELECT count(*) FROM q") == 1
 
 
-def test_a_tag_that_nothing_waits_for_is_free(
-    waiting: Owner, mallory: Db, example: Db, admin: Db
+def test_a_tag_is_that_of_its_table_though_nothing_waits_for_it(
+    mallory: Db, example: Db, admin: Db, ann: Owner
+) -> None:
+    """A table is undeclared to change it: nobody gets what is sent to it meanwhile."""
+    table(mallory, "taken", "uuid uuid", declare=None)
+    table(example, "q", "uuid uuid")
+    example.run("SELECT rowseal.undeclare('q')")
+    mallory.refused("RS008", TAKE)
+    declare = "SELECT rowseal.declare('{}', owner => 'user_hash', identity => 'user_cards', {})"
+    example.run(declare.format("q", "tag => 'q'"))
+    # under another tag it keeps the one that rows may still be sent to
+    example.run("SELECT rowseal.undeclare('q');" + declare.format("q", "tag => 'other'"))
+    mallory.refused("RS008", TAKE)
+    example.run("SELECT rowseal.undeclare('q'); DROP TABLE q")
+    assert attempt(mallory, TAKE) is None
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_whoever_owns_a_table_keeps_its_tag(
+    renamed: bool, waiting: Owner, mallory: Db, example: Db, admin: Db
 ) -> None:
     example.run("SELECT rowseal.undeclare('q')")
-    admin.run("SELECT rowseal.discard(array_agg(id)) FROM rowseal.quarantine")
-    assert attempt(mallory, TAKE) is None
+    if renamed:
+        admin.run("CREATE ROLE passing LOGIN; ALTER TABLE q OWNER TO passing")
+        example.run("GRANT SELECT ON user_cards TO passing")
+        admin.run("UPDATE rowseal.tags SET owner = 'passing'; ALTER ROLE passing RENAME TO passed")
+    else:
+        admin.run("CREATE ROLE passed LOGIN; ALTER TABLE q OWNER TO passed")
+        example.run("GRANT SELECT ON user_cards TO passed")
+    try:
+        mallory.refused("RS008", TAKE)
+        admin.run("SET ROLE passed")
+        admin.run("SELECT rowseal.declare('q', owner => 'user_hash', identity => 'user_cards')")
+        admin.run("RESET ROLE")
+        form = example.form("user_cards")
+        admin.run("GRANT rowseal_trusted TO passed; GRANT passed TO app")
+        example.insert("user_cards", waiting.sealed(form, waiting.card()))
+        assert example.one("SELECT count(*) FROM q") == 1
+    finally:
+        admin.run("RESET ROLE; DROP OWNED BY passed CASCADE; DROP ROLE passed")
+
+
+def test_links_of_dropped_rows_outlive_a_stranger_at_the_tag(
+    mallory: Db, db: Db, admin: Db
+) -> None:
+    """A grants table is declared anew: what is known of rows that count no longer stays known."""
+    db.run("DROP TABLE user_storage, user_cards CASCADE")
+    db.run(tables())
+    for tag in ("t", "u", "grants"):
+        db.run("SELECT rowseal.undeclare(%s)", tag)
+    mallory.run(
+        "CREATE TABLE mine (id bytea PRIMARY KEY, k bytea, deleted_flag boolean,"
+        " owner_timestamp bigint, sign_b64 bytea)"
+    )
+    take = "SELECT rowseal.declare('mine', owner => 'id', public_key => 'k', tag => 'grants')"
+    mallory.refused("RS008", take)
 
 
 def test_a_tag_is_free_when_its_table_is_gone(mallory: Db, example: Db) -> None:

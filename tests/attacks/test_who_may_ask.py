@@ -87,3 +87,33 @@ def test_who_writes_needs_no_right_on_the_grants_table(stage: Stage, admin: Db) 
     finally:
         stage.mallory.run("RESET ROLE")
         admin.run("ALTER ROLE mallory INHERIT; DROP OWNED BY scribe; DROP ROLE scribe")
+
+
+def test_a_cheap_function_sees_no_row_that_a_view_hides(stage: Stage) -> None:
+    """A condition of the asker's is not asked before the view's own."""
+    said: list[str] = []
+    device = Writer(stage.ann.owner, SigningKey.generate())
+    stage.db.insert("grants", stage.ann.sealed(stage.forms["grants"], grant(device)))
+    for key in ("a", "b"):  # twice the same number
+        value = {"key": key, "value": 1, "owner_timestamp": 5, "parent_sign_b64": None}
+        twice = device.sealed(stage.forms["t"], value, number=1, previous=None)
+        stage.db.insert("t", twice)
+    assert stage.db.one("SELECT count(*) FROM rowseal.equivocations") == 1
+    stage.mallory.connection.add_notice_handler(lambda d: said.append(str(d.message_primary)))
+    stage.mallory.run(
+        "CREATE FUNCTION leak(a anyelement) RETURNS boolean LANGUAGE plpgsql COST 0.0000001"
+        " AS $$BEGIN RAISE NOTICE '%', a; RETURN true; END$$"
+    )
+    for view, columns in (("writers", "owner writer licences rows"), ("equivocations", "owner")):
+        for column in columns.split():
+            asked = f"SELECT * FROM rowseal.{view} WHERE leak({column})"
+            assert stage.mallory.all(asked) == [], view
+    assert said == []
+
+
+def test_every_view_is_a_security_barrier(admin: Db) -> None:
+    open_ = admin.all(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'rowseal'::regnamespace"
+        " AND relkind = 'v' AND NOT coalesce(reloptions @> '{security_barrier=true}', false)"
+    )
+    assert open_ == []

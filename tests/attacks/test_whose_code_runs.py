@@ -17,11 +17,10 @@ TRIGGER = "CREATE TRIGGER t BEFORE INSERT ON {} FOR EACH ROW EXECUTE FUNCTION co
 CODE: dict[str, tuple[str, str, str]] = {
     # the columns of app's table q, what app does to it, what mallory does
     "a trigger": ("", "GRANT TRIGGER ON q TO mallory", TRIGGER.format("q")),
-    "a deferred trigger": (
+    "a constraint trigger": (
         "",
         "GRANT TRIGGER ON q TO mallory",
-        "CREATE CONSTRAINT TRIGGER t AFTER INSERT ON q DEFERRABLE INITIALLY DEFERRED"
-        " FOR EACH ROW EXECUTE FUNCTION code()",
+        "CREATE CONSTRAINT TRIGGER t AFTER INSERT ON q FOR EACH ROW EXECUTE FUNCTION code()",
     ),
     "a condition of a trigger": (
         "",

@@ -374,6 +374,32 @@ def test_a_deferrable_constraint_is_refused(table: str, kind: str, example: Scra
     sound(example)
 
 
+@pytest.mark.parametrize("table", ["user_storage", "user_storage_versions"])
+def test_a_deferrable_constraint_trigger_is_refused(
+    table: str, example: Scratch, admin: Scratch
+) -> None:
+    example.run(
+        "CREATE FUNCTION never() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'no'; END$$"
+    )
+    late = (
+        f"CREATE CONSTRAINT TRIGGER late AFTER INSERT ON {table} DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION never()"
+    )
+    assert "late" in str(example.refused("RS007", late).message_primary)
+    sound(example)
+    declare = (
+        "SELECT rowseal.declare('user_storage', owner => 'user_hash', identity => 'user_cards',"
+        " versions => 'user_storage_versions')"
+    )
+    example.run(f"SELECT rowseal.undeclare('user_storage'); {late}")
+    assert "COMMIT" in str(example.refused("RS007", declare).message_hint)
+    example.run(f"DROP TRIGGER late ON {table}; {declare}")
+    admin.run("ALTER EVENT TRIGGER rowseal_ddl DISABLE")
+    example.run(late)
+    admin.run("ALTER EVENT TRIGGER rowseal_ddl ENABLE ALWAYS")
+    assert [c for c, _, _ in unwell(example)] == ["structure"]
+
+
 # ------------------------------------------------------------------------------------------- types
 def test_a_type_may_change_where_the_signed_text_stays(example: Scratch, ann: Owner) -> None:
     example.run("ALTER TABLE user_cards ALTER name TYPE varchar(80)")

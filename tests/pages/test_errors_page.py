@@ -120,6 +120,15 @@ def strangers_versions(w: World) -> None:
     w.db.run("SELECT rowseal.declare('c', owner => 'id', public_key => 'k', versions => 'old')")
 
 
+def strangers_view(w: World) -> None:
+    w.admin.run("CREATE VIEW c_tips AS SELECT 1")
+    columns = f"id bytea, parent_sign_b64 bytea, {CARD}"
+    w.db.run(f"CREATE TABLE c ({columns}, PRIMARY KEY (id, sign_b64))")
+    w.db.run(
+        "SELECT rowseal.declare('c', owner => 'id', public_key => 'k', fingerprint => 'sha256')"
+    )
+
+
 def many_digits(w: World) -> None:
     w.small("digits jsonb, ")
     w.db.run(
@@ -314,6 +323,7 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
     ),
     "no right to undeclare": lambda w: w.mallory.run("SELECT rowseal.undeclare('user_storage')"),
     "no right to use": strangers_versions,
+    "…, where the current versions": strangers_view,
     "column … is erased": lambda w: (
         w.small(
             "note text, note_sha256 bytea, ", """, columns => '{"digests": ["note"]}'""", note="x"

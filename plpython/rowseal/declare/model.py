@@ -34,6 +34,7 @@ class Column(NamedTuple):
     changeable: str | None  # a composite type or domain within that type
     modified: bool  # by a length, a scale …
     required: bool  # NOT NULL without a default
+    collation: str | None = None  # where it is not the one of its type
 
 
 class KeyColumn(NamedTuple):
@@ -59,7 +60,7 @@ class Table(NamedTuple):
     key: tuple[KeyColumn, ...]
     key_deferrable: bool
     key_compares: bool  # by an equality: a btree, no exclusion constraint
-    deferrable: tuple[str, ...]  # unique and exclusion constraints that are
+    deferrable: tuple[str, ...]  # constraints and constraint triggers that are
     unique: tuple[tuple[str, ...], ...]
     rules: tuple[str, ...]
     late_triggers: tuple[str, ...]

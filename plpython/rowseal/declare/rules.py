@@ -293,6 +293,14 @@ def the_identity_table_fits(case: Case) -> None:
             f"the owner of {case.label} has type {ours}, in the identity table {theirs}",
             "They must be the same.",
         )
+    for their, our in zip(identity.owner, wish.owner):
+        there, here = identity.table.column(their).collation, case.table.column(our).collation
+        if there != here:
+            raise Refused(
+                f"the owner column {our!r} of {case.label} has the collation {here or 'default'}, "
+                f"in the identity table {there or 'default'}",
+                "They must be the same.",
+            )
 
 
 def certificates_are_bytes(case: Case) -> None:

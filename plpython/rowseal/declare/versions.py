@@ -57,6 +57,13 @@ def version_columns(case: Case, versions: Table) -> dict[str, str]:
                 f"column {match!r} of {label} has type {have[match]}, {name!r} has {types[name]}",
                 "They must be the same.",
             )
+        there, here = versions.column(match).collation, case.table.column(name).collation
+        if there != here:
+            raise Refused(
+                f"column {match!r} of {label} has the collation {there or 'default'}, "
+                f"{name!r} has {here or 'default'}",
+                "They must be the same.",
+            )
     return found
 
 

@@ -7,6 +7,7 @@ from .filled import rendered
 from .plan import UNSET, Function
 from .render import Holes
 from .subject import Place, Row, Subject
+from .values import exact
 from .words import field, ident, literal
 
 
@@ -60,8 +61,9 @@ def owners_card(row: Row) -> tuple[str, str, str] | None:
         return subject.main.table, card.same_key(row), card.bytes(subject.public_key)
     assert identity.public_key is not None  # a rule
     key = f"k.{field(identity.public_key)}"
-    if identity.table.column(identity.public_key).base != "bytea":
-        key = f"rowseal._unbase64({key})"
+    column = identity.table.column(identity.public_key)
+    if column.base != "bytea":
+        key = f"rowseal._unbase64({exact(column, key)})"
     equal = {k.name: k.equal for k in identity.table.key}
     where = " AND ".join(
         f"k.{field(theirs)} {equal[theirs]} {row.ref(ours)}"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ..declare.model import Column, Declaration, Identity, Table
 from ..form.canonical import Form, json_string
-from .values import BUILT_IN, Signed
+from .values import BUILT_IN, Signed, exact
 from .words import field, ident, literal
 
 
@@ -52,10 +52,13 @@ class Row:
     def refs(self, columns: Iterable[str]) -> str:
         return ", ".join(map(self.ref, columns))
 
+    def exact(self, column: str) -> str:
+        return exact(self.subject.column(column), self.ref(column))
+
     def bytes(self, column: str) -> str:
         """The bytes of a column that holds them, or their base64."""
         bytea = self.subject.column(column).base == "bytea"
-        return self.ref(column) if bytea else f"rowseal._unbase64({self.ref(column)})"
+        return self.ref(column) if bytea else f"rowseal._unbase64({self.exact(column)})"
 
     @property
     def signature(self) -> str:

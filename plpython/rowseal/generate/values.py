@@ -44,6 +44,15 @@ class Refers(Protocol):
     def ref(self, column: str) -> str: ...
 
 
+def exact(column: Column, value: str) -> str:
+    """A value that leaves its column.
+
+    A collation of its own would go with it, into functions of ours as well: there texts that are
+    signed differently could be equal, and regular expressions errors.
+    """
+    return f'({value} COLLATE pg_catalog."default")' if column.collation else value
+
+
 def base64(value: str) -> str:
     return f"rowseal._encoded({value})"
 
@@ -112,7 +121,7 @@ class Signed:
 
     def value(self, row: Refers) -> str:
         """What is signed."""
-        return row.ref(self.name)
+        return exact(self.column, row.ref(self.name))
 
     def base(self, row: Refers) -> str:
         """Without its domain.
@@ -127,7 +136,7 @@ class Signed:
         if self.column.base not in BUILT_IN:
             return None
         if self.kind in ("text", "uuid", "integer", "numeric"):
-            return f"{self.base(row)}::text"
+            return exact(self.column, f"{self.base(row)}::text")
         return base64(self.base(row)) if self.kind == "bytea" else None
 
     def member(self, row: Refers) -> str | None:

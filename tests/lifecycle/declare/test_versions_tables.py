@@ -150,3 +150,29 @@ def test_somebody_elses_versions_table_is_refused(cards: Scratch, admin: Scratch
         "SELECT rowseal.declare('notes', owner => 'id', identity => 'cards', versions => 'old')",
     )
     assert diag.message_hint and "old" in str(diag.message_primary)
+
+
+def test_a_superuser_adopts_no_table_or_view_of_somebody_else(
+    cards: Scratch, admin: Scratch
+) -> None:
+    """Its owner could say afterwards what is in it."""
+    for db, name in ((admin, "mallorys"), (cards, "apps")):
+        db.run(f"CREATE TABLE {name} (id bytea, n int, {STORAGE}, PRIMARY KEY (sign_b64))")
+    admin.run("ALTER TABLE mallorys OWNER TO mallory")
+    cards.run(f"CREATE TABLE notes (id bytea, n int, {STORAGE}, PRIMARY KEY (id, n))")
+    declare = (
+        "SELECT rowseal.declare('notes', owner => 'id', identity => 'cards', versions => '{}')"
+    )
+    diag = admin.refused("RS008", declare.format("mallorys"))
+    assert "as versions table" in str(diag.message_primary)
+    admin.run(declare.format("apps"))
+
+    cards.run(f"CREATE TABLE logs (id bytea, n int, {STORAGE}, PRIMARY KEY (id, n, sign_b64))")
+    admin.run("CREATE VIEW logs_tips AS SELECT 1 AS id; ALTER VIEW logs_tips OWNER TO mallory")
+    declare = "SELECT rowseal.declare('logs', owner => 'id', identity => 'cards')"
+    for db in (cards, admin):
+        diag = db.refused("RS008", declare)
+        assert "logs_tips" in str(diag.message_primary) and diag.message_hint
+    admin.run(f"DROP VIEW logs_tips; {declare}")
+    owner = "SELECT relowner::regrole::text FROM pg_class WHERE relname = 'logs_tips'"
+    assert admin.one(owner) == "app"

@@ -37,7 +37,8 @@ class Feed(Feature):
         if subject.versions is not None:
             # a version that came late is news; archiving a tip is not
             new = subject.row("NEW", subject.versions)
-            late = f"NOT rowseal._is_tip_{subject.id}({new.refs([*subject.key, subject.sign])})"
+            key = ", ".join(map(new.exact, (*subject.key, subject.sign)))
+            late = f"NOT rowseal._is_tip_{subject.id}({key})"
             name = f"_feed_versions_{subject.id}"
             table = subject.versions.table
             yield Trigger(NAME, "AFTER INSERT", "versions", table, name, when=late)

@@ -30,7 +30,7 @@ class Licensed(Feature):
 
     def of(self, row: Row, field: str) -> str:
         """A column, by its field."""
-        return row.ref(self.subject.column_of[field])
+        return row.exact(self.subject.column_of[field])
 
     def owner(self, row: Row) -> str:
         """The owner as text."""

@@ -190,6 +190,6 @@ class Writers(Licensed):
         """
         spent = f"{self.of(row, 'writer_pkey')} IS NOT NULL AND {self.licensed(row)} IS NOT NULL"
         if row.place is self.subject.versions:
-            key = row.refs([*self.subject.key, self.subject.sign])
+            key = ", ".join(map(row.exact, (*self.subject.key, self.subject.sign)))
             spent = f"rowseal._is_tip_{self.subject.id}({key}) OR {spent}"
         return f"SELECT {spent}"
