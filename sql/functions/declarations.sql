@@ -211,22 +211,18 @@ COMMENT ON FUNCTION rowseal._uninstall(rowseal.declarations) IS
 CREATE OR REPLACE FUNCTION rowseal._close(d rowseal.declarations, reason text) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  guard record;
+  guard text;
 BEGIN
   FOR guard IN
-    SELECT f ->> 'name' AS name, (
-             SELECT pg_catalog.string_agg(pg_catalog.format('%L, NEW.%I', k, CASE
-               WHEN f ->> 'name' LIKE '%versions%' THEN d.version_columns ->> k ELSE k END), ', ')
-               FROM pg_catalog.unnest(d.key) k) AS key
+    SELECT f ->> 'name'
       FROM pg_catalog.jsonb_array_elements(d.manifest -> 'functions') f
      WHERE f ->> 'name' IN ('_guard_' || d.id, '_guard_versions_' || d.id)
   LOOP
     EXECUTE pg_catalog.format(
       'CREATE OR REPLACE FUNCTION rowseal.%I() RETURNS trigger LANGUAGE plpgsql '
-      'SET search_path = pg_catalog, pg_temp AS %L', guard.name, pg_catalog.format(
-        'BEGIN PERFORM rowseal._refuse(TG_RELID, %s, ROW(''RS007'', %L)::rowseal.verdict, '
-        'pg_catalog.jsonb_build_object(%s), NULL, NULL, NEW); RETURN NULL; END',
-        d.relation::oid, reason, guard.key));
+      'SET search_path = pg_catalog, pg_temp AS %L', guard, pg_catalog.format(
+        'BEGIN PERFORM rowseal._refuse(TG_RELID, %s, ROW(''RS007'', %L)::rowseal.verdict, NULL, NULL, NEW); '
+        'RETURN NULL; END', d.relation::oid, reason));
   END LOOP;
   PERFORM rowseal._break(d, pg_catalog.format('%s takes no more rows: %s', d.relation, reason));
 END

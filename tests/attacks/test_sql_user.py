@@ -1014,6 +1014,9 @@ HARMLESS = {
     "_hashes",
     "_buckets",
     "_refuse",
+    "_set_apart",
+    "_shown",
+    "_key_of",
     "receive",
     # what the session itself has collected, merged with its rights; nothing where it is no worker
     "_collect",
