@@ -161,12 +161,16 @@ BEGIN
   ), entries AS (
     SELECT p.id, pg_catalog.row_number() OVER best AS rows, pg_catalog.sum(p.bytes) OVER best AS bytes
       FROM placed p WINDOW best AS (ORDER BY p.curable DESC, p.share, p.place, p.id DESC)
-  ), gone AS (  -- a little more than must be, so that it need not be done again at once
-    DELETE FROM rowseal.quarantine q USING entries e
-     WHERE q.id = e.id AND (e.rows > most.rows - most.rows / 20 OR e.bytes > most.bytes - most.bytes / 20)
-    RETURNING q.bytes
+  ), chosen AS (  -- a little more than must be, so that it need not be done again at once
+    SELECT q.id FROM rowseal.quarantine q JOIN entries e ON e.id = q.id
+     WHERE e.rows > most.rows - most.rows / 20 OR e.bytes > most.bytes - most.bytes / 20
+       FOR UPDATE OF q SKIP LOCKED  -- whoever takes one out just now may stay open
+  ), gone AS (
+    DELETE FROM rowseal.quarantine q USING chosen c WHERE q.id = c.id RETURNING q.bytes
   ) SELECT count(*) AS rows, pg_catalog.sum(gone.bytes) AS bytes INTO surplus FROM gone;
-  PERFORM rowseal._count_dropped(carrier, source, surplus.rows, surplus.bytes);
+  IF surplus.rows > 0 THEN
+    PERFORM rowseal._count_dropped(carrier, source, surplus.rows, surplus.bytes);
+  END IF;
 END
 $$;
 COMMENT ON FUNCTION rowseal._make_room(text, text, rowseal.quarantine_limits) IS
@@ -219,6 +223,17 @@ $$;
 COMMENT ON FUNCTION rowseal._may_discard(name, text, text, text) IS
   'Whether a role may take an entry out of the quarantine: administrators, and the owner of the table that it is for';
 
+-- SECURITY DEFINER, owner rowseal_internal: to lock an entry takes more than the right to take it out.
+CREATE OR REPLACE FUNCTION rowseal._unlocked(ids bigint[]) RETURNS SETOF bigint LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT q.id FROM rowseal.quarantine q
+   WHERE q.id = ANY (ids) AND rowseal._may_discard(session_user, q.tag, q.sqlstate, q.role)
+   ORDER BY q.id FOR UPDATE SKIP LOCKED
+$$;
+COMMENT ON FUNCTION rowseal._unlocked(bigint[]) IS
+  'Those of these entries that the session may take out, and that nobody else takes out just now; locked. An entry that '
+  'is locked counts as gone: whoever locked it may stay open';
+
 -- SECURITY DEFINER, owner rowseal_internal: rows are refused with the rights of whoever brought them, and nobody else
 -- may write the quarantine, or see of it what is not his.  Everybody can call it, and so fill his own part of it with
 -- what he likes: no other source's entries change by that, and an entry is believed nothing (see _held).
@@ -252,8 +267,7 @@ BEGIN
   old.application_name := pg_catalog.current_setting('application_name');
   old.first_seen := pg_catalog.clock_timestamp();
   IF again IS NOT NULL THEN  -- it waits for something else now; whose entry it is stays
-    DELETE FROM rowseal.quarantine q
-     WHERE q.id = again AND rowseal._may_discard(session_user, q.tag, q.sqlstate, q.role) RETURNING q.* INTO old;
+    DELETE FROM rowseal.quarantine q WHERE q.id IN (SELECT rowseal._unlocked(ARRAY[again])) RETURNING q.* INTO old;
     IF NOT FOUND THEN
       RETURN false;
     END IF;
@@ -262,6 +276,13 @@ BEGIN
   IF size > most.bytes THEN  -- too large to keep: counted, at least
     PERFORM rowseal._count_dropped(old.role, old.subscription, 1, size);
     RETURN false;
+  END IF;
+  PERFORM FROM rowseal.quarantine q
+    WHERE q.hash = hash_ AND q.role = old.role AND q.subscription IS NOT DISTINCT FROM old.subscription
+      FOR NO KEY UPDATE SKIP LOCKED;
+  IF NOT FOUND AND EXISTS (SELECT FROM rowseal.quarantine q WHERE q.hash = hash_ AND q.role = old.role
+                              AND q.subscription IS NOT DISTINCT FROM old.subscription) THEN
+    RETURN false;  -- somebody takes the same row out just now, and may stay open
   END IF;
   INSERT INTO rowseal.quarantine AS q (tag, sqlstate, reason, curable, waits_for, role, subscription, application_name,
                                        format, row, bytes, hash, first_seen)
@@ -404,9 +425,10 @@ BEGIN
       outcomes[i] := ROW(SQLSTATE, SQLERRM)::rowseal.verdict::text;  -- it stays, and keeps no other from being let in
     END;
   END LOOP;
-  DELETE FROM rowseal.quarantine q
-   USING ROWS FROM (pg_catalog.unnest(ids), pg_catalog.unnest(outcomes)) o(id, outcome)
-   WHERE q.id = o.id AND rowseal._settled(o.outcome);
+  DELETE FROM rowseal.quarantine q WHERE q.id IN (
+    SELECT rowseal._unlocked(pg_catalog.array_agg(o.id))
+      FROM ROWS FROM (pg_catalog.unnest(ids), pg_catalog.unnest(outcomes)) o(id, outcome)
+     WHERE rowseal._settled(o.outcome));
   RETURN QUERY SELECT ids[r.ordinal], r.outcome, r.reason FROM rowseal._results(outcomes) r;
 EXCEPTION WHEN OTHERS THEN
   IF rowseal._passing(SQLSTATE) THEN

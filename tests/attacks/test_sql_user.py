@@ -1070,6 +1070,8 @@ HARMLESS = {
     "_look_again",
     "_enter_held",
     "_flooded",
+    # locks entries that the session may take out; nobody waits for those
+    "_unlocked",
     # keeps the caller's own offsets of Electric shapes, a thousand at most;
     # merges rows with the caller's rights
     "_advance",
@@ -1160,6 +1162,7 @@ DEFINERS = {
     "_look_again",
     "_enter_held",
     "_flooded",
+    "_unlocked",
     "_awaited",
     "_advance",
     "_bind",
