@@ -138,6 +138,16 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._count_dropped(text, text, bigint, numeric) IS 'Counts what the quarantine does not keep';
 
+CREATE OR REPLACE FUNCTION rowseal._said_owner(tag text, format text, row_ json) RETURNS text LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_catalog."left"(pg_catalog.string_agg(
+           CASE WHEN format = 'canonical' THEN rowseal._member(row_, 'row', d.fields ->> o)
+                ELSE rowseal._member(row_, o) END, E'\n' ORDER BY n), 1000)
+    FROM rowseal.declarations d, pg_catalog.unnest(d.owner) WITH ORDINALITY x(o, n) WHERE d.tag = _said_owner.tag
+$$;
+COMMENT ON FUNCTION rowseal._said_owner(text, text, json) IS
+  'The owner that a row names, however it is spelled, cut off at 1000 characters; NULL when no table has the tag';
+
 CREATE OR REPLACE FUNCTION rowseal._make_room(carrier text, source text, most rowseal.quarantine_limits) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -153,7 +163,7 @@ BEGIN
              + pg_catalog.row_number() OVER newer AS share
       FROM rowseal.quarantine q
      WHERE q.role = carrier AND q.subscription IS NOT DISTINCT FROM source AND NOT q.kept
-    WINDOW newer AS (PARTITION BY q.curable, q.waits_for ORDER BY q.id DESC)
+    WINDOW newer AS (PARTITION BY q.curable, q.tag, q.owner ORDER BY q.id DESC)
   ), placed AS (  -- of equal share the first and the last: a flood cannot push out those who waited before
     SELECT s.*, least(pg_catalog.row_number() OVER (PARTITION BY s.curable, s.share ORDER BY s.id),
                       pg_catalog.row_number() OVER (PARTITION BY s.curable, s.share ORDER BY s.id DESC)) AS place
@@ -231,15 +241,30 @@ SET search_path = pg_catalog, pg_temp AS $$
    ORDER BY q.id FOR UPDATE SKIP LOCKED
 $$;
 COMMENT ON FUNCTION rowseal._unlocked(bigint[]) IS
-  'Those of these entries that the session may take out, and that nobody else takes out just now; locked. An entry that '
-  'is locked counts as gone: whoever locked it may stay open';
+  'Those of these entries that the session may take out, and that nobody else takes out just now; locked. An entry '
+  'that is locked counts as gone: whoever locked it may stay open';
+
+CREATE OR REPLACE FUNCTION rowseal._leaving(hash bytea, carrier text, source text) RETURNS boolean LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+  PERFORM FROM rowseal.quarantine q
+    WHERE q.hash = hash AND q.role = carrier AND q.subscription IS NOT DISTINCT FROM source
+      FOR NO KEY UPDATE SKIP LOCKED;
+  RETURN NOT FOUND AND EXISTS (
+    SELECT FROM rowseal.quarantine q
+     WHERE q.hash = hash AND q.role = carrier AND q.subscription IS NOT DISTINCT FROM source);
+END
+$$;
+COMMENT ON FUNCTION rowseal._leaving(bytea, text, text) IS
+  'Whether an entry of a source is there, but somebody takes it out just now; else it is locked, if it is there';
 
 -- SECURITY DEFINER, owner rowseal_internal: rows are refused with the rights of whoever brought them, and nobody else
 -- may write the quarantine, or see of it what is not his.  Everybody can call it, and so fill his own part of it with
 -- what he likes: no other source's entries change by that, and an entry is believed nothing (see _held).
 CREATE OR REPLACE FUNCTION rowseal._quarantine(
   tag text, verdict rowseal.verdict, format text, row_ json, waits_for text DEFAULT NULL, again bigint DEFAULT NULL,
-  enters boolean DEFAULT true)
+  enters boolean DEFAULT true, sent_as text DEFAULT NULL)
 RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -277,20 +302,17 @@ BEGIN
     PERFORM rowseal._count_dropped(old.role, old.subscription, 1, size);
     RETURN false;
   END IF;
-  PERFORM FROM rowseal.quarantine q
-    WHERE q.hash = hash_ AND q.role = old.role AND q.subscription IS NOT DISTINCT FROM old.subscription
-      FOR NO KEY UPDATE SKIP LOCKED;
-  IF NOT FOUND AND EXISTS (SELECT FROM rowseal.quarantine q WHERE q.hash = hash_ AND q.role = old.role
-                              AND q.subscription IS NOT DISTINCT FROM old.subscription) THEN
-    RETURN false;  -- somebody takes the same row out just now, and may stay open
+  IF rowseal._leaving(hash_, old.role, old.subscription) THEN
+    RETURN false;
   END IF;
-  INSERT INTO rowseal.quarantine AS q (tag, sqlstate, reason, curable, waits_for, role, subscription, application_name,
-                                       format, row, bytes, hash, first_seen)
-    VALUES (tag, verdict.sqlstate, verdict.reason, rowseal._curable(verdict), waits_for, old.role, old.subscription,
-            old.application_name, format, row_, size, hash_, old.first_seen)
+  INSERT INTO rowseal.quarantine AS q (tag, sqlstate, reason, curable, waits_for, owner, role, subscription,
+                                       application_name, format, row, bytes, hash, first_seen)
+    VALUES (tag, verdict.sqlstate, verdict.reason, rowseal._curable(verdict), waits_for,
+            coalesce(rowseal._said_owner(tag, format, row_), pg_catalog."left"(sent_as, 1000)), old.role,
+            old.subscription, old.application_name, format, row_, size, hash_, old.first_seen)
     ON CONFLICT (hash, role, subscription) DO UPDATE
       SET attempts = q.attempts + 1, last_seen = pg_catalog.clock_timestamp(), sqlstate = EXCLUDED.sqlstate,
-          reason = EXCLUDED.reason, curable = EXCLUDED.curable, waits_for = EXCLUDED.waits_for
+          reason = EXCLUDED.reason, curable = EXCLUDED.curable, waits_for = EXCLUDED.waits_for, owner = EXCLUDED.owner
     RETURNING q.id INTO entry;
   IF o.writer IS NOT NULL THEN
     moved := rowseal._held(entry, tag, o, verdict);
@@ -302,9 +324,10 @@ BEGIN
   RETURN moved;
 END
 $$;
-COMMENT ON FUNCTION rowseal._quarantine(text, rowseal.verdict, text, json, text, bigint, boolean) IS
+COMMENT ON FUNCTION rowseal._quarantine(text, rowseal.verdict, text, json, text, bigint, boolean, text) IS
   'Keeps a refused row with reason and source; when its source has too many, some go, and are counted. again: the '
-  'entry that it has been until now, whose source it keeps; enters: into the ledger, too, when it is a writer''s. '
+  'entry that it has been until now, whose source it keeps; enters: into the ledger, too, when it is a writer''s; '
+  'sent_as: whose row whoever sent it says it is. '
   'Whether a walk has moved by it (see _held): then the tables have to follow (see _hold)';
 
 CREATE OR REPLACE FUNCTION rowseal._entry_hash(tag text, format text, row_ json) RETURNS bytea

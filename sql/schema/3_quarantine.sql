@@ -12,6 +12,7 @@ CREATE TABLE rowseal.quarantine (
   reason           text NOT NULL,
   curable          boolean NOT NULL,
   waits_for        text,
+  owner            text,
   role             text NOT NULL,
   subscription     text,
   application_name text NOT NULL,
@@ -33,6 +34,8 @@ COMMENT ON TABLE rowseal.quarantine IS 'Rows that were refused where an error wo
 COMMENT ON COLUMN rowseal.quarantine.tag IS 'Tag of the table the row was meant for';
 COMMENT ON COLUMN rowseal.quarantine.curable IS
   'Whether an event can cure it: the owner becomes known, the table is declared, a column is added';
+COMMENT ON COLUMN rowseal.quarantine.owner IS
+  'Whose row it says it is, or whoever sent it: believed no more than that owners share the room of a source by it';
 COMMENT ON COLUMN rowseal.quarantine.role IS 'session_user that brought the row';
 COMMENT ON COLUMN rowseal.quarantine.subscription IS 'Subscription that brought the row, NULL for a session';
 COMMENT ON COLUMN rowseal.quarantine.format IS

@@ -1004,6 +1004,8 @@ HARMLESS = {
     "_writers_health",
     "_brief",
     "_received",
+    "_receive",
+    "_said_owner",
     "_retry_batch",
     "_apply_*",
     "_take_*",

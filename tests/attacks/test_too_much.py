@@ -7,6 +7,7 @@ import time
 from base64 import b64encode
 
 import pytest
+from psycopg.types.json import Json
 
 from kit.attacks import KEY, apply, attempt, insert, intact, row, table, waiting
 from kit.db import Db
@@ -141,6 +142,36 @@ def test_a_flood_for_one_owner_does_not_push_out_another(
     cards = example.form("user_cards")
     assert insert(example, "user_cards", honest.sealed(cards, honest.card())) is None
     assert example.one("SELECT count(*) FROM user_storage WHERE user_hash = %s", honest.hash) == 1
+
+
+@pytest.mark.parametrize("what", ["column", "table"])
+def test_a_flood_of_one_owner_does_not_push_out_what_others_wait_with(
+    what: str, example: Db, admin: Db, ann: Owner, bob: Owner
+) -> None:
+    """All that waits for a column, or for a table that nobody has declared, had one share."""
+    admin.run("UPDATE rowseal.quarantine_limits SET rows = 50")
+    admin.run("GRANT rowseal_trusted TO app")
+    form, tag = example.form("user_storage"), {"column": "user_storage", "table": "none"}[what]
+
+    def send(owner: Owner, values: int) -> None:
+        for _ in range(values):
+            envelope = {**waiting(form, owner), "table": tag}
+            envelope["row"] |= {"value_b64": "eA==", "note": "x"}
+            admin.run(
+                "INSERT INTO rowseal.feed (tag, owner, envelope) VALUES (%s, %s, %s)",
+                tag,
+                b64encode(owner.hash).decode(),
+                Json(envelope),
+            )
+
+    send(ann, 10)
+    send(bob, 300)
+    assert admin.all(
+        "SELECT DISTINCT sqlstate, curable, tag, waits_for FROM rowseal.quarantine"
+    ) == [({"column": "RS015", "table": "RS007"}[what], True, tag, None)]
+    kept = "SELECT count(*) FROM rowseal.quarantine WHERE row #>> '{row,user_hash}' = %s"
+    assert admin.one(kept, b64encode(ann.hash).decode()) == 10
+    assert admin.one(kept, b64encode(bob.hash).decode()) < 50
 
 
 def test_large_waiting_rows_do_not_fail_the_owner(example: Db, mallory: Db, admin: Db) -> None:
