@@ -98,7 +98,7 @@ BEGIN
       -- Somebody may be bringing the owner just now.  Either he waits for this lock and then sees what is entered here,
       -- or we wait for him and see the owner.
       waits_for := rowseal._waits_for(d, verdict, envelope);
-      PERFORM rowseal._lock_owner(waits_for, false);
+      PERFORM rowseal._lock_arrival(waits_for, false);
       outcome := (rowseal._merged(d.id, ARRAY[envelope], 'canonical'))[1];
       IF rowseal._settled(outcome) THEN
         RETURN outcome;
@@ -201,6 +201,10 @@ DECLARE
   verdict rowseal.verdict;
 BEGIN
   SELECT * INTO d FROM rowseal.declarations x WHERE x.id = id;
+  IF NOT FOUND AND tag IS NOT NULL THEN  -- somebody may be declaring it just now: as in _set_aside
+    PERFORM rowseal._lock_arrival(tag, false);
+    SELECT * INTO d FROM rowseal.declarations x WHERE x.tag = tag;
+  END IF;
   verdict := CASE
     WHEN tag IS NULL
       THEN ROW('RS001', 'not an envelope: it names no table, or holds what no text can be')::rowseal.verdict

@@ -101,30 +101,38 @@ $$;
 COMMENT ON FUNCTION rowseal._explained(rowseal.declarations, rowseal.verdict, json, text) IS
   'A more telling refusal where the envelope shows why';
 
--- Anybody can hold an advisory lock, and keep a transaction open: so this waits a little, and once in a transaction.
-CREATE OR REPLACE FUNCTION rowseal._lock_owner(waits_for text, exclusive boolean) RETURNS void LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+-- SECURITY DEFINER, owner rowseal_internal: nobody else can lock these rows.  Everybody can call it, though, and keep
+-- his transaction open: so this waits for two seconds at most, and having done so in vain no more for a minute.
+CREATE OR REPLACE FUNCTION rowseal._lock_arrival(what text, exclusive boolean) RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
-  class_ CONSTANT integer := 1919907699;  -- 'rows' in ASCII
-  bucket integer := pg_catalog.hashtext(waits_for) & 1023;  -- so many locks at most, whatever a batch holds
-  locked CONSTANT boolean := CASE WHEN exclusive THEN pg_catalog.pg_try_advisory_xact_lock(class_, bucket)
-                                  ELSE pg_catalog.pg_try_advisory_xact_lock_shared(class_, bucket) END;
+  wanted CONSTANT integer := pg_catalog.hashtext(what) & 1023;
+  now CONSTANT bigint := pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())::bigint;
+  waited CONSTANT bigint := pg_catalog."substring"(pg_catalog.current_setting('rowseal.waited', true), '^[0-9]{1,18}$');
 BEGIN
-  IF locked OR pg_catalog.current_setting('rowseal.waited', true) = 'on' THEN
+  IF exclusive THEN
+    PERFORM FROM rowseal._arrival_locks l WHERE l.bucket = wanted FOR UPDATE SKIP LOCKED;
+  ELSE
+    PERFORM FROM rowseal._arrival_locks l WHERE l.bucket = wanted FOR SHARE SKIP LOCKED;
+  END IF;
+  IF FOUND OR now - waited < 60 THEN
     RETURN;
   END IF;
-  IF exclusive THEN
-    PERFORM pg_catalog.pg_advisory_xact_lock(class_, bucket);
-  ELSE
-    PERFORM pg_catalog.pg_advisory_xact_lock_shared(class_, bucket);
-  END IF;
-EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
-  PERFORM pg_catalog.set_config('rowseal.waited', 'on', true);
+  BEGIN
+    IF exclusive THEN
+      PERFORM FROM rowseal._arrival_locks l WHERE l.bucket = wanted FOR UPDATE;
+    ELSE
+      PERFORM FROM rowseal._arrival_locks l WHERE l.bucket = wanted FOR SHARE;
+    END IF;
+  EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+    PERFORM pg_catalog.set_config('rowseal.waited', now::text, false);
+  END;
 END
 $$;
-COMMENT ON FUNCTION rowseal._lock_owner(text, boolean) IS
-  'Orders those who defer rows of an unknown owner and the one who brings him, unless somebody holds the lock for more '
-  'than two seconds: then rows may go on waiting although their owner is there, until rowseal.retry()';
+COMMENT ON FUNCTION rowseal._lock_arrival(text, boolean) IS
+  'Orders those who defer rows for want of something (an owner, a table) and the one who brings it (exclusive), unless '
+  'somebody holds the lock for more than two seconds: then rows may go on waiting although it is there, until '
+  'rowseal.retry()';
 
 CREATE OR REPLACE FUNCTION rowseal._count_dropped(carrier text, source text, rows bigint, bytes numeric) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -384,8 +392,8 @@ DECLARE
   batch record;
   outer_outcome text := pg_catalog.current_setting('rowseal.outcome', true);
 BEGIN
-  IF waits_for IS NOT NULL THEN
-    PERFORM rowseal._lock_owner(waits_for, true);
+  IF ids IS NULL AND coalesce(waits_for, tag) IS NOT NULL THEN
+    PERFORM rowseal._lock_arrival(coalesce(waits_for, tag), true);
   END IF;
   FOR batch IN
     SELECT w.relation, w.format, pg_catalog.array_agg(w.id ORDER BY w.id) AS ids FROM (

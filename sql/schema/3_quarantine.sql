@@ -78,6 +78,12 @@ CREATE TABLE rowseal.quarantine_dropped (
 COMMENT ON TABLE rowseal.quarantine_dropped IS
   'What fell out of the quarantine because its source sent too much; subscription is empty for sessions';
 
+CREATE TABLE rowseal._arrival_locks (bucket integer PRIMARY KEY);
+INSERT INTO rowseal._arrival_locks SELECT * FROM pg_catalog.generate_series(0, 1023);
+COMMENT ON TABLE rowseal._arrival_locks IS
+  'Locks of what rows wait for (buckets by hash): shared by those who defer rows, exclusive for who brings it';
+
+ALTER TABLE rowseal._arrival_locks OWNER TO rowseal_internal;
 ALTER TABLE rowseal.quarantine OWNER TO rowseal_internal;
 ALTER TABLE rowseal.quarantine_limits OWNER TO rowseal_internal;
 ALTER TABLE rowseal.quarantine_dropped OWNER TO rowseal_internal;

@@ -1058,7 +1058,6 @@ HARMLESS = {
     # says whether there is anything in the quarantine for a tag, no more
     "_awaited",
     "_trusted_owner",
-    "_lock_owner",
     "_qualified",
     "_results",
     "_tree",
@@ -1074,6 +1073,8 @@ HARMLESS = {
     "_flooded",
     # locks entries that the session may take out; nobody waits for those
     "_unlocked",
+    # a lock until the end of the transaction, which others wait for two seconds in a minute
+    "_lock_arrival",
     # keeps the caller's own offsets of Electric shapes, a thousand at most;
     # merges rows with the caller's rights
     "_advance",
@@ -1165,6 +1166,7 @@ DEFINERS = {
     "_enter_held",
     "_flooded",
     "_unlocked",
+    "_lock_arrival",
     "_awaited",
     "_advance",
     "_bind",
