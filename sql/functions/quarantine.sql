@@ -205,7 +205,9 @@ DECLARE
 BEGIN
   IF pg_catalog.current_setting('session_replication_role') <> 'replica' THEN
     RETURN false;
-  ELSIF seen[1] = minute AND seen[2]::bigint >= (SELECT l.rows FROM rowseal.quarantine_limits l) THEN
+  ELSIF seen[1] = minute AND seen[2]::bigint >= (SELECT l.rows FROM rowseal.quarantine_limits l) AND NOT EXISTS (
+      SELECT FROM pg_catalog.pg_stat_get_subscription(NULL) g  -- its initial copy is no flood
+       WHERE g.pid = pg_catalog.pg_backend_pid() AND g.relid IS NOT NULL) THEN
     PERFORM rowseal._count_dropped(session_user, rowseal._subscription(), rows, bytes);
     RETURN true;
   END IF;

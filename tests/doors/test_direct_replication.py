@@ -134,6 +134,22 @@ def test_the_initial_copy_verifies_skips_merges_and_archives(net: Net) -> None:
     assert b.all("SELECT * FROM rowseal.verify('user_storage')") == []
 
 
+def test_the_initial_copy_is_no_flood(net: Net) -> None:
+    """What is copied before its owners waits as far as there is room, each owner with his share."""
+    a, b = net.site(), net.site()
+    b.run("UPDATE rowseal.quarantine_limits SET rows = 100")
+    owners = [Owner(str(n)) for n in range(20)]
+    a.join(*owners)
+    for n in range(400):
+        a.put(owners[0] if n < 350 else owners[n % 20])
+    follow(b, a, "user_storage", copy_data=True)
+    until(lambda: b.one("SELECT bool_and(srsubstate = 'r') FROM pg_subscription_rel"))
+    waiting = "SELECT count(DISTINCT waits_for) FROM rowseal.quarantine"
+    assert (b.one(waiting), b.one("SELECT count(*) <= 102 FROM rowseal.quarantine")) == (20, True)
+    b.join(*owners)
+    assert len(b.values()) > 90
+
+
 def test_a_forged_row_never_stops_the_worker(net: Net) -> None:
     a, b = net.site(), net.site()
     follow(b, a, ALL, "insert, update, delete")
