@@ -373,6 +373,7 @@ def test_functions_without_a_search_path_name_every_schema(example: Db) -> None:
         "_bounded",
         "_before",
         "subscribe",
+        "unsubscribe",
     }
     expected = hot | {h + "_versions" for h in hot} | others
     # _verified may be in C
@@ -1005,6 +1006,11 @@ HARMLESS = {
     "_brief",
     "_received",
     "_receive",
+    "_feed_rows",
+    "_fetch",
+    "_keep_or_drop_slot",
+    "_drop_slot",
+    "_unfollow",
     "_said_owner",
     "_retry_batch",
     "_apply_*",

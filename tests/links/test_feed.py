@@ -216,22 +216,22 @@ def test_the_rows_of_a_partition_that_is_attached_enter(app: Db, site: Site) -> 
     """Links are there already: nothing else would carry them."""
     columns = f"id bytea NOT NULL, realm text NOT NULL, {CARD}"
     app.run(
-        f"CREATE TABLE part_cards ({columns}, PRIMARY KEY (id, realm)) PARTITION BY LIST (realm)"
+        f"CREATE TABLE late_cards ({columns}, PRIMARY KEY (id, realm)) PARTITION BY LIST (realm)"
     )
     app.run(
-        "SELECT rowseal.declare('part_cards', owner => '{id,realm}', public_key => 'k',"
+        "SELECT rowseal.declare('late_cards', owner => '{id,realm}', public_key => 'k',"
         " feed => true)"
     )
     ann, bob = Owner("Ann"), Owner("Bob")
-    app.run(f"CREATE TABLE b ({columns})")
-    rows = [seal(app, owner, "part_cards", {**card(owner), "realm": "b"}) for owner in (ann, bob)]
+    app.run(f"CREATE TABLE late_cards_b ({columns})")
+    rows = [seal(app, owner, "late_cards", {**card(owner), "realm": "b"}) for owner in (ann, bob)]
     for row in rows:
-        app.insert("b", row)
-    app.run("ALTER TABLE part_cards ATTACH PARTITION b FOR VALUES IN ('b')")
-    fed_now = "SELECT envelope ->> 'sign_b64' FROM rowseal.feed WHERE tag = 'part_cards'"
+        app.insert("late_cards_b", row)
+    app.run("ALTER TABLE late_cards ATTACH PARTITION late_cards_b FOR VALUES IN ('b')")
+    fed_now = "SELECT envelope ->> 'sign_b64' FROM rowseal.feed WHERE tag = 'late_cards'"
     assert sorted(site.all(fed_now)) == sorted(map(sign_of, rows))
-    app.run("CREATE TABLE part_cards_c PARTITION OF part_cards FOR VALUES IN ('c')")
-    app.run("UPDATE part_cards SET k = k")
+    app.run("CREATE TABLE late_cards_c PARTITION OF late_cards FOR VALUES IN ('c')")
+    app.run("UPDATE late_cards SET k = k")
     assert len(site.all(fed_now)) == 2
     assert not site.all("SELECT detail FROM rowseal.health() WHERE NOT ok")
 
