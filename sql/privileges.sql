@@ -8,9 +8,9 @@ DECLARE
     prune_feed,_at_commit,_advance,_lock_writers,_licensed,_admit,_revoked,_affected,_feed_held,_forget_held,_gaps,
     _heads_of,_below,_kept_grants,_kept_ledger,_inconsistent,_held_envelopes}';
   -- those call these, nobody else does
-  internal CONSTANT text[] := '{_count_dropped,_make_room,_leaving,_derive,_walk,_authority_of,_enter,_grant,_ungrant,
-    _dead,_held,_lock_walk,_may_ask,_may_read,_may_follow,_derived,_walk_differs,_retracted,_readable,_whole,_before,
-    _let_in}';
+  internal CONSTANT text[] := '{_count_dropped,_make_room,_leaving,_waited,_derive,_walk,_authority_of,_enter,_grant,
+    _ungrant,_dead,_held,_lock_walk,_may_ask,_may_read,_may_follow,_derived,_walk_differs,_retracted,_readable,_whole,
+    _before,_let_in}';
   -- triggers of a superuser call these, nobody else does
   superusers CONSTANT text[] := '{_bind,_uninstall,_close,_break,_keep_tag,_disown,_store,_refresh,_follow,_follow_type,
     _follow_partitions,_lose_columns,_watch_trigger,_warn_of_disabled,_forget_writers,_recall_dead}';

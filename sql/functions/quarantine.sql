@@ -101,21 +101,30 @@ $$;
 COMMENT ON FUNCTION rowseal._explained(rowseal.declarations, rowseal.verdict, json, text) IS
   'A more telling refusal where the envelope shows why';
 
+CREATE OR REPLACE FUNCTION rowseal._waited(in_vain boolean DEFAULT false) RETURNS boolean LANGUAGE plpython3u
+SET search_path = pg_catalog, pg_temp AS $$
+# not a setting: what is rolled back would be forgotten, and waited for again
+import time
+if in_vain:
+    GD["rowseal_waited"] = time.monotonic()
+return "rowseal_waited" in GD and time.monotonic() - GD["rowseal_waited"] < 60
+$$;
+COMMENT ON FUNCTION rowseal._waited(boolean) IS
+  'Whether this session has waited for a lock in vain within a minute; in_vain: it has just now';
+
 -- SECURITY DEFINER, owner rowseal_internal: nobody else can lock these rows.  Everybody can call it, though, and keep
 -- his transaction open: so this waits for two seconds at most, and having done so in vain no more for a minute.
 CREATE OR REPLACE FUNCTION rowseal._lock_arrival(what text, exclusive boolean) RETURNS void LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
   wanted CONSTANT integer := pg_catalog.hashtext(what) & 1023;
-  now CONSTANT bigint := pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())::bigint;
-  waited CONSTANT bigint := pg_catalog."substring"(pg_catalog.current_setting('rowseal.waited', true), '^[0-9]{1,18}$');
 BEGIN
   IF exclusive THEN
     PERFORM FROM rowseal._arrival_locks l WHERE l.bucket = wanted FOR UPDATE SKIP LOCKED;
   ELSE
     PERFORM FROM rowseal._arrival_locks l WHERE l.bucket = wanted FOR SHARE SKIP LOCKED;
   END IF;
-  IF FOUND OR now - waited < 60 THEN
+  IF FOUND OR rowseal._waited() THEN
     RETURN;
   END IF;
   BEGIN
@@ -125,7 +134,7 @@ BEGIN
       PERFORM FROM rowseal._arrival_locks l WHERE l.bucket = wanted FOR SHARE;
     END IF;
   EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
-    PERFORM pg_catalog.set_config('rowseal.waited', now::text, false);
+    PERFORM rowseal._waited(in_vain => true);
   END;
 END
 $$;
