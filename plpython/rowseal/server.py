@@ -218,9 +218,10 @@ class Arrivals:
         self.worker = worker  # whether whole transactions are applied here, without savepoints
         self.transaction = ""
         self.envelopes: list[str] = []
+        self.owners: list[str] = []  # as whoever sent them says
         self.characters = 0
 
-    def add(self, transaction: str, envelope: str) -> str | None:
+    def add(self, transaction: str, envelope: str, owner: str) -> str | None:
         """What the caller has to do: see rowseal._collect."""
         if not self.worker:
             return None
@@ -228,16 +229,17 @@ class Arrivals:
             self.take()
             self.transaction = transaction
         self.envelopes.append(envelope)
+        self.owners.append(owner)
         self.characters += len(envelope)
         if len(self.envelopes) >= self.ROWS or self.characters >= self.CHARACTERS:
             return "full"
         return "first" if len(self.envelopes) == 1 else "more"
 
-    def take(self) -> str:
-        """All of them as a JSON array; none is left."""
-        array = f"[{','.join(self.envelopes)}]"
-        self.envelopes, self.characters = [], 0
-        return array
+    def take(self) -> tuple[list[str], list[str]]:
+        """All envelopes, and their owners; none is left."""
+        taken = self.envelopes, self.owners
+        self.envelopes, self.owners, self.characters = [], [], 0
+        return taken
 
 
 _arrivals: Arrivals | None = None

@@ -98,7 +98,7 @@ BEGIN
       -- Somebody may be bringing the owner just now.  Either he waits for this lock and then sees what is entered here,
       -- or we wait for him and see the owner.
       waits_for := rowseal._waits_for(d, verdict, envelope);
-      PERFORM rowseal._lock_owner(waits_for, false);
+      PERFORM rowseal._lock_arrival(waits_for, false);
       outcome := (rowseal._merged(d.id, ARRAY[envelope], 'canonical'))[1];
       IF rowseal._settled(outcome) THEN
         RETURN outcome;
@@ -193,15 +193,18 @@ One result per row, in their order; outcome is inserted, superseded, archived, s
 its owner or a column) or rejected; reason: SQLSTATE and text. Needs INSERT, UPDATE and SELECT on the table. Errors:
 RS007 not declared, 22023 no rows or unknown format.$$;
 
-CREATE OR REPLACE FUNCTION rowseal._received(id integer, tag text, rows json[]) RETURNS text[] LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION rowseal._received(id integer, tag text, rows json[], owners text[]) RETURNS text[]
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
   d rowseal.declarations;
   verdict rowseal.verdict;
-  envelope json;
 BEGIN
   SELECT * INTO d FROM rowseal.declarations x WHERE x.id = id;
+  IF NOT FOUND AND tag IS NOT NULL THEN  -- somebody may be declaring it just now: as in _set_aside
+    PERFORM rowseal._lock_arrival(tag, false);
+    SELECT * INTO d FROM rowseal.declarations x WHERE x.tag = tag;
+  END IF;
   verdict := CASE
     WHEN tag IS NULL
       THEN ROW('RS001', 'not an envelope: it names no table, or holds what no text can be')::rowseal.verdict
@@ -219,13 +222,13 @@ BEGIN
       verdict := ROW(SQLSTATE, SQLERRM)::rowseal.verdict;
     END;
   END IF;
-  FOREACH envelope IN ARRAY rows LOOP
-    PERFORM rowseal._quarantine(tag, verdict, 'canonical', envelope, enters => false);
+  FOR i IN 1 .. pg_catalog.cardinality(rows) LOOP
+    PERFORM rowseal._quarantine(tag, verdict, 'canonical', rows[i], enters => false, sent_as => owners[i]);
   END LOOP;
   RETURN pg_catalog.array_fill(verdict::text, ARRAY[pg_catalog.cardinality(rows)]);
 END
 $$;
-COMMENT ON FUNCTION rowseal._received(integer, text, json[]) IS
+COMMENT ON FUNCTION rowseal._received(integer, text, json[], text[]) IS
   'Merges envelopes of one tag into its table, or keeps them in the quarantine; an outcome for each';
 
 CREATE OR REPLACE FUNCTION rowseal._member(object json, VARIADIC path text[]) RETURNS text
@@ -240,31 +243,42 @@ COMMENT ON FUNCTION rowseal._member(json, text[]) IS
   'A member of an object as text; NULL when there is none, or the JSON is none that can be text. What nobody has '
   'judged yet is read by this alone';
 
+CREATE OR REPLACE FUNCTION rowseal._receive(envelopes json[], owners text[] DEFAULT '{}')
+RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  part record;
+  outcomes text[];
+BEGIN
+  FOR part IN
+    WITH e AS MATERIALIZED (
+      SELECT rowseal._member(x.envelope, 'table') AS tag, x.envelope, x.owner, x.n
+        FROM ROWS FROM (pg_catalog.unnest(envelopes), pg_catalog.unnest(owners)) WITH ORDINALITY x(envelope, owner, n)
+    )
+    SELECT d.id, e.tag, pg_catalog.array_agg(e.n::integer ORDER BY e.n) AS ordinals,
+           pg_catalog.array_agg(e.envelope ORDER BY e.n) AS rows, pg_catalog.array_agg(e.owner ORDER BY e.n) AS owners
+      FROM e LEFT JOIN rowseal.declarations d ON d.tag = e.tag
+     GROUP BY d.identity IS NULL, d.id, e.tag
+     ORDER BY d.identity IS NULL DESC, d.id  -- owners before what they own; everywhere in the same order
+  LOOP
+    outcomes := rowseal._received(part.id, part.tag, part.rows, part.owners);
+    RETURN QUERY SELECT part.ordinals[r.ordinal], r.outcome, r.reason FROM rowseal._results(outcomes) r;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION rowseal._receive(json[], text[]) IS
+  'Merges envelopes as rowseal.receive does; owners: whose rows they are, as whoever sent them says';
+
 CREATE OR REPLACE FUNCTION rowseal.receive(envelopes json)
 RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   elements json[] := rowseal._elements(envelopes);
-  part record;
-  outcomes text[];
 BEGIN
   IF elements IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'envelopes must be a JSON array of envelopes, or one envelope';
   END IF;
-  FOR part IN
-    WITH e AS MATERIALIZED (
-      SELECT rowseal._member(x.envelope, 'table') AS tag, x.envelope, x.n
-        FROM pg_catalog.unnest(elements) WITH ORDINALITY x(envelope, n)
-    )
-    SELECT d.id, e.tag, pg_catalog.array_agg(e.n::integer ORDER BY e.n) AS ordinals,
-           pg_catalog.array_agg(e.envelope ORDER BY e.n) AS rows
-      FROM e LEFT JOIN rowseal.declarations d ON d.tag = e.tag
-     GROUP BY d.identity IS NULL, d.id, e.tag
-     ORDER BY d.identity IS NULL DESC, d.id  -- owners before what they own; everywhere in the same order
-  LOOP
-    outcomes := rowseal._received(part.id, part.tag, part.rows);
-    RETURN QUERY SELECT part.ordinals[r.ordinal], r.outcome, r.reason FROM rowseal._results(outcomes) r;
-  END LOOP;
+  RETURN QUERY SELECT * FROM rowseal._receive(elements);
 END
 $$;
 COMMENT ON FUNCTION rowseal.receive(json) IS

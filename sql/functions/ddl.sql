@@ -436,6 +436,9 @@ BEGIN
     PERFORM rowseal._enter_rows(x, p::regclass, false)
        FROM rowseal.declarations x, pg_catalog.unnest(pg_catalog.split_part(fresh, ' ', 2)::oid[]) p
       WHERE x.relation = pg_catalog.split_part(fresh, ' ', 1)::oid AND (x.grants OR x.writers IS NOT NULL);
+    PERFORM rowseal._feed_rows(x, p::regclass)
+       FROM rowseal.declarations x, pg_catalog.unnest(pg_catalog.split_part(fresh, ' ', 2)::oid[]) p
+      WHERE x.relation = pg_catalog.split_part(fresh, ' ', 1)::oid AND x.feed;
   END IF;
   -- One of the commands with which _install makes triggers, one after the other: what is let in now would miss the
   -- last ones.  The command that they follow from comes here, too.

@@ -211,16 +211,10 @@ DECLARE
   door record;
 BEGIN
   FOR door IN
-    SELECT x.name, x.arguments, x.returns, x.statements
-      FROM (VALUES (d.relation, '_guard_'), (d.versions, '_guard_versions_')) g(relation, name),
-           LATERAL (
-             SELECT pg_catalog.string_agg(pg_catalog.format('%L, NEW.%I', k, a.attname), ', ')
-               FROM pg_catalog.unnest(d.key) k JOIN pg_catalog.pg_attribute a  -- as far as they are still there
-                 ON a.attrelid = g.relation AND a.attnum > 0
-                AND a.attname = CASE WHEN g.relation = d.versions THEN d.version_columns ->> k ELSE k END) k(key),
-           LATERAL (VALUES (g.name || d.id, '', 'trigger', pg_catalog.format(
-             'PERFORM rowseal._refuse(TG_RELID, %s, %s, pg_catalog.jsonb_build_object(%s), NULL, NULL, NEW); '
-             'RETURN NULL', d.relation::oid, verdict, k.key))) x(name, arguments, returns, statements)
+    SELECT g.name || d.id AS name, '' AS arguments, 'trigger' AS returns, pg_catalog.format(
+             'PERFORM rowseal._refuse(TG_RELID, %s, %s, NULL, NULL, NEW); RETURN NULL', d.relation::oid, verdict)
+             AS statements
+      FROM (VALUES (d.relation, '_guard_'), (d.versions, '_guard_versions_')) g(relation, name)
      WHERE g.relation IS NOT NULL
     UNION ALL
     VALUES ('_apply_' || d.id, 'rows json[], format text', 'text[]', pg_catalog.format(

@@ -115,7 +115,7 @@ COMMENT ON FUNCTION rowseal._base_type(oid) IS
 CREATE OR REPLACE FUNCTION rowseal._changeable(type oid) RETURNS oid LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT t.oid FROM rowseal._within(rowseal._base_type(type)) w JOIN pg_catalog.pg_type t ON t.oid = w.oid
-   WHERE t.typtype = 'd' LIMIT 1
+   WHERE t.typtype IN ('c', 'd') LIMIT 1
 $$;
 COMMENT ON FUNCTION rowseal._changeable(oid) IS
   'A composite type, or a domain, that is still within a type''s base type: whoever owns it can have his constraints '

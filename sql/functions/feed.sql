@@ -18,15 +18,16 @@ BEGIN
   END IF;
   IF pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
      AND pg_catalog.octet_length(NEW.envelope::pg_catalog.text) OPERATOR(pg_catalog.<) 1048576 THEN
-    collected := rowseal._collect(pg_catalog.pg_current_xact_id()::pg_catalog.text, NEW.envelope);
+    collected := rowseal._collect(pg_catalog.pg_current_xact_id()::pg_catalog.text, NEW.envelope, NEW.owner);
   END IF;
   IF collected OPERATOR(pg_catalog.=) 'more' THEN
     RETURN NULL;
   ELSIF collected OPERATOR(pg_catalog.=) 'first' THEN
     PERFORM rowseal._at_commit();
+  ELSIF collected OPERATOR(pg_catalog.=) 'full' THEN
+    PERFORM FROM rowseal._collected() c, rowseal._receive(c.envelopes, c.owners);
   ELSE
-    PERFORM FROM rowseal.receive(CASE WHEN collected OPERATOR(pg_catalog.=) 'full' THEN rowseal._collected()
-                                      ELSE pg_catalog.json_build_array(NEW.envelope) END);
+    PERFORM FROM rowseal._receive(ARRAY[NEW.envelope], ARRAY[NEW.owner]);
   END IF;
   RETURN NULL;
 END
@@ -34,22 +35,23 @@ $$;
 COMMENT ON FUNCTION rowseal._arrive() IS
   'Hands an envelope that arrives in the feed to its table; without a search path of its own, as the guards';
 
-CREATE OR REPLACE FUNCTION rowseal._collect(transaction text, envelope json) RETURNS text LANGUAGE plpython3u
+CREATE OR REPLACE FUNCTION rowseal._collect(transaction text, envelope json, owner text) RETURNS text
+LANGUAGE plpython3u
 SET search_path = pg_catalog, pg_temp AS $$
 if "add" not in SD:
     plpy.execute("SELECT rowseal._load()")
     SD["add"] = GD["rowseal"]("server").arrivals(plpy).add
 return SD["add"](*args)
 $$;
-COMMENT ON FUNCTION rowseal._collect(text, json) IS
+COMMENT ON FUNCTION rowseal._collect(text, json, text) IS
   'Keeps an envelope until its transaction commits. first: nothing else is kept, full: enough to be merged, else more; '
   'NULL, and it is not kept, where this is no worker that applies whole transactions';
 
-CREATE OR REPLACE FUNCTION rowseal._collected() RETURNS json LANGUAGE plpython3u
+CREATE OR REPLACE FUNCTION rowseal._collected(OUT envelopes json[], OUT owners text[]) LANGUAGE plpython3u
 SET search_path = pg_catalog, pg_temp AS $$
 return GD["rowseal"]("server").arrivals(plpy).take()
 $$;
-COMMENT ON FUNCTION rowseal._collected() IS 'An array of the envelopes that _collect has kept, which then keeps none';
+COMMENT ON FUNCTION rowseal._collected() IS 'What _collect has kept, which then keeps none';
 
 -- SECURITY DEFINER, owner rowseal_internal: a transaction meets a deferred trigger by a row.  It is gone at once.
 CREATE OR REPLACE FUNCTION rowseal._at_commit() RETURNS void LANGUAGE plpgsql SECURITY DEFINER
@@ -66,11 +68,24 @@ COMMENT ON FUNCTION rowseal._at_commit() IS 'Has _merge_collected called when th
 CREATE OR REPLACE FUNCTION rowseal._merge_collected() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  PERFORM FROM rowseal.receive(rowseal._collected());
+  PERFORM FROM rowseal._collected() c, rowseal._receive(c.envelopes, c.owners);
   RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION rowseal._merge_collected() IS 'Merges what a worker has collected; deferred to the commit';
+
+CREATE OR REPLACE FUNCTION rowseal._feed_rows(d rowseal.declarations, partition regclass) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET rowseal.feeding = 'on' AS $$
+BEGIN
+  -- an UPDATE that changes nothing: its trigger appends the row
+  IF NOT EXISTS (SELECT FROM pg_catalog.pg_partitioned_table p WHERE p.partrelid = partition) THEN
+    EXECUTE pg_catalog.format('UPDATE %s SET %I = %2$I', partition, d.signature_column);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._feed_rows(rowseal.declarations, regclass) IS
+  'The rows of a new partition enter the feed, with the rights of who brings it. Whoever may update rows can do as '
+  'much: they are known where they arrive';
 
 CREATE OR REPLACE FUNCTION rowseal._keep_feed() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$

@@ -34,7 +34,7 @@ BEGIN
   IF spent THEN
     RETURN OLD;
   END IF;
-  PERFORM rowseal._refuse_delete(TG_RELID, TG_OP, pg_catalog.row_to_json(OLD));
+  PERFORM rowseal._refuse_delete(TG_RELID, TG_OP, OLD);
   RETURN NULL;
 END
 $$;

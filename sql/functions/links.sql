@@ -26,6 +26,11 @@ DECLARE
                        FROM pg_catalog.unnest(owners) o);
   filter text := pg_catalog.concat_ws(' AND ', '(' || of_tags || ')', '(' || of_owners || ')');
 BEGIN
+  IF 0 IN (pg_catalog.cardinality(tags), pg_catalog.cardinality(owners))
+     OR pg_catalog.array_position(tags || owners, NULL) IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'an empty list of tags or owners, or NULL in one',
+      HINT = 'NULL in place of a list, the default, publishes all of them.';
+  END IF;
   IF pg_catalog.current_setting('wal_level') <> 'logical' THEN
     RAISE WARNING USING MESSAGE = 'rowseal: wal_level is not logical',
       HINT = 'ALTER SYSTEM SET wal_level = logical; restart the server.';
@@ -36,7 +41,8 @@ END
 $$;
 COMMENT ON FUNCTION rowseal.publish(name, text[], text[]) IS
 $$Publishes the feed to other servers: all of it, or the given tags and owners only (owners as in rowseal.feed.owner).
-For a superuser. The other side calls rowseal.subscribe. DROP PUBLICATION takes it back. PostgreSQL 15 or later.$$;
+For a superuser. The other side calls rowseal.subscribe. DROP PUBLICATION takes it back. PostgreSQL 15 or later.
+Errors: 22023 an empty list.$$;
 
 -- subscribe: a procedure, so that what it takes over is committed batch by batch.  A procedure that commits can neither
 -- have a search path of its own nor handle errors: each of its steps is a function, and one that fails disconnects.
@@ -162,6 +168,39 @@ COMMENT ON FUNCTION rowseal._take_over(jsonb, text, json) IS
   'Merges a batch and counts its outcomes ({"tag": {"outcome": rows}}); NULL: in conflict with others, '
   'to be tried again';
 
+CREATE OR REPLACE FUNCTION rowseal._drop_slot(conninfo text, slot name, followed boolean) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  dblink text := rowseal._dblink();
+BEGIN
+  EXECUTE pg_catalog.format('SELECT FROM %s.dblink($1, $2) AS x(done text)', dblink)
+    USING conninfo, pg_catalog.format($q$
+      SELECT pg_catalog.pg_terminate_backend(s.active_pid, 5000)::text
+        FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = %L AND s.active AND %L
+      UNION ALL
+      SELECT pg_catalog.pg_drop_replication_slot(s.slot_name)::text
+        FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = %1$L $q$, slot, followed);
+EXCEPTION WHEN OTHERS THEN
+  RAISE WARNING USING
+    MESSAGE = pg_catalog.format('rowseal: the slot %s remains on the other server: %s', slot, SQLERRM),
+    HINT = 'There: SELECT pg_drop_replication_slot(…), or it keeps WAL for ever.';
+END
+$$;
+COMMENT ON FUNCTION rowseal._drop_slot(text, name, boolean) IS
+  'Drops a slot of another server; followed: and takes it away from whoever reads it';
+
+CREATE OR REPLACE FUNCTION rowseal._keep_or_drop_slot(subscription name, conninfo text) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM rowseal._ask(pg_catalog.format('SELECT rowseal._keep_slot(%L)', subscription));
+EXCEPTION WHEN OTHERS OR query_canceled THEN
+  PERFORM rowseal._drop_slot(conninfo, subscription, false);  -- it may be there, and lasts
+  RAISE;
+END
+$$;
+COMMENT ON FUNCTION rowseal._keep_or_drop_slot(name, text) IS
+  'Makes the slot of subscribe one that lasts, or leaves none';
+
 CREATE OR REPLACE PROCEDURE rowseal._end_transaction(INOUT ended boolean DEFAULT NULL) LANGUAGE plpython3u AS $$
 try:
     plpy.commit()
@@ -187,6 +226,10 @@ BEGIN
   IF NOT ended THEN
     RAISE EXCEPTION USING ERRCODE = '25001', MESSAGE = 'rowseal.subscribe cannot run inside a transaction block',
       HINT = 'It commits batch by batch. Call it by itself: no BEGIN, no function around it, autocommit on.';
+  END IF;
+  IF (batch OPERATOR(pg_catalog.>=) 1) IS NOT TRUE THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'batch must be at least 1',
+      HINT = 'How many rows are committed together: 1000 unless said otherwise.';
   END IF;
   PERFORM rowseal._connect(conninfo);
   PERFORM rowseal._follow(subscription, conninfo, publication);  -- a rehearsal: what is wrong shows before the work
@@ -215,7 +258,7 @@ BEGIN
     PERFORM rowseal._ask('COMMIT');
   END LOOP;
   PERFORM rowseal._follow(subscription, conninfo, publication);
-  PERFORM rowseal._ask(pg_catalog.format('SELECT rowseal._keep_slot(%L)', subscription));
+  PERFORM rowseal._keep_or_drop_slot(subscription, conninfo);
   COMMIT;
   PERFORM rowseal._disconnect();
 END
@@ -227,8 +270,8 @@ interrupts it, what was taken over stays, and the same call again finishes the w
 For a superuser; conninfo as for CREATE SUBSCRIPTION, its role there must be superuser or a replication role that is
 member of rowseal_admin and may read the tables. replace_slot: drop a slot of that name there which nobody uses, left by
 a link from before this server was restored. To start again after the slot was lost: rowseal.unsubscribe, then this.
-Errors: 25001 in a transaction block, 42710 there is such a subscription here or slot there, 55006 the slot is in use,
-53400 too few slots there, 42704 no such publication, RS018 it lists more than the feed.$$;
+Errors: 25001 in a transaction block, 22023 batch below 1, 42710 there is such a subscription here or slot there, 55006
+the slot is in use, 53400 too few slots there, 42704 no such publication, RS018 it lists more than the feed.$$;
 
 -- What subscribe asks for on the other side.
 
@@ -326,13 +369,12 @@ $$;
 COMMENT ON FUNCTION rowseal._next_state(integer) IS
   'The next envelopes of _open_state, at most so many and, but for the last, 4 MB; NULL when there are no more';
 
-CREATE OR REPLACE FUNCTION rowseal.unsubscribe(subscription name) RETURNS void LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION rowseal._unfollow(subscription name, OUT conninfo text, OUT slot name, OUT followed boolean)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  dblink text := rowseal._dblink();
   sub pg_catalog.pg_subscription;
-  followed boolean;  -- by this server: else whoever is connected to the slot is another one, a copy of this, say
 BEGIN
+  PERFORM rowseal._dblink();
   SELECT * INTO sub FROM pg_catalog.pg_subscription s
    WHERE s.subname = subscription
      AND s.subdbid = (SELECT b.oid FROM pg_catalog.pg_database b WHERE b.datname = pg_catalog.current_database());
@@ -340,27 +382,36 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = pg_catalog.format('there is no subscription %L', subscription),
       HINT = 'rowseal.links shows the links of this server.';
   END IF;
+  conninfo := sub.subconninfo; slot := sub.subslotname;
+  -- by this server: else whoever is connected to the slot is another one, a copy of this, say
   followed := EXISTS (SELECT FROM pg_catalog.pg_stat_subscription s WHERE s.subid = sub.oid AND s.pid IS NOT NULL);
   EXECUTE pg_catalog.format('ALTER SUBSCRIPTION %I DISABLE', subscription);
   EXECUTE pg_catalog.format('ALTER SUBSCRIPTION %I SET (slot_name = NONE)', subscription);
   EXECUTE pg_catalog.format('DROP SUBSCRIPTION %I', subscription);
-  BEGIN
-    EXECUTE pg_catalog.format('SELECT FROM %s.dblink($1, $2) AS x(done text)', dblink)
-      USING sub.subconninfo, pg_catalog.format($q$
-        SELECT pg_catalog.pg_terminate_backend(s.active_pid, 5000)::text
-          FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = %L AND s.active AND %L
-        UNION ALL
-        SELECT pg_catalog.pg_drop_replication_slot(s.slot_name)::text
-          FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = %1$L $q$, sub.subslotname, followed);
-  EXCEPTION WHEN OTHERS THEN
-    RAISE WARNING USING
-      MESSAGE = pg_catalog.format('rowseal: the slot %s remains on the other server: %s', sub.subslotname, SQLERRM),
-      HINT = 'There: SELECT pg_drop_replication_slot(…), or it keeps WAL for ever.';
-  END;
 END
 $$;
-COMMENT ON FUNCTION rowseal.unsubscribe(name) IS
-  'Takes a link down, with its slot on the other server; for a superuser';
+COMMENT ON FUNCTION rowseal._unfollow(name) IS 'Drops a subscription without its slot, and says where that is';
+
+CREATE OR REPLACE PROCEDURE rowseal.unsubscribe(subscription name) LANGUAGE plpgsql AS $$
+DECLARE
+  ended pg_catalog.bool;
+  conninfo pg_catalog.text;
+  slot pg_catalog.name;
+  followed pg_catalog.bool;
+BEGIN
+  CALL rowseal._end_transaction(ended);
+  IF NOT ended THEN  -- what is rolled back here would have no slot there
+    RAISE EXCEPTION USING ERRCODE = '25001', MESSAGE = 'rowseal.unsubscribe cannot run inside a transaction block',
+      HINT = 'Call it by itself: no BEGIN, no function around it, autocommit on.';
+  END IF;
+  SELECT u.conninfo, u.slot, u.followed INTO conninfo, slot, followed FROM rowseal._unfollow(subscription) u;
+  COMMIT;
+  PERFORM rowseal._drop_slot(conninfo, slot, followed);
+END
+$$;
+COMMENT ON PROCEDURE rowseal.unsubscribe(name) IS
+  'Takes a link down, with its slot on the other server; for a superuser. Errors: 25001 in a transaction block, 42704 '
+  'no such subscription';
 
 CREATE OR REPLACE VIEW rowseal.links WITH (security_barrier = true) AS
   SELECT 'from here'::text AS direction, s.slot_name::text AS name, s.active,
@@ -429,6 +480,41 @@ COMMENT ON FUNCTION rowseal.compare(regclass, text, jsonb) IS
   'The versions that only one of two servers holds, found by digests of the whole, then of buckets, then of the '
   'buckets that differ. conninfo: the other server; needs dblink. owner: {"user_hash": …} for one owner''s';
 
+CREATE OR REPLACE FUNCTION rowseal._fetch(d rowseal.declarations, conninfo text, query text, outcomes jsonb)
+RETURNS jsonb LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  answer refcursor := 'rowseal_answer';  -- a FOR loop would take fifty at a time, whatever their size
+  envelope json;
+  envelopes json[] := '{}';
+  bytes bigint := 0;
+BEGIN
+  EXECUTE pg_catalog.format('DECLARE rowseal_answer NO SCROLL CURSOR FOR SELECT e FROM %s.dblink(%L, %L) AS x(e json)',
+                            rowseal._dblink(), conninfo, query);
+  LOOP
+    FETCH answer INTO envelope;
+    IF FOUND THEN
+      envelopes := pg_catalog.array_append(envelopes, envelope);
+      bytes := bytes + pg_catalog.octet_length(envelope::text);
+      CONTINUE WHEN pg_catalog.cardinality(envelopes) < 1000 AND bytes < 4 * 1024 * 1024;
+    END IF;
+    EXIT WHEN pg_catalog.cardinality(envelopes) = 0;
+    SELECT pg_catalog.jsonb_object_agg(x.outcome, x.rows) INTO outcomes FROM (
+      SELECT o.outcome, pg_catalog.sum(o.rows) AS rows FROM (
+        SELECT a.outcome, 1 FROM rowseal.apply(d.relation, pg_catalog.array_to_json(envelopes)) a
+        UNION ALL
+        SELECT e.key, e.value::bigint FROM pg_catalog.jsonb_each_text(outcomes) e) o(outcome, rows)
+       GROUP BY 1) x;
+    envelopes := '{}';
+    bytes := 0;
+  END LOOP;
+  CLOSE answer;
+  RETURN outcomes;
+END
+$$;
+COMMENT ON FUNCTION rowseal._fetch(rowseal.declarations, text, text, jsonb) IS
+  'Applies the envelopes that a query at another server gives, in batches of at most a thousand and some 4 MB; adds to '
+  'the outcomes ({"outcome": rows})';
+
 CREATE OR REPLACE FUNCTION rowseal.repair(relation regclass, conninfo text, owner jsonb DEFAULT NULL)
 RETURNS TABLE (outcome text, rows bigint) LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -436,22 +522,26 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   d rowseal.declarations := rowseal._declaration(repair.relation);
   missing jsonb;
+  outcomes jsonb;
 BEGIN
-  SELECT pg_catalog.jsonb_agg(DISTINCT c.key) INTO missing
-    FROM rowseal.compare(repair.relation, repair.conninfo, repair.owner) c WHERE NOT c.here;
-  IF missing IS NULL AND NOT d.grants AND d.writers IS NULL THEN
-    RETURN;
+  FOR missing IN
+    SELECT pg_catalog.jsonb_agg(k.key) FROM (
+      SELECT c.key, pg_catalog.row_number() OVER before / 1000 AS thousands,
+             pg_catalog.sum(pg_catalog.octet_length(c.key::text)) OVER before / 4194304 AS megabytes
+        FROM (SELECT DISTINCT c.key FROM rowseal.compare(repair.relation, repair.conninfo, repair.owner) c
+               WHERE NOT c.here) c
+      WINDOW before AS (ORDER BY c.key ROWS UNBOUNDED PRECEDING)) k
+     GROUP BY k.thousands, k.megabytes::integer
+  LOOP
+    outcomes := rowseal._fetch(d, repair.conninfo, pg_catalog.format($q$
+      SELECT * FROM rowseal._versions_of((SELECT x.relation FROM rowseal.declarations x WHERE x.tag = %L), %L) $q$,
+      d.tag, missing), outcomes);
+  END LOOP;
+  IF d.grants OR d.writers IS NOT NULL THEN
+    outcomes := rowseal._fetch(d, repair.conninfo,
+      pg_catalog.format('SELECT * FROM rowseal._held_envelopes(%L)', d.tag), outcomes);
   END IF;
-  RETURN QUERY EXECUTE pg_catalog.format($q$
-      SELECT a.outcome, count(*)
-        FROM (SELECT pg_catalog.json_agg(envelope) AS rows FROM %s.dblink($1, $2) AS x(envelope json)) e,
-             rowseal.apply($3, e.rows) a
-       GROUP BY 1 ORDER BY 1 $q$, rowseal._dblink())
-    USING repair.conninfo, pg_catalog.format($q$
-      SELECT * FROM rowseal._versions_of((SELECT x.relation FROM rowseal.declarations x WHERE x.tag = %L), %L)
-      UNION ALL
-      SELECT * FROM rowseal._held_envelopes(%1$L) $q$, d.tag, coalesce(missing, '[]')),
-          repair.relation;
+  RETURN QUERY SELECT e.key, e.value::bigint FROM pg_catalog.jsonb_each_text(outcomes) e ORDER BY 1;
 END
 $$;
 COMMENT ON FUNCTION rowseal.repair(regclass, text, jsonb) IS

@@ -101,30 +101,47 @@ $$;
 COMMENT ON FUNCTION rowseal._explained(rowseal.declarations, rowseal.verdict, json, text) IS
   'A more telling refusal where the envelope shows why';
 
--- Anybody can hold an advisory lock, and keep a transaction open: so this waits a little, and once in a transaction.
-CREATE OR REPLACE FUNCTION rowseal._lock_owner(waits_for text, exclusive boolean) RETURNS void LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+CREATE OR REPLACE FUNCTION rowseal._waited(in_vain boolean DEFAULT false) RETURNS boolean LANGUAGE plpython3u
+SET search_path = pg_catalog, pg_temp AS $$
+# not a setting: what is rolled back would be forgotten, and waited for again
+import time
+if in_vain:
+    GD["rowseal_waited"] = time.monotonic()
+return "rowseal_waited" in GD and time.monotonic() - GD["rowseal_waited"] < 60
+$$;
+COMMENT ON FUNCTION rowseal._waited(boolean) IS
+  'Whether this session has waited for a lock in vain within a minute; in_vain: it has just now';
+
+-- SECURITY DEFINER, owner rowseal_internal: nobody else can lock these rows.  Everybody can call it, though, and keep
+-- his transaction open: so this waits for two seconds at most, and having done so in vain no more for a minute.
+CREATE OR REPLACE FUNCTION rowseal._lock_arrival(what text, exclusive boolean) RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
-  class_ CONSTANT integer := 1919907699;  -- 'rows' in ASCII
-  bucket integer := pg_catalog.hashtext(waits_for) & 1023;  -- so many locks at most, whatever a batch holds
-  locked CONSTANT boolean := CASE WHEN exclusive THEN pg_catalog.pg_try_advisory_xact_lock(class_, bucket)
-                                  ELSE pg_catalog.pg_try_advisory_xact_lock_shared(class_, bucket) END;
+  wanted CONSTANT integer := pg_catalog.hashtext(what) & 1023;
 BEGIN
-  IF locked OR pg_catalog.current_setting('rowseal.waited', true) = 'on' THEN
+  IF exclusive THEN
+    PERFORM FROM rowseal._arrival_locks l WHERE l.bucket = wanted FOR UPDATE SKIP LOCKED;
+  ELSE
+    PERFORM FROM rowseal._arrival_locks l WHERE l.bucket = wanted FOR SHARE SKIP LOCKED;
+  END IF;
+  IF FOUND OR rowseal._waited() THEN
     RETURN;
   END IF;
-  IF exclusive THEN
-    PERFORM pg_catalog.pg_advisory_xact_lock(class_, bucket);
-  ELSE
-    PERFORM pg_catalog.pg_advisory_xact_lock_shared(class_, bucket);
-  END IF;
-EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
-  PERFORM pg_catalog.set_config('rowseal.waited', 'on', true);
+  BEGIN
+    IF exclusive THEN
+      PERFORM FROM rowseal._arrival_locks l WHERE l.bucket = wanted FOR UPDATE;
+    ELSE
+      PERFORM FROM rowseal._arrival_locks l WHERE l.bucket = wanted FOR SHARE;
+    END IF;
+  EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+    PERFORM rowseal._waited(in_vain => true);
+  END;
 END
 $$;
-COMMENT ON FUNCTION rowseal._lock_owner(text, boolean) IS
-  'Orders those who defer rows of an unknown owner and the one who brings him, unless somebody holds the lock for more '
-  'than two seconds: then rows may go on waiting although their owner is there, until rowseal.retry()';
+COMMENT ON FUNCTION rowseal._lock_arrival(text, boolean) IS
+  'Orders those who defer rows for want of something (an owner, a table) and the one who brings it (exclusive), unless '
+  'somebody holds the lock for more than two seconds: then rows may go on waiting although it is there, until '
+  'rowseal.retry()';
 
 CREATE OR REPLACE FUNCTION rowseal._count_dropped(carrier text, source text, rows bigint, bytes numeric) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -137,6 +154,16 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._count_dropped(text, text, bigint, numeric) IS 'Counts what the quarantine does not keep';
+
+CREATE OR REPLACE FUNCTION rowseal._said_owner(tag text, format text, row_ json) RETURNS text LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_catalog."left"(pg_catalog.string_agg(
+           CASE WHEN format = 'canonical' THEN rowseal._member(row_, 'row', d.fields ->> o)
+                ELSE rowseal._member(row_, o) END, E'\n' ORDER BY n), 1000)
+    FROM rowseal.declarations d, pg_catalog.unnest(d.owner) WITH ORDINALITY x(o, n) WHERE d.tag = _said_owner.tag
+$$;
+COMMENT ON FUNCTION rowseal._said_owner(text, text, json) IS
+  'The owner that a row names, however it is spelled, cut off at 1000 characters; NULL when no table has the tag';
 
 CREATE OR REPLACE FUNCTION rowseal._make_room(carrier text, source text, most rowseal.quarantine_limits) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -153,7 +180,7 @@ BEGIN
              + pg_catalog.row_number() OVER newer AS share
       FROM rowseal.quarantine q
      WHERE q.role = carrier AND q.subscription IS NOT DISTINCT FROM source AND NOT q.kept
-    WINDOW newer AS (PARTITION BY q.curable, q.waits_for ORDER BY q.id DESC)
+    WINDOW newer AS (PARTITION BY q.curable, q.tag, q.owner ORDER BY q.id DESC)
   ), placed AS (  -- of equal share the first and the last: a flood cannot push out those who waited before
     SELECT s.*, least(pg_catalog.row_number() OVER (PARTITION BY s.curable, s.share ORDER BY s.id),
                       pg_catalog.row_number() OVER (PARTITION BY s.curable, s.share ORDER BY s.id DESC)) AS place
@@ -161,12 +188,16 @@ BEGIN
   ), entries AS (
     SELECT p.id, pg_catalog.row_number() OVER best AS rows, pg_catalog.sum(p.bytes) OVER best AS bytes
       FROM placed p WINDOW best AS (ORDER BY p.curable DESC, p.share, p.place, p.id DESC)
-  ), gone AS (  -- a little more than must be, so that it need not be done again at once
-    DELETE FROM rowseal.quarantine q USING entries e
-     WHERE q.id = e.id AND (e.rows > most.rows - most.rows / 20 OR e.bytes > most.bytes - most.bytes / 20)
-    RETURNING q.bytes
+  ), chosen AS (  -- a little more than must be, so that it need not be done again at once
+    SELECT q.id FROM rowseal.quarantine q JOIN entries e ON e.id = q.id
+     WHERE e.rows > most.rows - most.rows / 20 OR e.bytes > most.bytes - most.bytes / 20
+       FOR UPDATE OF q SKIP LOCKED  -- whoever takes one out just now may stay open
+  ), gone AS (
+    DELETE FROM rowseal.quarantine q USING chosen c WHERE q.id = c.id RETURNING q.bytes
   ) SELECT count(*) AS rows, pg_catalog.sum(gone.bytes) AS bytes INTO surplus FROM gone;
-  PERFORM rowseal._count_dropped(carrier, source, surplus.rows, surplus.bytes);
+  IF surplus.rows > 0 THEN
+    PERFORM rowseal._count_dropped(carrier, source, surplus.rows, surplus.bytes);
+  END IF;
 END
 $$;
 COMMENT ON FUNCTION rowseal._make_room(text, text, rowseal.quarantine_limits) IS
@@ -183,7 +214,9 @@ DECLARE
 BEGIN
   IF pg_catalog.current_setting('session_replication_role') <> 'replica' THEN
     RETURN false;
-  ELSIF seen[1] = minute AND seen[2]::bigint >= (SELECT l.rows FROM rowseal.quarantine_limits l) THEN
+  ELSIF seen[1] = minute AND seen[2]::bigint >= (SELECT l.rows FROM rowseal.quarantine_limits l) AND NOT EXISTS (
+      SELECT FROM pg_catalog.pg_stat_get_subscription(NULL) g  -- its initial copy is no flood
+       WHERE g.pid = pg_catalog.pg_backend_pid() AND g.relid IS NOT NULL) THEN
     PERFORM rowseal._count_dropped(session_user, rowseal._subscription(), rows, bytes);
     RETURN true;
   END IF;
@@ -219,12 +252,38 @@ $$;
 COMMENT ON FUNCTION rowseal._may_discard(name, text, text, text) IS
   'Whether a role may take an entry out of the quarantine: administrators, and the owner of the table that it is for';
 
+-- SECURITY DEFINER, owner rowseal_internal: to lock an entry takes more than the right to take it out.
+CREATE OR REPLACE FUNCTION rowseal._unlocked(ids bigint[]) RETURNS SETOF bigint LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT q.id FROM rowseal.quarantine q
+   WHERE q.id = ANY (ids) AND rowseal._may_discard(session_user, q.tag, q.sqlstate, q.role)
+   ORDER BY q.id FOR UPDATE SKIP LOCKED
+$$;
+COMMENT ON FUNCTION rowseal._unlocked(bigint[]) IS
+  'Those of these entries that the session may take out, and that nobody else takes out just now; locked. An entry '
+  'that is locked counts as gone: whoever locked it may stay open';
+
+CREATE OR REPLACE FUNCTION rowseal._leaving(hash bytea, carrier text, source text) RETURNS boolean LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+  PERFORM FROM rowseal.quarantine q
+    WHERE q.hash = hash AND q.role = carrier AND q.subscription IS NOT DISTINCT FROM source
+      FOR NO KEY UPDATE SKIP LOCKED;
+  RETURN NOT FOUND AND EXISTS (
+    SELECT FROM rowseal.quarantine q
+     WHERE q.hash = hash AND q.role = carrier AND q.subscription IS NOT DISTINCT FROM source);
+END
+$$;
+COMMENT ON FUNCTION rowseal._leaving(bytea, text, text) IS
+  'Whether an entry of a source is there, but somebody takes it out just now; else it is locked, if it is there';
+
 -- SECURITY DEFINER, owner rowseal_internal: rows are refused with the rights of whoever brought them, and nobody else
 -- may write the quarantine, or see of it what is not his.  Everybody can call it, and so fill his own part of it with
 -- what he likes: no other source's entries change by that, and an entry is believed nothing (see _held).
 CREATE OR REPLACE FUNCTION rowseal._quarantine(
   tag text, verdict rowseal.verdict, format text, row_ json, waits_for text DEFAULT NULL, again bigint DEFAULT NULL,
-  enters boolean DEFAULT true)
+  enters boolean DEFAULT true, sent_as text DEFAULT NULL)
 RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -251,10 +310,8 @@ BEGIN
   old.subscription := rowseal._subscription();
   old.application_name := pg_catalog.current_setting('application_name');
   old.first_seen := pg_catalog.clock_timestamp();
-  old.kept := false;
   IF again IS NOT NULL THEN  -- it waits for something else now; whose entry it is stays
-    DELETE FROM rowseal.quarantine q
-     WHERE q.id = again AND rowseal._may_discard(session_user, q.tag, q.sqlstate, q.role) RETURNING q.* INTO old;
+    DELETE FROM rowseal.quarantine q WHERE q.id IN (SELECT rowseal._unlocked(ARRAY[again])) RETURNING q.* INTO old;
     IF NOT FOUND THEN
       RETURN false;
     END IF;
@@ -266,13 +323,18 @@ BEGIN
     PERFORM rowseal._count_dropped(old.role, old.subscription, 1, size);
     RETURN false;
   END IF;
-  INSERT INTO rowseal.quarantine AS q (tag, sqlstate, reason, curable, waits_for, role, subscription, application_name,
-                                       format, row, bytes, hash, first_seen, kept)
-    VALUES (tag, verdict.sqlstate, verdict.reason, rowseal._curable(verdict), waits_for, old.role, old.subscription,
-            old.application_name, format, row_, size, hash_, old.first_seen, o.writer IS NOT NULL AND old.kept)
+  IF rowseal._leaving(hash_, old.role, old.subscription) THEN
+    RETURN false;
+  END IF;
+  INSERT INTO rowseal.quarantine AS q (tag, sqlstate, reason, curable, waits_for, owner, role, subscription,
+                                       application_name, format, row, bytes, hash, first_seen, kept)
+    VALUES (tag, verdict.sqlstate, verdict.reason, rowseal._curable(verdict), waits_for,
+            coalesce(rowseal._said_owner(tag, format, row_), pg_catalog."left"(sent_as, 1000)), old.role,
+            old.subscription, old.application_name, format, row_, size, hash_, old.first_seen,
+            coalesce(o.writer IS NOT NULL AND old.kept, false))
     ON CONFLICT (hash, role, subscription) DO UPDATE
       SET attempts = q.attempts + 1, last_seen = pg_catalog.clock_timestamp(), sqlstate = EXCLUDED.sqlstate,
-          reason = EXCLUDED.reason, curable = EXCLUDED.curable, waits_for = EXCLUDED.waits_for
+          reason = EXCLUDED.reason, curable = EXCLUDED.curable, waits_for = EXCLUDED.waits_for, owner = EXCLUDED.owner
     RETURNING q.id INTO entry;
   IF o.writer IS NOT NULL THEN
     moved := rowseal._held(entry, tag, o, verdict);
@@ -284,9 +346,10 @@ BEGIN
   RETURN moved;
 END
 $$;
-COMMENT ON FUNCTION rowseal._quarantine(text, rowseal.verdict, text, json, text, bigint, boolean) IS
+COMMENT ON FUNCTION rowseal._quarantine(text, rowseal.verdict, text, json, text, bigint, boolean, text) IS
   'Keeps a refused row with reason and source; when its source has too many, some go, and are counted. again: the '
-  'entry that it has been until now, whose source it keeps; enters: into the ledger, too, when it is a writer''s. '
+  'entry that it has been until now, whose source it keeps; enters: into the ledger, too, when it is a writer''s; '
+  'sent_as: whose row whoever sent it says it is. '
   'Whether a walk has moved by it (see _held): then the tables have to follow (see _hold)';
 
 CREATE OR REPLACE FUNCTION rowseal._entry_hash(tag text, format text, row_ json) RETURNS bytea
@@ -349,8 +412,8 @@ DECLARE
   batch record;
   outer_outcome text := pg_catalog.current_setting('rowseal.outcome', true);
 BEGIN
-  IF waits_for IS NOT NULL THEN
-    PERFORM rowseal._lock_owner(waits_for, true);
+  IF ids IS NULL AND coalesce(waits_for, tag) IS NOT NULL THEN
+    PERFORM rowseal._lock_arrival(coalesce(waits_for, tag), true);
   END IF;
   FOR batch IN
     SELECT w.relation, w.format, pg_catalog.array_agg(w.id ORDER BY w.id) AS ids FROM (
@@ -412,9 +475,10 @@ BEGIN
       outcomes[i] := ROW(SQLSTATE, SQLERRM)::rowseal.verdict::text;  -- it stays, and keeps no other from being let in
     END;
   END LOOP;
-  DELETE FROM rowseal.quarantine q
-   USING ROWS FROM (pg_catalog.unnest(ids), pg_catalog.unnest(outcomes)) o(id, outcome)
-   WHERE q.id = o.id AND rowseal._settled(o.outcome);
+  DELETE FROM rowseal.quarantine q WHERE q.id IN (
+    SELECT rowseal._unlocked(pg_catalog.array_agg(o.id))
+      FROM ROWS FROM (pg_catalog.unnest(ids), pg_catalog.unnest(outcomes)) o(id, outcome)
+     WHERE rowseal._settled(o.outcome));
   RETURN QUERY SELECT ids[r.ordinal], r.outcome, r.reason FROM rowseal._results(outcomes) r;
 EXCEPTION WHEN OTHERS THEN
   IF rowseal._passing(SQLSTATE) THEN

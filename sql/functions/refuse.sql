@@ -46,9 +46,90 @@ $$;
 COMMENT ON FUNCTION rowseal._hidden(boolean) IS
   'The verdict where an UPDATE changed nothing, and the row is not to be seen for UPDATE either';
 
+-- Nobody has judged this row, so it is bounded before it is written: a number of a few bytes can have 147,455 digits,
+-- and a control character takes six bytes in JSON.
+CREATE OR REPLACE FUNCTION rowseal._key_of(d rowseal.declarations, relation regclass, raw record) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  query text;
+  key jsonb;
+BEGIN
+  -- of other people's types the text: to_jsonb would call a cast that their owner can define
+  SELECT pg_catalog.format(
+           'SELECT CASE WHEN pg_catalog.pg_column_size(ROW(%s)) < 8192 THEN pg_catalog.jsonb_build_object(%s) END',
+           pg_catalog.string_agg(pg_catalog.format('($1).%I', a.attname), ', '),
+           pg_catalog.string_agg(pg_catalog.format(
+             CASE WHEN a.atttypid < 16384 THEN '%L, ($1).%I' ELSE '%L, pg_catalog.format(''%%s'', ($1).%I)' END,
+             d.fields ->> k, a.attname), ', '))
+    INTO query FROM pg_catalog.unnest(d.key) k JOIN pg_catalog.pg_attribute a
+      ON a.attrelid = relation AND a.attname = CASE WHEN relation = d.versions THEN d.version_columns ->> k ELSE k END;
+  EXECUTE query INTO key USING raw;
+  RETURN key;
+END
+$$;
+COMMENT ON FUNCTION rowseal._key_of(rowseal.declarations, regclass, record) IS
+  'The key of a row of a declared table, a partition or a versions table; NULL of one that no index could hold';
+
+CREATE OR REPLACE FUNCTION rowseal._shown(relation regclass, key jsonb, raw record) RETURNS json LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  most CONSTANT integer := 1024 * 1024;
+  shown json;
+BEGIN
+  BEGIN
+    IF pg_catalog.pg_column_size(raw) <= most AND rowseal._brief(pg_catalog.to_jsonb(raw)) THEN
+      shown := pg_catalog.row_to_json(raw);
+    END IF;
+  EXCEPTION WHEN OTHERS THEN
+    IF rowseal._passing(SQLSTATE) THEN
+      RAISE;
+    END IF;
+  END;
+  IF pg_catalog.octet_length(shown::text) <= most THEN
+    RETURN shown;
+  END IF;
+  EXECUTE (
+    SELECT pg_catalog.format(
+             'SELECT pg_catalog.json_object_agg(x.name, x.size) '
+             'FROM ROWS FROM (pg_catalog.unnest(%L::text[]), pg_catalog.unnest(ARRAY[%s])) x(name, size)',
+             pg_catalog.array_agg(a.attname ORDER BY a.attnum),
+             pg_catalog.string_agg(pg_catalog.format('pg_catalog.pg_column_size(($1).%I)', a.attname), ', '
+                                   ORDER BY a.attnum))
+      FROM pg_catalog.pg_attribute a WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped)
+    INTO shown USING raw;
+  RETURN pg_catalog.json_build_object('key', key, 'bytes', shown);
+END
+$$;
+COMMENT ON FUNCTION rowseal._shown(regclass, jsonb, record) IS
+  'A row to look at, as JSON of at most 1 MiB; of a larger one its key and how many bytes its columns have';
+
+-- What is raised in a worker stops it, so nothing is but conflicts and missing resources: then it tries again.
+CREATE OR REPLACE FUNCTION rowseal._set_apart(
+  d rowseal.declarations, relation regclass, verdict rowseal.verdict, payload text, signature bytea, raw record,
+  content json)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF signature IS NULL OR payload IS NULL OR pg_catalog.starts_with(payload, '(') THEN  -- it has no canonical form
+    PERFORM rowseal._quarantine(d.tag, verdict, 'raw',
+                                rowseal._shown(relation, rowseal._key_of(d, relation, raw), raw));
+  ELSE
+    PERFORM rowseal._set_aside(d, verdict::text, 'canonical', rowseal._envelope(payload, signature, content));
+  END IF;
+EXCEPTION WHEN OTHERS THEN
+  IF rowseal._passing(SQLSTATE) THEN
+    RAISE;
+  END IF;
+  PERFORM rowseal._quarantine(d.tag, verdict, 'raw', pg_catalog.json_build_object(
+    'key', rowseal._key_of(d, relation, raw), 'error', pg_catalog."left"(SQLERRM, 1000)));
+END
+$$;
+COMMENT ON FUNCTION rowseal._set_apart(
+  rowseal.declarations, regclass, rowseal.verdict, text, bytea, record, json) IS
+  'Quarantines a row that the worker of a direct publication brought';
+
 -- Called by the guards.  In apply the outcome goes to the caller; in a replication worker the row into quarantine.
 CREATE OR REPLACE FUNCTION rowseal._refuse(
-  relation regclass, main regclass, verdict rowseal.verdict, key jsonb, payload text, signature bytea, raw record,
+  relation regclass, main regclass, verdict rowseal.verdict, payload text, signature bytea, raw record,
   content json DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
 SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 AS $$
@@ -59,28 +140,24 @@ BEGIN
     PERFORM pg_catalog.set_config('rowseal.outcome', verdict::text, true);
     RETURN;
   END IF;
+  SELECT * INTO d FROM rowseal.declarations x WHERE x.relation = main;
   IF pg_catalog.current_setting('session_replication_role') = 'replica' THEN
-    IF verdict.sqlstate = 'RS002' AND rowseal._flooded(1, pg_catalog.octet_length(payload)) THEN
-      RETURN;
+    IF verdict.sqlstate IS DISTINCT FROM 'RS002' OR NOT rowseal._flooded(1, pg_catalog.octet_length(payload)) THEN
+      PERFORM rowseal._set_apart(d, relation, verdict, payload, signature, raw, content);
     END IF;
-    SELECT * INTO d FROM rowseal.declarations x WHERE x.relation = main;
-    IF signature IS NULL OR pg_catalog.starts_with(payload, '(') THEN  -- it has no canonical form
-      PERFORM rowseal._quarantine(d.tag, verdict, 'raw', pg_catalog.row_to_json(raw));
-      RETURN;
-    END IF;
-    PERFORM rowseal._set_aside(d, verdict::text, 'canonical', rowseal._envelope(payload, signature, content));
     RETURN;
   END IF;
   RAISE EXCEPTION USING ERRCODE = verdict.sqlstate, HINT = rowseal._hint(verdict.sqlstate),
-    MESSAGE = pg_catalog.format('%s, in table %s, key %s', verdict.reason, relation, key),
+    MESSAGE = pg_catalog.format('%s, in table %s', verdict.reason, relation)
+           || coalesce(', key ' || rowseal._key_of(d, relation, raw)::text, ''),
     SCHEMA = (SELECT c.relnamespace::pg_catalog.regnamespace::text FROM pg_catalog.pg_class c WHERE c.oid = relation),
     TABLE = (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid = relation);
 END
 $$;
-COMMENT ON FUNCTION rowseal._refuse(regclass, regclass, rowseal.verdict, jsonb, text, bytea, record, json) IS
+COMMENT ON FUNCTION rowseal._refuse(regclass, regclass, rowseal.verdict, text, bytea, record, json) IS
   'Refuses a row: raises, reports to apply, or quarantines it';
 
-CREATE OR REPLACE FUNCTION rowseal._refuse_delete(relation oid, operation text, row_ json)
+CREATE OR REPLACE FUNCTION rowseal._refuse_delete(relation oid, operation text, row_ record)
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -93,14 +170,13 @@ BEGIN
   SELECT * INTO d FROM rowseal.declarations x
    WHERE relation IN (x.relation, x.versions)
       OR x.relation IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(relation) a);
-  IF row_ IS NOT NULL THEN
+  IF operation = 'DELETE' THEN
+    key := rowseal._key_of(d, relation, row_);
     IF pg_catalog.current_setting('session_replication_role') = 'replica' THEN
-      PERFORM rowseal._quarantine(d.tag, ROW('RS004', 'DELETE is refused')::rowseal.verdict, 'raw', row_);
+      PERFORM rowseal._quarantine(d.tag, ROW('RS004', 'DELETE is refused')::rowseal.verdict, 'raw',
+                                  rowseal._shown(relation, key, row_));
       RETURN;
     END IF;
-    SELECT pg_catalog.jsonb_object_agg(
-             k, row_ -> CASE WHEN relation = d.versions THEN d.version_columns ->> k ELSE k END)
-      INTO key FROM pg_catalog.unnest(d.key) k;
   END IF;
   SELECT * INTO schema_, table_ FROM rowseal._name(relation);
   RAISE EXCEPTION USING ERRCODE = 'RS004', HINT = rowseal._hint('RS004'), SCHEMA = schema_, TABLE = table_,
@@ -108,13 +184,13 @@ BEGIN
            || coalesce(', key ' || key::text, '');
 END
 $$;
-COMMENT ON FUNCTION rowseal._refuse_delete(oid, text, json) IS
-  'Refuses a DELETE (with its row) or a TRUNCATE; under replication it notes it in the quarantine';
+COMMENT ON FUNCTION rowseal._refuse_delete(oid, text, record) IS
+  'Refuses a DELETE (of this row) or a TRUNCATE; under replication it notes it in the quarantine';
 
 CREATE OR REPLACE FUNCTION rowseal._keep() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  PERFORM rowseal._refuse_delete(TG_RELID, TG_OP, CASE WHEN TG_LEVEL = 'ROW' THEN pg_catalog.row_to_json(OLD) END);
+  PERFORM rowseal._refuse_delete(TG_RELID, TG_OP, OLD);
   RETURN NULL;
 END
 $$;

@@ -83,6 +83,12 @@ DECLARE
   bucket integer := rowseal._bucket(grants, owner);  -- NULL: all
 BEGIN
   PERFORM rowseal._may_ask(grants);
+  PERFORM FROM rowseal.declarations g JOIN pg_catalog.pg_class c ON c.oid = g.relation
+    WHERE g.id = grants AND (owner IS NOT NULL OR pg_catalog.pg_has_role(session_user, c.relowner, 'MEMBER'));
+  IF NOT FOUND THEN
+    RAISE insufficient_privilege USING MESSAGE = 'no right to these locks',
+      HINT = 'Who writes rows takes the lock of their owner; only the owner of the grants table those of all.';
+  END IF;
   -- An UPDATE, not a share lock: a REPEATABLE READ transaction on either side meets it, too, and fails with 40001
   -- instead of deciding on a state that is gone.
   IF exclusive THEN

@@ -1,7 +1,7 @@
 -- How every guard ends.
 --
 --   @relation@  the main table as a value
---   @refused@   key, payload, signature and row, for the refusal
+--   @refused@   payload, signature and row, for the refusal
 outcome := coalesce(verdict::text, outcome);
 IF outcome IS NOT NULL AND current_setting('rowseal.mode', true) = 'apply' THEN
   outcome := set_config('rowseal.outcome', outcome, true);

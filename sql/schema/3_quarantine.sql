@@ -12,6 +12,7 @@ CREATE TABLE rowseal.quarantine (
   reason           text NOT NULL,
   curable          boolean NOT NULL,
   waits_for        text,
+  owner            text,
   role             text NOT NULL,
   subscription     text,
   application_name text NOT NULL,
@@ -33,6 +34,8 @@ COMMENT ON TABLE rowseal.quarantine IS 'Rows that were refused where an error wo
 COMMENT ON COLUMN rowseal.quarantine.tag IS 'Tag of the table the row was meant for';
 COMMENT ON COLUMN rowseal.quarantine.curable IS
   'Whether an event can cure it: the owner becomes known, the table is declared, a column is added';
+COMMENT ON COLUMN rowseal.quarantine.owner IS
+  'Whose row it says it is, or whoever sent it: believed no more than that owners share the room of a source by it';
 COMMENT ON COLUMN rowseal.quarantine.role IS 'session_user that brought the row';
 COMMENT ON COLUMN rowseal.quarantine.subscription IS 'Subscription that brought the row, NULL for a session';
 COMMENT ON COLUMN rowseal.quarantine.format IS
@@ -75,6 +78,12 @@ CREATE TABLE rowseal.quarantine_dropped (
 COMMENT ON TABLE rowseal.quarantine_dropped IS
   'What fell out of the quarantine because its source sent too much; subscription is empty for sessions';
 
+CREATE TABLE rowseal._arrival_locks (bucket integer PRIMARY KEY);
+INSERT INTO rowseal._arrival_locks SELECT * FROM pg_catalog.generate_series(0, 1023);
+COMMENT ON TABLE rowseal._arrival_locks IS
+  'Locks of what rows wait for (buckets by hash): shared by those who defer rows, exclusive for who brings it';
+
+ALTER TABLE rowseal._arrival_locks OWNER TO rowseal_internal;
 ALTER TABLE rowseal.quarantine OWNER TO rowseal_internal;
 ALTER TABLE rowseal.quarantine_limits OWNER TO rowseal_internal;
 ALTER TABLE rowseal.quarantine_dropped OWNER TO rowseal_internal;

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from base64 import b64encode
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg.types.json import Json
 
 from kit.attacks import apply, form_fields, insert, row, table, waiting
-from kit.db import Db
+from kit.db import Db, Server
 from kit.example import EXAMPLE, Owner
 from kit.process import cpu, most_memory
 from rowseal.client import Form
@@ -64,6 +66,41 @@ def test_whoever_tries_entries_again_and_stays_open_locks_none(example: Db, mall
     assert insert(example, "user_cards", card(example, bob)) is None
     assert example.one("SELECT count(*) FROM user_storage") == 1
     mallory.run("ROLLBACK")
+
+
+def test_whoever_takes_entries_out_and_stays_open_stops_nobody(
+    example: Db, mallory: Db, admin: Db
+) -> None:
+    """The owner of a table may discard what waits for it: a link waited until he was done."""
+    admin.run("UPDATE rowseal.quarantine_limits SET rows = 20")
+    table(mallory, "notes", "uuid uuid")
+    bob, form = Owner("Bob"), mallory.form("notes")
+    rows = [bob.envelope(form, row(bob, uuid=uuid.uuid4())) for _ in range(100)]
+    receive = "SELECT outcome FROM rowseal.receive(%s)"
+    assert set(example.all(receive, Json(rows[:15]))) == {"deferred"}
+    mallory.run("BEGIN")
+    assert mallory.one("SELECT rowseal.discard(array_agg(id)) FROM rowseal.quarantine") == 15
+    example.run("SET statement_timeout = '8s'")
+    assert set(example.all(receive, Json(rows))) == {"deferred"}
+    assert admin.one("SELECT count(*) <= 22 + 15 FROM rowseal.quarantine")
+    mallory.run("COMMIT")
+    assert admin.one("SELECT count(*) <= 22 FROM rowseal.quarantine")
+
+
+def test_a_cure_does_not_wait_for_whoever_takes_entries_out(
+    example: Db, server: Server, database: str
+) -> None:
+    bob, form = Owner("Bob"), example.form("user_storage")
+    assert apply(example, "user_storage", [waiting(form, bob)])[0][0] == "deferred"
+    with server.connect(database, "app") as other:
+        other.execute("BEGIN")
+        other.execute("DELETE FROM rowseal.quarantine")
+        example.run("SET statement_timeout = '8s'")
+        assert insert(example, "user_cards", card(example, bob)) is None
+        assert example.one("SELECT count(*) FROM user_storage") == 1
+        other.execute("ROLLBACK")
+    assert example.all("SELECT outcome FROM rowseal.retry()") == ["duplicate"]
+    assert example.one("SELECT count(*) FROM rowseal.quarantine") == 0
 
 
 def test_a_row_that_a_policy_refuses_keeps_no_other_out(

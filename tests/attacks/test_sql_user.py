@@ -373,6 +373,7 @@ def test_functions_without_a_search_path_name_every_schema(example: Db) -> None:
         "_bounded",
         "_before",
         "subscribe",
+        "unsubscribe",
     }
     expected = hot | {h + "_versions" for h in hot} | others
     # _verified may be in C
@@ -1008,6 +1009,13 @@ HARMLESS = {
     "_writers_health",
     "_brief",
     "_received",
+    "_receive",
+    "_feed_rows",
+    "_fetch",
+    "_keep_or_drop_slot",
+    "_drop_slot",
+    "_unfollow",
+    "_said_owner",
     "_retry_batch",
     "_apply_*",
     "_take_*",
@@ -1018,6 +1026,9 @@ HARMLESS = {
     "_hashes",
     "_buckets",
     "_refuse",
+    "_set_apart",
+    "_shown",
+    "_key_of",
     "receive",
     # what the session itself has collected, merged with its rights; nothing where it is no worker
     "_collect",
@@ -1055,7 +1066,6 @@ HARMLESS = {
     "_acts_as",
     "_hidden",
     "_trusted_owner",
-    "_lock_owner",
     "_qualified",
     "_results",
     "_tree",
@@ -1069,6 +1079,10 @@ HARMLESS = {
     "_look_again",
     "_enter_held",
     "_flooded",
+    # locks entries that the session may take out; nobody waits for those
+    "_unlocked",
+    # a lock until the end of the transaction, which others wait for two seconds in a minute
+    "_lock_arrival",
     # keeps the caller's own offsets of Electric shapes, a thousand at most;
     # merges rows with the caller's rights
     "_advance",
@@ -1159,6 +1173,8 @@ DEFINERS = {
     "_look_again",
     "_enter_held",
     "_flooded",
+    "_unlocked",
+    "_lock_arrival",
     "_awaited",
     "_advance",
     "_bind",

@@ -7,6 +7,7 @@ import time
 from base64 import b64encode
 
 import pytest
+from psycopg.types.json import Json
 
 from kit.attacks import KEY, apply, attempt, insert, intact, row, table, waiting
 from kit.db import Db
@@ -143,6 +144,36 @@ def test_a_flood_for_one_owner_does_not_push_out_another(
     assert example.one("SELECT count(*) FROM user_storage WHERE user_hash = %s", honest.hash) == 1
 
 
+@pytest.mark.parametrize("what", ["column", "table"])
+def test_a_flood_of_one_owner_does_not_push_out_what_others_wait_with(
+    what: str, example: Db, admin: Db, ann: Owner, bob: Owner
+) -> None:
+    """All that waits for a column, or for a table that nobody has declared, had one share."""
+    admin.run("UPDATE rowseal.quarantine_limits SET rows = 50")
+    admin.run("GRANT rowseal_trusted TO app")
+    form, tag = example.form("user_storage"), {"column": "user_storage", "table": "none"}[what]
+
+    def send(owner: Owner, values: int) -> None:
+        for _ in range(values):
+            envelope = {**waiting(form, owner), "table": tag}
+            envelope["row"] |= {"value_b64": "eA==", "note": "x"}
+            admin.run(
+                "INSERT INTO rowseal.feed (tag, owner, envelope) VALUES (%s, %s, %s)",
+                tag,
+                b64encode(owner.hash).decode(),
+                Json(envelope),
+            )
+
+    send(ann, 10)
+    send(bob, 300)
+    assert admin.all(
+        "SELECT DISTINCT sqlstate, curable, tag, waits_for FROM rowseal.quarantine"
+    ) == [({"column": "RS015", "table": "RS007"}[what], True, tag, None)]
+    kept = "SELECT count(*) FROM rowseal.quarantine WHERE row #>> '{row,user_hash}' = %s"
+    assert admin.one(kept, b64encode(ann.hash).decode()) == 10
+    assert admin.one(kept, b64encode(bob.hash).decode()) < 50
+
+
 def test_large_waiting_rows_do_not_fail_the_owner(example: Db, mallory: Db, admin: Db) -> None:
     """103 entries, 69 MB, made the card of their owner fail: the cure put them into one value."""
     admin.run("UPDATE rowseal.quarantine_limits SET bytes = 2000000000")
@@ -164,17 +195,37 @@ def test_an_open_transaction_makes_nobody_wait_for_long(
 ) -> None:
     bob, form = Owner("Bob"), example.form("user_storage")
     envelope = waiting(form, bob)
+    example.run("ALTER TABLE user_cards ADD CHECK (name <> 'bad')")
     mallory.run("BEGIN")
-    mallory.run("SELECT pg_advisory_xact_lock(1919907699, n) FROM generate_series(0, 1023) n")
+    mallory.run("SELECT rowseal._lock_arrival(n::text, true) FROM generate_series(1, 20000) n")
     mallory.run(
         "SELECT rowseal._quarantine('user_storage', '(RS001,x)', 'canonical', %s)",
         json.dumps(envelope),
     )
     start = time.monotonic()
-    assert apply(example, "user_storage", [envelope] + [waiting(form, Owner()) for _ in range(3)])
-    assert insert(example, "user_cards", bob.sealed(example.form("user_cards"), bob.card())) is None
-    assert time.monotonic() - start < 15
+    for owner in (bob, *(Owner() for _ in range(10))):  # a transaction each
+        assert apply(example, "user_storage", [waiting(form, owner)])[0][0] == "deferred"
+    cards = example.form("user_cards")
+    assert insert(example, "user_cards", bob.sealed(cards, bob.card())) is None
+    many = [o.envelope(cards, o.card(name=name)) for name in ("bad", "x") * 8 for o in [Owner()]]
+    assert [o for o, _ in apply(example, "user_cards", many)] == ["rejected", "inserted"] * 8
+    assert 1 < time.monotonic() - start < 10  # once, not once for each, nor for what is rolled back
     mallory.run("ROLLBACK")
+
+
+def test_no_lock_that_everybody_can_take_makes_others_wait(
+    example: Db, mallory: Db, admin: Db, ann: Owner
+) -> None:
+    mallory.run("SELECT pg_advisory_lock(1919907699, n) FROM generate_series(0, 1023) n")
+    for locks in ("_arrival_locks", "_writer_locks"):
+        rights = "SELECT, INSERT, UPDATE, DELETE, TRUNCATE"
+        assert not mallory.one("SELECT has_table_privilege(%s, %s)", f"rowseal.{locks}", rights)
+    example.run("SET lock_timeout = '500ms'")
+    bob, form = Owner("Bob"), example.form("user_storage")
+    start = time.monotonic()
+    for _ in range(3):
+        assert apply(example, "user_storage", [waiting(form, bob)])[0][0] == "deferred"
+    assert time.monotonic() - start < 1.5
 
 
 @pytest.mark.parametrize("format", ["canonical", "pgtext"])

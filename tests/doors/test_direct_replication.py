@@ -134,6 +134,22 @@ def test_the_initial_copy_verifies_skips_merges_and_archives(net: Net) -> None:
     assert b.all("SELECT * FROM rowseal.verify('user_storage')") == []
 
 
+def test_the_initial_copy_is_no_flood(net: Net) -> None:
+    """What is copied before its owners waits as far as there is room, each owner with his share."""
+    a, b = net.site(), net.site()
+    b.run("UPDATE rowseal.quarantine_limits SET rows = 100")
+    owners = [Owner(str(n)) for n in range(20)]
+    a.join(*owners)
+    for n in range(400):
+        a.put(owners[0] if n < 350 else owners[n % 20])
+    follow(b, a, "user_storage", copy_data=True)
+    until(lambda: b.one("SELECT bool_and(srsubstate = 'r') FROM pg_subscription_rel"))
+    waiting = "SELECT count(DISTINCT waits_for) FROM rowseal.quarantine"
+    assert (b.one(waiting), b.one("SELECT count(*) <= 102 FROM rowseal.quarantine")) == (20, True)
+    b.join(*owners)
+    assert len(b.values()) > 90
+
+
 def test_a_forged_row_never_stops_the_worker(net: Net) -> None:
     a, b = net.site(), net.site()
     follow(b, a, ALL, "insert, update, delete")
@@ -190,6 +206,52 @@ def test_a_forged_row_never_stops_the_worker(net: Net) -> None:
         == b.all("SELECT * FROM rowseal.verify('user_cards')")
         == []
     )
+
+
+@pytest.mark.parametrize("key", ["hash", "hash, j"])
+def test_a_row_that_is_too_long_to_be_shown_never_stops_the_worker(key: str, net: Net) -> None:
+    """A number of six bytes in json has 131,072 digits in jsonb; of 74 kB comes a gigabyte."""
+    a, b = net.site(), net.site()
+    columns = "hash bytea, j %s, deleted_flag boolean, owner_timestamp bigint, sign_b64 bytea"
+    a.run(f"CREATE TABLE c ({columns % 'json'})")
+    b.run(f"CREATE TABLE c ({columns % 'jsonb'}, PRIMARY KEY ({key}))")
+    b.run("SELECT rowseal.declare('c', owner => 'hash', identity => 'user_cards')")
+    follow(b, a, "c", "insert")
+    row = "INSERT INTO c (hash, j, owner_timestamp) VALUES (%s, ('[' || %s || '1]')::json, 1)"
+    a.run(row, b"\x01", "1e131071," * 8200)
+    a.run(row, b"\x02", '"' + "\\u0001" * 200_000 + '",')
+    ann = Owner()
+    b.join(ann)
+    good = {"hash": ann.hash, "j": "[]", "deleted_flag": False, "owner_timestamp": 1}
+    a.insert("c", ann.sealed(b.form("c"), good))
+    until(lambda: b.one("SELECT count(*) FROM c") == 1)
+    known = b.all(
+        "SELECT sqlstate, format, bytes < 1200000, row -> 'bytes' ->> 'owner_timestamp',"
+        " row -> 'bytes' ->> 'j' ~ '^[0-9]+$', row -> 'key' ->> 'hash' FROM rowseal.quarantine"
+        " ORDER BY id"
+    )
+    shown = ("\\x01", "\\x02") if key == "hash" else (None, None)
+    assert known == [
+        ("RS006", "raw", True, "8", True, shown[0]),
+        ("RS001", "raw", True, "8", True, shown[1]),
+    ]
+
+
+def test_a_delete_of_a_row_that_is_too_long_to_be_shown_is_noted_and_skipped(net: Net) -> None:
+    site = net.site()
+    site.run("ALTER TABLE user_storage_versions ADD COLUMN j jsonb")
+    site.run("ALTER TABLE user_storage ADD COLUMN j jsonb")
+    ann = Owner()
+    site.join(ann)
+    site.put(ann, b"1")
+    with unguarded(site):  # as a column that is unsigned could be
+        site.run("UPDATE user_storage SET j = ('[' || repeat('1e131071,', 8200) || '1]')::jsonb")
+    site.run("SET session_replication_role = replica")
+    assert site.run("DELETE FROM user_storage") == 0
+    site.run("RESET session_replication_role")
+    (entry,) = site.all("SELECT sqlstate, row #>> '{key,user_hash}' FROM rowseal.quarantine")
+    assert entry == ("RS004", f"\\x{ann.hash.hex()}")
+    site.refused("RS004", "DELETE FROM user_storage")
 
 
 def test_a_superuser_who_plays_replication_worker_gets_nothing_past_the_checks(net: Net) -> None:

@@ -47,7 +47,7 @@ def measure(servers: list[Node], rows: int = 2000, size: int = 200) -> str:
         )
     finally:
         with suppress(psycopg.Error):
-            b.all(DB, "SELECT rowseal.unsubscribe('measured')")
+            b.run(DB, "CALL rowseal.unsubscribe('measured')")
         for n in (a, b):
             with suppress(psycopg.Error):
                 n.run("postgres", f"DROP DATABASE {DB} WITH (FORCE)")

@@ -70,9 +70,8 @@ class Mesh:
     def drop(self) -> None:
         """Take links and databases away."""
         for source, target in self.linked:
-            self.nodes[target].all(
-                self.db, "SELECT rowseal.unsubscribe(%s)", self.name(source, target)
-            )
+            name = self.name(source, target)
+            self.nodes[target].run(self.db, f"CALL rowseal.unsubscribe('{name}')")
         for node in self.nodes:
             node.run("postgres", f"DROP DATABASE {self.db} WITH (FORCE)")
 

@@ -10,6 +10,7 @@ import pytest
 from kit.db import Db
 from kit.example import Owner
 from kit.network import Net, Site, network
+from kit.process import most_memory
 
 net = pytest.fixture(network)
 
@@ -73,6 +74,24 @@ def test_the_versions_that_one_side_lacks_are_named_and_fetched(net: Net) -> Non
     b.run("SELECT * FROM rowseal.repair('user_storage', %s)", a.conninfo)
     assert difference(b, a) == set() and a.digest("user_storage") == b.digest("user_storage")
     assert a.all("SELECT * FROM rowseal.verify('user_storage')") == []
+
+
+def test_repair_takes_memory_for_a_batch_not_for_all(net: Net) -> None:
+    """More than a gigabyte could not be repaired at all."""
+    a, b, ann = net.site(), net.site(), Owner()
+    for site in (a, b):
+        site.join(ann)
+    for n in range(40):
+        a.put(ann, b"x" * 1_000_000, uuid.UUID(int=n % 30))
+    for n in range(1200):
+        a.put(ann, b"small", uuid.UUID(int=1000 + n))
+    b.all("SELECT rowseal.compare('user_storage', %s)", a.conninfo)
+    pid = b.one("SELECT pg_backend_pid()")
+    before = most_memory(pid)
+    outcomes = dict(b.all("SELECT * FROM rowseal.repair('user_storage', %s)", a.conninfo))
+    assert most_memory(pid) - before < 200 * 2**20
+    assert sum(outcomes.values()) == 40 + 1200
+    assert a.digest("user_storage") == b.digest("user_storage")
 
 
 def test_an_altered_row_shows_in_digest_and_digests_of_its_owner(net: Net) -> None:

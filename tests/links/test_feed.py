@@ -20,7 +20,7 @@ from psycopg.types.json import Json
 from kit.db import Db, Server
 from kit.example import Owner
 from kit.network import Net, Site, network, sign_of, until
-from kit.scratch import CARD, card, write
+from kit.scratch import CARD, card, seal, write
 
 net = pytest.fixture(network)
 
@@ -209,6 +209,30 @@ def test_one_table_layout_partitions_and_several_owner_columns(app: Db, site: Si
     assert site.all(
         "SELECT envelope ->> 'sign_b64' FROM rowseal.feed WHERE tag = 'logbook' ORDER BY position"
     ) == [sign_of(r) for r in rows[:2]]
+    assert not site.all("SELECT detail FROM rowseal.health() WHERE NOT ok")
+
+
+def test_the_rows_of_a_partition_that_is_attached_enter(app: Db, site: Site) -> None:
+    """Links are there already: nothing else would carry them."""
+    columns = f"id bytea NOT NULL, realm text NOT NULL, {CARD}"
+    app.run(
+        f"CREATE TABLE late_cards ({columns}, PRIMARY KEY (id, realm)) PARTITION BY LIST (realm)"
+    )
+    app.run(
+        "SELECT rowseal.declare('late_cards', owner => '{id,realm}', public_key => 'k',"
+        " feed => true)"
+    )
+    ann, bob = Owner("Ann"), Owner("Bob")
+    app.run(f"CREATE TABLE late_cards_b ({columns})")
+    rows = [seal(app, owner, "late_cards", {**card(owner), "realm": "b"}) for owner in (ann, bob)]
+    for row in rows:
+        app.insert("late_cards_b", row)
+    app.run("ALTER TABLE late_cards ATTACH PARTITION late_cards_b FOR VALUES IN ('b')")
+    fed_now = "SELECT envelope ->> 'sign_b64' FROM rowseal.feed WHERE tag = 'late_cards'"
+    assert sorted(site.all(fed_now)) == sorted(map(sign_of, rows))
+    app.run("CREATE TABLE late_cards_c PARTITION OF late_cards FOR VALUES IN ('c')")
+    app.run("UPDATE late_cards SET k = k")
+    assert len(site.all(fed_now)) == 2
     assert not site.all("SELECT detail FROM rowseal.health() WHERE NOT ok")
 
 

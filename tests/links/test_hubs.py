@@ -40,7 +40,7 @@ def hubs(second: tuple[SecondServer, Net], net: Net) -> Iterator[tuple[Site, lis
     yield origin, hubs
     server.set(synchronous_standby_names="")
     for n, hub in enumerate(hubs, 1):
-        hub.run(f"SELECT rowseal.unsubscribe('hub{n}')")
+        hub.run(f"CALL rowseal.unsubscribe('hub{n}')")
 
 
 def holders(hubs: list[Site], row: dict[str, Any]) -> int:

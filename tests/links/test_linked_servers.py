@@ -68,7 +68,7 @@ def test_a_new_server_takes_the_present_state_then_follows(net: Net) -> None:
     assert there == ("from here", link(b, a), True, "following", None)
     (here,) = b.all("SELECT direction, name, active, state, errors, quarantined FROM rowseal.links")
     assert here == ("to here", link(b, a), True, "following", 0, 0)
-    b.run("SELECT rowseal.unsubscribe(%s)", link(b, a))
+    b.run("CALL rowseal.unsubscribe(%s)", link(b, a))
     assert a.all("SELECT * FROM rowseal.links") == b.all("SELECT * FROM rowseal.links") == []
     assert a.all("SELECT 1 FROM pg_replication_slots WHERE slot_name = %s", link(b, a)) == []
     a.put(ann, b"5", key)
@@ -202,6 +202,13 @@ def test_publish_filters_by_tag_and_owner_and_sends_three_columns(net: Net) -> N
     assert a.all(
         "SELECT DISTINCT (pubinsert, pubupdate, pubdelete, pubtruncate)::text FROM pg_publication"
     ) == ["(t,f,f,f)"]
+
+
+def test_an_empty_list_does_not_publish_everything(net: Net) -> None:
+    a = net.site()
+    for lists in ("owners => '{}'", "tags => '{}'", "owners => '{NULL}'", "tags => '{x,NULL}'"):
+        assert a.refused("22023", f"SELECT rowseal.publish('edge', {lists})").message_hint
+    assert a.all("SELECT pubname FROM pg_publication") == []
 
 
 def test_a_chain_carries_rows_to_its_end_and_back(net: Net) -> None:
@@ -588,7 +595,7 @@ def test_a_link_whose_wal_was_lost_says_so_and_can_start_again(
         until(lambda: "not connected" in state(b, name))
     finally:
         server.set(max_slot_wal_keep_size="-1")
-    b.run("SELECT rowseal.unsubscribe(%s)", name)
+    b.run("CALL rowseal.unsubscribe(%s)", name)
     assert slots(a) == []
     b.subscribe(a)
     a.put(ann, b"next")
@@ -605,7 +612,7 @@ def test_a_link_whose_slot_was_dropped_is_not_connected_and_can_start_again(net:
     a.put(ann, b"missed")
     b.run(f"ALTER SUBSCRIPTION {name} ENABLE")
     until(lambda: "not connected" in state(b, name))
-    b.run("SELECT rowseal.unsubscribe(%s)", name)
+    b.run("CALL rowseal.unsubscribe(%s)", name)
     b.subscribe(a)
     assert b.values() == [b"missed"]
 
@@ -670,6 +677,28 @@ def test_subscribe_is_refused_where_it_cannot_commit(net: Net) -> None:
     assert slots(a) == [link(b, a)]
 
 
+def test_unsubscribe_is_refused_where_it_cannot_commit(net: Net) -> None:
+    """Else the slot would be gone, and the link be there after all."""
+    a, b = net.pair()
+    name = link(b, a)
+    with b.connection.transaction(force_rollback=True):
+        assert b.refused("25001", "CALL rowseal.unsubscribe(%s)", name).message_hint
+    assert slots(a) == [name]
+    ann = Owner()
+    a.join(ann)
+    same(a, b)
+    b.run("CALL rowseal.unsubscribe(%s)", name)
+    assert slots(a) == b.all("SELECT 1 FROM rowseal.links") == []
+
+
+@pytest.mark.parametrize("batch", [0, -1, None])
+def test_a_batch_has_at_least_one_row(batch: int | None, net: Net) -> None:
+    a, b = net.site(), net.site()
+    a.run("SELECT rowseal.publish()")
+    b.refused("22023", "CALL rowseal.subscribe('x', %s, batch => %s)", a.conninfo, batch)
+    assert slots(a) == b.all("SELECT 1 FROM rowseal.links") == []
+
+
 def test_a_slot_that_is_left_over_is_told_and_replaced_when_asked(net: Net) -> None:
     """After this server was restored to before the link was made, say."""
     a, b = net.pair()
@@ -706,7 +735,7 @@ def test_a_slot_in_use_is_left_to_whoever_uses_it(net: Net) -> None:
         f"CREATE SUBSCRIPTION used CONNECTION '{a.conninfo}' PUBLICATION rowseal"
         " WITH (connect = false, slot_name = 'used')"
     )
-    b.run("SELECT rowseal.unsubscribe('used')")
+    b.run("CALL rowseal.unsubscribe('used')")
     assert slots(a) == ["used"]
     ann = Owner()
     a.join(ann)
@@ -841,7 +870,7 @@ def test_no_deadlock_with_owners_who_write_and_a_follower_that_is_busy(net: Net)
             b.run("SET deadlock_timeout = '10ms'")
             b.subscribe(a, batch=100)
             if n < 2:
-                b.run("SELECT rowseal.unsubscribe(%s)", link(b, a))
+                b.run("CALL rowseal.unsubscribe(%s)", link(b, a))
     except psycopg.Error as e:
         failures.append(e)
     finally:
@@ -880,13 +909,29 @@ def test_a_subscribe_that_is_cancelled_leaves_no_slot_behind(net: Net) -> None:
     until(lambda: slots(a) == [])  # the connection's end is seen there a little later
 
 
+def test_a_subscribe_that_fails_at_its_last_step_leaves_no_slot_behind(net: Net) -> None:
+    """The slot that lasts was made, the answer never came."""
+    a, b = net.site(), net.site()
+    a.run("SELECT rowseal.publish()")
+    a.run("ALTER FUNCTION rowseal._keep_slot(name) RENAME TO kept_slot")
+    a.run("""CREATE FUNCTION rowseal._keep_slot(s name) RETURNS text LANGUAGE plpgsql AS $$
+        BEGIN PERFORM rowseal.kept_slot(s); RAISE EXCEPTION 'interrupted'; END $$""")
+    with pytest.raises(psycopg.Error, match="interrupted"):
+        b.subscribe(a)
+    until(lambda: slots(a) == [])
+    a.run("DROP FUNCTION rowseal._keep_slot(name)")
+    a.run("ALTER FUNCTION rowseal.kept_slot(name) RENAME TO _keep_slot")
+    b.subscribe(a)
+    same(a, b)
+
+
 def test_errors_have_a_sqlstate_and_say_what_to_do(net: Net) -> None:
     a = net.site("rowseal_template")
     diag = a.refused("0A000", "CALL rowseal.subscribe('x', 'dbname=y')")
     assert "CREATE EXTENSION dblink" in (diag.message_hint or "")
     a.run("CREATE EXTENSION dblink")
     a.refused("08001", "CALL rowseal.subscribe('x', 'host=/nowhere dbname=y')")
-    assert a.refused("42704", "SELECT rowseal.unsubscribe('x')").message_hint
+    assert a.refused("42704", "CALL rowseal.unsubscribe('x')").message_hint
     plain = a.session("app")
     plain.refused("42501", "SELECT rowseal.publish()")
     with pytest.raises(psycopg.Error):

@@ -4,9 +4,11 @@ how much of it there can be.
 
 from __future__ import annotations
 
+import time
 import uuid
 from base64 import b64encode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -225,6 +227,35 @@ def test_nobody_can_block_an_owner_or_a_declaration_with_a_hand_made_entry(
     app.run(f"CREATE TABLE news (id bytea PRIMARY KEY, {CARD})")
     app.run("SELECT rowseal.declare('news', owner => 'id', public_key => 'k')")
     stranger.connection.close()
+
+
+@pytest.mark.parametrize("first", ["the row", "the declaration"])
+def test_a_row_and_the_declaration_of_its_table_meet(first: str, site: Site, app: Db) -> None:
+    """Each in a transaction that does not see the other's."""
+    ann = Owner()
+    site.join(ann)
+    sent = Json([ann.envelope(site.form("user_storage"), ann.value())])
+    app.run("SELECT rowseal.undeclare('user_storage')")
+    steps = {
+        "the row": (app, "SELECT FROM rowseal.receive(%s)", sent),
+        "the declaration": (
+            site,
+            "SELECT FROM rowseal.declare('user_storage', owner => 'user_hash',"
+            " identity => 'user_cards', versions => 'user_storage_versions')",
+        ),
+    }
+    site.run("GRANT rowseal_trusted TO app")
+    one, *statement = steps.pop(first)
+    ((two, *other),) = steps.values()
+    one.run("BEGIN")
+    one.run(*statement)
+    with ThreadPoolExecutor() as pool:
+        done = pool.submit(two.run, *other)
+        time.sleep(0.5)
+        one.run("COMMIT")
+        done.result()
+    assert site.one("SELECT count(*) FROM user_storage") == 1
+    assert site.quarantined() == []
 
 
 def test_a_new_table_and_a_new_column_cure(site: Site, app: Db) -> None:

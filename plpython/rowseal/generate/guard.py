@@ -36,7 +36,7 @@ def _common(subject: Subject, place: Place) -> dict[str, str]:
     """Holes that all guards have."""
     new = subject.row("NEW", place)
     content = f", {new.content}" if new.content else ""
-    refused = f"{new.key_json}, {new.judged_payload}, {new.signature}, NEW{content}"
+    refused = f"{new.judged_payload}, {new.signature}, NEW{content}"
     return {
         "leave": rendered("leave", {"relation": subject.main.oid, "refused": refused}),
         "variables": subject.slot("variables"),

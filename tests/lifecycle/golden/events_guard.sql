@@ -64,7 +64,6 @@ BEGIN
     outcome := pg_catalog.set_config('rowseal.outcome', outcome, true);
   ELSIF verdict IS NOT NULL THEN
     PERFORM rowseal._refuse(TG_RELID, 'public.events'::pg_catalog.regclass, verdict,
-        pg_catalog.jsonb_build_object('user_hash', NEW.user_hash, 'uuid', NEW.uuid),
         rowseal._payload_6(NEW.at, NEW.deleted_flag, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash,
             NEW.uuid),
         NEW.sign_b64, NEW);

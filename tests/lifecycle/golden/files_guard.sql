@@ -130,7 +130,6 @@ BEGIN
     outcome := pg_catalog.set_config('rowseal.outcome', outcome, true);
   ELSIF verdict IS NOT NULL THEN
     PERFORM rowseal._refuse(TG_RELID, 'public.files'::pg_catalog.regclass, verdict,
-        pg_catalog.jsonb_build_object('user_hash', NEW.user_hash, 'uuid', NEW.uuid),
         rowseal._payload_5(CASE WHEN NEW.content IS NULL THEN NEW.content_sha256
             ELSE pg_catalog.sha256(NEW.content::pg_catalog.bytea) END,
         NEW.deleted_flag, NEW.owner_timestamp, NEW.up, NEW.user_hash, NEW.uuid), NEW.sign_b64, NEW,

@@ -139,7 +139,6 @@ BEGIN
     outcome := pg_catalog.set_config('rowseal.outcome', outcome, true);
   ELSIF verdict IS NOT NULL THEN
     PERFORM rowseal._refuse(TG_RELID, 'public.grants'::pg_catalog.regclass, verdict,
-        pg_catalog.jsonb_build_object('user_hash', NEW.user_hash, 'grantee_pkey', NEW.grantee_pkey),
         rowseal._payload_3(rowseal._one_based(NEW.tables) AND rowseal._one_based(NEW.upto),
         rowseal._few(NEW.tables, 262144) AND rowseal._few(NEW.upto, 262144),
         (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000

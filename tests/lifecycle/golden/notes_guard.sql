@@ -207,7 +207,6 @@ BEGIN
     outcome := pg_catalog.set_config('rowseal.outcome', outcome, true);
   ELSIF verdict IS NOT NULL THEN
     PERFORM rowseal._refuse(TG_RELID, 'public.notes'::pg_catalog.regclass, verdict,
-        pg_catalog.jsonb_build_object('user_hash', NEW.user_hash, 'key', NEW.key),
         rowseal._payload_4(NEW.deleted_flag, NEW.key, NEW.n, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash,
         NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq), NEW.sign_b64, NEW);
   END IF;

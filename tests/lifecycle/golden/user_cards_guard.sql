@@ -102,7 +102,6 @@ BEGIN
     outcome := pg_catalog.set_config('rowseal.outcome', outcome, true);
   ELSIF verdict IS NOT NULL THEN
     PERFORM rowseal._refuse(TG_RELID, 'public.user_cards'::pg_catalog.regclass, verdict,
-        pg_catalog.jsonb_build_object('user_hash', NEW.user_hash),
         rowseal._payload_1(NEW.contact_cert, NEW.contact_pkey, NEW.crypt_cert, NEW.crypt_pkey, NEW.deleted_flag,
         NEW.name, NEW.owner_timestamp, NEW.sign_pkey, NEW.user_hash), NEW.sign_b64, NEW);
   END IF;

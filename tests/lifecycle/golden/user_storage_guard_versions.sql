@@ -117,7 +117,6 @@ BEGIN
     outcome := pg_catalog.set_config('rowseal.outcome', outcome, true);
   ELSIF verdict IS NOT NULL THEN
     PERFORM rowseal._refuse(TG_RELID, 'public.user_storage'::pg_catalog.regclass, verdict,
-        pg_catalog.jsonb_build_object('user_hash', NEW.user_hash, 'uuid', NEW.storage_uuid),
         rowseal._payload_2(NEW.deleted_flag, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash,
             NEW.storage_uuid,
         NEW.value_b64), NEW.sign_b64, NEW);
