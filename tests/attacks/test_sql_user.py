@@ -672,7 +672,7 @@ def test_declarations_are_written_by_the_owners_of_tables_alone(
         "INSERT INTO rowseal.declarations (relation, tag, owner, identity, versions)"
         " VALUES ('own', 'own', '{user_hash}', 'user_cards', 'apps')",
     ) in ("42501", "RS007")
-    assert attempt(mallory, new.format("'own'", "user_storage")) == "23505"
+    assert attempt(mallory, new.format("'own'", "user_storage")) == "RS008"
     for sql in (
         "UPDATE rowseal.declarations SET tag = 'x'",
         new.format("'own'", "own") + " ON CONFLICT (relation) DO UPDATE SET tag = 'x'",

@@ -48,7 +48,8 @@ DEFINER = {
     "_look_again",
     "_enter_held",
     "_flooded",
-    "_awaited",
+    "_unlocked",
+    "_lock_arrival",
     "prune_feed",
 }
 
@@ -61,6 +62,7 @@ def test_every_function_has_a_fixed_search_path(admin: Scratch) -> None:
         false)""")
     assert set(without) <= {
         "_before",
+        "unsubscribe",
         "_judge_*",
         "_few",
         "_bounded",
