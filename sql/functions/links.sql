@@ -146,16 +146,23 @@ $$;
 COMMENT ON FUNCTION rowseal._follow(name, text, name) IS
   'Makes a subscription to the feed of another server, and refuses what it must not follow';
 
+CREATE OR REPLACE FUNCTION rowseal._counted(outcomes jsonb, more text[]) RETURNS jsonb LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_catalog.jsonb_object_agg(x.outcome, x.rows) FROM (
+    SELECT o.outcome, pg_catalog.sum(o.rows) AS rows FROM (
+      SELECT m, 1 FROM pg_catalog.unnest(more) m
+      UNION ALL
+      SELECT e.key, e.value::bigint FROM pg_catalog.jsonb_each_text(outcomes) e) o(outcome, rows)
+     GROUP BY 1) x
+$$;
+COMMENT ON FUNCTION rowseal._counted(jsonb, text[]) IS
+  'Adds outcomes to how many there were of each ({"outcome": rows})';
+
 CREATE OR REPLACE FUNCTION rowseal._take_over(outcomes jsonb, tag text, envelopes json) RETURNS jsonb LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  RETURN outcomes || (
-    SELECT pg_catalog.jsonb_build_object(tag, pg_catalog.jsonb_object_agg(x.outcome, x.rows)) FROM (
-      SELECT o.outcome, pg_catalog.sum(o.rows) AS rows FROM (
-        SELECT r.outcome, 1 FROM rowseal.receive(envelopes) r
-        UNION ALL
-        SELECT e.key, e.value::integer FROM pg_catalog.jsonb_each_text(outcomes -> tag) e) o(outcome, rows)
-       GROUP BY 1) x);
+  RETURN outcomes || pg_catalog.jsonb_build_object(
+    tag, rowseal._counted(outcomes -> tag, ARRAY(SELECT r.outcome FROM rowseal.receive(envelopes) r)));
 EXCEPTION
   WHEN transaction_rollback THEN
     RETURN NULL;
@@ -367,7 +374,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._next_state(integer) IS
-  'The next envelopes of _open_state, at most so many and, but for the last, 4 MB; NULL when there are no more';
+  'The next envelopes of the cursor rowseal_state, at most so many and, but for the last, 4 MB; NULL when there are no '
+  'more';
 
 CREATE OR REPLACE FUNCTION rowseal._unfollow(subscription name, OUT conninfo text, OUT slot name, OUT followed boolean)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -483,31 +491,17 @@ COMMENT ON FUNCTION rowseal.compare(regclass, text, jsonb) IS
 CREATE OR REPLACE FUNCTION rowseal._fetch(d rowseal.declarations, conninfo text, query text, outcomes jsonb)
 RETURNS jsonb LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  answer refcursor := 'rowseal_answer';  -- a FOR loop would take fifty at a time, whatever their size
-  envelope json;
-  envelopes json[] := '{}';
-  bytes bigint := 0;
+  state refcursor := 'rowseal_state';
+  envelopes json;
 BEGIN
-  EXECUTE pg_catalog.format('DECLARE rowseal_answer NO SCROLL CURSOR FOR SELECT e FROM %s.dblink(%L, %L) AS x(e json)',
+  EXECUTE pg_catalog.format('DECLARE rowseal_state NO SCROLL CURSOR FOR SELECT e FROM %s.dblink(%L, %L) AS x(e json)',
                             rowseal._dblink(), conninfo, query);
   LOOP
-    FETCH answer INTO envelope;
-    IF FOUND THEN
-      envelopes := pg_catalog.array_append(envelopes, envelope);
-      bytes := bytes + pg_catalog.octet_length(envelope::text);
-      CONTINUE WHEN pg_catalog.cardinality(envelopes) < 1000 AND bytes < 4 * 1024 * 1024;
-    END IF;
-    EXIT WHEN pg_catalog.cardinality(envelopes) = 0;
-    SELECT pg_catalog.jsonb_object_agg(x.outcome, x.rows) INTO outcomes FROM (
-      SELECT o.outcome, pg_catalog.sum(o.rows) AS rows FROM (
-        SELECT a.outcome, 1 FROM rowseal.apply(d.relation, pg_catalog.array_to_json(envelopes)) a
-        UNION ALL
-        SELECT e.key, e.value::bigint FROM pg_catalog.jsonb_each_text(outcomes) e) o(outcome, rows)
-       GROUP BY 1) x;
-    envelopes := '{}';
-    bytes := 0;
+    envelopes := rowseal._next_state(1000);
+    EXIT WHEN envelopes IS NULL;
+    outcomes := rowseal._counted(outcomes, ARRAY(SELECT a.outcome FROM rowseal.apply(d.relation, envelopes) a));
   END LOOP;
-  CLOSE answer;
+  CLOSE state;
   RETURN outcomes;
 END
 $$;

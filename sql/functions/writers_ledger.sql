@@ -60,7 +60,7 @@ $$;
 COMMENT ON FUNCTION rowseal._may_be_held(rowseal.declarations, rowseal.verdict) IS
   'Whether a refusal leaves open that the row is authentic: grants stood in its way, or its table';
 
-CREATE OR REPLACE FUNCTION rowseal._may_follow(tag text, grants integer, retracts boolean) RETURNS boolean
+CREATE OR REPLACE FUNCTION rowseal._may_follow(tag text, grants integer DEFAULT NULL) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
@@ -70,18 +70,18 @@ BEGIN
        AND NOT EXISTS (
          SELECT FROM rowseal.declarations d, pg_catalog.unnest(ARRAY[d.relation, d.versions]) t(oid)
            JOIN pg_catalog.pg_class c ON c.oid = t.oid
-          WHERE (d.tag = tag OR (retracts AND grants IN (d.id, rowseal._grants_id(d.grants, d.id, d.writers))))
+          WHERE (d.tag = tag OR grants IN (d.id, rowseal._grants_id(d.grants, d.id, d.writers)))
             AND NOT (pg_catalog.has_table_privilege(r.oid, c.oid, 'SELECT')
                      AND pg_catalog.has_table_privilege(r.oid, c.oid, 'INSERT')
                      AND pg_catalog.has_table_privilege(r.oid, c.oid,
-                                                        CASE WHEN retracts THEN 'DELETE' ELSE 'UPDATE' END)
-                     AND (NOT retracts OR NOT c.relrowsecurity OR r.rolsuper OR r.rolbypassrls
+                                                        CASE WHEN grants IS NULL THEN 'UPDATE' ELSE 'DELETE' END)
+                     AND (grants IS NULL OR NOT c.relrowsecurity OR r.rolsuper OR r.rolbypassrls
                           OR (NOT c.relforcerowsecurity AND pg_catalog.pg_has_role(r.oid, c.relowner, 'USAGE'))))));
 END
 $$;
-COMMENT ON FUNCTION rowseal._may_follow(text, integer, boolean) IS
-  'Whether the session could write a table, or take rows of revoked writers (retracts) out of all tables with these '
-  'grants (see _may_retract)';
+COMMENT ON FUNCTION rowseal._may_follow(text, integer) IS
+  'Whether the session could write a table; given a grants table: take rows of revoked writers out of all tables that '
+  'name it (see _may_retract)';
 
 CREATE OR REPLACE FUNCTION rowseal._claimed(tag text, refused rowseal.verdict, format text, element json)
 RETURNS rowseal._authentic LANGUAGE plpgsql STABLE
@@ -92,7 +92,7 @@ DECLARE
 BEGIN
   SELECT * INTO d FROM rowseal.declarations x WHERE x.tag = tag;
   RETURN CASE WHEN format IN ('canonical', 'pgtext') AND rowseal._may_be_held(d, refused)
-                   AND rowseal._may_follow(tag, d.id, false)
+                   AND rowseal._may_follow(tag)
               THEN rowseal._offered(d, format, element) END;
 END
 $$;
@@ -259,7 +259,7 @@ BEGIN
   END IF;
   moved := rowseal._enter(grants, o.owner, o.writer, o.seq, o.prev, o.link, entry);
   IF moved AND (rowseal._affected(grants, o.owner, o.writer, o.seq, o.link, NULL)).writers <> '{}'
-     AND NOT rowseal._may_follow(tag, grants, true) THEN
+     AND NOT rowseal._may_follow(tag, grants) THEN
     RAISE insufficient_privilege USING
       MESSAGE = 'rows would count no longer by this one that you may not take out';
   END IF;

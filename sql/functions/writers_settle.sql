@@ -25,10 +25,9 @@ BEGIN
       SELECT r.seq, r.prev, r.link, r.held FROM down d, rowseal._before(authority, writer, d.seq, d.prev) r
        WHERE EXISTS (SELECT FROM rowseal._stands s
                       WHERE s.revocation = ANY (revocations) AND s.link = r.link AND s.arrival = link)
-    ) SELECT pg_catalog.array_agg(q.id ORDER BY d.seq) FILTER (WHERE q.id IS NOT NULL AND d.seq < seq),
+    ) SELECT pg_catalog.array_agg(d.held ORDER BY d.seq) FILTER (WHERE d.held > 0 AND d.seq < seq),
              pg_catalog.array_agg(d.link)
-        INTO held, run FROM down d
-        LEFT JOIN (rowseal.quarantine q JOIN rowseal.declarations t ON t.tag = q.tag) ON q.id = d.held AND q.curable;
+        INTO held, run FROM down d;
   END IF;
   -- Also concerned is everybody whose chain of grants leads through a writer of whom the row speaks.
   writers := ARRAY(SELECT rowseal._let_in(authority, ARRAY(
@@ -37,10 +36,13 @@ BEGIN
     SELECT g.grantee FROM rowseal._grants g
      WHERE g.authority = authority AND g.writer = writer AND g.link IN (SELECT pg_catalog.unnest(run)))));
   held := coalesce(held, '{}') || ARRAY(
-    SELECT r.held
-      FROM rowseal._writer_rows r JOIN rowseal.quarantine q ON q.id = r.held AND q.curable
-      JOIN rowseal.declarations t ON t.tag = q.tag  -- which may be gone
-     WHERE r.authority = authority AND r.writer = ANY (writers) ORDER BY r.seq);
+    SELECT r.held FROM rowseal._writer_rows r
+     WHERE r.authority = authority AND r.writer = ANY (writers) AND r.held > 0 ORDER BY r.seq);
+  held := ARRAY(
+    SELECT q.id
+      FROM pg_catalog.unnest(held) WITH ORDINALITY h(id, n) JOIN rowseal.quarantine q ON q.id = h.id AND q.curable
+      JOIN rowseal.declarations t ON t.tag = q.tag  -- a table may be gone
+     ORDER BY h.n);
 END
 $$;
 COMMENT ON FUNCTION rowseal._affected(integer, text, bytea, bigint, bytea, bytea) IS
