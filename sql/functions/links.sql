@@ -309,8 +309,14 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = '53400', MESSAGE = 'the other server has too few replication slots',
       DETAIL = 'A link needs one, and one more while it is made.', HINT = 'There: raise max_replication_slots.';
   END IF;
-  PERFORM pg_catalog.pg_create_logical_replication_slot(
-    'rowseal_' || pg_catalog.replace(pg_catalog.gen_random_uuid()::text, '-', '_'), 'pgoutput', true);
+  -- The handler is there for its subtransaction: when others' DDL commits meanwhile, PostgreSQL leaves the resource
+  -- owner of the (sub)transaction in place of the query's, which fails ("snapshot reference … is not owned by …").
+  BEGIN
+    PERFORM pg_catalog.pg_create_logical_replication_slot(
+      'rowseal_' || pg_catalog.replace(pg_catalog.gen_random_uuid()::text, '-', '_'), 'pgoutput', true);
+  EXCEPTION WHEN assert_failure THEN
+    RAISE;
+  END;
 END
 $$;
 COMMENT ON FUNCTION rowseal._offer_slot(name, boolean) IS

@@ -42,6 +42,13 @@ def same(*sites: Site) -> None:
     until(lambda: len({site.digests() for site in sites}) == 1, "equal digests")
 
 
+def awaited(session: Db) -> bool:
+    """Whether somebody waits for this session's transaction: one who makes a slot, say."""
+    xid = session.one("SELECT pg_current_xact_id()::xid::text")
+    waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted"
+    return bool(session.all(f"{waiting} AND transactionid::text = %s", xid))
+
+
 # ------------------------------------------------------------------------------------- up and down
 def test_a_new_server_takes_the_present_state_then_follows(net: Net) -> None:
     a, b = net.site(), net.site()
@@ -126,26 +133,16 @@ def test_no_gap_when_commits_wait_for_a_standby_during_subscribe(
     first, between, waiting = a.session(), a.session(), a.session()
     waiting.run("SET synchronous_commit = on")
 
-    def slot_waits_for(session: Db) -> bool:
-        xid = session.one("SELECT pg_current_xact_id()::xid::text")
-        return bool(
-            a.all(
-                "SELECT 1 FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted"
-                " AND transactionid::text = %s",
-                xid,
-            )
-        )
-
     try:
         for session in (first, between):
             session.run("BEGIN")
         first.run("SELECT pg_current_xact_id()")
         subscriber = threading.Thread(target=b.subscribe, args=(a,))
         subscriber.start()
-        until(lambda: slot_waits_for(first))
+        until(lambda: awaited(first))
         between.run("SELECT pg_current_xact_id()")
         first.run("COMMIT")
-        until(lambda: slot_waits_for(between))
+        until(lambda: awaited(between))
         commit = threading.Thread(
             target=waiting.insert, args=("user_storage", ann.sealed(form, ann.value(b"late")))
         )
@@ -879,6 +876,36 @@ def test_no_deadlock_with_owners_who_write_and_a_follower_that_is_busy(net: Net)
             thread.join()
     assert failures == []
     a.subscribe(b)
+    same(a, b)
+
+
+def test_others_may_change_their_tables_while_a_link_is_made(net: Net) -> None:
+    """Their commits are decoded with the new slot; PostgreSQL mixes up its resource owners then."""
+    a, b = net.site(), net.site()
+    a.join(Owner())
+    a.run("SELECT rowseal.publish()")
+    first, between = a.session(), a.session()
+    for session in (first, between):
+        session.run("BEGIN")
+    first.run("SELECT pg_current_xact_id()")
+    failures: list[Any] = []
+
+    def subscribe() -> None:
+        try:
+            b.subscribe(a)
+        except psycopg.Error as e:
+            failures.append(e)
+
+    thread = threading.Thread(target=subscribe)
+    thread.start()
+    until(lambda: awaited(first))
+    between.run("SELECT pg_current_xact_id()")
+    first.run("COMMIT")
+    until(lambda: awaited(between))
+    a.run("CREATE TABLE theirs (i integer)")
+    between.run("COMMIT")
+    thread.join()
+    assert failures == []
     same(a, b)
 
 
