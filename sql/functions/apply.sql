@@ -205,21 +205,23 @@ BEGIN
     PERFORM rowseal._lock_arrival(tag, false);
     SELECT * INTO d FROM rowseal.declarations x WHERE x.tag = tag;
   END IF;
-  verdict := CASE
-    WHEN tag IS NULL
-      THEN ROW('RS001', 'not an envelope: it names no table, or holds what no text can be')::rowseal.verdict
-    WHEN d.id IS NULL THEN ROW('RS007', 'no table is declared with this tag')::rowseal.verdict
-    WHEN NOT rowseal._trusted(d.relation)
-      THEN ROW('RS017', rowseal._distrust(d.relation))::rowseal.verdict END;
-  IF verdict IS NULL THEN
+  IF tag IS NULL THEN
+    verdict := ROW('RS001', 'not an envelope: it names no table, or holds what no text can be');
+  ELSIF d.id IS NULL THEN
+    verdict := ROW('RS007', 'no table is declared with this tag');
+  ELSIF NOT rowseal._secured(d.relation) THEN
+    verdict := ROW('RS017', rowseal._distrust(d.relation));
+  ELSE
     BEGIN
+      -- as it is now that nothing changes it any more
+      SELECT * INTO STRICT d FROM rowseal.declarations x WHERE x.relation = d.relation;
       RETURN rowseal._applied(d, rows, 'canonical');
     EXCEPTION WHEN OTHERS THEN
       IF rowseal._passing(SQLSTATE) THEN
         RAISE;
       END IF;
       -- the table is broken or not ours to write; the rows of other tables must not wait for it
-      verdict := ROW(SQLSTATE, SQLERRM)::rowseal.verdict;
+      verdict := ROW(SQLSTATE, SQLERRM);
     END;
   END IF;
   FOR i IN 1 .. pg_catalog.cardinality(rows) LOOP

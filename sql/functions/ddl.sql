@@ -63,18 +63,23 @@ $$;
 COMMENT ON FUNCTION rowseal._spoilt(jsonb, jsonb) IS
   'Whether a table that was in order no longer is, and what has changed is no first half of a change in two tables';
 
-CREATE OR REPLACE FUNCTION rowseal._names(facts jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE
+CREATE OR REPLACE FUNCTION rowseal._unfinished(old jsonb, now_ jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT pg_catalog.jsonb_path_query_array(facts, 'strict $.**.qualified')
-      || pg_catalog.jsonb_path_query_array(facts, 'strict $.**.type')
-      || pg_catalog.jsonb_path_query_array(facts, 'strict $.**.base_qualified')
-      || pg_catalog.jsonb_path_query_array(facts, 'strict $.**.equal')
+  SELECT pg_catalog.bool_and(
+           t.now_ - later.facts = t.old - later.facts
+           AND (t.now_ -> 'key' = 'null' OR t.now_ -> 'key' = t.old -> 'key'))
+    FROM (VALUES ('{key,key_deferrable,key_compares,unique,deferrable,partitions,late_triggers,rules}'::text[]))
+           later(facts),
+         (VALUES ('{main}'::text[]), ('{versions}'), ('{identity,facts}')) part(path),
+         LATERAL (SELECT coalesce(nullif(old #> part.path, 'null'), '{"key": null}') AS old,
+                         coalesce(nullif(now_ #> part.path, 'null'), '{"key": null}') AS now_) t
 $$;
-COMMENT ON FUNCTION rowseal._names(jsonb) IS
-  'What generated functions name by what facts say: tables, types, operators of primary keys';
+COMMENT ON FUNCTION rowseal._unfinished(jsonb, jsonb) IS
+  'Whether tables differ from how they were by what a restore adds after their rows alone: keys, indexes, triggers';
 
-CREATE OR REPLACE FUNCTION rowseal._refresh(d rowseal.declarations, renamed boolean, blamed boolean) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION rowseal._refresh(
+  d rowseal.declarations, renamed boolean, blamed boolean, patient boolean DEFAULT true)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   now_ jsonb;
   old jsonb := d.facts;
@@ -82,12 +87,12 @@ BEGIN
   now_ := rowseal._known_facts(d);
   IF now_ = old THEN
     RETURN;
-  ELSIF EXISTS (SELECT FROM rowseal._trigger_problems(d) t
-                 WHERE t.problem = 'missing' AND t.relation IN (d.relation, d.versions)) THEN
-    -- It is being restored, and its triggers are to come; or health() tells.  Under an old name, though, something
-    -- else may be read or called.
-    IF old <> '{}' AND NOT rowseal._names(old) @> rowseal._names(now_) THEN
-      PERFORM rowseal._close(d, 'it, or what it rests on, has another name, and it lacks triggers');
+  ELSIF old <> '{}' AND EXISTS (SELECT FROM rowseal._trigger_problems(d) t
+                                 WHERE t.problem = 'missing' AND t.relation IN (d.relation, d.versions)) THEN
+    -- It is being restored, and its triggers are to come; or health() tells.  Else what its queries name may be
+    -- something else now, and is not read or called any more.
+    IF NOT rowseal._unfinished(old, now_) THEN
+      PERFORM rowseal._close(d, 'it, or what it rests on, has changed, and it lacks triggers');
     END IF;
     RETURN;
   END IF;
@@ -97,6 +102,9 @@ BEGIN
   PERFORM rowseal._store(d);
   PERFORM rowseal._follow_partitions(d, old -> 'main', now_ -> 'main');
 EXCEPTION WHEN OTHERS THEN
+  IF patient AND rowseal._passing(SQLSTATE) THEN
+    RAISE;  -- a lock that was not to be had, say: nothing has changed, the command can be tried again
+  END IF;
   -- What fails closed may be half of a change, or somebody else's command.
   IF blamed AND (SQLSTATE <> 'RS007' OR rowseal._spoilt(old, now_)) THEN
     RAISE;
@@ -106,15 +114,28 @@ EXCEPTION WHEN OTHERS THEN
   END IF;
 END
 $$;
-COMMENT ON FUNCTION rowseal._refresh(rowseal.declarations, boolean, boolean) IS
+COMMENT ON FUNCTION rowseal._refresh(rowseal.declarations, boolean, boolean, boolean) IS
   'Regenerates what rests on catalog facts that have changed. renamed: a column was renamed; blamed: the command is '
-  'about this table, so what it spoils is an error, else a warning';
+  'about this table, so what it spoils is an error, else a warning; patient: it may wait for locks on it';
+
+-- Whoever declares a table on somebody's identity table, and holds a lock on his own, keeps nobody waiting by that.
+CREATE OR REPLACE FUNCTION rowseal._refresh_others(d rowseal.declarations, renamed boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '10ms' AS $$
+BEGIN
+  PERFORM rowseal._refresh(d, renamed, false, patient => false);
+EXCEPTION WHEN lock_not_available THEN
+  RAISE WARNING USING
+    MESSAGE = pg_catalog.format('rowseal: %s, of another owner, does not follow this change: it is locked', d.relation),
+    HINT = 'rowseal.health() shows it. Undeclare it and declare it anew.';
+END
+$$;
+COMMENT ON FUNCTION rowseal._refresh_others(rowseal.declarations, boolean) IS
+  'As _refresh, for a table whose owner is not the one whose table or type has changed: it does not wait';
 
 CREATE OR REPLACE FUNCTION rowseal._follow_partitions(d rowseal.declarations, old jsonb, now_ jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   stray record;
-  fresh oid[];
 BEGIN
   IF (old -> 'partitions') - ARRAY(SELECT pg_catalog.jsonb_array_elements_text(now_ -> 'partitions')) <> '[]' THEN
     -- A partition that has left keeps no trigger of ours (the cloned ones went by themselves).  It is known by the
@@ -131,23 +152,23 @@ BEGIN
       EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', stray.tgname, stray.relation);
     END LOOP;
   END IF;
-  SELECT pg_catalog.array_agg(p.oid) INTO fresh
-    FROM rowseal._tree(d.relation) t(oid) JOIN pg_catalog.pg_class p USING (oid)
-    JOIN pg_catalog.pg_namespace n ON n.oid = p.relnamespace
-   WHERE p.oid <> d.relation
-     AND ((old -> 'partitions') ? pg_catalog.format('%I.%I', n.nspname, p.relname)) IS NOT TRUE;
-  IF fresh IS NOT NULL THEN  -- rowseal_ddl_retry verifies their rows, with the rights of who brings them
-    PERFORM pg_catalog.set_config('rowseal.new_partitions', pg_catalog.format('%s %s', d.relation::oid, fresh), true);
-  END IF;
+  -- rowseal_ddl_retry verifies their rows, with the rights of who brings them
+  INSERT INTO rowseal._new_partitions (xid, relation, partition)
+    SELECT pg_catalog.pg_current_xact_id(), d.relation, p.oid
+      FROM rowseal._tree(d.relation) t(oid) JOIN pg_catalog.pg_class p USING (oid)
+      JOIN pg_catalog.pg_namespace n ON n.oid = p.relnamespace
+     WHERE p.oid <> d.relation
+       AND ((old -> 'partitions') ? pg_catalog.format('%I.%I', n.nspname, p.relname)) IS NOT TRUE;
 END
 $$;
 COMMENT ON FUNCTION rowseal._follow_partitions(rowseal.declarations, jsonb, jsonb) IS
   'Takes the trigger off partitions that left a table, and notes those that came; both by the facts of the main table '
   'before and now';
 
-CREATE OR REPLACE FUNCTION rowseal._concerned(changed oid, OUT d rowseal.declarations, OUT own boolean)
+CREATE OR REPLACE FUNCTION rowseal._concerned(
+  changed oid, OUT d rowseal.declarations, OUT own boolean, OUT others boolean)
 RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT x, o.own
+  SELECT x, o.own, r.relowner <> (SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = changed)
     FROM rowseal.declarations x
     JOIN pg_catalog.pg_class r ON r.oid = x.relation,
          LATERAL (SELECT changed IN (x.relation, x.versions)
@@ -156,7 +177,8 @@ RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp A
    ORDER BY x.identity IS NULL DESC  -- the others rest on them
 $$;
 COMMENT ON FUNCTION rowseal._concerned(oid) IS
-  'The declarations that a change of this table concerns; own: it is their main or versions table, or a partition';
+  'The declarations that a change of this table concerns; own: it is their main or versions table, or a partition; '
+  'others: their owner is not that of this table';
 
 CREATE OR REPLACE FUNCTION rowseal._reached(object oid, kind oid) RETURNS SETOF oid LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -191,6 +213,8 @@ BEGIN
     SELECT d, c.relowner = CASE kind
              WHEN 'pg_catalog.pg_type'::pg_catalog.regclass
                THEN (SELECT t.typowner FROM pg_catalog.pg_type t WHERE t.oid = object)
+             WHEN 'pg_catalog.pg_namespace'::pg_catalog.regclass
+               THEN (SELECT n.nspowner FROM pg_catalog.pg_namespace n WHERE n.oid = object)
              WHEN 'pg_catalog.pg_class'::pg_catalog.regclass  -- a composite type
                THEN (SELECT t.relowner FROM pg_catalog.pg_class t WHERE t.oid = object) END AS own
       FROM rowseal.declarations d JOIN pg_catalog.pg_class c ON c.oid = d.relation
@@ -198,7 +222,11 @@ BEGIN
         OR EXISTS (SELECT FROM reached r WHERE r.oid IN (SELECT rowseal._tree(d.relation)))
      ORDER BY d.identity IS NULL DESC
   LOOP
-    PERFORM rowseal._refresh(x.d, false, coalesce(x.own, false));
+    IF x.own IS FALSE THEN
+      PERFORM rowseal._refresh_others(x.d, false);
+    ELSE
+      PERFORM rowseal._refresh(x.d, false, coalesce(x.own, false));
+    END IF;
   END LOOP;
 END
 $$;
@@ -268,6 +296,10 @@ BEGIN
     IF x.own AND kind <> 'pg_catalog.pg_class'::pg_catalog.regclass THEN
       PERFORM rowseal._watch_trigger(x.d, changed, command);
     END IF;
+    IF x.others AND NOT coalesce(x.own, false) THEN
+      PERFORM rowseal._refresh_others(x.d, object_type = 'table column');
+      CONTINUE;
+    END IF;
     PERFORM rowseal._refresh(x.d, object_type = 'table column', coalesce(x.own, false));
     IF x.own AND kind = 'pg_catalog.pg_class'::pg_catalog.regclass AND command = 'ALTER TABLE' THEN
       PERFORM rowseal._warn_of_disabled(changed);
@@ -280,7 +312,7 @@ COMMENT ON FUNCTION rowseal._follow(oid, oid, text, text) IS
 
 -- SECURITY DEFINER: what it calls is for event triggers alone.
 CREATE OR REPLACE FUNCTION rowseal._on_ddl() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp AS $$
+SET search_path = pg_catalog, pg_temp SET rowseal.installing = 'on' AS $$
 DECLARE
   c record;
 BEGIN
@@ -317,7 +349,7 @@ COMMENT ON FUNCTION rowseal._on_ddl() IS
 
 -- SECURITY DEFINER: the declaration of a dropped table is nobody's any more.
 CREATE OR REPLACE FUNCTION rowseal._on_drop() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp AS $$
+SET search_path = pg_catalog, pg_temp SET rowseal.installing = 'on' AS $$
 DECLARE
   x record;
 BEGIN
@@ -376,7 +408,11 @@ BEGIN
         HINT = 'rowseal.verify lists them; they cannot be exported to other servers any more.';
       x.d := pg_catalog.jsonb_populate_record(x.d, pg_catalog.jsonb_build_object('fields', (x.d).fields - gone));
     END IF;
-    PERFORM rowseal._refresh(x.d, false, x.own AND blamed);
+    IF x.others AND NOT coalesce(x.own, false) THEN
+      PERFORM rowseal._refresh_others(x.d, false);
+    ELSE
+      PERFORM rowseal._refresh(x.d, false, x.own AND blamed);
+    END IF;
   END LOOP;
 END
 $$;
@@ -412,39 +448,63 @@ $$;
 COMMENT ON FUNCTION rowseal._on_drop_refuse() IS
   'Refuses to drop what a declared table of the same user needs: its versions, identity or grants table, a column';
 
+-- SECURITY DEFINER, owner rowseal_internal: nobody else has the table.
+CREATE OR REPLACE FUNCTION rowseal._take_new_partitions() RETURNS TABLE (relation regclass, partitions oid[])
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY SELECT p.relation::pg_catalog.regclass, pg_catalog.array_agg(p.partition)
+                 FROM rowseal._new_partitions p WHERE p.xid = pg_catalog.pg_current_xact_id() GROUP BY p.relation;
+  DELETE FROM rowseal._new_partitions p WHERE p.xid = pg_catalog.pg_current_xact_id();
+END
+$$;
+COMMENT ON FUNCTION rowseal._take_new_partitions() IS 'The partitions that came with this command, once';
+
+CREATE OR REPLACE FUNCTION rowseal._let_in_partitions(d rowseal.declarations, partitions oid[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET max_parallel_workers_per_gather = 0 AS $$
+DECLARE
+  bad record;
+BEGIN
+  IF d.queries = '{}' OR NOT EXISTS (SELECT FROM pg_catalog.unnest(partitions) p, rowseal._tree(p) t
+                                      WHERE pg_catalog.pg_relation_size(t) > 0) THEN
+    RETURN;
+  ELSIF NOT rowseal._trusted(d.relation) THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS017',
+      MESSAGE = pg_catalog.format('the rows of a new partition of %s cannot be verified: to read them runs code of %s, '
+                                  'whom the current user does not trust',
+                                  d.relation, rowseal._distrusted(d.relation)),
+      HINT = 'Let the owner of the table attach it.';
+  END IF;
+  EXECUTE pg_catalog.format('SELECT * FROM (%s) x WHERE problem IS NOT NULL LIMIT 1', d.queries ->> 'verify')
+    INTO bad USING partitions;
+  IF bad.problem IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = (bad.problem).sqlstate,
+      MESSAGE = pg_catalog.format('the new partition of %s holds a row that cannot stay: %s',
+                                  d.relation, (bad.problem).reason),
+      DETAIL = pg_catalog.format('Key %s.', bad.key), HINT = 'Remove or repair it first.';
+  END IF;
+  PERFORM rowseal._enter_rows(d, p::regclass, false) FROM pg_catalog.unnest(partitions) p
+    WHERE d.grants OR d.writers IS NOT NULL;
+  PERFORM rowseal._feed_rows(d, p::regclass) FROM pg_catalog.unnest(partitions) p WHERE d.feed;
+END
+$$;
+COMMENT ON FUNCTION rowseal._let_in_partitions(rowseal.declarations, oid[]) IS
+  'Verifies the rows of partitions that have come to a table, and enters them into its ledger and its feed';
+
 -- Not SECURITY DEFINER: reading a table runs code of its owner, and rows are let in with the rights of who added their
 -- column.
 CREATE OR REPLACE FUNCTION rowseal._on_ddl_retry() RETURNS event_trigger LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp SET max_parallel_workers_per_gather = 0 AS $$
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  fresh text := pg_catalog.current_setting('rowseal.new_partitions', true);
   waiting text;
-  bad record;
 BEGIN
-  IF fresh <> '' THEN
-    PERFORM pg_catalog.set_config('rowseal.new_partitions', '', true);
-    EXECUTE pg_catalog.format('SELECT * FROM (%s) x WHERE problem IS NOT NULL LIMIT 1',
-        (SELECT x.queries ->> 'verify' FROM rowseal.declarations x
-            WHERE x.relation = pg_catalog.split_part(fresh, ' ', 1)::oid))
-      INTO bad USING pg_catalog.split_part(fresh, ' ', 2)::oid[];
-    IF bad.problem IS NOT NULL THEN
-      RAISE EXCEPTION USING ERRCODE = (bad.problem).sqlstate,
-        MESSAGE = pg_catalog.format('the new partition of %s holds a row that cannot stay: %s',
-          pg_catalog.split_part(fresh, ' ', 1)::oid::pg_catalog.regclass, (bad.problem).reason),
-        DETAIL = pg_catalog.format('Key %s.', bad.key), HINT = 'Remove or repair it first.';
-    END IF;
-    PERFORM rowseal._enter_rows(x, p::regclass, false)
-       FROM rowseal.declarations x, pg_catalog.unnest(pg_catalog.split_part(fresh, ' ', 2)::oid[]) p
-      WHERE x.relation = pg_catalog.split_part(fresh, ' ', 1)::oid AND (x.grants OR x.writers IS NOT NULL);
-    PERFORM rowseal._feed_rows(x, p::regclass)
-       FROM rowseal.declarations x, pg_catalog.unnest(pg_catalog.split_part(fresh, ' ', 2)::oid[]) p
-      WHERE x.relation = pg_catalog.split_part(fresh, ' ', 1)::oid AND x.feed;
-  END IF;
-  -- One of the commands with which _install makes triggers, one after the other: what is let in now would miss the
-  -- last ones.  The command that they follow from comes here, too.
+  -- Within a function of rowseal that changes a table by several commands, as who installed it.  The command that it
+  -- follows from comes here, too: nobody gains by setting this himself.
   IF pg_catalog.current_setting('rowseal.installing', true) = 'on' THEN
     RETURN;
   END IF;
+  PERFORM rowseal._let_in_partitions(d, f.partitions)
+     FROM rowseal._take_new_partitions() f JOIN rowseal.declarations d ON d.relation = f.relation;
   FOR waiting IN
     SELECT DISTINCT d.tag FROM pg_catalog.pg_event_trigger_ddl_commands() x
       JOIN rowseal.declarations d ON x.classid = 'pg_catalog.pg_class'::pg_catalog.regclass

@@ -260,17 +260,24 @@ BEGIN
     RETURN NULL;  -- no longer as declared: see _refresh
   END IF;
   planned := rowseal._planned(NEW);
-  FOR statement IN
-    SELECT * FROM pg_catalog.jsonb_array_elements_text(planned -> 'functions' || (planned -> 'triggers'))
-  LOOP
+  FOR statement IN SELECT * FROM pg_catalog.jsonb_array_elements_text(planned -> 'functions') LOOP
     EXECUTE statement;
   END LOOP;
+  -- triggers that are there already are left alone: to make one locks its table
+  IF TG_OP = 'INSERT' OR OLD.manifest -> 'made_by' IS DISTINCT FROM planned -> 'triggers'
+     OR EXISTS (SELECT FROM rowseal._trigger_problems(OLD)) THEN
+    FOR statement IN SELECT * FROM pg_catalog.jsonb_array_elements_text(planned -> 'triggers') LOOP
+      EXECUTE statement;
+    END LOOP;
+  END IF;
   -- what has been made, as the catalogs show it: health() compares
-  UPDATE rowseal.declarations d SET manifest = d.manifest || pg_catalog.jsonb_build_object('triggers', (
-      SELECT pg_catalog.jsonb_agg(
-               t || pg_catalog.jsonb_build_object('definition', pg_catalog.pg_get_triggerdef(g.oid)) ORDER BY n)
-        FROM pg_catalog.jsonb_array_elements(d.manifest -> 'triggers') WITH ORDINALITY x(t, n)
-        JOIN pg_catalog.pg_trigger g ON g.tgrelid = (t ->> 'table')::pg_catalog.regclass AND g.tgname = t ->> 'name'))
+  UPDATE rowseal.declarations d SET manifest = d.manifest || pg_catalog.jsonb_build_object(
+      'made_by', planned -> 'triggers',
+      'triggers', (
+        SELECT pg_catalog.jsonb_agg(
+                 t || pg_catalog.jsonb_build_object('definition', pg_catalog.pg_get_triggerdef(g.oid)) ORDER BY n)
+          FROM pg_catalog.jsonb_array_elements(d.manifest -> 'triggers') WITH ORDINALITY x(t, n)
+          JOIN pg_catalog.pg_trigger g ON g.tgrelid = (t ->> 'table')::pg_catalog.regclass AND g.tgname = t ->> 'name'))
    WHERE d.id = NEW.id;
   RETURN NULL;
 END

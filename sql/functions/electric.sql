@@ -11,6 +11,7 @@ DECLARE
   moment timestamptz := pg_catalog.clock_timestamp();
   named CONSTANT text[] := '{inserted,superseded,archived,stale,duplicate,deferred,rejected,deleted}';
 BEGIN
+  PERFORM rowseal._in_person();
   IF NOT EXISTS (SELECT FROM rowseal.shapes s
                   WHERE s.role = session_user AND s.relation = relation AND s.source = source)
      AND (SELECT count(*) FROM rowseal.shapes s WHERE s.role = session_user) >= 1000 THEN

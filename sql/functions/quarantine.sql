@@ -255,6 +255,7 @@ COMMENT ON FUNCTION rowseal._may_discard(name, text, text, text) IS
 -- SECURITY DEFINER, owner rowseal_internal: to lock an entry takes more than the right to take it out.
 CREATE OR REPLACE FUNCTION rowseal._unlocked(ids bigint[]) RETURNS SETOF bigint LANGUAGE sql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
+  SELECT rowseal._in_person();
   SELECT q.id FROM rowseal.quarantine q
    WHERE q.id = ANY (ids) AND rowseal._may_discard(session_user, q.tag, q.sqlstate, q.role)
    ORDER BY q.id FOR UPDATE SKIP LOCKED
@@ -295,6 +296,7 @@ DECLARE
   entry bigint;
   moved boolean := false;
 BEGIN
+  PERFORM rowseal._in_person();
   IF o.writer IS NOT NULL THEN
     -- safe from the bounds: whoever brings it again, in whatever spelling, brings nothing new
     SELECT q.id INTO entry FROM rowseal.quarantine q WHERE q.link = o.link AND q.kept;
@@ -431,7 +433,7 @@ BEGIN
      GROUP BY w.relation, w.owners, w.format, w.megabytes::integer, w.thousands
      ORDER BY w.owners DESC, pg_catalog.min(w.id)  -- owners before what they own
   LOOP
-    CONTINUE WHEN NOT rowseal._trusted(batch.relation);
+    CONTINUE WHEN NOT rowseal._secured(batch.relation);
     RETURN QUERY SELECT * FROM rowseal._retry_batch(batch.relation, batch.format, batch.ids);
   END LOOP;
   PERFORM pg_catalog.set_config('rowseal.outcome', coalesce(outer_outcome, ''), true);

@@ -1,6 +1,16 @@
 -- Whose code a write runs.  Where a row says itself into which table it goes (receive, links, imports, cures), the
 -- code of that table, triggers most of all, would run with the rights of whoever carries the row.
 
+CREATE OR REPLACE FUNCTION rowseal._in_person() RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  UNLISTEN rowseal;  -- does nothing, but is refused where the code of a table's owner runs for whoever maintains it
+END
+$$;
+COMMENT ON FUNCTION rowseal._in_person() IS
+  'Raises 42501 within a security-restricted operation: autovacuum, ANALYZE, CREATE INDEX, REFRESH MATERIALIZED VIEW … '
+  'There session_user, by whom SECURITY DEFINER functions tell who asks, is not who acts';
+
 CREATE OR REPLACE FUNCTION rowseal._trusted_owner(owner oid) RETURNS boolean LANGUAGE sql STABLE AS $$
   SELECT pg_catalog.pg_has_role(owner, pg_catalog.to_regrole(pg_catalog.quote_ident(current_user)), 'USAGE')
       OR pg_catalog.pg_has_role(owner, 'rowseal_trusted', 'USAGE')
@@ -9,6 +19,30 @@ COMMENT ON FUNCTION rowseal._trusted_owner(oid) IS
   'Whether code of a role may run as the current user without his naming the table. Without a search path, so that it '
   'is inlined';
 
+CREATE OR REPLACE FUNCTION rowseal._written(relation regclass)
+RETURNS TABLE (relation regclass, versions regclass, identity regclass) LANGUAGE sql STABLE AS $$
+  SELECT x.relation, x.versions, x.identity
+    FROM (SELECT y.*, CASE WHEN y.grants THEN y.relation ELSE y.writers END AS ledger
+            FROM rowseal.declarations y WHERE y.relation OPERATOR(pg_catalog.=) $1) d
+    JOIN rowseal.declarations x ON x.relation OPERATOR(pg_catalog.=) ANY (ARRAY[d.relation, d.ledger])
+                                OR x.writers OPERATOR(pg_catalog.=) d.ledger
+$$;
+COMMENT ON FUNCTION rowseal._written(regclass) IS
+  'The tables that a row of this one may change, their versions tables, and the identity tables that are read: with '
+  'writers, a row may admit and retract rows in all tables of its grants table. Without a search path, so that it is '
+  'inlined';
+
+CREATE OR REPLACE FUNCTION rowseal._names_of(owner oid, namespace oid) RETURNS SETOF oid LANGUAGE sql STABLE AS $$
+  SELECT owner
+  UNION ALL
+  SELECT n.nspowner FROM pg_catalog.pg_namespace n
+   WHERE n.oid OPERATOR(pg_catalog.=) namespace
+     AND n.nspowner OPERATOR(pg_catalog.<>) 'pg_database_owner'::pg_catalog.regrole
+$$;
+COMMENT ON FUNCTION rowseal._names_of(oid, oid) IS
+  'Who can put something else under the name of an object: its owner, and that of its schema. The owner of the database '
+  'is none of them. Without a search path, so that it is inlined';
+
 -- PL/pgSQL, which keeps the plan: it takes a fifth of the time.
 CREATE OR REPLACE FUNCTION rowseal._code_owners(relation regclass) RETURNS SETOF oid LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -16,12 +50,8 @@ BEGIN
   -- From the tables through pg_depend, in two steps over and over: what belongs to an object (triggers, constraints,
   -- defaults, indexes, policies, rules, partitions; the checks of a domain), and what that names (functions, operators,
   -- types).  A function is an end: what it calls, its owner chose.
-  RETURN QUERY WITH RECURSIVE d AS (
-    SELECT x.*, CASE WHEN x.grants THEN x.relation ELSE x.writers END AS ledger
-      FROM rowseal.declarations x WHERE x.relation = _code_owners.relation
-  ), tables AS (  -- with writers, a row may admit and retract rows in all tables of its grants table
-    SELECT x.relation, x.versions, x.identity
-      FROM d JOIN rowseal.declarations x ON x.relation IN (d.relation, d.ledger) OR x.writers = d.ledger
+  RETURN QUERY WITH RECURSIVE tables AS (
+    SELECT w.* FROM rowseal._written(relation) w
   ), code(classid, objid) AS (
     SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, t.oid::oid
       FROM tables, pg_catalog.unnest(ARRAY[tables.relation, tables.versions]) t(oid) WHERE t.oid IS NOT NULL
@@ -42,10 +72,16 @@ BEGIN
               OR p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass  -- the attributes of a composite type
                  AND c.classid = 'pg_catalog.pg_type'::pg_catalog.regclass)) n
   )
-  SELECT c.relowner FROM code JOIN pg_catalog.pg_class c ON c.oid = code.objid
+  SELECT o.oid
+    FROM code JOIN pg_catalog.pg_class c ON c.oid = code.objid, rowseal._names_of(c.relowner, c.relnamespace) o(oid)
    WHERE code.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
   UNION
-  SELECT t.typowner FROM code JOIN pg_catalog.pg_type t ON t.oid = code.objid
+  SELECT o.oid
+    FROM tables JOIN pg_catalog.pg_class c ON c.oid = tables.identity,
+         rowseal._names_of(c.relowner, c.relnamespace) o(oid)
+  UNION
+  SELECT o.oid
+    FROM code JOIN pg_catalog.pg_type t ON t.oid = code.objid, rowseal._names_of(t.typowner, t.typnamespace) o(oid)
    WHERE code.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
   UNION
   SELECT f.proowner FROM code JOIN pg_catalog.pg_proc f ON f.oid = code.objid
@@ -55,7 +91,7 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._code_owners(regclass) IS
   'The roles whose code a write to this declared table may run: owners of the tables, of functions of triggers, '
-  'constraints, defaults, indexes and policies, of domains and other types';
+  'constraints, defaults, indexes and policies, of domains and other types; and of the schemas of tables and types';
 
 CREATE OR REPLACE FUNCTION rowseal._distrusted(relation regclass) RETURNS name LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -70,8 +106,8 @@ COMMENT ON FUNCTION rowseal._distrusted(regclass) IS
 CREATE OR REPLACE FUNCTION rowseal._distrust(relation regclass) RETURNS text LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  RETURN pg_catalog.format('a write to the table runs code of %s, whom the current user does not trust',
-                           rowseal._distrusted(relation));
+  RETURN coalesce('a write to the table runs code of ' || rowseal._distrusted(relation)
+                  || ', whom the current user does not trust', 'the table, or one that it needs, is being renamed');
 END
 $$;
 COMMENT ON FUNCTION rowseal._distrust(regclass) IS 'The reason of RS017';
@@ -84,3 +120,43 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._trusted(regclass) IS
   'Whether a write to this table runs no code of anybody whom the current user does not trust';
+
+-- What was judged must be what is written: a trigger that is being created, a name that is being taken, shows once the
+-- tables are locked, and none comes after that.
+CREATE OR REPLACE FUNCTION rowseal._secured(relation regclass) RETURNS boolean LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  written text;
+  read_ text;
+  moved boolean;
+BEGIN
+  -- who holds a lock on a table of his own keeps nobody waiting who would not write there
+  IF EXISTS (SELECT FROM rowseal._written(relation) w, pg_catalog.unnest(ARRAY[w.relation, w.versions, w.identity]) t
+               JOIN pg_catalog.pg_class c ON c.oid = t WHERE NOT rowseal._trusted_owner(c.relowner)) THEN
+    RETURN false;
+  END IF;
+  SELECT pg_catalog.string_agg(t.oid::text, ', ') FILTER (WHERE t.written),
+         pg_catalog.string_agg(t.oid::text, ', ') FILTER (WHERE NOT t.written)
+    INTO written, read_
+    FROM (SELECT DISTINCT v.oid, v.written
+            FROM rowseal._written(relation) w,
+                 LATERAL (VALUES (w.relation, true), (w.versions, true), (w.identity, false)) v(oid, written)
+           WHERE pg_catalog.has_table_privilege(v.oid, CASE WHEN v.written THEN 'UPDATE, DELETE, TRUNCATE'
+                                                            ELSE 'SELECT' END)) t;
+  IF written IS NOT NULL THEN
+    EXECUTE pg_catalog.format('LOCK TABLE %s IN ROW EXCLUSIVE MODE', written);
+  END IF;
+  IF read_ IS NOT NULL THEN
+    EXECUTE pg_catalog.format('LOCK TABLE %s IN ACCESS SHARE MODE', read_);
+  END IF;
+  -- the generated functions name tables as facts do
+  SELECT pg_catalog.bool_or(pg_catalog.to_regclass(f ->> 'qualified') IS DISTINCT FROM t.oid) INTO moved
+    FROM rowseal._written(relation) w JOIN rowseal.declarations d ON d.relation = w.relation,
+         LATERAL (VALUES (d.relation, d.facts -> 'main'), (d.versions, d.facts -> 'versions'),
+                         (d.identity, d.facts #> '{identity,facts}')) t(oid, f)
+   WHERE t.oid IS NOT NULL AND d.queries <> '{}';
+  RETURN NOT coalesce(moved, false) AND rowseal._trusted(relation);
+END
+$$;
+COMMENT ON FUNCTION rowseal._secured(regclass) IS
+  'Locks the tables that a row of this one may change, against other triggers and names; then as _trusted';

@@ -64,6 +64,7 @@ CREATE OR REPLACE FUNCTION rowseal._may_follow(tag text, grants integer DEFAULT 
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
+  PERFORM rowseal._in_person();
   RETURN EXISTS (
     SELECT FROM pg_catalog.pg_roles r
      WHERE pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER')  -- as in _may_ask
@@ -344,6 +345,7 @@ CREATE OR REPLACE FUNCTION rowseal._held_envelopes(tag text) RETURNS SETOF json
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
+  PERFORM rowseal._in_person();
   RETURN QUERY
     SELECT q.row FROM rowseal.declarations d
       JOIN pg_catalog.pg_class c ON c.oid = d.relation

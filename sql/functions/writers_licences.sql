@@ -54,6 +54,7 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   relation regclass;
 BEGIN
+  PERFORM rowseal._in_person();
   SELECT g.relation INTO relation FROM rowseal.declarations g WHERE g.id = grants;
   IF NOT FOUND OR pg_catalog.has_table_privilege(session_user, relation, 'SELECT') THEN
     RETURN;

@@ -4,6 +4,7 @@ CREATE OR REPLACE FUNCTION rowseal._readable(grants integer, owner text) RETURNS
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
+  PERFORM rowseal._in_person();
   RETURN (SELECT x.id FROM rowseal._authority x JOIN rowseal.declarations d ON d.id = x.grants
            WHERE x.grants = grants AND x.owner = owner
              AND pg_catalog.has_table_privilege(session_user, d.relation, 'SELECT'));

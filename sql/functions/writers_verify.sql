@@ -41,6 +41,7 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   grants_table regclass := (SELECT d.relation FROM rowseal.declarations d WHERE d.id = grants);
 BEGIN
+  PERFORM rowseal._in_person();
   IF NOT pg_catalog.has_table_privilege(session_user, grants_table, 'SELECT') THEN
     RAISE insufficient_privilege USING
       MESSAGE = pg_catalog.format('no right to read what follows from %s', grants_table),

@@ -91,6 +91,11 @@ COMMENT ON TABLE rowseal.tags IS
   'While the table is there, nobody else gets the tag either';
 GRANT SELECT ON rowseal.tags TO PUBLIC;
 
+CREATE TABLE rowseal._new_partitions (xid xid8 NOT NULL, relation oid NOT NULL, partition oid NOT NULL);
+ALTER TABLE rowseal._new_partitions OWNER TO rowseal_internal;
+COMMENT ON TABLE rowseal._new_partitions IS
+  'Partitions that the command that runs has brought to a declared table, from one event trigger to the next';
+
 CREATE TABLE rowseal.installation (fingerprint bytea);
 COMMENT ON TABLE rowseal.installation IS 'What rowseal._fingerprint() said after installation; health() compares';
 GRANT SELECT ON rowseal.installation TO PUBLIC;

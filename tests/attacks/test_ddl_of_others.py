@@ -311,3 +311,40 @@ def test_a_table_that_cannot_follow_a_new_name_takes_no_more_rows(
     example.run("ALTER TYPE couple DROP ATTRIBUTE d")
     assert insert(mallory, "theirs", ann.sealed(mallory.form("theirs"), row(ann, p=None))) is None
     assert unhealthy(admin) == []
+
+
+# ------------------------------------------------------------------------------------------- locks
+def test_a_lock_on_a_table_that_names_the_identity_table_keeps_nobody_waiting(
+    mallory: Db, example: Db
+) -> None:
+    naming_her_identities(mallory)
+    mallory.run("ALTER TABLE theirs DISABLE TRIGGER zzz_rowseal_guard")  # it has to be made anew
+    mallory.run("BEGIN; LOCK TABLE theirs")
+    example.run("SET statement_timeout = '5s'")
+    example.run("ALTER TABLE user_cards ADD COLUMN extra text")
+    mallory.run("ROLLBACK")
+
+
+def test_an_undeclare_of_others_that_is_open_keeps_nobody_waiting(
+    mallory: Db, example: Db, warnings: list[str]
+) -> None:
+    naming_her_identities(mallory)
+    mallory.run("BEGIN; SELECT rowseal.undeclare('theirs')")
+    example.run("SET statement_timeout = '5s'")
+    example.run("ALTER TABLE user_cards ADD COLUMN extra text")
+    assert any("theirs" in w and "locked" in w for w in warnings)
+    mallory.run("COMMIT")
+    assert unhealthy(example) == []
+
+
+def test_a_change_of_the_identity_table_locks_no_other(example: Db, other: Db, ann: Owner) -> None:
+    """A migration with lock_timeout, beside a VACUUM of what rests on it."""
+    other.run("BEGIN; LOCK TABLE user_storage IN SHARE UPDATE EXCLUSIVE MODE")
+    example.run("SET lock_timeout = '100ms'")
+    example.run("ALTER TABLE user_cards ADD COLUMN extra text")
+    other.run("COMMIT")
+    assert unhealthy(example) == []
+    assert (
+        insert(example, "user_storage", ann.sealed(example.form("user_storage"), ann.value()))
+        is None
+    )

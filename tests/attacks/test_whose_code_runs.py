@@ -4,12 +4,16 @@ of the table's owner, and of everybody who owns a trigger, a check, a default, a
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from psycopg.types.json import Json
 
-from kit.attacks import SEALED, row, set_trap, sprung, unhealthy
+from kit.attacks import SEALED, attempt, row, set_trap, sprung, unhealthy
 from kit.db import Db
 from kit.example import Owner
 
@@ -135,3 +139,127 @@ def test_code_that_runs_on_reading_alone_or_is_ours_keeps_no_row_waiting(
     sent = ann.envelope(example.form("user_storage"), ann.value())
     answer = admin.all("SELECT outcome FROM rowseal.receive(%s)", Json([sent]))
     assert answer == ["inserted"] and not sprung(mallory)
+
+
+# ------------------------------------------------------------------------ judged, and then changed
+def meanwhile(other: Db, open_: str, do: Callable[[], Any]) -> Any:
+    """What do() answers while another session's change is open; it commits once that waits."""
+    other.run("BEGIN")
+    other.run(open_)
+    answers: list[Any] = []
+    thread = threading.Thread(target=lambda: answers.append(do()))
+    thread.start()
+    time.sleep(1)  # it waits, or is done
+    other.run("COMMIT")
+    thread.join()
+    return answers[0]
+
+
+def test_a_trigger_that_is_being_created_keeps_rows_waiting(
+    mallory: Db, example: Db, admin: Db, ann: Owner
+) -> None:
+    theirs(mallory)
+    example.run("GRANT TRIGGER ON user_storage TO mallory")
+    sent = Json([ann.envelope(example.form("user_storage"), ann.value())])
+    receive = partial(admin.all, "SELECT outcome, reason FROM rowseal.receive(%s)", sent)
+    ((outcome, reason),) = meanwhile(mallory, TRIGGER.format("user_storage"), receive)
+    assert outcome == "deferred" and "code of mallory" in reason and not sprung(mallory)
+
+
+def test_the_owner_of_an_identity_table_can_put_something_else_under_its_name(
+    mallory: Db, example: Db, admin: Db, ann: Owner
+) -> None:
+    """So rows for tables that read it wait where he is not trusted."""
+    theirs(mallory)
+    mallory.run(f"""
+        CREATE TABLE hers (user_hash bytea PRIMARY KEY, sign_pkey bytea, {SEALED});
+        SELECT rowseal.declare('hers', owner => 'user_hash', public_key => 'sign_pkey');
+        GRANT SELECT ON hers TO app""")
+    example.run(f"""
+        CREATE TABLE q (user_hash bytea, uuid uuid, {SEALED}, PRIMARY KEY (user_hash, uuid));
+        SELECT rowseal.declare('q', owner => 'user_hash', identity => 'hers')""")
+    sent = ann.envelope(example.form("q"), row(ann))
+    ((outcome, reason),) = admin.all(
+        "SELECT outcome, reason FROM rowseal.receive(%s)", Json([sent])
+    )
+    assert outcome == "deferred" and reason.startswith("RS017") and "mallory" in reason
+
+
+def test_rows_of_a_new_partition_are_read_by_whoever_trusts_its_owner(
+    mallory: Db, example: Db, admin: Db, ann: Owner
+) -> None:
+    theirs(mallory)
+    mallory.run(f"""
+        CREATE TABLE p (user_hash bytea, uuid uuid, n int, {SEALED},
+            PRIMARY KEY (user_hash, uuid, n)) PARTITION BY LIST (n);
+        SELECT rowseal.declare('p', owner => 'user_hash', identity => 'user_cards');
+        CREATE TABLE p1 (LIKE p); CREATE TRIGGER t BEFORE UPDATE ON p1
+            FOR EACH ROW EXECUTE FUNCTION code()""")
+    sealed = ann.sealed(mallory.form("p"), {**row(ann), "n": 1})
+    mallory.insert("p1", sealed)
+    attach = "ALTER TABLE p ATTACH PARTITION p1 FOR VALUES IN (1)"
+    assert attempt(admin, attach) == "RS017" and not sprung(mallory)
+    admin.run("CREATE TABLE p2 PARTITION OF p FOR VALUES IN (2)")  # there is nothing to read
+    mallory.run("SET rowseal.installing = 'on'")  # hers to set, and no use
+    mallory.run(attach)
+    admin.run("CREATE TABLE p3 PARTITION OF p FOR VALUES IN (3)")
+    assert not sprung(mallory)
+
+
+def test_a_table_that_lacks_triggers_and_is_no_longer_as_declared_is_closed(
+    mallory: Db, example: Db, admin: Db
+) -> None:
+    """Nothing is read through queries that were made for other types."""
+    theirs(mallory)
+    mallory.run(f"""
+        CREATE TYPE ty AS ENUM ('a');
+        CREATE FUNCTION as_bytea(ty) RETURNS bytea LANGUAGE plpgsql
+            AS $$ BEGIN PERFORM public.trap(); RETURN 'x'; END $$;
+        CREATE CAST (ty AS bytea) WITH FUNCTION as_bytea AS IMPLICIT;
+        CREATE TABLE hers (user_hash bytea PRIMARY KEY, sign_pkey bytea, extra ty, {SEALED});
+        SELECT rowseal.declare('hers', owner => 'user_hash', public_key => 'sign_pkey',
+            feed => true)""")
+    for name in mallory.all("SELECT tgname FROM pg_trigger WHERE tgrelid = 'hers'::regclass"):
+        mallory.run(f"DROP TRIGGER {name} ON hers")
+    mallory.run("ALTER TABLE hers ALTER sign_b64 TYPE ty USING 'a'::ty")
+    closed = "SELECT queries = '{}' FROM rowseal.declarations WHERE tag = 'hers'"
+    assert mallory.one(closed)
+    admin.all("SELECT * FROM rowseal.health()")
+    assert not sprung(mallory)
+
+
+def test_the_code_of_an_index_asks_in_nobodys_name(
+    mallory: Db, example: Db, admin: Db, ann: Owner
+) -> None:
+    """As autovacuum runs it: with her rights, while session_user is a superuser."""
+    waits = example.apply("user_storage", [Owner("Bob").envelope(example.form("user_storage"), {})])
+    assert [outcome for outcome, _ in waits] == ["rejected"]  # administrators alone see such
+    before = admin.all("SELECT * FROM rowseal.quarantine")
+    assert len(before) == 1
+    mallory.run("""
+        CREATE TABLE answers (t text); CREATE TABLE bait AS SELECT 1 AS i;
+        CREATE FUNCTION all_questions() RETURNS void LANGUAGE plpgsql AS $$
+        DECLARE
+            question text;
+        BEGIN
+            IF session_user <> current_user THEN
+                FOREACH question IN ARRAY ARRAY[
+                    'SELECT count(*) FROM rowseal._unlocked(ARRAY(SELECT generate_series(1, 99)))',
+                    'SELECT count(*) FROM rowseal._held_envelopes(''t'')',
+                    'SELECT rowseal._quarantine(''x'', ROW(''RS001'', ''''), ''canonical'', ''{}'')'
+                ] LOOP
+                    BEGIN
+                        EXECUTE question;
+                        INSERT INTO public.answers VALUES ('answered');
+                    EXCEPTION WHEN OTHERS THEN
+                        INSERT INTO public.answers VALUES (SQLSTATE);
+                    END;
+                END LOOP;
+            END IF;
+        END $$;
+        CREATE FUNCTION asks(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql
+            AS $$ BEGIN PERFORM public.all_questions(); RETURN i; END $$;
+        CREATE INDEX ON bait (asks(i))""")
+    admin.run("REINDEX TABLE bait")
+    assert mallory.all("SELECT t FROM answers") == ["42501"] * 3
+    assert admin.all("SELECT * FROM rowseal.quarantine") == before

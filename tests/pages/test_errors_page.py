@@ -378,6 +378,7 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
     "no column": lambda w: w.db.run("SELECT rowseal.payload('user_cards', '{\"nam\": 1}')"),
     "the cursor": cursor_of_elsewhere,
     "a write to the table": RECEIVED,
+    "the rows of a new partition": "see attacks/test_whose_code_runs.py",
     "publication": LINKED,
 }
 
