@@ -209,13 +209,14 @@ BEGIN
     verdict := ROW('RS001', 'not an envelope: it names no table, or holds what no text can be');
   ELSIF d.id IS NULL THEN
     verdict := ROW('RS007', 'no table is declared with this tag');
-  ELSIF NOT rowseal._secured(d.relation) THEN
-    verdict := ROW('RS017', rowseal._distrust(d.relation));
   ELSE
     BEGIN
-      -- as it is now that nothing changes it any more
-      SELECT * INTO STRICT d FROM rowseal.declarations x WHERE x.relation = d.relation;
-      RETURN rowseal._applied(d, rows, 'canonical');
+      IF rowseal._secured(d.relation) THEN
+        -- as it is now that nothing changes it any more
+        SELECT * INTO STRICT d FROM rowseal.declarations x WHERE x.relation = d.relation;
+        RETURN rowseal._applied(d, rows, 'canonical');
+      END IF;
+      verdict := ROW('RS017', rowseal._distrust(d.relation));
     EXCEPTION WHEN OTHERS THEN
       IF rowseal._passing(SQLSTATE) THEN
         RAISE;

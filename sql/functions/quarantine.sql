@@ -433,7 +433,6 @@ BEGIN
      GROUP BY w.relation, w.owners, w.format, w.megabytes::integer, w.thousands
      ORDER BY w.owners DESC, pg_catalog.min(w.id)  -- owners before what they own
   LOOP
-    CONTINUE WHEN NOT rowseal._secured(batch.relation);
     RETURN QUERY SELECT * FROM rowseal._retry_batch(batch.relation, batch.format, batch.ids);
   END LOOP;
   PERFORM pg_catalog.set_config('rowseal.outcome', coalesce(outer_outcome, ''), true);
@@ -455,6 +454,9 @@ DECLARE
   verdict rowseal.verdict;
   writers CONSTANT text[] := '{RS010,RS011,RS012}';
 BEGIN
+  IF NOT rowseal._secured(relation) THEN
+    RETURN;
+  END IF;
   -- some may have gone, by what was let in before
   SELECT pg_catalog.array_agg(q.id ORDER BY q.id), pg_catalog.array_agg(q.row ORDER BY q.id),
          pg_catalog.array_agg(q.sqlstate ORDER BY q.id)

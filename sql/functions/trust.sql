@@ -72,21 +72,21 @@ BEGIN
               OR p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass  -- the attributes of a composite type
                  AND c.classid = 'pg_catalog.pg_type'::pg_catalog.regclass)) n
   )
-  SELECT o.oid
-    FROM code JOIN pg_catalog.pg_class c ON c.oid = code.objid, rowseal._names_of(c.relowner, c.relnamespace) o(oid)
-   WHERE code.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-  UNION
-  SELECT o.oid
-    FROM tables JOIN pg_catalog.pg_class c ON c.oid = tables.identity,
-         rowseal._names_of(c.relowner, c.relnamespace) o(oid)
-  UNION
-  SELECT o.oid
-    FROM code JOIN pg_catalog.pg_type t ON t.oid = code.objid, rowseal._names_of(t.typowner, t.typnamespace) o(oid)
-   WHERE code.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
-  UNION
-  SELECT f.proowner FROM code JOIN pg_catalog.pg_proc f ON f.oid = code.objid
-   WHERE code.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
-     AND f.pronamespace <> 'rowseal'::pg_catalog.regnamespace;  -- ours
+  SELECT DISTINCT o.oid
+    FROM (SELECT c.classid, c.objid FROM code c
+          UNION ALL
+          SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, w.identity::oid FROM tables w) x,
+         LATERAL (  -- look-ups: a join may read the whole of pg_class
+           SELECT c.relowner, c.relnamespace FROM pg_catalog.pg_class c
+            WHERE x.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = x.objid
+           UNION ALL
+           SELECT t.typowner, t.typnamespace FROM pg_catalog.pg_type t
+            WHERE x.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND t.oid = x.objid
+           UNION ALL
+           SELECT f.proowner, NULL FROM pg_catalog.pg_proc f
+            WHERE x.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND f.oid = x.objid
+              AND f.pronamespace <> 'rowseal'::pg_catalog.regnamespace) n(owner, namespace),  -- ours
+         rowseal._names_of(n.owner, n.namespace) o(oid);
 END
 $$;
 COMMENT ON FUNCTION rowseal._code_owners(regclass) IS
@@ -126,36 +126,33 @@ COMMENT ON FUNCTION rowseal._trusted(regclass) IS
 CREATE OR REPLACE FUNCTION rowseal._secured(relation regclass) RETURNS boolean LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  written text;
-  read_ text;
-  moved boolean;
+  tables record;
 BEGIN
-  -- who holds a lock on a table of his own keeps nobody waiting who would not write there
-  IF EXISTS (SELECT FROM rowseal._written(relation) w, pg_catalog.unnest(ARRAY[w.relation, w.versions, w.identity]) t
-               JOIN pg_catalog.pg_class c ON c.oid = t WHERE NOT rowseal._trusted_owner(c.relowner)) THEN
-    RETURN false;
+  SELECT pg_catalog.bool_and(rowseal._trusted_owner(c.relowner)) AS trusted,
+         pg_catalog.array_agg(c.oid) AS oids, pg_catalog.array_agg(c.oid::regclass::text) AS names,
+         pg_catalog.string_agg(c.oid::regclass::text, ', ') FILTER (
+           WHERE t.written AND pg_catalog.has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE')) AS written,
+         pg_catalog.string_agg(c.oid::regclass::text, ', ') FILTER (
+           WHERE NOT t.written AND pg_catalog.has_table_privilege(c.oid, 'SELECT')) AS read
+    INTO tables
+    FROM rowseal._written(relation) w,
+         LATERAL (VALUES (w.relation, true), (w.versions, true), (w.identity, false)) t(oid, written)
+    JOIN pg_catalog.pg_class c ON c.oid = t.oid;
+  IF NOT tables.trusted THEN
+    RETURN false;  -- who holds a lock on a table of his own keeps nobody waiting who would not write there
   END IF;
-  SELECT pg_catalog.string_agg(t.oid::text, ', ') FILTER (WHERE t.written),
-         pg_catalog.string_agg(t.oid::text, ', ') FILTER (WHERE NOT t.written)
-    INTO written, read_
-    FROM (SELECT DISTINCT v.oid, v.written
-            FROM rowseal._written(relation) w,
-                 LATERAL (VALUES (w.relation, true), (w.versions, true), (w.identity, false)) v(oid, written)
-           WHERE pg_catalog.has_table_privilege(v.oid, CASE WHEN v.written THEN 'UPDATE, DELETE, TRUNCATE'
-                                                            ELSE 'SELECT' END)) t;
-  IF written IS NOT NULL THEN
-    EXECUTE pg_catalog.format('LOCK TABLE %s IN ROW EXCLUSIVE MODE', written);
+  IF tables.written IS NOT NULL THEN
+    EXECUTE 'LOCK TABLE ' || tables.written || ' IN ROW EXCLUSIVE MODE';
   END IF;
-  IF read_ IS NOT NULL THEN
-    EXECUTE pg_catalog.format('LOCK TABLE %s IN ACCESS SHARE MODE', read_);
+  IF tables.read IS NOT NULL THEN
+    EXECUTE 'LOCK TABLE ' || tables.read || ' IN ACCESS SHARE MODE';
   END IF;
-  -- the generated functions name tables as facts do
-  SELECT pg_catalog.bool_or(pg_catalog.to_regclass(f ->> 'qualified') IS DISTINCT FROM t.oid) INTO moved
-    FROM rowseal._written(relation) w JOIN rowseal.declarations d ON d.relation = w.relation,
-         LATERAL (VALUES (d.relation, d.facts -> 'main'), (d.versions, d.facts -> 'versions'),
-                         (d.identity, d.facts #> '{identity,facts}')) t(oid, f)
-   WHERE t.oid IS NOT NULL AND d.queries <> '{}';
-  RETURN NOT coalesce(moved, false) AND rowseal._trusted(relation);
+  FOR i IN 1 .. coalesce(pg_catalog.cardinality(tables.oids), 0) LOOP
+    IF pg_catalog.to_regclass(tables.names[i]) IS DISTINCT FROM tables.oids[i] THEN
+      RETURN false;  -- it was renamed just then
+    END IF;
+  END LOOP;
+  RETURN rowseal._trusted(relation);
 END
 $$;
 COMMENT ON FUNCTION rowseal._secured(regclass) IS
