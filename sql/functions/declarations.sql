@@ -56,10 +56,14 @@ SET search_path = pg_catalog, pg_temp AS $$
   SELECT pg_catalog.jsonb_build_object(
     'main', rowseal._facts(d.relation),
     'versions', CASE WHEN d.versions IS NOT NULL THEN rowseal._facts(d.versions) END,
-    'identity', (SELECT pg_catalog.jsonb_build_object(
-                          'facts', f - ARRAY['unique', 'partitions', 'late_triggers', 'rules'],
-                          'owner', i.owner, 'public_key', i.public_key, 'algorithms', i.algorithms)
-                   FROM rowseal.declarations i, rowseal._facts(i.relation) f WHERE i.relation = d.identity))
+    'identity', (
+      SELECT pg_catalog.jsonb_build_object(
+               'facts', f - ARRAY['unique', 'partitions', 'late_triggers', 'rules'] || pg_catalog.jsonb_build_object(
+                 'columns', pg_catalog.jsonb_path_query_array(  -- what else it has is no concern of others
+                   f, '$.columns[*] ? (@.name == $names[*])',
+                   pg_catalog.jsonb_build_object('names', i.owner || i.public_key))),
+               'owner', i.owner, 'public_key', i.public_key, 'algorithms', i.algorithms)
+        FROM rowseal.declarations i, rowseal._facts(i.relation) f WHERE i.relation = d.identity))
 $$;
 COMMENT ON FUNCTION rowseal._known_facts(rowseal.declarations) IS
   'The facts that a declaration rests on, as they are now';

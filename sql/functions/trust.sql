@@ -40,8 +40,8 @@ CREATE OR REPLACE FUNCTION rowseal._names_of(owner oid, namespace oid) RETURNS S
      AND n.nspowner OPERATOR(pg_catalog.<>) 'pg_database_owner'::pg_catalog.regrole
 $$;
 COMMENT ON FUNCTION rowseal._names_of(oid, oid) IS
-  'Who can put something else under the name of an object: its owner, and that of its schema. The owner of the database '
-  'is none of them. Without a search path, so that it is inlined';
+  'Who can put something else under the name of an object: its owner, and that of its schema, but for the owner of the '
+  'database. Without a search path, so that it is inlined';
 
 -- PL/pgSQL, which keeps the plan: it takes a fifth of the time.
 CREATE OR REPLACE FUNCTION rowseal._code_owners(relation regclass) RETURNS SETOF oid LANGUAGE plpgsql STABLE

@@ -321,7 +321,7 @@ def test_a_lock_on_a_table_that_names_the_identity_table_keeps_nobody_waiting(
     mallory.run("ALTER TABLE theirs DISABLE TRIGGER zzz_rowseal_guard")  # it has to be made anew
     mallory.run("BEGIN; LOCK TABLE theirs")
     example.run("SET statement_timeout = '5s'")
-    example.run("ALTER TABLE user_cards ADD COLUMN extra text")
+    example.run("ALTER TABLE user_cards RENAME sign_pkey TO pk")
     mallory.run("ROLLBACK")
 
 
@@ -331,7 +331,7 @@ def test_an_undeclare_of_others_that_is_open_keeps_nobody_waiting(
     naming_her_identities(mallory)
     mallory.run("BEGIN; SELECT rowseal.undeclare('theirs')")
     example.run("SET statement_timeout = '5s'")
-    example.run("ALTER TABLE user_cards ADD COLUMN extra text")
+    example.run("ALTER TABLE user_cards RENAME sign_pkey TO pk")
     assert any("theirs" in w and "locked" in w for w in warnings)
     mallory.run("COMMIT")
     assert unhealthy(example) == []
@@ -341,10 +341,24 @@ def test_a_change_of_the_identity_table_locks_no_other(example: Db, other: Db, a
     """A migration with lock_timeout, beside a VACUUM of what rests on it."""
     other.run("BEGIN; LOCK TABLE user_storage IN SHARE UPDATE EXCLUSIVE MODE")
     example.run("SET lock_timeout = '100ms'")
-    example.run("ALTER TABLE user_cards ADD COLUMN extra text")
+    example.run("ALTER TABLE user_cards RENAME sign_pkey TO pk")
     other.run("COMMIT")
     assert unhealthy(example) == []
     assert (
         insert(example, "user_storage", ann.sealed(example.form("user_storage"), ann.value()))
         is None
     )
+
+
+def test_a_new_column_of_the_identity_table_is_no_concern_of_others(example: Db) -> None:
+    """However many tables rest on it."""
+    made = (
+        "SELECT xmin::text FROM pg_proc WHERE proname = '_guard_' ||"
+        " (SELECT id FROM rowseal.declarations WHERE tag = 'user_storage')"
+    )
+    before = example.one(made)
+    example.run("ALTER TABLE user_cards ADD COLUMN extra text")
+    assert example.one(made) == before
+    example.run("ALTER TABLE user_cards RENAME sign_pkey TO pk")
+    assert example.one(made) != before
+    assert unhealthy(example) == []
