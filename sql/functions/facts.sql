@@ -28,10 +28,20 @@ COMMENT ON FUNCTION rowseal._within(oid) IS
 
 CREATE OR REPLACE FUNCTION rowseal._kind(type oid) RETURNS jsonb LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  passing text;
 BEGIN
   IF (SELECT count(*) > 256 OR max(w.depth) > 32 FROM rowseal._within(type) w) THEN
     RETURN pg_catalog.jsonb_build_object('refused', pg_catalog.format(
       '%s of more than 256 types or 32 levels', pg_catalog.format_type(type, NULL)));
+  END IF;
+  -- its name is another type, or none, in every other session
+  SELECT pg_catalog.format('pg_temp.%I', t.typname) INTO passing
+    FROM rowseal._within(type) w JOIN pg_catalog.pg_type t ON t.oid = w.oid
+    JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE pg_catalog.starts_with(n.nspname::text, 'pg_temp_')
+   LIMIT 1;
+  IF passing IS NOT NULL THEN
+    RETURN pg_catalog.jsonb_build_object('refused', passing);
   END IF;
   RETURN rowseal._kind_of(type);
 END
@@ -112,14 +122,28 @@ $$;
 COMMENT ON FUNCTION rowseal._base_type(oid) IS
   'The type below all domains, of an array those of its elements, too. What lies in attributes or bounds stays';
 
+-- What a name means is changed by whoever owns the type, its schema, or the extension that it belongs to.  The owner of
+-- the database, and with it of the schema public, is no adversary (docs/limits.md).
 CREATE OR REPLACE FUNCTION rowseal._changeable(type oid) RETURNS oid LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT t.oid FROM rowseal._within(rowseal._base_type(type)) w JOIN pg_catalog.pg_type t ON t.oid = w.oid
-   WHERE t.typtype IN ('c', 'd') LIMIT 1
+  SELECT t.oid
+    FROM rowseal._within(rowseal._base_type(type)) w
+    JOIN pg_catalog.pg_type t ON t.oid = w.oid
+    JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+    LEFT JOIN pg_catalog.pg_depend m ON m.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND m.objid = t.oid
+                                    AND m.deptype = 'e'
+    LEFT JOIN pg_catalog.pg_extension x ON x.oid = m.refobjid
+    JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database()
+   WHERE t.typtype IN ('c', 'd')
+      OR EXISTS (
+        SELECT FROM pg_catalog.pg_roles r
+         WHERE r.oid IN (t.typowner, nullif(n.nspowner, 'pg_database_owner'::pg_catalog.regrole),
+                         nullif(x.extowner, d.datdba)) AND NOT r.rolsuper)
+   LIMIT 1
 $$;
 COMMENT ON FUNCTION rowseal._changeable(oid) IS
-  'A composite type, or a domain, that is still within a type''s base type: whoever owns it can have his constraints '
-  'run wherever a value is read, at any time. NULL: none';
+  'A type within a type''s base type that others than superusers can put another one in the place of, or that holds '
+  'constraints (a composite type, a domain): their code would run wherever a value is read, at any time. NULL: none';
 
 CREATE OR REPLACE FUNCTION rowseal._has_default(type oid) RETURNS boolean LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$

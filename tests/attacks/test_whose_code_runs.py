@@ -1,5 +1,6 @@
 """Where a row says itself which table it is for, nothing runs but code of trusted roles:
 of the table's owner, and of everybody who owns a trigger, a check, a default, a domain there.
+Where rowseal reads rows with rights of its own, nothing runs but what superusers made.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import Any
 import pytest
 from psycopg.types.json import Json
 
-from kit.attacks import SEALED, attempt, row, set_trap, sprung, unhealthy
+from kit.attacks import SEALED, attempt, row, set_trap, sprung, table, unhealthy
 from kit.db import Db
 from kit.example import Owner
+from kit.writers import tables
 
 TRIGGER = "CREATE TRIGGER t BEFORE INSERT ON {} FOR EACH ROW EXECUTE FUNCTION code()"
 CODE: dict[str, tuple[str, str, str]] = {
@@ -263,3 +265,120 @@ def test_the_code_of_an_index_asks_in_nobodys_name(
     admin.run("REINDEX TABLE bait")
     assert mallory.all("SELECT t FROM answers") == ["42501"] * 3
     assert admin.all("SELECT * FROM rowseal.quarantine") == before
+# ---------------------------------------------------------------- what rowseal itself reads (RS007)
+WRITTEN = """CREATE TABLE q (user_hash bytea, uuid uuid, c {}, deleted_flag boolean,
+        owner_timestamp bigint, parent_sign_b64 bytea, sign_b64 bytea, writer_pkey bytea,
+        writer_seq bigint, writer_prev bytea, PRIMARY KEY (user_hash, uuid));
+    SELECT rowseal.declare('q', owner => 'user_hash', identity => 'cards', writers => {},
+        versions => 'qv')"""
+# types, made by a superuser; who owns what is the question
+TYPES = """CREATE SCHEMA safe; CREATE SCHEMA his;
+    CREATE TYPE safe.mood AS ENUM ('a'); CREATE TYPE his.mood AS ENUM ('a');
+    CREATE TYPE public.mood AS ENUM ('a'); CREATE TYPE public.moody AS ENUM ('a');
+    CREATE TYPE safe.span AS RANGE (subtype = public.moody);
+    CREATE DOMAIN safe.word AS public.moody;
+    GRANT USAGE ON SCHEMA safe, his TO PUBLIC; GRANT CREATE ON SCHEMA safe, his TO app;
+    ALTER SCHEMA his OWNER TO app; ALTER TYPE public.moody OWNER TO app"""
+CHANGEABLE = {
+    "his enum": ("public.moody", "public.moody"),
+    "an array of it": ("public.moody[]", "public.moody[]"),
+    "a domain of others over it": ("safe.word", "public.moody"),
+    "a range of it": ("safe.span", "public.moody"),
+    "a multirange of it": ("safe.multispan", "public.moody"),
+    "an enum in his schema": ("his.mood", "his.mood"),
+}
+
+
+@pytest.fixture
+def writers(db: Db, admin: Db) -> Db:
+    db.run(tables())
+    admin.run(TYPES)
+    return db
+
+
+@pytest.mark.parametrize("kind", CHANGEABLE)
+def test_rows_of_writers_have_no_type_that_others_than_superusers_can_change(
+    kind: str, writers: Db
+) -> None:
+    type_, within = CHANGEABLE[kind]
+    if "multirange" in kind:
+        type_ = writers.one(
+            "SELECT rngmultitypid::regtype::text FROM pg_range"
+            " WHERE rngtypid = 'safe.span'::regtype"
+        )
+    diag = writers.refused("RS007", WRITTEN.format(type_, "'grants'"))
+    assert f"column 'c' of public.q has the type {within} in it" in str(diag.message_primary)
+    assert "have a superuser own" in str(diag.message_hint)
+    writers.run(WRITTEN.format(type_, "NULL"))  # without writers nobody but its writers reads it
+
+
+@pytest.mark.parametrize("type_", ["safe.mood", "public.mood[]", "int4range", "public.mood"])
+def test_rows_of_writers_have_types_of_superusers(type_: str, writers: Db) -> None:
+    writers.run(WRITTEN.format(type_, "'grants'"))
+    assert unhealthy(writers) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TYPE safe.mood OWNER TO mallory",
+        "ALTER SCHEMA safe OWNER TO mallory",
+        "DROP TYPE his.mood; ALTER TYPE safe.mood SET SCHEMA his",
+    ],
+)
+def test_a_type_that_changes_hands_closes_the_tables_of_writers(
+    change: str, writers: Db, admin: Db
+) -> None:
+    writers.run(WRITTEN.format("safe.mood", "'grants'"))
+    admin.run(f"GRANT CREATE ON SCHEMA safe TO mallory; {change}")
+    assert admin.one("SELECT queries = '{}' FROM rowseal.declarations WHERE tag = 'q'")
+    assert "structure" in unhealthy(admin)
+    admin.run(
+        "ALTER SCHEMA his OWNER TO postgres; ALTER SCHEMA safe OWNER TO postgres;"
+        f" ALTER TYPE {'his' if 'his' in change else 'safe'}.mood OWNER TO postgres"
+    )
+    writers.run("ALTER TABLE q ALTER c DROP NOT NULL")  # it is looked at again
+    assert unhealthy(admin) == []
+
+
+def test_an_extension_of_others_brings_no_types_of_writers(
+    writers: Db, admin: Db, database: str
+) -> None:
+    """Who owns it can move it, and with it the types, though a superuser owns those."""
+    if not admin.one("SELECT count(*) FROM pg_available_extensions WHERE name = 'citext'"):
+        pytest.skip("the extension citext is not available")
+    admin.run(f"GRANT CREATE ON DATABASE {database} TO app")
+    writers.run("CREATE EXTENSION citext")
+    assert (
+        admin.one("SELECT typowner::regrole::text FROM pg_type WHERE typname = 'citext'") != "app"
+    )
+    writers.refused("RS007", WRITTEN.format("citext", "'grants'"))
+    admin.run("DROP EXTENSION citext; CREATE EXTENSION citext")
+    writers.run(WRITTEN.format("citext", "'grants'"))
+
+
+TEMPORARY = {
+    "itself": "pg_temp.mood",
+    "an array": "pg_temp.mood[]",
+    "a domain over it": "public.over",
+    "a range of it": "public.span",
+    "within a composite": "public.pair",
+    "rows of a temporary table": "pg_temp.passing",
+}
+
+
+@pytest.mark.parametrize("kind", TEMPORARY)
+def test_no_signed_column_has_a_temporary_type(kind: str, example: Db) -> None:
+    """In every other session its name is another type, or none."""
+    example.run(
+        "CREATE TYPE pg_temp.mood AS ENUM ('a'); CREATE DOMAIN public.over AS pg_temp.mood;"
+        " CREATE TYPE public.span AS RANGE (subtype = pg_temp.mood);"
+        " CREATE TYPE public.pair AS (a int, b pg_temp.mood[]); CREATE TABLE pg_temp.passing ()"
+    )
+    table(example, "q", f"uuid uuid, c {TEMPORARY[kind]}", declare=None)
+    declare = "SELECT rowseal.declare('q', owner => 'user_hash', identity => 'user_cards')"
+    diag = example.refused("RS007", declare)
+    assert "has type pg_temp." in str(diag.message_primary)
+    table(example, "r", "uuid uuid")
+    example.refused("RS007", f"ALTER TABLE r ADD COLUMN c {TEMPORARY[kind]}")
+    assert unhealthy(example) == []

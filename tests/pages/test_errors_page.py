@@ -349,6 +349,14 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
     "no provider of …: …": ML_DSA,
     "the public key is none": lambda w: w.altered("user_cards", Owner().card(sign_pkey=bytes(33))),
     "no right to use … as grants table": strangers_grants,
+    "column … of … has the type … in it": lambda w: (
+        granted(w),
+        w.db.run(
+            "CREATE TYPE mood AS ENUM (); CREATE TABLE typed (LIKE t INCLUDING ALL, mood mood);"
+            " SELECT rowseal.declare('typed', owner => 'user_hash', identity => 'cards',"
+            " writers => 'grants', versions => 'typed_versions')"
+        ),
+    ),
     "table … holds the grants": lambda w: (
         granted(w),
         w.db.run("SELECT rowseal.undeclare('grants')"),

@@ -31,7 +31,7 @@ class Column(NamedTuple):
     notnull: bool
     toastable: bool
     domain: bool  # whether that is another type
-    changeable: str | None  # a composite type or domain within that type
+    changeable: str | None  # a type within that type which others could put code into
     modified: bool  # by a length, a scale …
     required: bool  # NOT NULL without a default
     collation: str | None = None  # where it is not the one of its type

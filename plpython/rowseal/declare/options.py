@@ -131,9 +131,10 @@ def rows_of_writers_are_decoded_by_nobodys_code(case: Case) -> None:
         if signed.changeable:
             raise Refused(
                 f"column {signed.name!r} of {case.label} has the type {signed.changeable} in it",
-                "Rows of writers are links whether or not they can be stored: no constraint of a "
-                "composite type or domain, now or after ALTER TYPE, may keep one from being read. "
-                "Take columns of its parts, or jsonb.",
+                "rowseal itself reads rows of writers, whether or not they can be stored: nobody "
+                "but a superuser may change what that runs, and no constraint may stop it. Take "
+                "text with a CHECK constraint; of a composite type columns of its parts, or jsonb. "
+                "Or have a superuser own the enum or range, its schema and its extension.",
             )
 
 
