@@ -443,6 +443,9 @@ BEGIN
                      WHERE o.object_type = 'table column' AND o.objid IN (d.relation, d.versions))
         AND rowseal._owns(d.relation);
   END IF;
+  PERFORM rowseal._forget_dropped(ARRAY(
+    SELECT o.objid FROM pg_catalog.pg_event_trigger_dropped_objects() o
+     WHERE o.object_type = 'table' AND NOT o.is_temporary));
 END
 $$;
 COMMENT ON FUNCTION rowseal._on_drop_refuse() IS

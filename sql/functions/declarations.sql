@@ -32,9 +32,10 @@ BEGIN
                                        'owner', i.owner, 'algorithms', i.algorithms)
     INTO card FROM rowseal.declarations i WHERE i.relation = d.identity;
   IF (d.versions IS NOT NULL AND rowseal._facts(d.versions) IS NULL)
-      OR (d.identity IS NOT NULL AND rowseal._facts(d.identity) IS NULL) THEN
+      OR (d.identity IS NOT NULL AND rowseal._facts(d.identity) IS NULL)
+      OR (d.writers IS NOT NULL AND rowseal._facts(d.writers) IS NULL) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
-        MESSAGE = pg_catalog.format('the versions or identity table of %s is gone', d.relation),
+        MESSAGE = pg_catalog.format('the versions, identity or grants table of %s is gone', d.relation),
       HINT = 'rowseal.undeclare the table and declare it anew.';
   END IF;
   planned := rowseal._plan(
@@ -132,7 +133,7 @@ BEGIN
   END IF;
   IF NEW.versions = NEW.relation OR EXISTS (
       SELECT FROM rowseal.declarations d WHERE d.relation <> NEW.relation
-         AND (d.relation = NEW.versions OR d.versions IN (NEW.relation, NEW.versions))) THEN
+         AND (d.relation = NEW.versions OR d.versions IN (NEW.relation, nullif(NEW.versions, 0)))) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
       MESSAGE = pg_catalog.format('%s or its versions table %s has another part already', NEW.relation, NEW.versions),
       HINT = 'A table is either declared or the versions table of one declared table. rowseal.declarations shows all.';
@@ -158,6 +159,26 @@ SET search_path = pg_catalog, pg_temp AS $$
     ON CONFLICT (tag) DO UPDATE SET owner = EXCLUDED.owner, relation = EXCLUDED.relation
 $$;
 COMMENT ON FUNCTION rowseal._keep_tag(rowseal.declarations) IS 'Notes the table with this tag, and who owns it';
+
+-- SECURITY DEFINER: _on_drop_refuse, which calls it last, has the rights of whoever drops.  Nothing is lost: the number
+-- that is left of a table would be another one in the cluster where a dump is restored.
+CREATE OR REPLACE FUNCTION rowseal._forget_dropped(tables oid[]) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  gone oid[] := ARRAY(SELECT t FROM pg_catalog.unnest(tables) t
+                       WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = t));
+BEGIN
+  UPDATE rowseal.tags SET relation = 0 WHERE relation = ANY (gone);
+  UPDATE rowseal.erasures SET relation = 0 WHERE relation = ANY (gone);
+  UPDATE rowseal.declarations
+     SET versions = CASE WHEN versions = ANY (gone) THEN 0 ELSE versions END,
+         identity = CASE WHEN identity = ANY (gone) THEN 0 ELSE identity END,
+         writers = CASE WHEN writers = ANY (gone) THEN 0 ELSE writers END
+   WHERE versions = ANY (gone) OR identity = ANY (gone) OR writers = ANY (gone);
+END
+$$;
+COMMENT ON FUNCTION rowseal._forget_dropped(oid[]) IS
+  'Where tables that are gone are named, 0 is from now on ("-"); the declarations that name one are closed';
 
 -- Called by _install alone, with its rights.
 CREATE OR REPLACE FUNCTION rowseal._disown(d rowseal.declarations) RETURNS void LANGUAGE plpgsql

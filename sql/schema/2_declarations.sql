@@ -7,7 +7,7 @@ CREATE TABLE rowseal.declarations (
   id                 integer NOT NULL UNIQUE,
   tag                text NOT NULL UNIQUE,
   layout             text NOT NULL CHECK (layout IN ('unversioned', 'two tables', 'one table')),
-  versions           regclass UNIQUE,
+  versions           regclass,
   owner              text[] NOT NULL,
   public_key         text,
   identity           regclass,
@@ -41,7 +41,8 @@ CREATE TABLE rowseal.declarations (
   CHECK ((public_key IS NULL) <> (identity IS NULL)),
   CHECK (NOT grants OR writers IS NULL)
 );
--- regclass: it survives renames here, and dumps as a name that restores to the new oid
+-- regclass: it survives renames here, and dumps as a name that restores to the new oid; 0 where the table was dropped
+CREATE UNIQUE INDEX ON rowseal.declarations (versions) WHERE versions <> 0;
 SELECT pg_catalog.pg_extension_config_dump('rowseal.declarations', '');
 SELECT pg_catalog.pg_extension_config_dump('rowseal.declarations_id_seq', '');
 GRANT USAGE ON SEQUENCE rowseal.declarations_id_seq TO PUBLIC;

@@ -957,6 +957,7 @@ HARMLESS = {
     "_reached",
     "_base_type",
     "_changeable",
+    "_forget_dropped",
     "_facts",
     "_owns",
     "_planned",
@@ -1160,6 +1161,7 @@ HARMLESS = {
     "_keep_versions_*",
 }
 DEFINERS = {
+    "_forget_dropped",
     "_kept_grants",
     "_kept_ledger",
     "_inconsistent",

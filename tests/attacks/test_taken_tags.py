@@ -154,3 +154,46 @@ def test_what_came_before_a_tag_was_declared_is_not_for_whoever_declares_it(
         "SELECT rowseal.declare('q', owner => 'user_hash', identity => 'user_cards')"
     )  # whom the administrator trusts
     assert example.one("SELECT count(*) FROM q") == 1
+
+
+def test_no_number_of_a_dropped_table_is_left(db: Db, admin: Db) -> None:
+    """A dump would hold it, and where that is restored it is another table."""
+    db.run(tables())
+    db.run("SELECT rowseal.undeclare('u'); DROP TABLE u")
+    admin.run(
+        "INSERT INTO rowseal.erasures (relation, tag, key, fields, versions)"
+        " SELECT relation, tag, '{}', '{}', 1 FROM rowseal.declarations"
+    )
+    db.run("CREATE TABLE x (LIKE t INCLUDING ALL)")
+    db.run(
+        "SELECT rowseal.declare('x', owner => 'user_hash', identity => 'cards',"
+        " writers => 'grants', versions => 'x_versions')"
+    )
+    admin.run("ALTER TABLE t OWNER TO mallory; ALTER TABLE x OWNER TO mallory")
+    db.run("DROP TABLE t_versions, x_versions; DROP TABLE grants; DROP TABLE cards")
+    left = "SELECT {} FROM rowseal.{} WHERE NOT EXISTS (SELECT FROM pg_class WHERE oid = {}) "
+    for column, table_ in (
+        ("relation", "tags"),
+        ("relation", "erasures"),
+        ("versions", "declarations"),
+        ("identity", "declarations"),
+        ("writers", "declarations"),
+    ):
+        numbers = db.all(f"{left.format(f'DISTINCT {column}::oid::int', table_, column)}")
+        assert set(numbers) <= {0}, (table_, column)
+    assert admin.all(
+        "SELECT tag, identity::text, versions::text, writers::text"
+        " FROM rowseal.declarations ORDER BY tag"
+    ) == [
+        ("t", "-", "-", "-"),
+        ("x", "-", "-", "-"),
+    ]
+    assert admin.all(
+        "SELECT DISTINCT detail FROM rowseal.health() WHERE \"check\" = 'structure'"
+    ) == [
+        "the versions, identity or grants table of public.t is gone",
+        "the versions, identity or grants table of public.x is gone",
+    ]
+    admin.run("ALTER TABLE t ADD COLUMN y int")
+    admin.run("SELECT rowseal.undeclare('t'), rowseal.undeclare('x'); DROP TABLE t, x")
+    db.run(tables())

@@ -41,6 +41,7 @@ DEFINER = {
     "_forget_held",
     "_advance",
     "_install",
+    "_forget_dropped",
     "_forget",
     "_on_ddl",
     "_on_drop",
