@@ -437,7 +437,9 @@ BEGIN
       MESSAGE = pg_catalog.format('declared table %s needs %s', needs.relation, needs.object_identity),
       HINT = 'rowseal.undeclare it first, or drop both in one command.';
   END IF;
-  IF TG_TAG <> 'ALTER TABLE' THEN  -- DROP TYPE … CASCADE, say: raises what is wrong without the column
+  -- DROP TYPE … CASCADE, say: raises what is wrong without the column.  What strangers hung on our functions goes with
+  -- them: see _uninstall.
+  IF TG_TAG <> 'ALTER TABLE' AND coalesce(pg_catalog.current_setting('rowseal.installing', true), '') <> 'on' THEN
     PERFORM rowseal._planned(d) FROM rowseal.declarations d
       WHERE EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() o
                      WHERE o.object_type = 'table column' AND o.objid IN (d.relation, d.versions))

@@ -52,6 +52,14 @@ $$;
 COMMENT ON FUNCTION rowseal._planned(rowseal.declarations) IS
   'The completed declaration and its statements; raises RS007 for a wrong one';
 
+CREATE OR REPLACE FUNCTION rowseal._table_owners(d rowseal.declarations) RETURNS SETOF oid LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT DISTINCT c.relowner FROM pg_catalog.pg_class c
+   WHERE c.oid = d.versions OR c.oid IN (SELECT rowseal._tree(d.relation))
+$$;
+COMMENT ON FUNCTION rowseal._table_owners(rowseal.declarations) IS
+  'The owners of a declared table, its partitions and its versions table';
+
 CREATE OR REPLACE FUNCTION rowseal._known_facts(d rowseal.declarations) RETURNS jsonb LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT pg_catalog.jsonb_build_object(
@@ -64,10 +72,29 @@ SET search_path = pg_catalog, pg_temp AS $$
                    f, '$.columns[*] ? (@.name == $names[*])',
                    pg_catalog.jsonb_build_object('names', i.owner || i.public_key))),
                'owner', i.owner, 'public_key', i.public_key, 'algorithms', i.algorithms)
-        FROM rowseal.declarations i, rowseal._facts(i.relation) f WHERE i.relation = d.identity))
+        FROM rowseal.declarations i, rowseal._facts(i.relation) f WHERE i.relation = d.identity),
+    'roles', (SELECT pg_catalog.jsonb_agg(r.rolname ORDER BY r.rolname) FROM pg_catalog.pg_roles r
+               WHERE r.oid IN (SELECT rowseal._table_owners(d))))
 $$;
 COMMENT ON FUNCTION rowseal._known_facts(rowseal.declarations) IS
   'The facts that a declaration rests on, as they are now';
+
+-- IMMUTABLE, for a declaration never gets other tables: functions that are fired for each row plan with the number.
+-- An error, for a plan would keep a NULL.
+CREATE OR REPLACE FUNCTION rowseal._table_of(id integer, versions boolean) RETURNS oid LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  d rowseal.declarations;
+BEGIN
+  SELECT * INTO d FROM rowseal.declarations x WHERE x.id = id;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'this transaction does not see the declaration of the table';
+  END IF;
+  RETURN CASE WHEN versions THEN d.versions ELSE d.relation END;
+END
+$$;
+COMMENT ON FUNCTION rowseal._table_of(integer, boolean) IS 'The table of a declaration, or its versions table';
 
 CREATE OR REPLACE FUNCTION rowseal._unreachable(d rowseal.declarations) RETURNS text LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -213,8 +240,9 @@ BEGIN
   LOOP
     EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', trigger_.tgname, trigger_.relation);
   END LOOP;
+  -- CASCADE: what a stranger hung on our function (a view, a default) does not keep its table's owner from his own
   FOR function_ IN SELECT f ->> 'name' FROM pg_catalog.jsonb_array_elements(d.manifest -> 'functions') f LOOP
-    EXECUTE pg_catalog.format('DROP FUNCTION IF EXISTS rowseal.%I', function_);
+    EXECUTE pg_catalog.format('DROP FUNCTION IF EXISTS rowseal.%I CASCADE', function_);
   END LOOP;
   IF d.grants THEN
     PERFORM rowseal._forget_writers(d);
@@ -260,6 +288,28 @@ COMMENT ON FUNCTION rowseal._close(rowseal.declarations, text) IS
   'A table that no longer is as its guards know it, or rests on one that is gone, takes no more rows until it is in '
   'order, or declared anew: what its guards name may be something else by now';
 
+CREATE OR REPLACE FUNCTION rowseal._misgranted(d rowseal.declarations)
+RETURNS TABLE (name text, role text, wanted boolean) LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  -- Everybody may call what guards, apply and take call.  Functions of triggers are for owners alone: who clones a
+  -- trigger to a partition, or restores one, needs EXECUTE.  Elsewhere nobody has a use for them.
+  SELECT f.name, CASE WHEN r.oid = 0 THEN 'PUBLIC' ELSE r.oid::pg_catalog.regrole::text END, r.oid = ANY (f.wanted)
+    FROM (
+      SELECT p.proname::text,
+             CASE WHEN p.prorettype = 'pg_catalog.trigger'::pg_catalog.regtype
+               THEN ARRAY(SELECT rowseal._table_owners(d)) ELSE '{0}' END,
+             ARRAY(SELECT a.grantee FROM pg_catalog.aclexplode(
+                     coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) a WHERE a.grantee <> p.proowner)
+        FROM pg_catalog.jsonb_array_elements(d.manifest -> 'functions') m
+        JOIN pg_catalog.pg_proc p ON p.proname = m ->> 'name'
+                                 AND p.pronamespace = 'rowseal'::pg_catalog.regnamespace) f(name, wanted, granted),
+         LATERAL (SELECT pg_catalog.unnest(f.wanted) UNION SELECT pg_catalog.unnest(f.granted)) r(oid)
+   WHERE r.oid = ANY (f.wanted) <> (r.oid = ANY (f.granted))
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_roles s WHERE s.oid = r.oid AND s.rolsuper)  -- they need no right
+$$;
+COMMENT ON FUNCTION rowseal._misgranted(rowseal.declarations) IS
+  'Of generated functions: roles that may execute one and should not (wanted: false), or should and may not';
+
 -- AFTER ROW, so after row security has decided.  SECURITY DEFINER: functions in plpython3u and in the schema rowseal
 -- are the superuser's to create.  It runs nothing of the table's owner: CREATE FUNCTION and CREATE TRIGGER only.
 CREATE OR REPLACE FUNCTION rowseal._install() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
@@ -295,6 +345,13 @@ BEGIN
       EXECUTE statement;
     END LOOP;
   END IF;
+  FOR statement IN
+    SELECT pg_catalog.format(CASE WHEN m.wanted THEN 'GRANT EXECUTE ON FUNCTION rowseal.%I TO %s'
+                                  ELSE 'REVOKE EXECUTE ON FUNCTION rowseal.%I FROM %s' END, m.name, m.role)
+      FROM rowseal._misgranted(NEW) m
+  LOOP
+    EXECUTE statement;
+  END LOOP;
   -- what has been made, as the catalogs show it: health() compares
   UPDATE rowseal.declarations d SET manifest = d.manifest || pg_catalog.jsonb_build_object(
       'made_by', planned -> 'triggers',

@@ -71,8 +71,11 @@ COMMENT ON FUNCTION rowseal._trigger_problems(rowseal.declarations) IS
 
 CREATE OR REPLACE FUNCTION rowseal._altered_functions(d rowseal.declarations) RETURNS text LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT pg_catalog.string_agg(f ->> 'name', ', ')
-    FROM pg_catalog.jsonb_array_elements(d.manifest -> 'functions') f
+  SELECT pg_catalog.string_agg(pg_catalog.concat(
+           f ->> 'name', CASE WHEN g.wrong THEN ' (may be executed by others than it should)' END),
+           ', ')
+    FROM pg_catalog.jsonb_array_elements(d.manifest -> 'functions') f,
+         LATERAL (SELECT f ->> 'name' IN (SELECT m.name FROM rowseal._misgranted(d) m) AS wrong) g
    WHERE (SELECT count(*) FROM pg_catalog.pg_proc p  -- an overload could stand in for it
            WHERE p.pronamespace = 'rowseal'::pg_catalog.regnamespace AND p.proname = f ->> 'name') <> 1
       OR NOT EXISTS (
@@ -85,9 +88,11 @@ SET search_path = pg_catalog, pg_temp AS $$
              = pg_catalog.lower(coalesce((
                  SELECT pg_catalog.string_agg(s, E'\n' ORDER BY n)
                    FROM pg_catalog.jsonb_array_elements_text(f -> 'settings') WITH ORDINALITY x(s, n)), '')))
+      OR g.wrong
 $$;
 COMMENT ON FUNCTION rowseal._altered_functions(rowseal.declarations) IS
-  'Generated functions that are missing or not as the manifest has them; NULL when all are';
+  'Generated functions that are missing, not as the manifest has them, or not for those to execute who should; NULL '
+  'when there are none';
 
 -- health consists of two parts, each of which returns rows of its own: check, ok, detail.
 
@@ -207,10 +212,10 @@ COMMENT ON FUNCTION rowseal._remarks(rowseal.declarations) IS
 
 CREATE OR REPLACE FUNCTION rowseal._lasting(facts jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT facts #- '{main,unique}' #- '{main,partitions}' #- '{versions,unique}'
+  SELECT facts #- '{main,unique}' #- '{main,partitions}' #- '{versions,unique}' #- '{roles}'
 $$;
 COMMENT ON FUNCTION rowseal._lasting(jsonb) IS
-  'Facts without indexes and partitions, which may come and go';
+  'Facts without indexes, partitions and names of roles, which may come and go';
 
 CREATE OR REPLACE FUNCTION rowseal._writers_health(d rowseal.declarations)
 RETURNS TABLE ("check" text, ok boolean, detail text)

@@ -11,6 +11,7 @@ from kit.attacks import attempt, insert, row, set_trap, sprung, table, unhealthy
 from kit.db import Db
 from kit.example import Owner
 from kit.scratch import CARD, unwell
+from kit.writers import tables
 
 IDENTITY = "SELECT rowseal.declare('theirs', owner => 'id', public_key => 'k')"
 
@@ -216,6 +217,56 @@ def test_a_type_of_too_many_types_or_levels_is_refused(
         "RS007", "SELECT rowseal.declare('many', owner => 'user_hash', identity => 'user_cards')"
     )
     assert f"c{many} of more than 256 types or 32 levels" in str(diag.message_primary)
+
+
+# ---------------------------------------------------------------- what hangs on generated functions
+HUNG = {
+    "a view": "CREATE VIEW v AS SELECT {}",
+    "a default": "CREATE TABLE x (a text DEFAULT {})",
+    "a check": "CREATE TABLE x (a int CHECK ({} <> ''))",
+    "a policy": "CREATE TABLE x (a int); CREATE POLICY p ON x USING ({} <> '')",
+    "a rule": "CREATE TABLE x (a int); CREATE RULE r AS ON INSERT TO x DO INSTEAD SELECT {}",
+    "a function": "CREATE FUNCTION f() RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT {}; END",
+    "a column of a declared table": "CREATE DOMAIN word AS text DEFAULT {};"
+    " CREATE TABLE x (user_hash bytea, a int, w word, deleted_flag boolean,"
+    " owner_timestamp bigint, sign_b64 bytea, PRIMARY KEY (user_hash, a));"
+    " SELECT rowseal.declare('x', owner => 'user_hash', identity => 'user_cards')",
+}
+
+
+@pytest.mark.parametrize("kind", HUNG)
+@pytest.mark.parametrize(
+    "leaving", ["SELECT rowseal.undeclare('user_storage')", "DROP TABLE user_storage"]
+)
+def test_what_strangers_hang_on_generated_functions_holds_no_table_fast(
+    leaving: str, kind: str, mallory: Db, example: Db
+) -> None:
+    number, arguments = example.one(
+        "SELECT d.id, p.pronargs FROM rowseal.declarations d JOIN pg_proc p"
+        " ON p.proname = '_payload_' || d.id WHERE d.tag = 'user_storage'"
+    )
+    call = f"rowseal._payload_{number}({', '.join(['NULL'] * arguments)})"
+    mallory.run(HUNG[kind].format(call))
+    assert attempt(example, leaving) is None
+    assert unhealthy(example) == []
+
+
+def test_a_strangers_trigger_has_no_function_of_ours(mallory: Db, db: Db) -> None:
+    db.run("DROP TABLE user_storage, user_cards CASCADE")
+    db.run(tables(feed=True))
+    mallory.run("CREATE TABLE x (a int)")
+    functions = db.all(
+        "SELECT proname FROM pg_proc WHERE pronamespace = 'rowseal'::regnamespace"
+        " AND prorettype = 'trigger'::regtype AND proname ~ '_[0-9]+$'"
+    )
+    assert len(functions) > 10
+    for function in functions:
+        for when in ("BEFORE", "AFTER"):
+            mallory.refused(
+                "42501",
+                f"CREATE TRIGGER g {when} INSERT ON x FOR EACH ROW"
+                f" EXECUTE FUNCTION rowseal.{function}()",
+            )
 
 
 # -------------------------------------------------------------------------- names that change hands

@@ -957,7 +957,10 @@ HARMLESS = {
     "_reached",
     "_base_type",
     "_changeable",
+    "_table_owners",
     "_forget_dropped",
+    "_misgranted",
+    "_table_of",
     "_facts",
     "_owns",
     "_planned",
@@ -1139,9 +1142,7 @@ HARMLESS = {
     "_enter_rows",
     "_lock_writers",
     "_refuse_delete",
-    # row triggers: attached elsewhere, guards merge authentic rows only, and _feed_N refuses
-    "_guard_*",
-    "_guard_versions_*",
+    # row triggers
     "_cure",
     "_keep_writers",
     "_wanted_triggers",
@@ -1151,14 +1152,6 @@ HARMLESS = {
     "_text",
     "_flag",
     "_keep",
-    "_feed_*",
-    "_feed_versions_*",
-    "_ledger_*",
-    "_ledger_versions_*",
-    "_settle_*",
-    "_settle_versions_*",
-    "_keep_*",
-    "_keep_versions_*",
 }
 DEFINERS = {
     "_forget_dropped",

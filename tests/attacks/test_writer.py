@@ -264,16 +264,21 @@ def test_valid_rows_can_be_neither_deleted_nor_retracted(stage: Stage) -> None:
 
 
 def test_the_functions_of_the_ledger_serve_no_other_table(stage: Stage) -> None:
-    (id_,) = stage.db.all("SELECT id FROM rowseal.declarations WHERE grants")
-    stage.mallory.run("CREATE TABLE mine (LIKE grants)")
+    """Not even one that has the name of theirs by now, whoever attaches them."""
+    db, ann = stage.db, stage.ann
+    number = db.one("SELECT id FROM rowseal.declarations WHERE grants")
+    attach = (
+        "CREATE TABLE {0} (LIKE grants); CREATE TRIGGER x AFTER INSERT ON {0} FOR EACH ROW"
+        f" EXECUTE FUNCTION rowseal._ledger_{number}()"
+    )
+    stage.mallory.refused("42501", attach.format("mine"))
+    forged = {**ann.row("grants", grant(stage.device)), "sign_b64": bytes(64)}
+    db.run(attach.format("other"))
+    # closed, with the name of another table in its functions
+    db.run("DROP TRIGGER zzz_rowseal_keep_all ON grants; ALTER TABLE grants RENAME TO former")
+    db.run("ALTER TABLE other RENAME TO grants")
     with pytest.raises(psycopg.Error) as error:
-        stage.mallory.run(
-            "CREATE TRIGGER x AFTER INSERT ON mine FOR EACH ROW"
-            f" EXECUTE FUNCTION rowseal._ledger_{id_}()"
-        )
-        stage.mallory.insert(
-            "mine", {**stage.ann.row("grants", grant(stage.device)), "sign_b64": bytes(64)}
-        )
+        db.insert("grants", forged)
     assert error.value.sqlstate == "RS009"
 
 

@@ -17,4 +17,5 @@ def rendered(name: str, holes: Holes, qualified: bool = False) -> str:
 
 def only_after(subject: Subject, place: Place) -> str:
     """The statement by which a definer function binds itself to the AFTER triggers of a place."""
-    return rendered("only_after", {"here": place.oid, "main": subject.main.oid})
+    versions = str(place is subject.versions).lower()
+    return rendered("only_after", {"here": f"rowseal._table_of({subject.id}, {versions})"})

@@ -64,10 +64,7 @@ class Function(NamedTuple):
             out.append(
                 f"ALTER FUNCTION rowseal.{self.name}({self.arguments}) OWNER TO rowseal_internal"
             )
-        # Everybody may call what a guard calls; cloning a trigger to a partition asks its creator
-        # for EXECUTE, too.  A guard that somebody attaches to a table of his own finds and merges
-        # nothing but authentic rows.
-        return [*out, f"GRANT EXECUTE ON FUNCTION rowseal.{self.name} TO PUBLIC"]
+        return out
 
     def json(self) -> dict[str, object]:
         """For the manifest: what health() compares with the catalogs."""

@@ -2,12 +2,13 @@
 DECLARE
   envelope pg_catalog.json;
 BEGIN
-  IF TG_WHEN OPERATOR(pg_catalog.<>) 'AFTER'
-      OR TG_RELID OPERATOR(pg_catalog.<>) 'public.files_versions'::pg_catalog.regclass
-     AND NOT EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(TG_RELID) a
-         WHERE a.relid OPERATOR(pg_catalog.=) 'public.files'::pg_catalog.regclass) THEN
-    RAISE EXCEPTION USING ERRCODE = 'RS009',
-      MESSAGE = 'this function is an AFTER trigger of a declared table, and nothing else';
+  IF TG_WHEN OPERATOR(pg_catalog.<>) 'AFTER' OR TG_RELID OPERATOR(pg_catalog.<>) rowseal._table_of(5, true) THEN
+    IF TG_WHEN OPERATOR(pg_catalog.<>) 'AFTER'
+        OR NOT EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(TG_RELID) a
+        WHERE a.relid OPERATOR(pg_catalog.=) rowseal._table_of(5, true)) THEN
+      RAISE EXCEPTION USING ERRCODE = 'RS009',
+        MESSAGE = 'this function is an AFTER trigger of a declared table, and nothing else';
+    END IF;
   END IF;
   IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
     IF NEW.sign_b64 OPERATOR(pg_catalog.=) OLD.sign_b64

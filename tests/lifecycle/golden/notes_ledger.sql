@@ -4,11 +4,13 @@ DECLARE
   authority pg_catalog.int4;
   revocations pg_catalog.bool;
 BEGIN
-  IF TG_WHEN OPERATOR(pg_catalog.<>) 'AFTER' OR TG_RELID OPERATOR(pg_catalog.<>) 'public.notes'::pg_catalog.regclass
-     AND NOT EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(TG_RELID) a
-         WHERE a.relid OPERATOR(pg_catalog.=) 'public.notes'::pg_catalog.regclass) THEN
-    RAISE EXCEPTION USING ERRCODE = 'RS009',
-      MESSAGE = 'this function is an AFTER trigger of a declared table, and nothing else';
+  IF TG_WHEN OPERATOR(pg_catalog.<>) 'AFTER' OR TG_RELID OPERATOR(pg_catalog.<>) rowseal._table_of(4, false) THEN
+    IF TG_WHEN OPERATOR(pg_catalog.<>) 'AFTER'
+        OR NOT EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(TG_RELID) a
+        WHERE a.relid OPERATOR(pg_catalog.=) rowseal._table_of(4, false)) THEN
+      RAISE EXCEPTION USING ERRCODE = 'RS009',
+        MESSAGE = 'this function is an AFTER trigger of a declared table, and nothing else';
+    END IF;
   END IF;
   IF TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN
     verdict := rowseal._licensed(3, rowseal._encoded(OLD.user_hash), OLD.writer_pkey, OLD.writer_seq,
