@@ -160,9 +160,14 @@ COMMENT ON FUNCTION rowseal._counted(jsonb, text[]) IS
 
 CREATE OR REPLACE FUNCTION rowseal._take_over(outcomes jsonb, tag text, envelopes json) RETURNS jsonb LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  elements json[] := rowseal._elements(envelopes);
 BEGIN
-  RETURN outcomes || pg_catalog.jsonb_build_object(
-    tag, rowseal._counted(outcomes -> tag, ARRAY(SELECT r.outcome FROM rowseal.receive(envelopes) r)));
+  RETURN outcomes || pg_catalog.jsonb_build_object(tag, rowseal._counted(outcomes -> tag, ARRAY(
+    SELECT r.outcome FROM rowseal._receive(ARRAY(
+      SELECT e FROM pg_catalog.unnest(elements) e WHERE pg_catalog.json_typeof(e) <> 'null')) r
+    UNION ALL
+    SELECT 'without form' FROM pg_catalog.unnest(elements) e WHERE pg_catalog.json_typeof(e) = 'null')));
 EXCEPTION
   WHEN transaction_rollback THEN
     RETURN NULL;
@@ -172,8 +177,32 @@ EXCEPTION
 END
 $$;
 COMMENT ON FUNCTION rowseal._take_over(jsonb, text, json) IS
-  'Merges a batch and counts its outcomes ({"tag": {"outcome": rows}}); NULL: in conflict with others, '
-  'to be tried again';
+  'Merges a batch and counts its outcomes ({"tag": {"outcome": rows}}), and nulls, which stand for rows without '
+  'canonical form; NULL: in conflict with others, to be tried again';
+
+CREATE OR REPLACE FUNCTION rowseal._left_out(outcomes jsonb, tag text, reason text) RETURNS jsonb LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF outcomes -> tag ? 'without form' THEN
+    RAISE WARNING USING
+      MESSAGE = pg_catalog.format('rowseal: rows of %L that were not taken over, for they have no canonical form: %s',
+                                  tag, outcomes -> tag ->> 'without form'),
+      HINT = 'There: rowseal.verify lists them.';
+  END IF;
+  IF reason IS NULL THEN
+    RETURN outcomes;
+  END IF;
+  RAISE WARNING USING
+    MESSAGE = pg_catalog.format('rowseal: the present state of %L was not taken over%s: %s', tag,
+                                CASE WHEN outcomes ? tag THEN ' to its end' END, reason),
+    HINT = 'Its feed is followed. When that is mended there: rowseal.repair.';
+  RETURN outcomes || pg_catalog.jsonb_build_object(
+    tag, coalesce(outcomes -> tag, '{}') || pg_catalog.jsonb_build_object('left out', reason));
+END
+$$;
+COMMENT ON FUNCTION rowseal._left_out(jsonb, text, text) IS
+  'Warns of what subscribe has not taken over of a table, and adds the reason to the outcomes; reason: NULL when '
+  'nothing stopped it';
 
 CREATE OR REPLACE FUNCTION rowseal._drop_slot(conninfo text, slot name, followed boolean) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -228,6 +257,7 @@ DECLARE
   tag pg_catalog.text;
   envelopes pg_catalog.json;
   taken pg_catalog.jsonb;
+  reason pg_catalog.text;
 BEGIN
   CALL rowseal._end_transaction(ended);
   IF NOT ended THEN
@@ -247,13 +277,16 @@ BEGIN
   PERFORM rowseal._ask(pg_catalog.format('SELECT rowseal._offer_slot(%L, %L)', subscription, replace_slot));
   PERFORM rowseal._await_commits();
   outcomes := '{}';
-  tags := rowseal._ask('SELECT rowseal._feed_tags()');
+  tags := rowseal._ask(pg_catalog.format('SELECT rowseal._feed_tags(%L)', publication));
   FOREACH tag IN ARRAY tags LOOP
     PERFORM rowseal._ask('BEGIN');
-    PERFORM rowseal._ask(pg_catalog.format('SELECT rowseal._open_state(%L, %L)', publication, tag));
-    LOOP
-      envelopes := rowseal._ask(pg_catalog.format('SELECT rowseal._next_state(%L)', batch))::pg_catalog.json;
+    reason := rowseal._ask(pg_catalog.format('SELECT rowseal._open_state(%L, %L)', publication, tag));
+    WHILE reason IS NULL LOOP
+      envelopes := rowseal._ask(pg_catalog.format('SELECT rowseal._give_state(%L)', batch))::pg_catalog.json;
       EXIT WHEN envelopes IS NULL;
+      reason := CASE WHEN pg_catalog.json_typeof(envelopes) OPERATOR(pg_catalog.=) 'string'
+                  THEN envelopes OPERATOR(pg_catalog.#>>) '{}' END;
+      EXIT WHEN reason IS NOT NULL;
       LOOP
         taken := rowseal._take_over(outcomes, tag, envelopes);
         EXIT WHEN taken IS NOT NULL;
@@ -263,6 +296,7 @@ BEGIN
       COMMIT;
     END LOOP;
     PERFORM rowseal._ask('COMMIT');
+    outcomes := rowseal._left_out(outcomes, tag, reason);
   END LOOP;
   PERFORM rowseal._follow(subscription, conninfo, publication);
   PERFORM rowseal._keep_or_drop_slot(subscription, conninfo);
@@ -273,12 +307,15 @@ $$;
 COMMENT ON PROCEDURE rowseal.subscribe(name, text, name, integer, boolean, jsonb) IS
 $$Links this server to another one that has called rowseal.publish: makes a slot there, takes over the tables' present
 state, then follows the feed. The state is committed in batches of at most so many rows and some 4 MB. Whatever
-interrupts it, what was taken over stays, and the same call again finishes the work. Gives {"tag": {"outcome": rows}}.
-For a superuser; conninfo as for CREATE SUBSCRIPTION, its role there must be superuser or a replication role that is
-member of rowseal_admin and may read the tables. replace_slot: drop a slot of that name there which nobody uses, left by
-a link from before this server was restored. To start again after the slot was lost: rowseal.unsubscribe, then this.
-Errors: 25001 in a transaction block, 22023 batch below 1, 42710 there is such a subscription here or slot there, 55006
-the slot is in use, 53400 too few slots there, 42704 no such publication, RS018 it lists more than the feed.$$;
+interrupts it, what was taken over stays, and the same call again finishes the work. Gives {"tag": {"outcome": rows}},
+and warns of what is not taken over: "without form": rows that have no canonical form; "left out": why there is no
+state, or not all, of a table (it is no longer as it was declared, the role may not read it, or would run code of
+somebody whom it does not trust there). For a superuser; conninfo as for CREATE SUBSCRIPTION, its role there must be
+superuser or a replication role that is member of rowseal_admin and may read the tables, without row security.
+replace_slot: drop a slot of that name there which nobody uses, left by a link from before this server was restored. To
+start again after the slot was lost: rowseal.unsubscribe, then this. Errors: 25001 in a transaction block, 22023 batch
+below 1, 42710 there is such a subscription here or slot there, 55006 the slot is in use, 53400 too few slots there,
+42704 no such publication, RS018 it lists more than the feed.$$;
 
 -- What subscribe asks for on the other side.
 
@@ -334,33 +371,76 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._keep_slot(name) IS 'Makes a slot that lasts of the temporary one of this session';
 
-CREATE OR REPLACE FUNCTION rowseal._feed_tags() RETURNS text[] LANGUAGE sql STABLE
+CREATE OR REPLACE FUNCTION rowseal._row_filter(publication name) RETURNS text LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT ARRAY(SELECT d.tag FROM rowseal.declarations d WHERE d.feed ORDER BY d.identity IS NULL DESC, d.id)
+  SELECT coalesce((SELECT coalesce(p.rowfilter, 'true') FROM pg_catalog.pg_publication_tables p
+                    WHERE p.pubname = publication AND p.schemaname = 'rowseal' AND p.tablename = 'feed'), 'false')
 $$;
-COMMENT ON FUNCTION rowseal._feed_tags() IS 'Tags of the tables with feed, owners before what they own';
+COMMENT ON FUNCTION rowseal._row_filter(name) IS 'The condition on rows of the feed that a publication lets through';
 
-CREATE OR REPLACE FUNCTION rowseal._open_state(publication name, tag text) RETURNS void LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal._feed_tags(publication name) RETURNS text[] LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  tags text[];
+BEGIN
+  EXECUTE pg_catalog.format($q$
+    SELECT ARRAY(SELECT x.tag FROM (
+        SELECT d.tag, NULL::text AS owner, NULL::json AS envelope, d.identity, d.id
+          FROM rowseal.declarations d WHERE d.feed) x
+       WHERE (%s) IS NOT FALSE ORDER BY x.identity IS NULL DESC, x.id) $q$, rowseal._row_filter(publication)) INTO tags;
+  RETURN tags;
+END
+$$;
+COMMENT ON FUNCTION rowseal._feed_tags(name) IS
+  'Tags of the tables with feed of which a publication lets rows through, owners before what they own';
+
+CREATE OR REPLACE FUNCTION rowseal._unreadable(d rowseal.declarations) RETURNS text LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN CASE
+    WHEN d.relation IS NULL THEN 'it is not declared any more'
+    WHEN d.queries = '{}' THEN 'it is no longer as it was declared'
+    WHEN pg_catalog.row_security_active(d.relation) OR pg_catalog.row_security_active(d.versions)
+      THEN pg_catalog.format('row security applies to %s', current_user)
+    WHEN NOT rowseal._trusted(d.relation)
+      THEN pg_catalog.format('it runs code of %s, whom %s does not trust',
+                             rowseal._distrusted(d.relation), current_user)
+  END;
+END
+$$;
+COMMENT ON FUNCTION rowseal._unreadable(rowseal.declarations) IS
+  'Why the current user does not read a table whose name he was given by its tag; else NULL';
+
+CREATE OR REPLACE FUNCTION rowseal._open_state(publication name, tag text) RETURNS text LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
   d rowseal.declarations;
-  filter text;
+  later rowseal.declarations;
+  reason text;
 BEGIN
   SELECT * INTO d FROM rowseal.declarations x WHERE x.tag = tag;
-  -- the same rows that the publication's filter lets through
-  SELECT coalesce(p.rowfilter, 'true') INTO filter FROM pg_catalog.pg_publication_tables p
-   WHERE p.pubname = publication AND p.schemaname = 'rowseal' AND p.tablename = 'feed';
-  EXECUTE pg_catalog.format($q$
-      DECLARE rowseal_state NO SCROLL CURSOR FOR SELECT envelope
-        FROM (SELECT %1$L::text AS tag, rowseal._owner_text(%2$L, envelope) AS owner, envelope FROM (
-          %3$s UNION ALL SELECT rowseal._held_envelopes(%1$L)) y(envelope)) x WHERE %4$s $q$,
-    tag, d.spec, d.queries ->> 'envelopes', coalesce(filter, 'false'));
+  reason := rowseal._unreadable(d);
+  IF reason IS NULL THEN
+    -- the same rows that the publication's filter lets through
+    EXECUTE pg_catalog.format($q$
+        DECLARE rowseal_state NO SCROLL CURSOR FOR SELECT envelope
+          FROM (SELECT %1$L::text AS tag, rowseal._owner_text(%2$L, envelope) AS owner, envelope FROM (
+            %3$s UNION ALL SELECT rowseal._held_envelopes(%1$L) OFFSET 0) y(envelope)) x
+         WHERE envelope IS NULL OR (%4$s) $q$,
+      tag, d.spec, d.queries ->> 'envelopes', rowseal._row_filter(publication));
+    -- its tables are locked now, and stay as they are; until then somebody may have changed them
+    SELECT * INTO later FROM rowseal.declarations x WHERE x.tag = tag;
+    reason := CASE WHEN later.queries = d.queries THEN rowseal._unreadable(later) ELSE 'it has just been changed' END;
+  END IF;
+  RETURN reason;
+EXCEPTION WHEN OTHERS THEN
+  RETURN pg_catalog.format('%s: %s', SQLSTATE, SQLERRM);
 END
 $$;
 COMMENT ON FUNCTION rowseal._open_state(name, text) IS
   'Opens a cursor, for _next_state in this transaction, over the present versions of a table that a publication lets '
-  'through, and what is held of known writers';
+  'through, and what is held of known writers; NULL in place of a row without canonical form. Returns why not, or NULL';
 
 CREATE OR REPLACE FUNCTION rowseal._next_state(most integer) RETURNS json LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -374,7 +454,7 @@ BEGIN
     FETCH state INTO envelope;
     EXIT WHEN NOT FOUND;
     envelopes := pg_catalog.array_append(envelopes, envelope);
-    bytes := bytes + pg_catalog.octet_length(envelope::text);
+    bytes := bytes + coalesce(pg_catalog.octet_length(envelope::text), 4);
   END LOOP;
   RETURN CASE WHEN bytes > 0 THEN pg_catalog.array_to_json(envelopes) END;
 END
@@ -382,6 +462,17 @@ $$;
 COMMENT ON FUNCTION rowseal._next_state(integer) IS
   'The next envelopes of the cursor rowseal_state, at most so many and, but for the last, 4 MB; NULL when there are no '
   'more';
+
+CREATE OR REPLACE FUNCTION rowseal._give_state(most integer) RETURNS json LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN rowseal._next_state(most);
+EXCEPTION WHEN OTHERS THEN
+  RETURN pg_catalog.to_json(pg_catalog.format('%s: %s', SQLSTATE, SQLERRM));
+END
+$$;
+COMMENT ON FUNCTION rowseal._give_state(integer) IS
+  'As _next_state, for another server; a string in place of the array: why there are no more';
 
 CREATE OR REPLACE FUNCTION rowseal._unfollow(subscription name, OUT conninfo text, OUT slot name, OUT followed boolean)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

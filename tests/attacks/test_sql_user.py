@@ -929,6 +929,7 @@ HARMLESS = {
     # pure functions of their arguments
     "_load",
     "_unbase64",
+    "_canonical",
     "_hex",
     "_one_based",
     "_few",
@@ -1047,14 +1048,18 @@ HARMLESS = {
     "_await_commits",
     "_follow",
     "_take_over",
+    "_left_out",
     "_counted",
     "_end_transaction",
     # what it asks for there, with the rights of the role that it connects as
     "_offer_slot",
     "_keep_slot",
     "_feed_tags",
+    "_row_filter",
+    "_unreadable",
     "_open_state",
     "_next_state",
+    "_give_state",
     # answers about arguments and catalogs; _judge_N remembers nothing
     "_judge_*",
     "_curable",

@@ -968,6 +968,134 @@ def test_errors_have_a_sqlstate_and_say_what_to_do(net: Net) -> None:
     plain.connection.close()
 
 
+STATE = {
+    # tag: what stands there, in the place of the table's name, and why its state stays there
+    "closed": (
+        "mallory",
+        "DROP TRIGGER zzz_rowseal_keep_all ON {0}; ALTER TABLE {0} RENAME TO another",
+        "it is no longer as it was declared",
+    ),
+    "hers": (
+        "mallory",
+        "ALTER TABLE {0} ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON {0}"
+        " USING (nextval('ran') > 0)",
+        "row security applies to repl",
+    ),
+    "strange": ("mallory", "", "it runs code of mallory, whom repl does not trust"),
+    "unread": (
+        "app",
+        "REVOKE SELECT ON {0} FROM repl",
+        "42501: permission denied for table unread",
+    ),
+    "guarded": ("app", "ALTER TABLE {0} ENABLE ROW LEVEL SECURITY", "row security applies to repl"),
+}
+
+
+def warned(site: Site) -> list[str]:
+    said: list[str] = []
+    site.connection.add_notice_handler(lambda d: said.append(str(d.message_primary)))
+    return said
+
+
+def test_no_table_stops_the_state_of_others(net: Net) -> None:
+    """Whatever it is that keeps one from being read, and whoever owns it:
+    it is left out, with a warning, and nothing of a stranger's runs.
+    """
+    a, b = net.site(), net.site()
+    a.run("CREATE ROLE repl LOGIN REPLICATION; GRANT rowseal_admin TO repl")
+    try:
+        mallory, app, ann = a.session("mallory"), a.session("app"), Owner()
+        app.run("GRANT SELECT ON user_cards, user_storage, user_storage_versions TO repl")
+        mallory.run("CREATE SEQUENCE ran; GRANT ALL ON SEQUENCE ran TO PUBLIC")
+        for tag, (role, change, _) in STATE.items():
+            session = {"app": app, "mallory": mallory}[role]
+            session.run(
+                f"CREATE TABLE {tag} (id bytea PRIMARY KEY, {CARD}); GRANT SELECT ON {tag} TO repl;"
+                f" SELECT rowseal.declare('{tag}', owner => 'id', public_key => 'k', feed => true)"
+            )
+            write(session, ann, tag, card(ann))
+            session.run(change.format(tag))
+        a.join(ann)
+        a.put(ann, b"1")
+        a.run("SELECT rowseal.publish()")
+        said = warned(b)
+        outcomes = b.one(
+            "CALL rowseal.subscribe(%s, %s)",
+            link(b, a),
+            a.conninfo.replace("user=postgres", "user=repl"),
+        )
+        assert outcomes == {
+            "user_cards": {"inserted": 1},
+            "user_storage": {"inserted": 1},
+            **{tag: {"left out": reason} for tag, (_, _, reason) in STATE.items()},
+        }
+        for tag, (_, _, reason) in STATE.items():
+            message = f"rowseal: the present state of '{tag}' was not taken over: {reason}"
+            assert message in said
+        assert b.values() == [b"1"] and not mallory.one("SELECT is_called FROM ran")
+        a.put(ann, b"2")
+        same(a, b)
+        b.run("CALL rowseal.unsubscribe(%s)", link(b, a))
+    finally:
+        for session in (mallory, app):
+            session.connection.close()
+        a.run("DROP OWNED BY repl; DROP ROLE repl")
+
+
+def test_no_row_stops_the_state_of_others(net: Net) -> None:
+    """One that has no canonical form is left out and counted; one that cannot be read ends that
+    table.
+    """
+    a, b = net.site(), net.site()
+    owners = [Owner(str(n)) for n in range(3)]
+    for site in (a, b):
+        for tag, columns in (("years", "at timestamptz,"), ("moods", "mood mood,")):
+            site.run("CREATE TYPE mood AS ENUM ('sad', 'glad')" if tag == "moods" else "SELECT 1")
+            site.run(
+                f"CREATE TABLE {tag} (id bytea PRIMARY KEY, {columns} {CARD});"
+                f" SELECT rowseal.declare('{tag}', owner => 'id', public_key => 'k', feed => true)"
+            )
+    for owner, mood in zip(owners, ("sad", "glad", "sad")):
+        write(a, owner, "moods", card(owner, mood=mood))
+        write(a, owner, "years", card(owner, at=None))
+    a.run("DELETE FROM pg_enum WHERE enumlabel = 'glad'")
+    a.run("ALTER TABLE years DISABLE TRIGGER zzz_rowseal_guard")
+    a.run("UPDATE years SET at = '20000-01-01' WHERE id = %s", owners[0].hash)
+    a.run("ALTER TABLE years ENABLE ALWAYS TRIGGER zzz_rowseal_guard")
+    a.run("SELECT rowseal.publish()")
+    said = warned(b)
+    outcomes = b.subscribe(a, batch=1)
+    reason = outcomes["moods"].pop("left out")
+    assert str(reason).startswith("22P03: ")
+    assert outcomes == {
+        "years": {"inserted": 2, "without form": 1},
+        "moods": {"inserted": 1},
+    }
+    assert said == [
+        "rowseal: rows of 'years' that were not taken over, for they have no canonical form: 1",
+        f"rowseal: the present state of 'moods' was not taken over to its end: {reason}",
+    ]
+    assert len(a.all("SELECT * FROM rowseal.export('years')")) == 2
+    assert a.all("SELECT sqlstate FROM rowseal.verify('years')") == ["RS006"]
+
+
+def test_no_warning_of_tables_that_a_publication_leaves_out(net: Net) -> None:
+    a, b = net.site(), net.site()
+    mallory = a.session("mallory")
+    mallory.run(
+        f"CREATE TABLE theirs (id bytea PRIMARY KEY, {CARD});"
+        " SELECT rowseal.declare('theirs', owner => 'id', public_key => 'k', feed => true)"
+    )
+    mallory.connection.close()
+    a.join(ann := Owner())
+    a.run(
+        "SELECT rowseal.publish('edge', tags => '{user_cards}', owners => %s)",
+        [b64encode(ann.hash).decode()],
+    )
+    said = warned(b)
+    assert b.subscribe(a, publication="edge") == {"user_cards": {"inserted": 1}} and said == []
+
+
 # ------------------------------------------------------------------------------------------- pages
 BLOCK = re.compile(r"^```(sql|python)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 

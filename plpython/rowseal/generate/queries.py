@@ -227,7 +227,7 @@ def _digest(row: Row, source: str) -> str:
 
 
 def _envelopes(row: Row, source: str) -> str:
-    return f"SELECT {row.envelope} AS envelope FROM {source}"
+    return f"SELECT {row.envelope_if_any} AS envelope FROM {source}"
 
 
 def tips(subject: Subject) -> str:

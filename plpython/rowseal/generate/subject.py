@@ -179,8 +179,16 @@ class Row:
     @property
     def envelope(self) -> str:
         """The row as portable JSON."""
+        return self._enveloped(self.payload)
+
+    @property
+    def envelope_if_any(self) -> str:
+        """The same of a row that no guard may have seen; NULL when it has no canonical form."""
+        return self._enveloped(self.plain_payload or f"rowseal._canonical({self.judged_payload})")
+
+    def _enveloped(self, payload: str) -> str:
         content = f", {self.content}" if self.content else ""
-        return f"rowseal._envelope({self.payload}, {self.signature}{content})"
+        return f"rowseal._envelope({payload}, {self.signature}{content})"
 
     def owner_text(self, envelope: str) -> str:
         """rowseal._owner_text(spec, envelope), in line."""
