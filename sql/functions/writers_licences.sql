@@ -143,11 +143,11 @@ BEGIN
      WHERE a.grants = grants AND a.owner = owner AND x.writer = writer
   LOOP
     IF l.frontiers <> '{}' AND EXISTS (  -- what a walk waits for stands as soon as it is here
-         SELECT FROM pg_catalog.unnest(l.frontiers) f
-          WHERE NOT EXISTS (SELECT FROM rowseal._stands s WHERE s.revocation = f AND s.link = link)
-            AND NOT EXISTS (SELECT FROM rowseal._wanted w
+         SELECT FROM (SELECT pg_catalog.unnest(l.frontiers)
+                      EXCEPT SELECT s.revocation FROM rowseal._stands s WHERE s.link = link) f(revocation)
+          WHERE NOT EXISTS (SELECT FROM rowseal._wanted w
                              WHERE w.authority = l.authority AND w.writer = writer AND w.link = link
-                               AND w.revocation = f AND (w.seq IS NULL OR w.seq = seq))) THEN
+                               AND w.revocation = f.revocation AND (w.seq IS NULL OR w.seq = seq))) THEN
       beyond := true;
     ELSIF at <= l.until AND ((key IS NULL AND l.may_grant >= 0)
           OR (key IS NOT NULL AND (l.tables IS NULL OR tag = ANY (l.tables)) AND (l.tombstones OR NOT deleted)

@@ -1,5 +1,5 @@
--- Takes rows of the owner $1 (an object of fields) and the writers $2 that count no longer, all of them or those with
--- the signatures $3, out of the main table; where a tip goes, the greatest version that counts takes its place.
+-- Takes rows of the owner $1 (an object of fields) and the writers $2 with the signatures $3 that count no longer out of
+-- the main table; where a tip goes, the greatest version that counts takes its place.
 -- Versions that count no longer have been taken out before.
 --
 --   @delete@          deletes such rows t

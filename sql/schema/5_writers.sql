@@ -100,8 +100,9 @@ CREATE TABLE rowseal._stands (
   revocation bigint,
   link       bytea,
   arrival    bytea,
-  PRIMARY KEY (revocation, link)
+  PRIMARY KEY (link, revocation)  -- of a row, under which it stands: one look-up, however many they are
 );
+CREATE INDEX ON rowseal._stands (revocation);
 COMMENT ON TABLE rowseal._stands IS 'How far each revocation has been walked: links that stand under it';
 COMMENT ON COLUMN rowseal._stands.arrival IS
   'Link of the row at which the walk that led here began: what follows from one row is found by it';

@@ -1116,6 +1116,7 @@ HARMLESS = {
     "_place",
     "_grants_table",
     "_licensed",
+    "_licensed_entry",
     "_admit",
     "_bucket",
     "_revoked",

@@ -126,8 +126,26 @@ def grants_of_a_manager(replica: Replica, rows: int) -> float:
     return d.cost(lambda: d.receive(grants))
 
 
+def revocations_of_one(replica: Replica, rows: int) -> float:
+    """So many revocations of one device that has written thirty rows; all of these stand."""
+    d = Device(replica)
+    d.receive(d.chain(30))
+    assert d.device.last is not None
+    head = d.device.last
+    envelopes = [d.ann.envelope(d.grants, revocation(d.device, [head], at=n)) for n in range(rows)]
+    return d.cost(lambda: d.receive(envelopes))
+
+
 @pytest.mark.parametrize(
-    "what", [held_again, forks_one_by_one, revoke_forks, revoked_forks, grants_of_a_manager]
+    "what",
+    [
+        held_again,
+        forks_one_by_one,
+        revoke_forks,
+        revoked_forks,
+        grants_of_a_manager,
+        revocations_of_one,
+    ],
 )
 def test_four_times_the_rows_cost_some_four_times_as_much(
     replica: Replica, what: Callable[[Replica, int], float]
@@ -135,3 +153,17 @@ def test_four_times_the_rows_cost_some_four_times_as_much(
     what(replica, 2)  # what every session loads
     few, many = (min(what(replica, n) for _ in range(2)) for n in (FEW, MANY))
     assert many < 8 * few + 0.05, f"{FEW}: {few:.2f} s, {MANY}: {many:.2f} s"
+
+
+def test_what_is_held_is_not_verified_again_by_every_grant(replica: Replica) -> None:
+    d = Device(replica, until=1)
+    late = [d.device.envelope(d.t, {"key": f"k{n}", "owner_timestamp": 2}) for n in range(MANY)]
+    once = d.cost(lambda: d.receive(late))
+    grants = [
+        d.ann.envelope(d.grants, grant(d.device, at=n, until=1, keys='{"key": "x"}'))
+        for n in range(2, 12)
+    ]
+    ten = d.cost(lambda: d.receive(grants))
+    assert ten < 2 * once, f"held: {once:.2f} s, ten grants beside them: {ten:.2f} s"
+    d.by_ann(grant(d.device, at=20, until=2))
+    assert d.db.one("SELECT count(*) FROM t") == MANY

@@ -14,8 +14,8 @@ from .licensed import Licensed
 def retraction(writers: Licensed) -> Mapping[str, str]:
     """Of the owner $1 (an object of fields) and the writers $2.
 
-    retract, retract_versions: all of their rows that count no longer, or those with the signatures
-    $3.  The same with _rows: what these would take out.
+    retract_rows, retract_versions_rows: signatures of their rows that count no longer, of all or,
+    where $3 is given, of those with these signatures.  retract, retract_versions: take them out.
     """
     main, versions = writers.subject.main, writers.subject.versions
     return {
@@ -39,7 +39,7 @@ def _rows(writers: Licensed, place: Place) -> str:
     x = subject.row("x", place)
     return (
         f"SELECT {x.signature} FROM {place.table} x, {given_owner(subject)} g"
-        f" WHERE {_gone(writers, x)}"
+        f" WHERE {_gone(writers, x)} AND ($3 IS NULL OR {x.signature} = ANY ($3))"
     )
 
 
@@ -47,7 +47,7 @@ def _delete(writers: Licensed, alias: str, place: Place) -> str:
     row = writers.subject.row(alias, place)
     return (
         f"DELETE FROM {place.table} {alias} USING {given_owner(writers.subject)} g"
-        f" WHERE {_gone(writers, row)} AND ($3 IS NULL OR {row.signature} = ANY ($3))"
+        f" WHERE {_gone(writers, row)} AND {row.signature} = ANY ($3)"
     )
 
 
