@@ -223,7 +223,7 @@ BEGIN
     END;
   END IF;
   FOR i IN 1 .. pg_catalog.cardinality(rows) LOOP
-    PERFORM rowseal._quarantine(tag, verdict, 'canonical', rows[i], enters => false, sent_as => owners[i]);
+    PERFORM rowseal._quarantine(tag, verdict, 'canonical', rows[i], sent_as => owners[i]);
   END LOOP;
   RETURN pg_catalog.array_fill(verdict::text, ARRAY[pg_catalog.cardinality(rows)]);
 END

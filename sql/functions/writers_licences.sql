@@ -192,9 +192,6 @@ BEGIN
   END IF;
   news := rowseal._lock_walk(grants, owner, writer);
   verdict := rowseal._licensed(grants, owner, writer, seq, link, tag, at, deleted, key);
-  IF rowseal._revoked(grants, owner, writer) THEN
-    PERFORM pg_catalog.set_config('rowseal.revoked', 'on', true);  -- for the trigger that settles
-  END IF;
   RETURN CASE WHEN verdict IS NULL AND news THEN ROW('00000', 'news')::rowseal.verdict ELSE verdict END;
 END
 $$;

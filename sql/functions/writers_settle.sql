@@ -63,7 +63,9 @@ BEGIN
       FROM pg_catalog.unnest(held) WITH ORDINALITY h(id, n) JOIN rowseal.quarantine q ON q.id = h.id AND q.curable
       JOIN rowseal.declarations t ON t.tag = q.tag  -- a table may be gone
       JOIN rowseal._writer_rows r ON r.held = h.id
-     WHERE (rowseal._licensed_entry(grants, owner, t, q, r)).sqlstate IS DISTINCT FROM q.sqlstate
+      CROSS JOIN LATERAL rowseal._licensed_entry(grants, owner, t, q, r) v
+     WHERE CASE WHEN v.sqlstate IS NULL THEN rowseal._curable(ROW(q.sqlstate, q.reason)::rowseal.verdict)
+                ELSE v.sqlstate <> q.sqlstate END
         OR rowseal._dead(authority, r.writer, r.link)
      ORDER BY h.n);
 END
@@ -181,7 +183,7 @@ COMMENT ON FUNCTION rowseal._in_the_way(rowseal.declarations) IS
 CREATE OR REPLACE FUNCTION rowseal._settle(
   grants integer, owner text, writer bytea, seq bigint, link bytea, grantee bytea, retracts boolean)
 RETURNS void LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp SET rowseal.mode = '' SET rowseal.outcome = '' SET rowseal.settling = 'on' AS $$
+SET search_path = pg_catalog, pg_temp SET rowseal.mode = '' SET rowseal.outcome = '' AS $$
 #variable_conflict use_variable
 DECLARE
   affected record := rowseal._affected(grants, owner, writer, seq, link, grantee);
@@ -210,6 +212,7 @@ BEGIN
     END IF;
     PERFORM rowseal._retry(NULL, NULL, affected.held);
   END IF;
+  PERFORM rowseal._pass_on(grants, owner);
 END
 $$;
 COMMENT ON FUNCTION rowseal._settle(integer, text, bytea, bigint, bytea, bytea, boolean) IS
@@ -221,23 +224,16 @@ CREATE OR REPLACE FUNCTION rowseal._hold(
   again bigint DEFAULT NULL, changed boolean DEFAULT true)
 RETURNS rowseal.verdict LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  o rowseal._authentic;
 BEGIN
   IF NOT rowseal._may_be_held(d, verdict) THEN
     IF changed THEN
-      PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for, again, enters => false);
+      PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for, again);
     END IF;
     RETURN verdict;
   END IF;
   BEGIN
-    IF (CASE WHEN changed THEN rowseal._quarantine(d.tag, verdict, format, element, waits_for, again)
-             ELSE rowseal._look_again(again) END) THEN
-      -- held itself, it is the link that others have waited for
-      o := rowseal._offered(d, format, element);
-      PERFORM rowseal._settle(rowseal._grants_id(d.grants, d.id, d.writers), o.owner, o.writer, o.seq, o.link, NULL,
-                              true);
-    END IF;
+    INSERT INTO rowseal._refused (tag, verdict, format, row, waits_for, again, changed)
+      VALUES (d.tag, verdict, format, element, waits_for, again, changed);
   EXCEPTION WHEN OTHERS THEN
     IF rowseal._passing(SQLSTATE) THEN
       RAISE;
@@ -246,7 +242,7 @@ BEGIN
       changed := true;
     END IF;
     IF changed THEN  -- what follows from it cannot be done by whoever brought it: so it is no link yet
-      PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for, again, enters => false);
+      PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for, again);
     END IF;
   END;
   RETURN verdict;
@@ -269,6 +265,14 @@ DECLARE
 BEGIN
   SELECT x.id INTO authority FROM rowseal._authority x WHERE x.grants = grants AND x.owner = owner;
   dead := rowseal._dead(authority, writer, link);
+  UPDATE rowseal.quarantine q
+     SET sqlstate = verdict.sqlstate, reason = verdict.reason, curable = NOT dead, kept = NOT dead,
+         waits_for = waits_for
+    FROM rowseal._writer_rows r
+   WHERE r.authority = authority AND r.writer = writer AND r.seq = seq AND r.link = link AND q.id = r.held;
+  IF FOUND THEN  -- it was taken for one that its table had lost
+    RETURN;
+  END IF;
   -- Not the entry from which it may have been let in a moment ago: _retry is about to delete that one.
   DELETE FROM rowseal.quarantine q
    WHERE q.hash = hash_ AND q.role = session_user AND q.subscription IS NOT DISTINCT FROM rowseal._subscription();
@@ -287,7 +291,7 @@ COMMENT ON FUNCTION rowseal._retracted(integer, text, bytea, bigint, bytea, text
 
 CREATE OR REPLACE FUNCTION rowseal._enter_rows(d rowseal.declarations, relation regclass, archived boolean)
 RETURNS void LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp SET rowseal.revoked = 'on' AS $$
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   writer text := (SELECT CASE WHEN archived THEN d.version_columns ->> w.key ELSE w.key END
                     FROM pg_catalog.jsonb_each_text(d.fields) w WHERE w.value = 'writer_pkey');

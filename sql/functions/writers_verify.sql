@@ -105,7 +105,14 @@ BEGIN
       LEFT JOIN LATERAL rowseal._offered(d, q.format, q.row) o ON d.id IS NOT NULL
      WHERE a.grants = grants AND CASE WHEN r.held = 0 THEN rowseal.link(r.seq, r.prev, r.sign) IS DISTINCT FROM r.link
        ELSE ROW(o.owner, o.writer, o.seq, o.prev, o.link)
-            IS DISTINCT FROM ROW(a.owner, r.writer, r.seq, r.prev, r.link) END;
+            IS DISTINCT FROM ROW(a.owner, r.writer, r.seq, r.prev, r.link) END
+    UNION ALL
+    SELECT a.owner, 'a row is held that counts, rowseal.retry() lets it in'
+      FROM rowseal._authority a JOIN rowseal._writer_rows r ON r.authority = a.id
+      JOIN rowseal.quarantine q ON q.id = r.held AND q.sqlstate IN ('RS010', 'RS011', 'RS012')
+      JOIN rowseal.declarations d ON d.tag = q.tag AND d.queries <> '{}'
+      CROSS JOIN LATERAL rowseal._licensed_entry(grants, a.owner, d, q, r) v
+     WHERE a.grants = grants AND v.sqlstate IS NULL;
 END
 $$;
 COMMENT ON FUNCTION rowseal._inconsistent(integer) IS

@@ -34,13 +34,32 @@ CREATE TABLE rowseal._writer_rows (
   PRIMARY KEY (authority, writer, seq, link)
 );
 CREATE INDEX ON rowseal._writer_rows (held) WHERE held IS NOT NULL;
+CREATE INDEX ON rowseal._writer_rows (authority) WHERE NOT fed;
 COMMENT ON TABLE rowseal._writer_rows IS
   'The ledger: every authentic row of a writer, of all tables, superseded and held ones too';
 COMMENT ON COLUMN rowseal._writer_rows.held IS
   'Its entry in the quarantine while it does not count; 0: that was dropped; NULL: it is in its table';
 COMMENT ON COLUMN rowseal._writer_rows.fed IS 'Whether it has been passed on: a row of an unknown key is not';
 COMMENT ON COLUMN rowseal._writer_rows.sign IS
-  'Of a row whose body was dropped, because it never counts again: its signature, of which the link is made';
+  'Of a row whose body was dropped, and through which walks lead: its signature, of which the link is made';
+
+CREATE UNLOGGED TABLE rowseal._refused (
+  tag       text,
+  verdict   rowseal.verdict,
+  format    text,
+  row       json,
+  waits_for text,
+  again     bigint,
+  changed   boolean NOT NULL,
+  authentic rowseal._authentic
+);
+GRANT INSERT ON rowseal._refused TO PUBLIC;
+COMMENT ON TABLE rowseal._refused IS
+  'Always empty: what may be a row of a writer and was refused, on its way into the quarantine and the ledger, in one '
+  'statement with what follows from it for others';
+COMMENT ON COLUMN rowseal._refused.again IS 'The entry that it has been until now, which says the rest';
+COMMENT ON COLUMN rowseal._refused.changed IS 'Whether it is refused for another reason than before';
+COMMENT ON COLUMN rowseal._refused.authentic IS 'From one trigger to the next: what has been entered';
 
 CREATE TABLE rowseal._dead_rows (
   tag    text NOT NULL,
@@ -135,7 +154,9 @@ DO $$
 DECLARE
   t text;
 BEGIN
-  FOREACH t IN ARRAY '{_authority,_writer_rows,_dead_rows,_grants,_licences,_stands,_wanted,_writer_locks}'::text[] LOOP
+  FOREACH t IN ARRAY
+    '{_authority,_writer_rows,_refused,_dead_rows,_grants,_licences,_stands,_wanted,_writer_locks}'::text[]
+  LOOP
     EXECUTE pg_catalog.format('ALTER TABLE rowseal.%I OWNER TO rowseal_internal', t);
   END LOOP;
   -- derived, but in a dump nothing derives it anew: rows are restored before triggers

@@ -13,7 +13,7 @@ from psycopg.types.json import Json
 
 from kit.db import Db, Server
 from kit.example import Owner
-from kit.writers import Writer, card, grant, link_of, revocation, tables
+from kit.writers import REFUSED, Writer, card, grant, link_of, revocation, tables
 from rowseal.client import SigningKey
 
 TABLES = ("cards", "grants", "t", "t_versions", "u", "u_versions")
@@ -226,13 +226,9 @@ def test_forged_entries_of_the_quarantine_enter_no_ledger(stage: Stage) -> None:
         "x",
     ]
     for lie in lies:
-        stage.mallory.run(
-            "SELECT rowseal._quarantine('t', '(RS012,beyond)', 'canonical', %s)", Json(lie)
-        )
+        stage.mallory.run(REFUSED.format("RS012,beyond"), Json(lie))
     assert stage.state() == before
-    stage.mallory.run(
-        "SELECT rowseal._quarantine('t', '(RS012,beyond)', 'canonical', %s)", Json(genuine)
-    )
+    stage.mallory.run(REFUSED.format("RS012,beyond"), Json(genuine))
     assert stage.admin.all(
         "SELECT sqlstate FROM rowseal.quarantine q JOIN rowseal._writer_rows r ON r.held = q.id"
     ) == ["RS010"]
@@ -294,7 +290,6 @@ def test_an_interposed_trigger_changes_nothing(stage: Stage) -> None:
     stage.mallory.run("""
         CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
             PERFORM rowseal._affected(2, 'x', NEW.grantee_pkey, 1, 'x', NEW.grantee_pkey);
-            PERFORM set_config('rowseal.settling', 'on', true);
             RETURN NULL; END $$""")
     stage.mallory.run(
         "CREATE TRIGGER zzz_rowseal_n AFTER INSERT ON grants FOR EACH ROW EXECUTE FUNCTION meddle()"

@@ -15,7 +15,7 @@ from psycopg.types.json import Json
 
 from kit.db import Db, Server
 from kit.example import Owner
-from kit.writers import Writer, card, grant, link_of, revocation, tables
+from kit.writers import REFUSED, Writer, card, grant, link_of, revocation, tables
 from rowseal.client import SigningKey
 
 LONG = "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyz0123456789", k=9000))
@@ -286,7 +286,7 @@ def test_the_ledger_is_for_those_who_may_write(db: Db, admin: Db, mallory: Db, f
     """What a stranger brings is an entry of his, and nobody waits for what he does with it."""
     c = Cast(db)
     row = c.envelope(c.device, "t", key="a", owner_timestamp=1)
-    put = "SELECT rowseal._quarantine('t', '(RS010,x)', 'canonical', %s)"
+    put = REFUSED.format("RS010,x")
     entered = [
         lambda: c.receive(row),
         lambda: mallory.run(put, Json({**row, "more": "x"})),
@@ -296,7 +296,8 @@ def test_the_ledger_is_for_those_who_may_write(db: Db, admin: Db, mallory: Db, f
     held = "SELECT q.role FROM rowseal._writer_rows r JOIN rowseal.quarantine q ON q.id = r.held"
     assert admin.all(held) == ["app"]
     with mallory.connection.transaction():
-        mallory.run("SELECT rowseal._look_again(id) FROM generate_series(1, 9) id")
+        again = "INSERT INTO rowseal._refused (again, changed) SELECT n, false"
+        mallory.run(f"{again} FROM generate_series(1, 9) n")
         c.receive(c.envelope(c.owner, "grants", **grant(c.device)))
     assert db.all("SELECT key FROM t") == ["a"]
 
@@ -306,7 +307,7 @@ def test_nothing_licensed_is_held_because_somebody_says_so(db: Db, admin: Db, ma
     c = Cast(db)
     c.receive(c.envelope(c.owner, "grants", **grant(c.device)))
     row = c.envelope(c.device, "t", key="a", owner_timestamp=1)
-    mallory.run("SELECT rowseal._quarantine('t', '(23514,lie)', 'canonical', %s)", Json(row))
+    mallory.run(REFUSED.format("23514,lie"), Json(row))
     assert ledger(admin) == []
     assert admin.one("SELECT count(*) FROM rowseal.feed WHERE tag = 't'") == 0
 
@@ -318,9 +319,8 @@ def test_spellings_of_a_known_writers_row_do_not_evade_the_bounds(
     c = Cast(db)
     c.receive(c.envelope(c.owner, "grants", **grant(c.device)))
     row = c.envelope(c.device, "t", key="a", owner_timestamp=1)
-    put = "SELECT rowseal._quarantine('t', '(22000,x)', 'canonical', %s)"
     for blanks in range(5):
-        mallory.run(put, json.dumps({**row, "more": " " * blanks}))
+        mallory.run(REFUSED.format("22000,x"), json.dumps({**row, "more": " " * blanks}))
     kept = admin.all("SELECT kept, row ->> 'more' FROM rowseal.quarantine")
     assert kept == [(True, None)]
 
@@ -336,7 +336,7 @@ def test_a_row_that_waits_is_nobody_elses_to_spell(db: Db, admin: Db) -> None:
     admin.run("SET SESSION AUTHORIZATION mallory")
     for blanks in range(1, 4):
         text = json.dumps(early).replace(":", ":" + " " * blanks)
-        admin.run("SELECT rowseal._quarantine('t', '(RS010,x)', 'canonical', %s::json, 'x')", text)
+        admin.run(REFUSED.format("RS010,x"), text)
     for n in range(200):
         admin.run("SELECT rowseal._quarantine('t', '(RS001,x)', 'canonical', %s)", Json({"n": n}))
     admin.run("RESET SESSION AUTHORIZATION")
