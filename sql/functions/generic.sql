@@ -49,7 +49,6 @@ DECLARE
   grants integer;
   r record;
   before record;
-  revoked boolean;
   -- what is let in by _settle itself arrived before: no walk moves by it
   inner_ boolean := coalesce(pg_catalog.current_setting('rowseal.settling', true), '') = 'on';
 BEGIN
@@ -66,12 +65,9 @@ BEGIN
       RETURN NULL;  -- it was here: _enter_stored settles when it has entered all
     END IF;
   END IF;
-  revoked := rowseal._revoked(grants, r.owner, r.writer);
-  IF NOT d.grants AND NOT revoked THEN
-    RETURN NULL;
+  IF d.grants OR rowseal._revoked(grants, r.owner, r.writer) THEN
+    PERFORM rowseal._settle(grants, r.owner, r.writer, CASE WHEN NOT inner_ THEN r.seq END, r.link, r.revoked);
   END IF;
-  PERFORM rowseal._settle(grants, r.owner, r.writer, CASE WHEN NOT inner_ THEN r.seq END, r.link, r.grantee,
-    NOT d.grants OR r.revocation OR revoked);
   RETURN NULL;
 END
 $$;

@@ -149,7 +149,7 @@ BEGIN
           WHERE v.authority = authority AND v.grantee = writer AND v.upto IS NOT NULL
             AND s.link = g.link AND s.arrival = link));
     IF grantees <> '{}' THEN
-      PERFORM rowseal._derive(authority, grantees);
+      PERFORM rowseal._derive(authority, grantees, link);
     END IF;
     RETURN true;
   END IF;

@@ -86,9 +86,9 @@ BEGIN
   RETURN QUERY
     SELECT a.owner, 'licences do not follow from the grants' FROM rowseal._authority a
      WHERE a.grants = grants AND EXISTS (
-       (SELECT * FROM rowseal._derived(a.id) EXCEPT SELECT * FROM rowseal._licences l WHERE l.authority = a.id)
-       UNION ALL
-       (SELECT * FROM rowseal._licences l WHERE l.authority = a.id EXCEPT SELECT * FROM rowseal._derived(a.id)))
+       WITH should AS MATERIALIZED (SELECT * FROM rowseal._derived(a.id)),
+            have AS (SELECT * FROM rowseal._licences l WHERE l.authority = a.id)
+       (SELECT * FROM should EXCEPT SELECT * FROM have) UNION ALL (SELECT * FROM have EXCEPT SELECT * FROM should))
     UNION ALL
     SELECT a.owner, 'the walk of a revocation does not follow from the rows'
       FROM rowseal._authority a JOIN rowseal._grants g ON g.authority = a.id

@@ -51,7 +51,7 @@ def unwell(db: Db) -> list[Any]:
 
 
 LIES = {
-    "INSERT INTO rowseal._licences SELECT authority, %s, until, NULL, NULL, true, 0, '{}'"
+    "INSERT INTO rowseal._licences SELECT authority, %s, chain, until, true, 0, '{}'"
     " FROM rowseal._licences LIMIT 1": "licences do not follow from the grants",
     "UPDATE rowseal._licences SET until = 1000": "licences do not follow from the grants",
     "DELETE FROM rowseal._licences WHERE writer <> %s": "licences do not follow from the grants",
@@ -119,7 +119,7 @@ def test_a_stranger_whom_an_edited_dump_lets_in_is_shown(
 
     c = Cast(db)
     admin.run(
-        "INSERT INTO rowseal._licences SELECT authority, %s, until, NULL, NULL, true, 0, '{}'"
+        "INSERT INTO rowseal._licences SELECT authority, %s, chain, until, true, 0, '{}'"
         " FROM rowseal._licences LIMIT 1",
         c.stranger.public_key,
     )
