@@ -368,8 +368,11 @@ BEGIN
   PERFORM rowseal._may_read(grants);
   RETURN QUERY SELECT r.writer, pg_catalog.max(r.seq), count(DISTINCT r.seq)
                  FROM rowseal._authority a JOIN rowseal._writer_rows r ON r.authority = a.id
-                WHERE a.grants = grants GROUP BY r.authority, r.writer;
+                WHERE a.grants = grants AND EXISTS (
+                  SELECT FROM rowseal._licences l WHERE l.authority = r.authority AND l.writer = r.writer)
+                GROUP BY r.authority, r.writer;
 END
 $$;
 COMMENT ON FUNCTION rowseal._gaps(integer) IS
-  'Highest number and how many different ones, for each writer of each owner';
+  'Highest number and how many different ones, for each writer of each owner that a standing grant names: what others '
+  'sign is no loss';

@@ -103,7 +103,10 @@ BEGIN
       LEFT JOIN rowseal.quarantine q ON q.id = r.held
       LEFT JOIN rowseal.declarations d ON d.tag = q.tag AND d.queries <> '{}'
       LEFT JOIN LATERAL rowseal._offered(d, q.format, q.row) o ON d.id IS NOT NULL
-     WHERE a.grants = grants AND CASE WHEN r.held = 0 THEN rowseal.link(r.seq, r.prev, r.sign) IS DISTINCT FROM r.link
+     WHERE a.grants = grants AND CASE
+       WHEN r.held = 0 THEN rowseal.link(r.seq, r.prev, r.sign) IS DISTINCT FROM r.link
+       WHEN d.id IS NULL  -- who signed it nobody can tell before its table is declared again
+       THEN rowseal.link(r.seq, r.prev, rowseal._unbase64(q.row ->> 'sign_b64')) IS DISTINCT FROM r.link
        ELSE ROW(o.owner, o.writer, o.seq, o.prev, o.link)
             IS DISTINCT FROM ROW(a.owner, r.writer, r.seq, r.prev, r.link) END;
 END
