@@ -53,8 +53,7 @@ BEGIN
     RETURN NULL;  -- as in _cure
   END IF;
   EXECUTE d.queries ->> 'settle' INTO r USING NEW;
-  PERFORM rowseal._settle(d.id, r.owner, r.writer, r.seq, r.link, r.grantee,
-                          r.revocation OR rowseal._revoked(d.id, r.owner, r.writer));
+  PERFORM rowseal._settle(d.id, r.owner, r.writer, r.seq, r.link, r.revoked);
   RETURN NULL;
 END
 $$;

@@ -466,7 +466,7 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   o CONSTANT rowseal._authentic := NEW.authentic;
 BEGIN
-  PERFORM rowseal._settle(rowseal._grants_id(d.grants, d.id, d.writers), o.owner, o.writer, o.seq, o.link, NULL, true)
+  PERFORM rowseal._settle(rowseal._grants_id(d.grants, d.id, d.writers), o.owner, o.writer, o.seq, o.link, NULL)
      FROM rowseal.declarations d WHERE d.tag = NEW.tag;
   RETURN NULL;
 END

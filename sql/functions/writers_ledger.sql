@@ -140,7 +140,7 @@ BEGIN
           WHERE v.authority = authority AND v.grantee = writer AND v.upto IS NOT NULL
             AND s.link = g.link AND s.arrival = link));
     IF grantees <> '{}' THEN
-      PERFORM rowseal._derive(authority, grantees);
+      PERFORM rowseal._derive(authority, grantees, link);
     END IF;
     RETURN true;
   END IF;
@@ -405,8 +405,11 @@ BEGIN
                       count(DISTINCT r.seq) FILTER (WHERE CASE
                         WHEN r.held = 0 THEN rowseal._dead(r.authority, r.writer, r.link) ELSE true END)
                  FROM rowseal._authority a JOIN rowseal._writer_rows r ON r.authority = a.id
-                WHERE a.grants = grants GROUP BY r.authority, r.writer;
+                WHERE a.grants = grants AND EXISTS (
+                  SELECT FROM rowseal._licences l WHERE l.authority = r.authority AND l.writer = r.writer)
+                GROUP BY r.authority, r.writer;
 END
 $$;
 COMMENT ON FUNCTION rowseal._gaps(integer) IS
-  'Highest number and how many different ones, for each writer of each owner';
+  'Highest number and how many different ones, for each writer of each owner that a standing grant names: what others '
+  'sign is no loss';

@@ -22,7 +22,7 @@ BEGIN
       RETURN NULL;  -- it was here: the table's guard is about to replace it
     END IF;
     --: end
-    PERFORM rowseal._settle(@grants_id@, @owner@, @writer@, @number@, @link@, NULL, true);
+    PERFORM rowseal._settle(@grants_id@, @owner@, @writer@, @number@, @link@, NULL);
   END IF;
   RETURN NULL;
 END

@@ -100,20 +100,36 @@ COMMENT ON TABLE rowseal._grants IS
 CREATE TABLE rowseal._licences (
   authority  integer NOT NULL,
   writer     bytea NOT NULL,
+  chain      bigint[] NOT NULL,
   until      bigint NOT NULL,
-  tables     text[],
-  keys       jsonb,
   tombstones boolean NOT NULL,
   may_grant  integer NOT NULL,
   frontiers  bigint[] NOT NULL
 );
 CREATE INDEX ON rowseal._licences (authority, writer);
 COMMENT ON TABLE rowseal._licences IS
-  'What a writer may write: one row per standing chain of grants, folded into the conjunction of its scopes';
-COMMENT ON COLUMN rowseal._licences.keys IS
-  'Array of the keys of all grants of the chain, all must match; NULL: any key';
+  'What a writer may write: one row per standing chain of grants that counts; what it covers is the conjunction of '
+  'their scopes';
+COMMENT ON COLUMN rowseal._licences.chain IS
+  'Its grants (_grants.id), from the owner''s down: their tables and keys are looked up there. A copy for each chain '
+  'would be 64 times what a manager signs, for each key below him';
 COMMENT ON COLUMN rowseal._licences.may_grant IS 'How many further links may follow; -1: no rows of the grants table';
 COMMENT ON COLUMN rowseal._licences.frontiers IS 'Revocations (_grants.id) that bind the writer in this chain';
+
+CREATE TABLE rowseal._changed (
+  authority integer,
+  xid       xid8,
+  arrival   bytea,
+  writer    bytea,
+  lost      boolean NOT NULL,
+  PRIMARY KEY (authority, xid, arrival, writer)
+);
+COMMENT ON TABLE rowseal._changed IS
+  'Writers whose licences have changed: from the trigger that derives to the one that settles, so of use in its '
+  'transaction (xid) alone';
+COMMENT ON COLUMN rowseal._changed.arrival IS
+  'By which row, as in _stands; that of the owner by its signature''s hash';
+COMMENT ON COLUMN rowseal._changed.lost IS 'Whether a licence has gone, so that rows may have to go, too';
 
 CREATE TABLE rowseal._stands (
   revocation bigint,
@@ -155,7 +171,7 @@ DECLARE
   t text;
 BEGIN
   FOREACH t IN ARRAY
-    '{_authority,_writer_rows,_refused,_dead_rows,_grants,_licences,_stands,_wanted,_writer_locks}'::text[]
+    '{_authority,_writer_rows,_refused,_dead_rows,_grants,_licences,_changed,_stands,_wanted,_writer_locks}'::text[]
   LOOP
     EXECUTE pg_catalog.format('ALTER TABLE rowseal.%I OWNER TO rowseal_internal', t);
   END LOOP;

@@ -372,6 +372,7 @@ def test_functions_without_a_search_path_name_every_schema(example: Db) -> None:
         "_few",
         "_bounded",
         "_before",
+        "_outside",
         "subscribe",
         "unsubscribe",
     }
@@ -1100,7 +1101,6 @@ HARMLESS = {
     "link",
     "_only",
     "_matches",
-    "_chains",
     "_offered",
     "_grant_hash",
     "_underived",

@@ -17,7 +17,16 @@ from kit.writers import REFUSED, Writer, card, grant, link_of, revocation, table
 from rowseal.client import SigningKey
 
 TABLES = ("cards", "grants", "t", "t_versions", "u", "u_versions")
-DERIVED = ("authority", "writer_rows", "grants", "licences", "stands", "wanted", "writer_locks")
+DERIVED = (
+    "authority",
+    "writer_rows",
+    "grants",
+    "licences",
+    "stands",
+    "wanted",
+    "changed",
+    "writer_locks",
+)
 
 
 class Stage:
@@ -52,7 +61,7 @@ class Stage:
         }
         derived = {
             t: self.admin.all(f"SELECT to_jsonb(x)::text FROM rowseal._{t} x ORDER BY 1")
-            for t in DERIVED[:-1]
+            for t in DERIVED[:-2]
         }
         return stored | derived
 
@@ -197,7 +206,7 @@ def test_what_is_derived_can_be_neither_read_nor_written(stage: Stage) -> None:
             stage.mallory.refused("42501", statement)
             stage.db.refused("42501", statement)
     internal = (
-        "_derive(1, '{}')", "_walk(1, 'x', 1, 'x')", "_enter(2, 'x', 'x', 1, NULL, 'x', NULL)",
+        "_derive(1, '{}', 'x')", "_walk(1, 'x', 1, 'x')", "_enter(2, 'x', 'x', 1, NULL, 'x', NULL)",
         "_ungrant(2, 'x', 'x')", "_held(1, 't', NULL, NULL)", "_forget_writers(NULL)",
         "_retracted(2, 'x', 'x', 1, 'x', 't', 'x', '(RS010,x)', '{}')", "_authority_of(2, 'x')",
         "_make_room(NULL, NULL, NULL)", "_count_dropped(NULL, NULL, 1, 1)",
@@ -251,7 +260,7 @@ def test_valid_rows_can_be_neither_deleted_nor_retracted(stage: Stage) -> None:
             id_,
         )
     stage.mallory.run(
-        "SELECT rowseal._settle(2, %s, %s, 1, 'x', %s, true)",
+        "SELECT rowseal._settle(2, %s, %s, 1, 'x', %s)",
         owner,
         stage.device.public_key,
         stage.device.public_key,

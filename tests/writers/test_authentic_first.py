@@ -157,6 +157,45 @@ def test_what_is_no_grant_is_refused_whoever_signs_it(db: Db, admin: Db, wrong: 
     assert c.receive(c.envelope(c.device, "t", key="k", owner_timestamp=1)) == ["inserted"]
 
 
+def scope(size: int, letter: str = "a") -> str:
+    """Keys with so many bytes as PostgreSQL writes them."""
+    frame = json.dumps({"key": {"prefix": ""}})
+    return frame.replace('""', f'"{letter * ((size - len(frame)) // len(letter.encode()))}"')
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"tables": ["t", "x" * 4093]},
+        {"tables": [""] * 1400},
+        {"keys": scope(4097)},
+        {"keys": scope(4099, "é")},
+    ],
+    ids=["tables", "tables without names", "keys", "in UTF-8"],
+)
+def test_a_scope_has_an_end(db: Db, admin: Db, wrong: Any) -> None:
+    """A manager's of 8 MB, and some grants below it, were more than could be derived: no revocation
+    was stored any more, and health failed for everybody.
+    """
+    db.run(tables())
+    c = Cast(db)
+    c.receive(c.envelope(c.owner, "grants", **grant(c.manager, may_grant=1)))
+    for who in (c.owner, c.manager):
+        sealed = who.sealed(c.forms["grants"], grant(c.device, **wrong))
+        with pytest.raises(psycopg.Error, match="have more than 4096 bytes as text") as error:
+            db.insert("grants", sealed)
+        assert error.value.sqlstate == "RS013" and error.value.diag.message_hint
+    c.manager.number, c.manager.last = 0, None
+    envelope = c.envelope(c.manager, "grants", **grant(c.device, **wrong))
+    assert c.receive(envelope) == ["rejected"] and ledger(admin) == []
+    c.manager.number, c.manager.last = 0, None
+    most = {"tables": ["t", "x" * 4092], "keys": scope(4096)}
+    assert c.receive(c.envelope(c.manager, "grants", **grant(c.device, **most))) == ["inserted"]
+    (licences,) = db.all("SELECT licences FROM rowseal.writers WHERE rows = 0")
+    assert licences[0]["tables"] == most["tables"]
+    assert licences[0]["keys"] == [json.loads(most["keys"])]
+
+
 @pytest.mark.parametrize("length", [0, 31, 33, 3000])
 def test_what_is_no_link_is_refused(db: Db, admin: Db, length: int) -> None:
     """It would be looked up in an index, which takes no more than 2.7 kB."""

@@ -189,15 +189,13 @@ class Writers(Licensed):
 
     def _settle(self, row: Row) -> str:
         """What rowseal._settle has to know of the row $1."""
-        grantee, upto = (
-            self.of(row, f) if self.is_grants else "NULL" for f in ("grantee_pkey", "upto")
-        )
-        writer = self.of(row, "writer_pkey")
+        writer, upto, grantee = (self.of(row, f) for f in ("writer_pkey", "upto", "grantee_pkey"))
         return (
             f"SELECT {self.owner(row)} AS owner, {writer} AS writer,\n"
             f"       {self.of(row, 'writer_seq')} AS seq,\n"
-            f"       CASE WHEN {writer} IS NOT NULL THEN {self.link(row)} END AS link,\n"
-            f"       {grantee}::bytea AS grantee, {upto} IS NOT NULL AS revocation"
+            f"       CASE WHEN {writer} IS NOT NULL THEN {self.link(row)}\n"
+            f"            ELSE sha256({row.signature}) END AS link,\n"
+            f"       CASE WHEN {upto} IS NOT NULL THEN {grantee} END AS revoked"
         )
 
     def _spent(self, row: Row) -> str:
