@@ -82,6 +82,7 @@ lint:
 	  --proc-without-search-path 'rowseal._names_of(owner oid,namespace oid)' \
 	  --proc-without-search-path 'rowseal._bounded(element pg_catalog.json)' \
 	  --proc-without-search-path 'rowseal._before(authority integer,writer bytea,seq bigint,prev bytea)' \
+	  --proc-without-search-path 'rowseal._outside(chain bigint[],tag text,key jsonb)' \
 	  --proc-without-search-path 'rowseal._envelope(payload text,signature bytea,content pg_catalog.json)' \
 	  --proc-without-search-path 'rowseal._encoded(bytea)' --proc-without-search-path 'rowseal._string(name text,value text)' \
 	  --proc-without-search-path 'rowseal.unsubscribe(subscription name)' --proc-without-search-path \

@@ -50,6 +50,10 @@ CREATE TRIGGER keep_all BEFORE TRUNCATE ON rowseal.feed EXECUTE FUNCTION rowseal
 ALTER TABLE rowseal.feed ENABLE ALWAYS TRIGGER arrive, ENABLE ALWAYS TRIGGER keep, ENABLE ALWAYS TRIGGER keep_all;
 CREATE TRIGGER forget AFTER INSERT ON rowseal.erasures FOR EACH ROW EXECUTE FUNCTION rowseal._forget();
 
+-- in the order of their names
+CREATE TRIGGER enter BEFORE INSERT ON rowseal._refused FOR EACH ROW EXECUTE FUNCTION rowseal._enter_refused();
+CREATE TRIGGER settle BEFORE INSERT ON rowseal._refused FOR EACH ROW EXECUTE FUNCTION rowseal._settle_refused();
+ALTER TABLE rowseal._refused ENABLE ALWAYS TRIGGER enter, ENABLE ALWAYS TRIGGER settle;
 CREATE TRIGGER feed_held AFTER UPDATE OF fed ON rowseal._writer_rows FOR EACH ROW
   WHEN (NEW.fed AND NOT OLD.fed AND NEW.held IS NOT NULL) EXECUTE FUNCTION rowseal._feed_held();
 CREATE TRIGGER forget_held AFTER DELETE ON rowseal.quarantine FOR EACH ROW

@@ -5,98 +5,101 @@ Pure: rules R2, R3 and R5 of docs/writers.md.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 LONGEST_CHAIN = 4
 MOST_CHAINS = 64  # of one writer: the shortest, among equals in the order of their signatures
 
 
-class Licence(NamedTuple):
-    """One chain of grants, folded: what it covers is the conjunction of its scopes."""
+class Spoken(NamedTuple):
+    """A grant or revocation, as far as chains depend on it: a row of rowseal._spoken."""
 
+    id: int
+    sign: bytes
+    at: int
+    writer: bytes | None  # None: the owner
+    grantee: bytes
+    until: int  # means nothing in a revocation
+    tombstones: bool
+    may_grant: int
+    revokes: bool
+    under: frozenset[int]  # revocations in whose past it lies
+
+
+class Licence(NamedTuple):
+    """One chain of grants, folded: what it covers is the conjunction of its scopes.
+
+    But for tables and keys, which are those of the grants in it.
+    """
+
+    chain: tuple[int, ...]  # from the owner's down
     until: int
-    tables: frozenset[str] | None  # None: all
-    keys: tuple[str, ...]  # JSON texts, all must match
     tombstones: bool
     may_grant: int  # how many further links may follow; -1: no rows of the grants table
     frontiers: frozenset[int]  # revocations that bind the writer in this chain
 
 
-def _extended(by: Licence | None, grant: Mapping[str, Any], frontiers: frozenset[int]) -> Licence:
-    tables = None if grant["tables"] is None else frozenset(grant["tables"])
-    keys = () if grant["keys"] is None else (json.dumps(grant["keys"], sort_keys=True),)
-    own = Licence(
-        grant["until"], tables, keys, grant["tombstones"], grant["may_grant"] - 1, frontiers
-    )
+def _extended(by: Licence | None, grant: Spoken, frontiers: frozenset[int]) -> Licence:
+    may_grant = grant.may_grant - 1
     if by is None:
-        return own
+        return Licence((grant.id,), grant.until, grant.tombstones, may_grant, frontiers)
     return Licence(
-        min(by.until, own.until),
-        by.tables
-        if own.tables is None
-        else own.tables
-        if by.tables is None
-        else own.tables & by.tables,
-        tuple(sorted({*by.keys, *own.keys})),
-        by.tombstones and own.tombstones,
-        min(by.may_grant - 1, own.may_grant),
+        (*by.chain, grant.id),
+        min(by.until, grant.until),
+        by.tombstones and grant.tombstones,
+        min(by.may_grant - 1, may_grant),
         frontiers,
     )
 
 
-Revoked = dict[str, frozenset[int]]
+Revoked = dict[bytes, frozenset[int]]
 """Revocations by the key of which they speak."""
 
 
 class Chain(NamedTuple):
     """Grants from the owner down to a writer, all of which stand."""
 
-    order: tuple[str, ...]  # their signatures, in hex
-    path: tuple[str, ...]  # their grantees
+    order: tuple[bytes, ...]  # their signatures
+    path: tuple[bytes, ...]  # their grantees
     licence: Licence | None  # None: the owner, before the first grant
     revoked: tuple[Revoked, ...]  # by the owner and by each grantee but the last
 
 
-def licences(rows: list[dict[str, Any]], stands: set[tuple[int, int]]) -> dict[str, set[Licence]]:
+def licences(rows: Iterable[Spoken]) -> dict[bytes, list[Licence]]:
     """The licences of each writer, from the stored grants and revocations of one owner.
 
-    ``rows`` have the columns of ``rowseal._grants``.  ``stands`` has (revocation, row) for rows of
-    the grants table that lie in a revocation's past.  Top down: what stands at a level decides the
-    level below, so who is lower in a chain never has a say about who is higher.  It looks at each
-    row once for each of its signer's chains, of which MOST_CHAINS count.
+    Top down: what stands at a level decides the level below, so who is lower in a chain never has
+    a say about who is higher.  It looks at each row once for each of its signer's chains, of which
+    MOST_CHAINS count.
     """
-    signed: dict[str | None, list[dict[str, Any]]] = defaultdict(list)
+    signed: dict[bytes | None, list[Spoken]] = defaultdict(list)
     for row in rows:
-        signed[row["writer"]].append(row)
-    counted: dict[str, int] = defaultdict(int)
-    out: dict[str, set[Licence]] = defaultdict(set)
+        signed[row.writer].append(row)
+    out: dict[bytes, list[Licence]] = defaultdict(list)
     ends = [Chain((), (), None, ())]
     for _ in range(LONGEST_CHAIN):
-        longer: dict[str, list[tuple[tuple[str, ...], Chain, dict[str, Any]]]] = defaultdict(list)
+        longer: dict[bytes, list[tuple[tuple[bytes, ...], Chain, Spoken]]] = defaultdict(list)
         for end in ends:
-            chain, grants = _standing(end, signed, stands)
+            chain, grants = _standing(end, signed)
             for grant in grants:
-                order = (*chain.order, grant["sign"])
-                longer[grant["grantee"]].append((order, chain, grant))
+                longer[grant.grantee].append(((*chain.order, grant.sign), chain, grant))
         ends = []
         for to, offers in longer.items():
             offers.sort(key=itemgetter(0))
-            for order, chain, grant in offers[: MOST_CHAINS - counted[to]]:
-                counted[to] += 1
+            for order, chain, grant in offers[: MOST_CHAINS - len(out[to])]:
                 frontiers = frozenset().union(*(by.get(to, ()) for by in chain.revoked))
                 licence = _extended(chain.licence, grant, frontiers)
-                out[to].add(licence)
+                out[to].append(licence)
                 ends.append(Chain(order, (*chain.path, to), licence, chain.revoked))
     return out
 
 
 def _standing(
-    chain: Chain, signed: Mapping[str | None, list[dict[str, Any]]], stands: set[tuple[int, int]]
-) -> tuple[Chain, list[dict[str, Any]]]:
+    chain: Chain, signed: Mapping[bytes | None, list[Spoken]]
+) -> tuple[Chain, list[Spoken]]:
     """What the last key of a chain has signed and stands under it.
 
     That are revocations, with which the chain is returned, and grants to keys that are not in it:
@@ -108,14 +111,12 @@ def _standing(
         rows = [
             row
             for row in rows
-            if row["at"] <= licence.until
-            and licence.may_grant >= 0
-            and all((f, row["id"]) in stands for f in licence.frontiers)
+            if row.at <= licence.until and licence.may_grant >= 0 and licence.frontiers <= row.under
         ]
-    revoked: dict[str, set[int]] = defaultdict(set)
+    revoked: dict[bytes, set[int]] = defaultdict(set)
     for row in rows:
-        if row["upto"] is not None:
-            revoked[row["grantee"]].add(row["id"])
+        if row.revokes:
+            revoked[row.grantee].add(row.id)
     level = {key: frozenset(ids) for key, ids in revoked.items()}
-    grants = [r for r in rows if r["upto"] is None and r["grantee"] not in chain.path]
+    grants = [row for row in rows if not row.revokes and row.grantee not in chain.path]
     return chain._replace(revoked=(*chain.revoked, level)), grants

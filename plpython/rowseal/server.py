@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .form import signature, verdict
@@ -144,31 +144,30 @@ def hexed_json(kind: str, value: str) -> str:
     return json.dumps(hexed(json.loads(kind), json.loads(value)))
 
 
-def licences(grants: str, stands: str) -> str:
-    """rowseal._chains: rows of rowseal._licences.
+_read_spoken: Any = None
 
-    They follow from rows of rowseal._grants (keys in hex) and [revocation, row] pairs.
-    """
+
+def licences(plpy: Any, authority: int, keys: list[bytes] | None) -> Iterator[tuple[Any, ...]]:
+    """rowseal._derived: rows of rowseal._licences."""
     from . import licences as rules
 
-    found = rules.licences(json.loads(grants), {(f, row) for f, row in json.loads(stands)})
-    out = []
-    for writer, licences_ in found.items():
-        for x in licences_:
-            tables, keys = (
-                None if x.tables is None else sorted(x.tables),
-                [json.loads(k) for k in x.keys] or None,
-            )
-            out.append(
-                {
-                    **x._asdict(),
-                    "writer": writer,
-                    "tables": tables,
-                    "keys": keys,
-                    "frontiers": sorted(x.frontiers),
-                }
-            )
-    return json.dumps(out)
+    global _read_spoken
+    if _read_spoken is None:
+        _read_spoken = plpy.prepare("SELECT * FROM rowseal._spoken($1, $2)", ["integer", "bytea[]"])
+
+    def spoken() -> Iterator[rules.Spoken]:
+        cursor = plpy.cursor(_read_spoken, [authority, keys])
+        while rows := cursor.fetch(1000):
+            for row in rows:
+                yield rules.Spoken(**{**row, "under": frozenset(row["under"])})
+
+    for writer, found in rules.licences(spoken()).items():
+        if keys is None or writer in keys:
+            for x in found:
+                yield (
+                    authority, writer, list(x.chain), x.until, x.tombstones, x.may_grant,
+                    sorted(x.frontiers),
+                )  # fmt: skip
 
 
 def options(columns: str | None, legacy: str | None) -> str:

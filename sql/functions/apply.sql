@@ -120,6 +120,7 @@ SET search_path = pg_catalog, pg_temp SET rowseal.mode = 'apply' AS $$
 DECLARE
   outcomes text[] := rowseal._merged(d.id, rows, format);
   i integer;
+  before integer;
   strangers bigint;
   bytes bigint;
   flooded boolean;
@@ -138,7 +139,12 @@ BEGIN
      WHERE NOT rowseal._settled(o.outcome) AND NOT (flooded AND pg_catalog.starts_with(o.outcome, '(RS002,'))
      ORDER BY pg_catalog.md5(rows[o.n]::text)
   LOOP
-    outcomes[i] := rowseal._set_aside(d, outcomes[i], format, rows[i]);
+    IF rows[i]::text = rows[before]::text AND NOT rowseal._settled(outcomes[before]) THEN
+      outcomes[i] := outcomes[before];  -- the same row again
+    ELSE
+      outcomes[i] := rowseal._set_aside(d, outcomes[i], format, rows[i]);
+      before := i;
+    END IF;
   END LOOP;
   RETURN outcomes;
 END
@@ -226,7 +232,7 @@ BEGIN
     END;
   END IF;
   FOR i IN 1 .. pg_catalog.cardinality(rows) LOOP
-    PERFORM rowseal._quarantine(tag, verdict, 'canonical', rows[i], enters => false, sent_as => owners[i]);
+    PERFORM rowseal._quarantine(tag, verdict, 'canonical', rows[i], sent_as => owners[i]);
   END LOOP;
   RETURN pg_catalog.array_fill(verdict::text, ARRAY[pg_catalog.cardinality(rows)]);
 END

@@ -46,35 +46,17 @@ CREATE OR REPLACE FUNCTION rowseal._settle_row() RETURNS trigger LANGUAGE plpgsq
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   d rowseal.declarations;
-  grants integer;
   r record;
-  before record;
-  revoked boolean;
-  -- what is let in by _settle itself arrived before: no walk moves by it
-  inner_ boolean := coalesce(pg_catalog.current_setting('rowseal.settling', true), '') = 'on';
 BEGIN
   SELECT * INTO d FROM rowseal.declarations x WHERE x.id = TG_ARGV[0]::integer;
-  IF NOT FOUND OR (inner_ AND NOT d.grants) THEN  -- not found: as in _cure
-    RETURN NULL;
+  IF NOT FOUND THEN
+    RETURN NULL;  -- as in _cure
   END IF;
-  grants := CASE WHEN d.grants THEN d.id
-      ELSE (SELECT x.id FROM rowseal.declarations x WHERE x.relation = d.writers) END;
-  EXECUTE d.queries ->> CASE TG_ARGV[1] WHEN 'main' THEN 'settle' ELSE 'settle_versions' END INTO r USING NEW;
-  IF TG_OP = 'UPDATE' THEN
-    EXECUTE d.queries ->> CASE TG_ARGV[1] WHEN 'main' THEN 'settle' ELSE 'settle_versions' END INTO before USING OLD;
-    IF before.link = r.link THEN
-      RETURN NULL;  -- it was here: _enter_stored settles when it has entered all
-    END IF;
-  END IF;
-  revoked := rowseal._revoked(grants, r.owner, r.writer);
-  IF NOT d.grants AND NOT revoked THEN
-    RETURN NULL;
-  END IF;
-  PERFORM rowseal._settle(grants, r.owner, r.writer, CASE WHEN NOT inner_ THEN r.seq END, r.link, r.grantee,
-    NOT d.grants OR r.revocation OR revoked);
+  EXECUTE d.queries ->> 'settle' INTO r USING NEW;
+  PERFORM rowseal._settle(d.id, r.owner, r.writer, r.seq, r.link, r.revoked);
   RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION rowseal._settle_row() IS
-  'AFTER a row of a writer, or of the grants table, was stored, and entered into the ledger: the tables follow, with '
-  'the rights of who writes';
+  'AFTER a row of the grants table was stored, and entered into the ledger: the tables follow, with the rights of who '
+  'writes';

@@ -165,11 +165,17 @@ $$;
 COMMENT ON FUNCTION rowseal._said_owner(text, text, json) IS
   'The owner that a row names, however it is spelled, cut off at 1000 characters; NULL when no table has the tag';
 
-CREATE OR REPLACE FUNCTION rowseal._make_room(carrier text, source text, most rowseal.quarantine_limits) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION rowseal._make_room(carrier text, source text, size bigint) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+  most rowseal.quarantine_limits;
   surplus record;
 BEGIN
+  SELECT * INTO most FROM rowseal.quarantine_limits;
+  -- Counting costs, so it is done now and then, and for large rows; at random, so that nobody can evade it.
+  IF pg_catalog.random() * greatest(1, most.rows / 100) >= 1 AND size < most.bytes / 100 THEN
+    RETURN;
+  END IF;
   IF (SELECT count(*) <= most.rows AND coalesce(pg_catalog.sum(q.bytes), 0) <= most.bytes FROM rowseal.quarantine q
        WHERE q.role = carrier AND q.subscription IS NOT DISTINCT FROM source AND NOT q.kept) THEN
     RETURN;
@@ -180,7 +186,9 @@ BEGIN
              + pg_catalog.row_number() OVER newer AS share
       FROM rowseal.quarantine q
      WHERE q.role = carrier AND q.subscription IS NOT DISTINCT FROM source AND NOT q.kept
-    WINDOW newer AS (PARTITION BY q.curable, q.tag, q.owner ORDER BY q.id DESC)
+    -- of a writer's row the key is proven: a flood in the owner's name is another's
+    WINDOW newer AS (PARTITION BY q.curable, q.tag, q.owner, CASE WHEN q.link IS NOT NULL THEN q.waits_for END
+                     ORDER BY q.id DESC)
   ), placed AS (  -- of equal share the first and the last: a flood cannot push out those who waited before
     SELECT s.*, least(pg_catalog.row_number() OVER (PARTITION BY s.curable, s.share ORDER BY s.id),
                       pg_catalog.row_number() OVER (PARTITION BY s.curable, s.share ORDER BY s.id DESC)) AS place
@@ -200,9 +208,10 @@ BEGIN
   END IF;
 END
 $$;
-COMMENT ON FUNCTION rowseal._make_room(text, text, rowseal.quarantine_limits) IS
-  'Drops what a source has in the quarantine beyond the limits: incurable rows first, then those of whoever has most '
-  'there, of each the oldest; among owners who have as much, neither those who came first nor those who came last';
+COMMENT ON FUNCTION rowseal._make_room(text, text, bigint) IS
+  'Now and then, and after a large row: drops what a source has in the quarantine beyond the limits: incurable rows '
+  'first, then those of whoever (owner, and of authentic rows writer) has most there, of each the oldest; among those '
+  'who have as much, neither those who came first nor those who came last';
 
 -- SECURITY DEFINER, owner rowseal_internal: it counts.  Everybody can call it, for his own part of the quarantine.
 CREATE OR REPLACE FUNCTION rowseal._flooded(rows bigint, bytes bigint) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
@@ -279,80 +288,103 @@ $$;
 COMMENT ON FUNCTION rowseal._leaving(bytea, text, text) IS
   'Whether an entry of a source is there, but somebody takes it out just now; else it is locked, if it is there';
 
--- SECURITY DEFINER, owner rowseal_internal: rows are refused with the rights of whoever brought them, and nobody else
--- may write the quarantine, or see of it what is not his.  Everybody can call it, and so fill his own part of it with
--- what he likes: no other source's entries change by that, and an entry is believed nothing (see _held).
-CREATE OR REPLACE FUNCTION rowseal._quarantine(
-  tag text, verdict rowseal.verdict, format text, row_ json, waits_for text DEFAULT NULL, again bigint DEFAULT NULL,
-  enters boolean DEFAULT true, sent_as text DEFAULT NULL)
-RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION rowseal._entry(
+  tag text, verdict rowseal.verdict, format text, row_ json, waits_for text, owner text)
+RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-  most rowseal.quarantine_limits;
-  size bigint;
-  hash_ bytea;
-  o CONSTANT rowseal._authentic := CASE WHEN enters THEN rowseal._claimed(tag, verdict, format, row_) END;
-  old rowseal.quarantine;
+  hash_ CONSTANT bytea := rowseal._entry_hash(tag, format, row_);
+  source CONSTANT text := rowseal._subscription();
   entry bigint;
-  moved boolean := false;
 BEGIN
-  PERFORM rowseal._in_person();
-  IF o.writer IS NOT NULL THEN
-    -- safe from the bounds: whoever brings it again, in whatever spelling, brings nothing new
-    SELECT q.id INTO entry FROM rowseal.quarantine q WHERE q.link = o.link AND q.kept;
-    IF FOUND THEN
-      RETURN rowseal._held(entry, tag, o, verdict);
-    END IF;
-    row_ := o.envelope;
-    format := 'canonical';
-  END IF;
-  size := pg_catalog.octet_length(row_::text);
-  hash_ := rowseal._entry_hash(tag, format, row_);
-  old.role := session_user;
-  old.subscription := rowseal._subscription();
-  old.application_name := pg_catalog.current_setting('application_name');
-  old.first_seen := pg_catalog.clock_timestamp();
-  IF again IS NOT NULL THEN  -- it waits for something else now; whose entry it is stays
-    DELETE FROM rowseal.quarantine q WHERE q.id IN (SELECT rowseal._unlocked(ARRAY[again])) RETURNING q.* INTO old;
-    IF NOT FOUND THEN
-      RETURN false;
-    END IF;
-  END IF;
-  SELECT * INTO most FROM rowseal.quarantine_limits;
-  IF size > most.bytes AND NOT (o.writer IS NOT NULL AND rowseal._named((
-       SELECT rowseal._grants_id(d.grants, d.id, d.writers) FROM rowseal.declarations d WHERE d.tag = tag),
-       o.owner, o.writer)) THEN  -- too large to keep: counted, at least
-    PERFORM rowseal._count_dropped(old.role, old.subscription, 1, size);
-    RETURN false;
-  END IF;
-  IF rowseal._leaving(hash_, old.role, old.subscription) THEN
-    RETURN false;
+  -- A row that comes again and again in one transaction is not written again and again: all versions would stay
+  -- until the end, to be stepped over each time.
+  SELECT q.id INTO entry FROM rowseal.quarantine q
+   WHERE q.hash = hash_ AND q.role = session_user AND q.subscription IS NOT DISTINCT FROM source
+     AND q.last_seen >= pg_catalog.now()
+     AND (q.link IS NOT NULL
+          OR (q.sqlstate, q.reason, q.waits_for) IS NOT DISTINCT FROM (verdict.sqlstate, verdict.reason, waits_for));
+  IF FOUND THEN
+    RETURN entry;
+  ELSIF rowseal._leaving(hash_, session_user, source) THEN
+    RETURN NULL;
   END IF;
   INSERT INTO rowseal.quarantine AS q (tag, sqlstate, reason, curable, waits_for, owner, role, subscription,
-                                       application_name, format, row, bytes, hash, first_seen, kept)
+                                       application_name, format, row, bytes, hash)
     VALUES (tag, verdict.sqlstate, verdict.reason, rowseal._curable(verdict), waits_for,
-            coalesce(rowseal._said_owner(tag, format, row_), pg_catalog."left"(sent_as, 1000)), old.role,
-            old.subscription, old.application_name, format, row_, size, hash_, old.first_seen,
-            coalesce(o.writer IS NOT NULL AND old.kept, false))
-    ON CONFLICT (hash, role, subscription) DO UPDATE
-      SET attempts = q.attempts + 1, last_seen = pg_catalog.clock_timestamp(), sqlstate = EXCLUDED.sqlstate,
-          reason = EXCLUDED.reason, curable = EXCLUDED.curable, waits_for = EXCLUDED.waits_for, owner = EXCLUDED.owner
+            coalesce(rowseal._said_owner(tag, format, row_), pg_catalog."left"(owner, 1000)), session_user,
+            source, pg_catalog.current_setting('application_name'), format, row_,
+            pg_catalog.octet_length(row_::text), hash_)
+    ON CONFLICT (hash, role, subscription)
+    DO UPDATE SET attempts = q.attempts + 1, last_seen = pg_catalog.clock_timestamp()
     RETURNING q.id INTO entry;
-  IF o.writer IS NOT NULL THEN
-    moved := rowseal._held(entry, tag, o, verdict);
-  END IF;
-  -- Counting costs, so it is done now and then, and for large rows; at random, so that nobody can evade it.
-  IF pg_catalog.random() * greatest(1, most.rows / 100) < 1 OR size >= most.bytes / 100 THEN
-    PERFORM rowseal._make_room(old.role, old.subscription, most);
-  END IF;
-  RETURN moved;
+  UPDATE rowseal.quarantine q
+     SET sqlstate = verdict.sqlstate, reason = verdict.reason, curable = rowseal._curable(verdict),
+         waits_for = waits_for, owner = coalesce(rowseal._said_owner(tag, format, row_), pg_catalog."left"(owner, 1000))
+   -- of a row of the ledger the ledger says why it is held, not whoever brings it again
+   WHERE q.id = entry AND q.link IS NULL
+     AND (q.sqlstate, q.reason, q.waits_for) IS DISTINCT FROM (verdict.sqlstate, verdict.reason, waits_for);
+  RETURN entry;
 END
 $$;
-COMMENT ON FUNCTION rowseal._quarantine(text, rowseal.verdict, text, json, text, bigint, boolean, text) IS
+COMMENT ON FUNCTION rowseal._entry(text, rowseal.verdict, text, json, text, text) IS
+  'Enters a refused row into the quarantine, and counts its coming, once in a transaction; returns its entry, NULL '
+  'when somebody takes that out just now';
+
+CREATE OR REPLACE FUNCTION rowseal._rewritten(
+  entry bigint, verdict rowseal.verdict, format text, row_ json, waits_for text)
+RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  hash_ bytea;
+  twin bigint;
+BEGIN
+  SELECT rowseal._entry_hash(q.tag, format, row_) INTO hash_ FROM rowseal.quarantine q WHERE q.id = entry;
+  SELECT x.id INTO twin FROM rowseal.quarantine q JOIN rowseal.quarantine x ON x.hash = hash_ AND x.role = q.role
+   WHERE q.id = entry AND x.subscription IS NOT DISTINCT FROM q.subscription AND x.id <> entry;
+  IF FOUND THEN
+    DELETE FROM rowseal.quarantine q WHERE q.id = entry;
+    RETURN twin;
+  END IF;
+  UPDATE rowseal.quarantine q
+     SET sqlstate = verdict.sqlstate, reason = verdict.reason, curable = rowseal._curable(verdict),
+         waits_for = waits_for, format = format, row = row_, bytes = pg_catalog.octet_length(row_::text), hash = hash_,
+         owner = coalesce(rowseal._said_owner(q.tag, format, row_), q.owner)
+   WHERE q.id = entry;
+  RETURN entry;
+END
+$$;
+COMMENT ON FUNCTION rowseal._rewritten(bigint, rowseal.verdict, text, json, text) IS
+  'An entry waits for something else now, or is spelled otherwise; whose it is stays. Returns it, or the one of the '
+  'same source that says the same already';
+
+-- SECURITY DEFINER, owner rowseal_internal: rows are refused with the rights of whoever brought them, and nobody else
+-- may write the quarantine, or see of it what is not his.  Everybody can call it, and so fill his own part of it with
+-- what he likes: no other source's entries change by that, nor what the ledger says, and an entry is believed nothing.
+CREATE OR REPLACE FUNCTION rowseal._quarantine(
+  tag text, verdict rowseal.verdict, format text, row_ json, waits_for text DEFAULT NULL, again bigint DEFAULT NULL,
+  sent_as text DEFAULT NULL)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  size CONSTANT bigint := pg_catalog.octet_length(row_::text);
+BEGIN
+  PERFORM rowseal._in_person();
+  IF again IS NOT NULL THEN
+    PERFORM rowseal._rewritten(q.id, verdict, format, row_, waits_for)
+       FROM rowseal._unlocked(ARRAY[again]) u JOIN rowseal.quarantine q ON q.id = u WHERE q.link IS NULL;
+  ELSIF size > (SELECT l.bytes FROM rowseal.quarantine_limits l) THEN  -- too large to keep: counted, at least
+    PERFORM rowseal._count_dropped(session_user, rowseal._subscription(), 1, size);
+  ELSE
+    PERFORM rowseal._entry(tag, verdict, format, row_, waits_for, sent_as);
+    PERFORM rowseal._make_room(session_user, rowseal._subscription(), size);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._quarantine(text, rowseal.verdict, text, json, text, bigint, text) IS
   'Keeps a refused row with reason and source; when its source has too many, some go, and are counted. again: the '
-  'entry that it has been until now, whose source it keeps; enters: into the ledger, too, when it is a writer''s; '
-  'sent_as: whose row whoever sent it says it is. '
-  'Whether a walk has moved by it (see _held): then the tables have to follow (see _hold)';
+  'entry that it has been until now, whose source it keeps; sent_as: whose row whoever sent it says it is. What may be '
+  'a row of a writer is inserted into rowseal._refused instead';
 
 CREATE OR REPLACE FUNCTION rowseal._entry_hash(tag text, format text, row_ json) RETURNS bytea
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -362,38 +394,110 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._entry_hash(text, text, json) IS 'What tells entries of one source in the quarantine apart';
 
--- SECURITY DEFINER, owner rowseal_internal, as _quarantine.  Everybody can call it: _held judges by itself.
-CREATE OR REPLACE FUNCTION rowseal._look_again(entry bigint) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+-- SECURITY DEFINER, owner rowseal_internal, as _quarantine.
+CREATE OR REPLACE FUNCTION rowseal._enter_refused() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   q rowseal.quarantine;
   o rowseal._authentic;
-  verdict rowseal.verdict;
+  entry bigint := NEW.again;
+  moved boolean := false;
 BEGIN
-  SELECT * INTO q FROM rowseal.quarantine x WHERE x.id = entry;
-  verdict := ROW(q.sqlstate, q.reason)::rowseal.verdict;
-  o := rowseal._claimed(q.tag, verdict, q.format, q.row);
-  IF o.envelope::text <> q.row::text THEN  -- it was kept before its table could tell
-    RETURN rowseal._quarantine(q.tag, verdict, 'canonical', o.envelope, NULL, entry);
-  ELSIF o.writer IS NOT NULL THEN
-    RETURN rowseal._held(entry, q.tag, o, verdict);
+  IF TG_RELID <> 'rowseal._refused'::pg_catalog.regclass OR TG_WHEN <> 'BEFORE' THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS009', MESSAGE = 'what was refused enters by its own table, and nowhere else';
   END IF;
-  RETURN false;
+  IF NEW.again IS NOT NULL THEN  -- whoever tries it again is not asked what it is
+    SELECT * INTO q FROM rowseal.quarantine x WHERE x.id = NEW.again;
+    NEW.verdict := coalesce(NEW.verdict, ROW(q.sqlstate, q.reason)::rowseal.verdict);
+    o := rowseal._claimed(q.tag, NEW.verdict, q.format, q.row);
+  ELSE
+    o := rowseal._claimed(NEW.tag, NEW.verdict, NEW.format, NEW.row);
+  END IF;
+  IF o.writer IS NULL THEN
+    IF NEW.changed THEN
+      PERFORM rowseal._quarantine(NEW.tag, NEW.verdict, NEW.format, NEW.row, NEW.waits_for, NEW.again);
+    END IF;
+    RETURN NULL;
+  END IF;
+  NEW.tag := coalesce(q.tag, NEW.tag);
+  IF entry IS NULL THEN
+    entry := rowseal._authentic_entry(NEW.tag, NEW.verdict, o);
+  ELSIF q.format <> 'canonical' OR q.row::text <> o.envelope::text THEN  -- kept before its table could tell
+    PERFORM FROM rowseal.quarantine x WHERE x.id = entry FOR UPDATE SKIP LOCKED;
+    entry := CASE WHEN FOUND THEN rowseal._rewritten(entry, ROW(q.sqlstate, q.reason)::rowseal.verdict, 'canonical',
+                                                     o.envelope, q.waits_for) END;
+  END IF;
+  IF entry IS NOT NULL THEN
+    moved := rowseal._held(entry, NEW.tag, o, NEW.verdict);
+    PERFORM rowseal._make_room(session_user, rowseal._subscription(), pg_catalog.octet_length(o.envelope::text));
+  END IF;
+  NEW.authentic := o;
+  RETURN CASE WHEN moved THEN NEW END;
 END
 $$;
-COMMENT ON FUNCTION rowseal._look_again(bigint) IS
-  'An entry has been tried again, in vain: what the ledger says of it, and whether a walk has moved by it';
+COMMENT ON FUNCTION rowseal._enter_refused() IS
+  'BEFORE INSERT on rowseal._refused: keeps the row in the quarantine, and enters it into the ledger when it is an '
+  'authentic one of a writer. What goes on is a row by which a walk has moved';
+
+CREATE OR REPLACE FUNCTION rowseal._authentic_entry(tag text, verdict rowseal.verdict, o rowseal._authentic)
+RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  size CONSTANT bigint := pg_catalog.octet_length(o.envelope::text);
+  entry bigint;
+BEGIN
+  -- safe from the bounds: whoever brings it again, in whatever spelling, brings nothing new
+  SELECT q.id INTO entry FROM rowseal.quarantine q WHERE q.link = o.link AND q.kept;
+  IF FOUND THEN
+    RETURN entry;
+  ELSIF size > (SELECT l.bytes FROM rowseal.quarantine_limits l) AND NOT rowseal._named((
+       SELECT rowseal._grants_id(d.grants, d.id, d.writers) FROM rowseal.declarations d WHERE d.tag = tag),
+       o.owner, o.writer) THEN
+    PERFORM rowseal._count_dropped(session_user, rowseal._subscription(), 1, size);
+    RETURN NULL;
+  END IF;
+  RETURN rowseal._entry(tag, verdict, 'canonical', o.envelope, NULL, NULL);
+END
+$$;
+COMMENT ON FUNCTION rowseal._authentic_entry(text, rowseal.verdict, rowseal._authentic) IS
+  'The entry of an authentic row of a writer, as it was signed; NULL when it is too large of a writer of whom no grant '
+  'speaks';
+
+CREATE OR REPLACE FUNCTION rowseal._settle_refused() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  o CONSTANT rowseal._authentic := NEW.authentic;
+BEGIN
+  PERFORM rowseal._settle(rowseal._grants_id(d.grants, d.id, d.writers), o.owner, o.writer, o.seq, o.link, NULL)
+     FROM rowseal.declarations d WHERE d.tag = NEW.tag;
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION rowseal._settle_refused() IS
+  'BEFORE INSERT on rowseal._refused: held itself, it is the link that others have waited for. With the rights of who '
+  'brings it, and in the statement by which the walk has moved: so nobody moves one and leaves the tables behind';
 
 -- SECURITY DEFINER, owner rowseal_internal: incurable entries show to administrators alone.
-CREATE OR REPLACE FUNCTION rowseal._enter_held(tag text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+CREATE OR REPLACE FUNCTION rowseal._entries_of(tag text) RETURNS SETOF bigint LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+  RETURN QUERY SELECT q.id FROM rowseal.quarantine q
+                WHERE q.tag = tag AND rowseal._may_follow(tag) ORDER BY q.id;
+END
+$$;
+COMMENT ON FUNCTION rowseal._entries_of(text) IS
+  'Numbers of all entries that are for a table, for those who may write it';
+
+CREATE OR REPLACE FUNCTION rowseal._enter_held(tag text) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
   entry bigint;
 BEGIN
-  FOR entry IN SELECT q.id FROM rowseal.quarantine q WHERE q.tag = tag ORDER BY q.id LOOP
+  FOR entry IN SELECT * FROM rowseal._entries_of(tag) LOOP
     BEGIN
-      PERFORM rowseal._look_again(entry);
+      INSERT INTO rowseal._refused (again, changed) VALUES (entry, false);
     EXCEPTION WHEN OTHERS THEN
       IF rowseal._passing(SQLSTATE) THEN
         RAISE;

@@ -60,7 +60,7 @@ $$;
 COMMENT ON FUNCTION rowseal._may_be_held(rowseal.declarations, rowseal.verdict) IS
   'Whether a refusal leaves open that the row is authentic: grants stood in its way, or its table';
 
-CREATE OR REPLACE FUNCTION rowseal._may_follow(tag text, grants integer DEFAULT NULL) RETURNS boolean
+CREATE OR REPLACE FUNCTION rowseal._may_follow(tag text) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
@@ -71,18 +71,13 @@ BEGIN
        AND NOT EXISTS (
          SELECT FROM rowseal.declarations d, pg_catalog.unnest(ARRAY[d.relation, d.versions]) t(oid)
            JOIN pg_catalog.pg_class c ON c.oid = t.oid
-          WHERE (d.tag = tag OR grants IN (d.id, rowseal._grants_id(d.grants, d.id, d.writers)))
+          WHERE d.tag = tag
             AND NOT (pg_catalog.has_table_privilege(r.oid, c.oid, 'SELECT')
                      AND pg_catalog.has_table_privilege(r.oid, c.oid, 'INSERT')
-                     AND pg_catalog.has_table_privilege(r.oid, c.oid,
-                                                        CASE WHEN grants IS NULL THEN 'UPDATE' ELSE 'DELETE' END)
-                     AND (grants IS NULL OR NOT c.relrowsecurity OR r.rolsuper OR r.rolbypassrls
-                          OR (NOT c.relforcerowsecurity AND pg_catalog.pg_has_role(r.oid, c.relowner, 'USAGE'))))));
+                     AND pg_catalog.has_table_privilege(r.oid, c.oid, 'UPDATE'))));
 END
 $$;
-COMMENT ON FUNCTION rowseal._may_follow(text, integer) IS
-  'Whether the session could write a table; given a grants table: take rows of revoked writers out of all tables that '
-  'name it (see _may_retract)';
+COMMENT ON FUNCTION rowseal._may_follow(text) IS 'Whether the session could write a table';
 
 CREATE OR REPLACE FUNCTION rowseal._claimed(tag text, refused rowseal.verdict, format text, element json)
 RETURNS rowseal._authentic LANGUAGE plpgsql STABLE
@@ -138,10 +133,6 @@ BEGIN
   IF EXISTS (SELECT FROM rowseal._wanted w
               WHERE w.authority = authority AND w.writer = writer AND w.link = link
                 AND (w.seq IS NULL OR w.seq = seq)) THEN
-    IF pg_catalog.current_setting('rowseal.settling', true) = 'on' THEN
-      -- what _settle lets in has been walked before, so somebody else has set this
-      RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'rowseal.settling is not yours to set';
-    END IF;
     PERFORM rowseal._walk(authority, writer, seq, link);
     grantees := ARRAY(
       SELECT g.grantee FROM rowseal._grants g
@@ -150,7 +141,7 @@ BEGIN
           WHERE v.authority = authority AND v.grantee = writer AND v.upto IS NOT NULL
             AND s.link = g.link AND s.arrival = link));
     IF grantees <> '{}' THEN
-      PERFORM rowseal._derive(authority, grantees);
+      PERFORM rowseal._derive(authority, grantees, link);
     END IF;
     RETURN true;
   END IF;
@@ -158,7 +149,21 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._enter(integer, text, bytea, bigint, bytea, bytea, bigint) IS
-  'Enters an authentic row into the ledger; whether a walk has moved by it';
+  'Enters an authentic row into the ledger; whether a walk has moved by it. Then the tables have to follow, with the '
+  'rights of who writes: the next trigger sees to that (_settle_N, _settle_row, _settle_refused)';
+
+-- SECURITY DEFINER, owner rowseal_internal: it answers the trigger that follows, which runs with the rights of who
+-- writes.
+CREATE OR REPLACE FUNCTION rowseal._has_moved(grants integer, link bytea) RETURNS boolean LANGUAGE plpgsql STABLE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+  PERFORM rowseal._may_ask(grants);
+  RETURN EXISTS (SELECT FROM rowseal._stands s WHERE s.link = link AND s.arrival = link);
+END
+$$;
+COMMENT ON FUNCTION rowseal._has_moved(integer, bytea) IS
+  'Whether a walk has moved by a row of a writer, when it came or before';
 
 CREATE OR REPLACE FUNCTION rowseal._before(authority integer, writer bytea, seq bigint, prev bytea)
 RETURNS SETOF rowseal._writer_rows LANGUAGE sql STABLE AS $$
@@ -259,16 +264,17 @@ BEGIN
     RETURN false;
   END IF;
   moved := rowseal._enter(grants, o.owner, o.writer, o.seq, o.prev, o.link, entry);
-  IF moved AND (rowseal._affected(grants, o.owner, o.writer, o.seq, o.link, NULL)).writers <> '{}'
-     AND NOT rowseal._may_follow(tag, grants) THEN
-    RAISE insufficient_privilege USING
-      MESSAGE = 'rows would count no longer by this one that you may not take out';
-  END IF;
   authority := rowseal._authority_of(grants, o.owner);
   SELECT r.held INTO holds FROM rowseal._writer_rows r
    WHERE r.authority = authority AND r.writer = o.writer AND r.seq = o.seq AND r.link = o.link;
-  IF holds IS NULL THEN  -- it is in its table
-    RETURN moved;
+  IF holds IS NULL THEN
+    IF verdict IS NULL THEN  -- it is in its table
+      RETURN moved;
+    END IF;
+    -- else it has been there once: the table has lost it (made anew, pruned)
+    holds := entry;
+    UPDATE rowseal._writer_rows r SET held = entry
+     WHERE r.authority = authority AND r.writer = o.writer AND r.seq = o.seq AND r.link = o.link;
   END IF;
   dead := rowseal._dead(authority, o.writer, o.link);
   known := rowseal._named(grants, o.owner, o.writer);
@@ -277,7 +283,7 @@ BEGIN
   UPDATE rowseal.quarantine q
      SET sqlstate = n.sqlstate, reason = n.reason, curable = n.curable, waits_for = n.waits_for, kept = n.kept,
          link = o.link
-    FROM (SELECT x.id, verdict.sqlstate, verdict.reason, rowseal._curable(verdict) AND NOT dead AS curable,
+    FROM (SELECT x.id, verdict.sqlstate, verdict.reason, NOT dead AS curable,  -- whatever somebody says is in its way
                  rowseal._writer_text(grants, o.owner, o.writer) AS waits_for,
                  -- once kept (it was stored, perhaps) it is so whatever grants say now
                  (known OR x.kept) AND NOT dead AND holds = entry AS kept
@@ -291,8 +297,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._held(bigint, text, rowseal._authentic, rowseal.verdict) IS
-  'Enters an authentic row that is not in its table into the ledger; whether a walk has moved by it. 42501 when it '
-  'has, and the session could not let the tables follow: they never differ from the ledger';
+  'Enters an authentic row that is not in its table into the ledger, which says why it is held; whether a walk has '
+  'moved by it';
 
 -- What is held and known travels: others may need it as a link (see poisoned_link in the tests).
 -- SECURITY DEFINER, owner rowseal_internal: nobody else may write the feed.
@@ -309,6 +315,33 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._feed_held() IS 'Passes a held row of a known writer on, once';
+
+-- SECURITY DEFINER, owner rowseal_internal: _settle runs with the rights of who writes.
+CREATE OR REPLACE FUNCTION rowseal._pass_on(grants integer, owner text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  authority integer;
+  named bigint[];
+BEGIN
+  PERFORM rowseal._may_ask(grants);
+  SELECT x.id INTO authority FROM rowseal._authority x WHERE x.grants = grants AND x.owner = owner;
+  named := ARRAY(
+    SELECT q.id FROM rowseal._writer_rows r JOIN rowseal.quarantine q ON q.id = r.held
+     WHERE r.authority = authority AND NOT r.fed
+       AND EXISTS (SELECT FROM rowseal._licences l WHERE l.authority = authority AND l.writer = r.writer)
+     ORDER BY q.id FOR NO KEY UPDATE OF q SKIP LOCKED);  -- whoever takes one out just now may stay open
+  IF named <> '{}' THEN
+    UPDATE rowseal.quarantine q SET kept = true
+      FROM rowseal._writer_rows r
+     WHERE q.id = ANY (named) AND NOT q.kept AND r.held = q.id AND NOT rowseal._dead(authority, r.writer, r.link);
+    UPDATE rowseal._writer_rows r SET fed = true WHERE r.held = ANY (named);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._pass_on(integer, text) IS
+  'What is held of keys that grants of an owner name by now is kept, and passed on, also what never counts again: '
+  'others may need it as a link';
 
 -- SECURITY DEFINER, owner rowseal_internal: the ledger forgets a row whose body is gone, whoever discards it.
 CREATE OR REPLACE FUNCTION rowseal._forget_held() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
@@ -330,7 +363,8 @@ BEGIN
     RETURN NULL;
   END IF;
   UPDATE rowseal._writer_rows r SET held = 0, sign = pg_catalog.decode(OLD.row ->> 'sign_b64', 'base64')
-   WHERE r.held = OLD.id AND rowseal._dead(r.authority, r.writer, r.link);
+   WHERE r.held = OLD.id
+     AND (rowseal._dead(r.authority, r.writer, r.link) OR EXISTS (SELECT FROM rowseal._stands s WHERE s.link = r.link));
   -- the owner's number stays: a session that we do not see may be using it
   DELETE FROM rowseal._writer_rows r WHERE r.held = OLD.id;
   RETURN NULL;
@@ -338,7 +372,7 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._forget_held() IS
   'Takes a held row out of the ledger when it leaves the quarantine otherwise than into its table. Of one that never '
-  'counts again the link stays: walks lead through it';
+  'counts again, or stands under a revocation, the link stays: walks lead through it';
 
 -- SECURITY DEFINER, owner rowseal_internal: the ledger and the quarantine are not everybody's.
 CREATE OR REPLACE FUNCTION rowseal._held_envelopes(tag text) RETURNS SETOF json
@@ -368,10 +402,16 @@ SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
   PERFORM rowseal._may_read(grants);
-  RETURN QUERY SELECT r.writer, pg_catalog.max(r.seq), count(DISTINCT r.seq)
+  RETURN QUERY SELECT r.writer, pg_catalog.max(r.seq),
+                      -- a body that was dropped is missing if it may count
+                      count(DISTINCT r.seq) FILTER (WHERE CASE
+                        WHEN r.held = 0 THEN rowseal._dead(r.authority, r.writer, r.link) ELSE true END)
                  FROM rowseal._authority a JOIN rowseal._writer_rows r ON r.authority = a.id
-                WHERE a.grants = grants GROUP BY r.authority, r.writer;
+                WHERE a.grants = grants AND EXISTS (
+                  SELECT FROM rowseal._licences l WHERE l.authority = r.authority AND l.writer = r.writer)
+                GROUP BY r.authority, r.writer;
 END
 $$;
 COMMENT ON FUNCTION rowseal._gaps(integer) IS
-  'Highest number and how many different ones, for each writer of each owner';
+  'Highest number and how many different ones, for each writer of each owner that a standing grant names: what others '
+  'sign is no loss';

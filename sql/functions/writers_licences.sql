@@ -1,5 +1,6 @@
 -- Writers other than the owner (docs/writers.md): what they may write, and the locks under which that is decided.
--- _derive, _grant and _ungrant are for rowseal_internal alone, called by definer functions that have seen the row.
+-- _derive, _outside, _grant and _ungrant are for rowseal_internal alone, called by definer functions that have seen the
+-- row.
 
 CREATE OR REPLACE FUNCTION rowseal._only("row" jsonb, fields text[]) RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -7,20 +8,30 @@ SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION rowseal._only(jsonb, text[]) IS 'Some fields of a canonical row';
 
-CREATE OR REPLACE FUNCTION rowseal._matches(keys jsonb, key jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp AS $$
-  SELECT NOT EXISTS (
-    SELECT FROM pg_catalog.jsonb_array_elements(keys) k
-     WHERE pg_catalog.jsonb_typeof(k) <> 'object' OR EXISTS (
-       SELECT FROM pg_catalog.jsonb_each(CASE WHEN pg_catalog.jsonb_typeof(k) = 'object' THEN k ELSE '{}' END) e
-        WHERE (CASE WHEN pg_catalog.jsonb_typeof(e.value) = 'object'
-                    THEN pg_catalog.jsonb_typeof(e.value -> 'prefix') = 'string' AND e.value - 'prefix' = '{}'
-                         AND pg_catalog.jsonb_typeof(_matches.key -> e.key) = 'string'
-                         AND pg_catalog.starts_with(_matches.key ->> e.key, e.value ->> 'prefix')
-                    ELSE _matches.key -> e.key = e.value END) IS NOT TRUE))
+CREATE OR REPLACE FUNCTION rowseal._matches(scope jsonb, key jsonb) RETURNS boolean LANGUAGE plpgsql IMMUTABLE
+PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN  -- not in SQL: that is planned anew for each row
+  RETURN pg_catalog.jsonb_typeof(scope) = 'object' AND NOT EXISTS (
+    SELECT FROM pg_catalog.jsonb_each(CASE WHEN pg_catalog.jsonb_typeof(scope) = 'object' THEN scope ELSE '{}' END) e
+     WHERE (CASE WHEN pg_catalog.jsonb_typeof(e.value) = 'object'
+                 THEN pg_catalog.jsonb_typeof(e.value -> 'prefix') = 'string' AND e.value - 'prefix' = '{}'
+                      AND pg_catalog.jsonb_typeof(_matches.key -> e.key) = 'string'
+                      AND pg_catalog.starts_with(_matches.key ->> e.key, e.value ->> 'prefix')
+                 ELSE _matches.key -> e.key = e.value END) IS NOT TRUE);
+END
 $$;
 COMMENT ON FUNCTION rowseal._matches(jsonb, jsonb) IS
-  'Whether the primary key (canonical values by field) lies in all of these scopes; what is no scope matches nothing';
+  'Whether the primary key (canonical values by field) lies in the keys of a grant; what is no scope matches nothing';
+
+CREATE OR REPLACE FUNCTION rowseal._outside(chain bigint[], tag text, key jsonb) RETURNS SETOF bigint
+LANGUAGE sql STABLE AS $$
+  SELECT g.id FROM rowseal._grants g
+   WHERE g.id OPERATOR(pg_catalog.=) ANY (chain)
+     AND ((g.tables IS NULL OR tag OPERATOR(pg_catalog.=) ANY (g.tables))
+          AND (g.keys IS NULL OR rowseal._matches(g.keys, key))) IS NOT TRUE
+$$;
+COMMENT ON FUNCTION rowseal._outside(bigint[], text, jsonb) IS
+  'The grants of a chain whose tables or keys a row lies outside of. Without a search path, so that it is inlined';
 
 CREATE OR REPLACE FUNCTION rowseal._flat(elements anyarray) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -134,13 +145,18 @@ CREATE OR REPLACE FUNCTION rowseal._licensed(
 RETURNS rowseal.verdict LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-  l rowseal._licences;
+  l record;
   beyond boolean := false;
   outside boolean := false;
 BEGIN
   PERFORM rowseal._may_ask(grants);
   FOR l IN
-    SELECT x.* FROM rowseal._authority a JOIN rowseal._licences x ON x.authority = a.id
+    SELECT x.authority, x.frontiers,
+           at <= x.until AND CASE
+             WHEN key IS NULL THEN x.may_grant >= 0
+             ELSE (x.tombstones OR NOT deleted) AND NOT EXISTS (SELECT FROM rowseal._outside(x.chain, tag, key))
+           END AS covers
+      FROM rowseal._authority a JOIN rowseal._licences x ON x.authority = a.id
      WHERE a.grants = grants AND a.owner = owner AND x.writer = writer
   LOOP
     IF l.frontiers <> '{}' AND EXISTS (  -- what a walk waits for stands as soon as it is here
@@ -150,9 +166,7 @@ BEGIN
                              WHERE w.authority = l.authority AND w.writer = writer AND w.link = link
                                AND w.revocation = f.revocation AND (w.seq IS NULL OR w.seq = seq))) THEN
       beyond := true;
-    ELSIF at <= l.until AND ((key IS NULL AND l.may_grant >= 0)
-          OR (key IS NOT NULL AND (l.tables IS NULL OR tag = ANY (l.tables)) AND (l.tombstones OR NOT deleted)
-              AND (l.keys IS NULL OR rowseal._matches(l.keys, key)))) THEN
+    ELSIF l.covers THEN
       RETURN NULL;
     ELSE
       outside := true;
@@ -181,21 +195,18 @@ DECLARE
 BEGIN
   -- Most often the lock is held, and the first licence covers the row.  Conditions stand outside of the query: to
   -- prepare them there, for every row, costs more than its look-ups.
-  SELECT k.xid, a.revocations, x.until, x.tables, x.keys, x.tombstones, g.relation INTO l
+  SELECT k.xid, a.revocations, x.until, x.tombstones, g.relation,
+         EXISTS (SELECT FROM rowseal._outside(x.chain, tag, key)) AS outside INTO l
     FROM rowseal._writer_locks k, rowseal._authority a, rowseal._licences x, rowseal.declarations g
    WHERE k.bucket = bucket AND k.stripe = stripe AND a.grants = grants AND a.owner = owner
      AND x.authority = a.id AND x.writer = writer AND g.id = grants LIMIT 1;
   IF l.xid = pg_catalog.pg_current_xact_id_if_assigned() AND NOT l.revocations AND at <= l.until
      AND pg_catalog.has_table_privilege(session_user, l.relation, 'SELECT')
-     AND (l.tables IS NULL OR tag = ANY (l.tables)) AND (l.tombstones OR NOT deleted)
-     AND (l.keys IS NULL OR rowseal._matches(l.keys, key)) THEN
+     AND (l.tombstones OR NOT deleted) AND NOT l.outside THEN
     RETURN NULL;
   END IF;
   news := rowseal._lock_walk(grants, owner, writer);
   verdict := rowseal._licensed(grants, owner, writer, seq, link, tag, at, deleted, key);
-  IF rowseal._revoked(grants, owner, writer) THEN
-    PERFORM pg_catalog.set_config('rowseal.revoked', 'on', true);  -- for the trigger that settles
-  END IF;
   RETURN CASE WHEN verdict IS NULL AND news THEN ROW('00000', 'news')::rowseal.verdict ELSE verdict END;
 END
 $$;
@@ -217,34 +228,11 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._revoked(integer, text, bytea) IS 'Whether a revocation names the writer';
 
-CREATE OR REPLACE FUNCTION rowseal._chains(grants jsonb, stands jsonb) RETURNS jsonb LANGUAGE plpython3u IMMUTABLE
-SET search_path = pg_catalog, pg_temp AS $$
-plpy.execute("SELECT rowseal._load()")
-return GD["rowseal"]("server").licences(grants, stands)
-$$;
-COMMENT ON FUNCTION rowseal._chains(jsonb, jsonb) IS
-  'The licences that follow from one owner''s grants and revocations; see plpython/rowseal/licences.py';
-
-CREATE OR REPLACE FUNCTION rowseal._let_in(authority integer, keys bytea[]) RETURNS SETOF bytea LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_variable
-BEGIN
-  RETURN QUERY
-    WITH RECURSIVE below(key) AS (
-      SELECT * FROM pg_catalog.unnest(keys)
-      UNION
-      SELECT g.grantee
-        FROM below b, LATERAL (SELECT g.grantee FROM rowseal._grants g
-                                WHERE g.authority = authority AND g.writer = b.key OFFSET 0) g  -- as in _before
-    ) SELECT b.key FROM below b;
-END
-$$;
-COMMENT ON FUNCTION rowseal._let_in(integer, bytea[]) IS
-  'These keys, and all of whom they speak in grants and revocations, themselves or through others';
-
-CREATE OR REPLACE FUNCTION rowseal._derived(authority integer, keys bytea[] DEFAULT NULL)
-RETURNS SETOF rowseal._licences LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION rowseal._spoken(authority integer, keys bytea[])
+RETURNS TABLE (
+  id bigint, sign bytea, at bigint, writer bytea, grantee bytea, until bigint, tombstones boolean, may_grant smallint,
+  revokes boolean, under bigint[])
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
   RETURN QUERY
@@ -253,48 +241,78 @@ BEGIN
       UNION
       SELECT g.writer
         FROM above a, LATERAL (SELECT g.writer FROM rowseal._grants g
-                                WHERE g.authority = authority AND g.grantee = a.key OFFSET 0) g
+                                WHERE g.authority = authority AND g.grantee = a.key OFFSET 0) g  -- as in _before
        WHERE g.writer IS NOT NULL
-    ), rows AS MATERIALIZED (
+    ), rows AS (
       SELECT g.* FROM rowseal._grants g WHERE g.authority = authority AND keys IS NULL
       UNION ALL
       SELECT g.*
         FROM above a, LATERAL (SELECT g.* FROM rowseal._grants g
                                 WHERE g.authority = authority AND g.grantee = a.key OFFSET 0) g
     )
-    SELECT authority, pg_catalog.decode(x.writer, 'hex'), x.until, x.tables, x.keys, x.tombstones, x.may_grant,
-           x.frontiers
-      FROM pg_catalog.jsonb_to_recordset(rowseal._chains(
-             (SELECT coalesce(pg_catalog.jsonb_agg(
-                       pg_catalog.to_jsonb(g) || pg_catalog.jsonb_build_object(
-                         'sign', pg_catalog.encode(g.sign, 'hex'),
-                         'writer', pg_catalog.encode(g.writer, 'hex'),
-                         'grantee', pg_catalog.encode(g.grantee, 'hex'))), '[]')
-                FROM rows g),
-             (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(s.revocation, g.id)), '[]')
-                FROM rows g JOIN rows v ON v.upto IS NOT NULL AND v.grantee = g.writer
-                JOIN rowseal._stands s ON s.revocation = v.id AND s.link = g.link)))
-           AS x(writer text, until bigint, tables text[], keys jsonb, tombstones boolean, may_grant integer,
-                frontiers bigint[])
-     WHERE keys IS NULL OR pg_catalog.decode(x.writer, 'hex') = ANY (keys);
+    SELECT g.id, g.sign, g.at, g.writer, g.grantee, coalesce(g.until, 0), g.tombstones, g.may_grant, g.upto IS NOT NULL,
+           ARRAY(SELECT s.revocation FROM rowseal._stands s WHERE s.link = g.link)
+      FROM rows g;
 END
+$$;
+COMMENT ON FUNCTION rowseal._spoken(integer, bytea[]) IS
+  'Grants and revocations of an owner, all or those in chains to these keys, but for what chains do not depend on. '
+  'under: the revocations in whose past the row lies';
+
+CREATE OR REPLACE FUNCTION rowseal._derived(authority integer, keys bytea[] DEFAULT NULL)
+RETURNS SETOF rowseal._licences LANGUAGE plpython3u STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+# row by row: all in one value may be more than a value can hold
+plpy.execute("SELECT rowseal._load()")
+return GD["rowseal"]("server").licences(plpy, authority, keys)
 $$;
 COMMENT ON FUNCTION rowseal._derived(integer, bytea[]) IS
-  'The licences of an owner''s writers, as they follow from his grants: of all, or of these keys';
+  'The licences of an owner''s writers, as they follow from his grants: of all, or of these keys; see '
+  'plpython/rowseal/licences.py';
 
-CREATE OR REPLACE FUNCTION rowseal._derive(authority integer, keys bytea[]) RETURNS void LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION rowseal._derive(authority integer, keys bytea[], arrival bytea) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-  concerned bytea[] := ARRAY(SELECT rowseal._let_in(authority, keys));
+  derived bytea[] := keys;
+  changed bytea[];
 BEGIN
-  DELETE FROM rowseal._licences l WHERE l.authority = authority AND l.writer = ANY (concerned);
-  INSERT INTO rowseal._licences SELECT * FROM rowseal._derived(authority, concerned);
+  DELETE FROM rowseal._changed c WHERE c.authority = authority AND c.xid < pg_catalog.pg_current_xact_id();
+  WHILE keys <> '{}' LOOP
+    WITH after AS MATERIALIZED (
+      SELECT * FROM rowseal._derived(authority, keys)
+    ), before AS MATERIALIZED (
+      SELECT * FROM rowseal._licences l WHERE l.authority = authority AND l.writer = ANY (keys)
+    ), lost AS MATERIALIZED (
+      SELECT * FROM before EXCEPT SELECT * FROM after
+    ), gained AS MATERIALIZED (
+      SELECT * FROM after EXCEPT SELECT * FROM before
+    ), gone AS (
+      DELETE FROM rowseal._licences l USING lost x
+       WHERE l.authority = authority AND l.writer = x.writer AND l.chain = x.chain
+    ), added AS (
+      INSERT INTO rowseal._licences SELECT * FROM gained
+    ), changes AS (
+      INSERT INTO rowseal._changed AS c
+        SELECT authority, pg_catalog.pg_current_xact_id(), arrival, x.writer, pg_catalog.bool_or(x.lost)
+          FROM (SELECT l.writer, true FROM lost l UNION SELECT g.writer, false FROM gained g) x(writer, lost)
+         GROUP BY x.writer
+        ON CONFLICT ON CONSTRAINT _changed_pkey DO UPDATE SET lost = c.lost OR EXCLUDED.lost
+        RETURNING c.writer
+    ) SELECT pg_catalog.array_agg(c.writer) INTO changed FROM changes c;
+    -- below whom nothing has changed, nothing changes: each key is derived at most once
+    keys := ARRAY(
+      SELECT g.grantee
+        FROM pg_catalog.unnest(changed) c(key), LATERAL (
+          SELECT g.grantee FROM rowseal._grants g WHERE g.authority = authority AND g.writer = c.key OFFSET 0) g
+      EXCEPT SELECT * FROM pg_catalog.unnest(derived));
+    derived := derived || keys;
+  END LOOP;
 END
 $$;
-COMMENT ON FUNCTION rowseal._derive(integer, bytea[]) IS
-  'Derives anew what follows from a grant to these keys, or a revocation of them: their licences, and those of all '
-  'whom they have let in';
+COMMENT ON FUNCTION rowseal._derive(integer, bytea[], bytea) IS
+  'Derives anew what follows from a grant to these keys, or a revocation of them: their licences, and those of '
+  'everybody below whose licences change by that. Whose have changed by this arrival is noted for _settle';
 
 CREATE OR REPLACE FUNCTION rowseal._grant(g rowseal._grants, grants integer, owner text) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -320,7 +338,7 @@ BEGIN
       PERFORM rowseal._walk(g.authority, g.grantee, named.seq, named.link);
     END LOOP;
   END IF;
-  PERFORM rowseal._derive(g.authority, ARRAY[g.grantee]);
+  PERFORM rowseal._derive(g.authority, ARRAY[g.grantee], coalesce(g.link, pg_catalog.sha256(g.sign)));
 END
 $$;
 COMMENT ON FUNCTION rowseal._grant(rowseal._grants, integer, text) IS

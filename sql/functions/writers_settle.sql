@@ -22,14 +22,14 @@ COMMENT ON FUNCTION rowseal._licensed_entry(
 -- SECURITY DEFINER, owner rowseal_internal: answers about the state, for _settle, which runs with the rights of who
 -- writes.
 CREATE OR REPLACE FUNCTION rowseal._affected(
-  grants integer, owner text, writer bytea, seq bigint, link bytea, grantee bytea,
+  grants integer, owner text, writer bytea, seq bigint, link bytea, revoked bytea,
   OUT writers bytea[], OUT held bigint[])
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
   authority integer;
   revocations bigint[];
-  run bytea[];
+  changed bytea[];
 BEGIN
   PERFORM rowseal._may_ask(grants);
   SELECT x.id INTO authority FROM rowseal._authority x WHERE x.grants = grants AND x.owner = owner;
@@ -44,33 +44,37 @@ BEGIN
       SELECT r.seq, r.prev, r.link, r.held FROM down d, rowseal._before(authority, writer, d.seq, d.prev) r
        WHERE EXISTS (SELECT FROM rowseal._stands s
                       WHERE s.revocation = ANY (revocations) AND s.link = r.link AND s.arrival = link)
-    ) SELECT pg_catalog.array_agg(d.held ORDER BY d.seq) FILTER (WHERE d.held > 0 AND d.seq < seq),
-             pg_catalog.array_agg(d.link)
-        INTO held, run FROM down d;
+    ) SELECT pg_catalog.array_agg(d.held ORDER BY d.seq) INTO held FROM down d WHERE d.held > 0 AND d.seq < seq;
   END IF;
-  -- Also concerned is everybody whose chain of grants leads through a writer of whom the row speaks.
-  writers := ARRAY(SELECT rowseal._let_in(authority, ARRAY(
-    SELECT grantee WHERE grantee IS NOT NULL
-    UNION
-    SELECT g.grantee FROM rowseal._grants g
-     WHERE g.authority = authority AND g.writer = writer AND g.link IN (SELECT pg_catalog.unnest(run)))));
+  -- Also concerned is everybody whose licences have changed by it.
+  SELECT coalesce(pg_catalog.array_agg(c.writer) FILTER (WHERE c.lost), '{}'), pg_catalog.array_agg(c.writer)
+    INTO writers, changed
+    FROM (SELECT c.writer, c.lost FROM rowseal._changed c
+           WHERE c.authority = authority AND c.xid = pg_catalog.pg_current_xact_id_if_assigned() AND c.arrival = link
+          UNION ALL
+          SELECT c.writer, c.lost FROM rowseal._changed c
+           WHERE c.authority = authority AND c.xid = pg_catalog.pg_current_xact_id_if_assigned() AND link IS NULL
+          UNION ALL
+          SELECT revoked, true WHERE revoked IS NOT NULL) c;
   held := coalesce(held, '{}') || ARRAY(
     SELECT r.held FROM rowseal._writer_rows r
-     WHERE r.authority = authority AND r.writer = ANY (writers) AND r.held > 0 ORDER BY r.seq);
+     WHERE r.authority = authority AND r.writer = ANY (changed) AND r.held > 0 ORDER BY r.seq);
   -- Only what is judged otherwise now is verified again: else every grant would cost as much as all that is held.
   held := ARRAY(
     SELECT q.id
       FROM pg_catalog.unnest(held) WITH ORDINALITY h(id, n) JOIN rowseal.quarantine q ON q.id = h.id AND q.curable
       JOIN rowseal.declarations t ON t.tag = q.tag  -- a table may be gone
       JOIN rowseal._writer_rows r ON r.held = h.id
-     WHERE (rowseal._licensed_entry(grants, owner, t, q, r)).sqlstate IS DISTINCT FROM q.sqlstate
+      CROSS JOIN LATERAL rowseal._licensed_entry(grants, owner, t, q, r) v
+     WHERE CASE WHEN v.sqlstate IS NULL THEN rowseal._curable(ROW(q.sqlstate, q.reason)::rowseal.verdict)
+                ELSE v.sqlstate <> q.sqlstate END
         OR rowseal._dead(authority, r.writer, r.link)
      ORDER BY h.n);
 END
 $$;
 COMMENT ON FUNCTION rowseal._affected(integer, text, bytea, bigint, bytea, bytea) IS
-  'Whom a stored row concerns: writers whose licences may have changed by it, and entries of the quarantine that may '
-  'count now';
+  'Whom a stored row concerns (link NULL: whom all of this transaction do): writers who have lost licences by it, or '
+  'were revoked, and entries of the quarantine that may count now. link: of an owner''s row its signature''s hash';
 
 CREATE OR REPLACE FUNCTION rowseal._may_retract(d rowseal.declarations) RETURNS void LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -82,11 +86,12 @@ BEGIN
             AND pg_catalog.has_table_privilege(target, 'DELETE')) THEN
       RAISE insufficient_privilege USING
         MESSAGE = pg_catalog.format('no right to take rows of revoked writers out of %s', target),
-        HINT = 'Whoever stores revocations needs SELECT, INSERT and DELETE on the tables that name the grants table.';
+        HINT = 'Whoever stores grants or revocations needs SELECT, INSERT and DELETE on the tables that name the '
+            || 'grants table.';
     ELSIF pg_catalog.row_security_active(target) THEN
       RAISE insufficient_privilege USING
         MESSAGE = pg_catalog.format('row security hides rows of %s that a revocation may take back', target),
-        HINT = 'Whoever stores revocations needs BYPASSRLS, or to own the table.';
+        HINT = 'Whoever stores grants or revocations needs BYPASSRLS, or to own the table.';
     END IF;
   END LOOP;
 END
@@ -179,15 +184,15 @@ COMMENT ON FUNCTION rowseal._in_the_way(rowseal.declarations) IS
   'to the table, DELETE triggers; NULL when nothing could';
 
 CREATE OR REPLACE FUNCTION rowseal._settle(
-  grants integer, owner text, writer bytea, seq bigint, link bytea, grantee bytea, retracts boolean)
+  grants integer, owner text, writer bytea, seq bigint, link bytea, revoked bytea)
 RETURNS void LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp SET rowseal.mode = '' SET rowseal.outcome = '' SET rowseal.settling = 'on' AS $$
+SET search_path = pg_catalog, pg_temp SET rowseal.mode = '' SET rowseal.outcome = '' AS $$
 #variable_conflict use_variable
 DECLARE
-  affected record := rowseal._affected(grants, owner, writer, seq, link, grantee);
+  affected record := rowseal._affected(grants, owner, writer, seq, link, revoked);
   d rowseal.declarations;
 BEGIN
-  IF retracts AND affected.writers <> '{}' THEN
+  IF affected.writers <> '{}' THEN
     FOR d IN SELECT x.* FROM rowseal.declarations x
               WHERE x.id = grants OR x.writers = (SELECT g.relation FROM rowseal.declarations g WHERE g.id = grants)
               ORDER BY x.id LOOP
@@ -210,9 +215,10 @@ BEGIN
     END IF;
     PERFORM rowseal._retry(NULL, NULL, affected.held);
   END IF;
+  PERFORM rowseal._pass_on(grants, owner);
 END
 $$;
-COMMENT ON FUNCTION rowseal._settle(integer, text, bytea, bigint, bytea, bytea, boolean) IS
+COMMENT ON FUNCTION rowseal._settle(integer, text, bytea, bigint, bytea, bytea) IS
   'Makes the tables what the rules say after a row of the grants table, or one below a frontier, has been stored; '
   'with the rights of who brought it';
 
@@ -221,23 +227,16 @@ CREATE OR REPLACE FUNCTION rowseal._hold(
   again bigint DEFAULT NULL, changed boolean DEFAULT true)
 RETURNS rowseal.verdict LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  o rowseal._authentic;
 BEGIN
   IF NOT rowseal._may_be_held(d, verdict) THEN
     IF changed THEN
-      PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for, again, enters => false);
+      PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for, again);
     END IF;
     RETURN verdict;
   END IF;
   BEGIN
-    IF (CASE WHEN changed THEN rowseal._quarantine(d.tag, verdict, format, element, waits_for, again)
-             ELSE rowseal._look_again(again) END) THEN
-      -- held itself, it is the link that others have waited for
-      o := rowseal._offered(d, format, element);
-      PERFORM rowseal._settle(rowseal._grants_id(d.grants, d.id, d.writers), o.owner, o.writer, o.seq, o.link, NULL,
-                              true);
-    END IF;
+    INSERT INTO rowseal._refused (tag, verdict, format, row, waits_for, again, changed)
+      VALUES (d.tag, verdict, format, element, waits_for, again, changed);
   EXCEPTION WHEN OTHERS THEN
     IF rowseal._passing(SQLSTATE) THEN
       RAISE;
@@ -246,7 +245,7 @@ BEGIN
       changed := true;
     END IF;
     IF changed THEN  -- what follows from it cannot be done by whoever brought it: so it is no link yet
-      PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for, again, enters => false);
+      PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for, again);
     END IF;
   END;
   RETURN verdict;
@@ -269,6 +268,14 @@ DECLARE
 BEGIN
   SELECT x.id INTO authority FROM rowseal._authority x WHERE x.grants = grants AND x.owner = owner;
   dead := rowseal._dead(authority, writer, link);
+  UPDATE rowseal.quarantine q
+     SET sqlstate = verdict.sqlstate, reason = verdict.reason, curable = NOT dead, kept = NOT dead,
+         waits_for = waits_for
+    FROM rowseal._writer_rows r
+   WHERE r.authority = authority AND r.writer = writer AND r.seq = seq AND r.link = link AND q.id = r.held;
+  IF FOUND THEN  -- it was taken for one that its table had lost
+    RETURN;
+  END IF;
   -- Not the entry from which it may have been let in a moment ago: _retry is about to delete that one.
   DELETE FROM rowseal.quarantine q
    WHERE q.hash = hash_ AND q.role = session_user AND q.subscription IS NOT DISTINCT FROM rowseal._subscription();
@@ -287,7 +294,7 @@ COMMENT ON FUNCTION rowseal._retracted(integer, text, bytea, bigint, bytea, text
 
 CREATE OR REPLACE FUNCTION rowseal._enter_rows(d rowseal.declarations, relation regclass, archived boolean)
 RETURNS void LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp SET rowseal.revoked = 'on' AS $$
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   writer text := (SELECT CASE WHEN archived THEN d.version_columns ->> w.key ELSE w.key END
                     FROM pg_catalog.jsonb_each_text(d.fields) w WHERE w.value = 'writer_pkey');
@@ -330,18 +337,21 @@ BEGIN
     PERFORM rowseal._enter_rows(d, part.relation, part.archived);
   END LOOP;
   PERFORM rowseal._enter_held(d.tag);
-  -- Who was revoked in the meantime.  What a walk has not reached waits: the rows between may lie in a table that is
-  -- declared next, so of owners who have revoked somebody nothing that does not count is a reason to refuse.
+  -- Who was revoked in the meantime, or crowded out: of a key with 64 chains others may have counted.  What a walk has
+  -- not reached waits, for the rows between may lie in a table that is declared next.  So of owners who have such keys
+  -- nothing that does not count is a reason to refuse.
   FOR part IN
     EXECUTE pg_catalog.format($q$
       SELECT w.owner, w.writer FROM rowseal.writers w WHERE w.relation = $1 AND w.revoked
       UNION
       SELECT x.owner, x.writer FROM (%s) x
        WHERE x.problem IS NOT NULL
-         AND x.owner IN (SELECT w.owner FROM rowseal.writers w WHERE w.relation = $1 AND w.revoked) $q$,
+         AND x.owner IN (SELECT w.owner FROM rowseal.writers w
+                          WHERE w.relation = $1
+                            AND (w.revoked OR pg_catalog.jsonb_array_length(w.licences) >= 64)) $q$,
       d.queries ->> 'entered') USING coalesce(d.writers, d.relation)
   LOOP
-    PERFORM rowseal._settle(grants, part.owner, NULL, NULL, NULL, part.writer, true);
+    PERFORM rowseal._settle(grants, part.owner, NULL, NULL, NULL, part.writer);
   END LOOP;
 END
 $$;
@@ -360,6 +370,7 @@ SET search_path = pg_catalog, pg_temp AS $$
     gone AS (DELETE FROM rowseal._authority a WHERE a.grants = d.id RETURNING a.id),
     rows AS (DELETE FROM rowseal._writer_rows r USING gone WHERE r.authority = gone.id),
     licences AS (DELETE FROM rowseal._licences l USING gone WHERE l.authority = gone.id),
+    changed AS (DELETE FROM rowseal._changed c USING gone WHERE c.authority = gone.id),
     wanted AS (DELETE FROM rowseal._wanted w USING gone WHERE w.authority = gone.id),
     granted AS (DELETE FROM rowseal._grants g USING gone WHERE g.authority = gone.id RETURNING g.id)
   DELETE FROM rowseal._stands s USING granted WHERE s.revocation = granted.id

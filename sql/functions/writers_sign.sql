@@ -167,12 +167,21 @@ CREATE OR REPLACE VIEW rowseal.writers WITH (security_barrier = true) AS
     JOIN LATERAL (SELECT x.writer FROM rowseal._licences x WHERE x.authority = a.id
                   UNION SELECT x.writer FROM rowseal._writer_rows x WHERE x.authority = a.id
                   UNION SELECT x.grantee FROM rowseal._grants x WHERE x.authority = a.id) w ON true
-    LEFT JOIN LATERAL (SELECT pg_catalog.jsonb_agg(
-                                pg_catalog.to_jsonb(x) - 'authority' - 'writer' - 'frontiers') AS licences,
+    LEFT JOIN LATERAL (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+                                'until', x.until, 'tables', s.tables, 'keys', s.keys, 'tombstones', x.tombstones,
+                                'may_grant', x.may_grant)) AS licences,
                               EXISTS (SELECT FROM rowseal._grants g
                                        WHERE g.authority = a.id AND g.grantee = w.writer
                                          AND g.upto IS NOT NULL) AS revoked
-                         FROM rowseal._licences x WHERE x.authority = a.id AND x.writer = w.writer) l ON true
+                         FROM rowseal._licences x, LATERAL (
+                           SELECT pg_catalog.jsonb_agg(DISTINCT g.keys) FILTER (WHERE g.keys IS NOT NULL) AS keys,
+                                  CASE WHEN count(g.tables) > 0 THEN ARRAY(
+                                    SELECT DISTINCT t.tag FROM rowseal._grants h, pg_catalog.unnest(h.tables) t(tag)
+                                     WHERE h.id = ANY (x.chain) AND NOT EXISTS (
+                                       SELECT FROM rowseal._grants o
+                                        WHERE o.id = ANY (x.chain) AND t.tag <> ALL (o.tables))) END AS tables
+                             FROM rowseal._grants g WHERE g.id = ANY (x.chain)) s
+                        WHERE x.authority = a.id AND x.writer = w.writer) l ON true
     LEFT JOIN LATERAL (SELECT count(*) AS rows, count(x.held) AS held, pg_catalog.max(x.seq) AS last,
                               count(DISTINCT x.seq) AS numbers
                          FROM rowseal._writer_rows x WHERE x.authority = a.id AND x.writer = w.writer) r ON true

@@ -56,11 +56,7 @@ BEGIN
       RETURN NULL;
     END IF;
   END IF;
-  IF rowseal._enter(@grants_id@, @owner@, @writer@, @number@, @previous@, @link@, NULL)
-     AND coalesce(current_setting('rowseal.revoked', true), '') <> 'on' THEN
-    RAISE EXCEPTION USING ERRCODE = '40001',
-      MESSAGE = 'a revocation that waits for this row came in the same statement, or a trigger has interfered';
-  END IF;
+  PERFORM rowseal._enter(@grants_id@, @owner@, @writer@, @number@, @previous@, @link@, NULL);
   --: end
   RETURN NULL;
 END

@@ -16,6 +16,9 @@
 --   @tables@     its tables
 --   @keys@       its keys
 --   @scopeless@  the verdict on what is no scope, or no frontier
+--   @written@    its keys, NULL where they are too long to be written at all: the verdict refuses those
+--   @most@       how many bytes tables and keys may have as text: whoever writes below a grant has them looked up
+--   @large@      the verdict on more
 CASE WHEN CASE WHEN @writer@ IS NULL THEN @number@ IS NULL AND @previous@ IS NULL
                ELSE @number@ >= 1 AND (@previous@ IS NULL) = (@number@ = 1)
                     AND coalesce(octet_length(@previous@), 32) = 32 END IS NOT TRUE THEN @misfit@
@@ -26,5 +29,6 @@ CASE WHEN CASE WHEN @writer@ IS NULL THEN @number@ IS NULL AND @previous@ IS NUL
      WHEN @upto@ IS NULL AND @until@ IS NULL THEN @endless@
      WHEN NOT (rowseal._flat(@tables@) AND coalesce(jsonb_typeof(@keys@), 'object') = 'object'
                AND rowseal._are_links(@upto@)) THEN @scopeless@
+     WHEN octet_length((@tables@)::text) > @most@ OR octet_length((@written@)::text) > @most@ THEN @large@
      --: end
 END

@@ -34,13 +34,32 @@ CREATE TABLE rowseal._writer_rows (
   PRIMARY KEY (authority, writer, seq, link)
 );
 CREATE INDEX ON rowseal._writer_rows (held) WHERE held IS NOT NULL;
+CREATE INDEX ON rowseal._writer_rows (authority) WHERE NOT fed;
 COMMENT ON TABLE rowseal._writer_rows IS
   'The ledger: every authentic row of a writer, of all tables, superseded and held ones too';
 COMMENT ON COLUMN rowseal._writer_rows.held IS
   'Its entry in the quarantine while it does not count; 0: that was dropped; NULL: it is in its table';
 COMMENT ON COLUMN rowseal._writer_rows.fed IS 'Whether it has been passed on: a row of an unknown key is not';
 COMMENT ON COLUMN rowseal._writer_rows.sign IS
-  'Of a row whose body was dropped, because it never counts again: its signature, of which the link is made';
+  'Of a row whose body was dropped, and through which walks lead: its signature, of which the link is made';
+
+CREATE UNLOGGED TABLE rowseal._refused (
+  tag       text,
+  verdict   rowseal.verdict,
+  format    text,
+  row       json,
+  waits_for text,
+  again     bigint,
+  changed   boolean NOT NULL,
+  authentic rowseal._authentic
+);
+GRANT INSERT ON rowseal._refused TO PUBLIC;
+COMMENT ON TABLE rowseal._refused IS
+  'Always empty: what may be a row of a writer and was refused, on its way into the quarantine and the ledger, in one '
+  'statement with what follows from it for others';
+COMMENT ON COLUMN rowseal._refused.again IS 'The entry that it has been until now, which says the rest';
+COMMENT ON COLUMN rowseal._refused.changed IS 'Whether it is refused for another reason than before';
+COMMENT ON COLUMN rowseal._refused.authentic IS 'From one trigger to the next: what has been entered';
 
 CREATE TABLE rowseal._dead_rows (
   tag    text NOT NULL,
@@ -81,20 +100,36 @@ COMMENT ON TABLE rowseal._grants IS
 CREATE TABLE rowseal._licences (
   authority  integer NOT NULL,
   writer     bytea NOT NULL,
+  chain      bigint[] NOT NULL,
   until      bigint NOT NULL,
-  tables     text[],
-  keys       jsonb,
   tombstones boolean NOT NULL,
   may_grant  integer NOT NULL,
   frontiers  bigint[] NOT NULL
 );
 CREATE INDEX ON rowseal._licences (authority, writer);
 COMMENT ON TABLE rowseal._licences IS
-  'What a writer may write: one row per standing chain of grants, folded into the conjunction of its scopes';
-COMMENT ON COLUMN rowseal._licences.keys IS
-  'Array of the keys of all grants of the chain, all must match; NULL: any key';
+  'What a writer may write: one row per standing chain of grants that counts; what it covers is the conjunction of '
+  'their scopes';
+COMMENT ON COLUMN rowseal._licences.chain IS
+  'Its grants (_grants.id), from the owner''s down: their tables and keys are looked up there. A copy for each chain '
+  'would be 64 times what a manager signs, for each key below him';
 COMMENT ON COLUMN rowseal._licences.may_grant IS 'How many further links may follow; -1: no rows of the grants table';
 COMMENT ON COLUMN rowseal._licences.frontiers IS 'Revocations (_grants.id) that bind the writer in this chain';
+
+CREATE TABLE rowseal._changed (
+  authority integer,
+  xid       xid8,
+  arrival   bytea,
+  writer    bytea,
+  lost      boolean NOT NULL,
+  PRIMARY KEY (authority, xid, arrival, writer)
+);
+COMMENT ON TABLE rowseal._changed IS
+  'Writers whose licences have changed: from the trigger that derives to the one that settles, so of use in its '
+  'transaction (xid) alone';
+COMMENT ON COLUMN rowseal._changed.arrival IS
+  'By which row, as in _stands; that of the owner by its signature''s hash';
+COMMENT ON COLUMN rowseal._changed.lost IS 'Whether a licence has gone, so that rows may have to go, too';
 
 CREATE TABLE rowseal._stands (
   revocation bigint,
@@ -135,7 +170,9 @@ DO $$
 DECLARE
   t text;
 BEGIN
-  FOREACH t IN ARRAY '{_authority,_writer_rows,_dead_rows,_grants,_licences,_stands,_wanted,_writer_locks}'::text[] LOOP
+  FOREACH t IN ARRAY
+    '{_authority,_writer_rows,_refused,_dead_rows,_grants,_licences,_changed,_stands,_wanted,_writer_locks}'::text[]
+  LOOP
     EXECUTE pg_catalog.format('ALTER TABLE rowseal.%I OWNER TO rowseal_internal', t);
   END LOOP;
   -- derived, but in a dump nothing derives it anew: rows are restored before triggers

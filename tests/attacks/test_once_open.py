@@ -200,9 +200,6 @@ def test_a_setting_does_not_keep_rows_of_a_revoked_writer(db: Db) -> None:
         "grants",
         [envelope(form, {k: v for k, v in first.items() if k != "sign_b64"}, device.key)],
     )
-    db.run("SET rowseal.settling = 'on'")
-    assert insert(db, "t", second) == "40001"
-    db.run("RESET rowseal.settling")
     db.insert("t", second)
     assert db.all("SELECT key FROM t") == ["link"]
 

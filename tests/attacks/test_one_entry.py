@@ -59,7 +59,8 @@ def test_whoever_tries_entries_again_and_stays_open_locks_none(example: Db, mall
     envelope = waiting(form, bob)
     assert apply(example, "user_storage", [envelope])[0][0] == "deferred"
     mallory.run("BEGIN")
-    mallory.run("SELECT rowseal._look_again(i) FROM generate_series(1, 1000) i")
+    again = "INSERT INTO rowseal._refused (again, changed) SELECT n, false"
+    mallory.run(f"{again} FROM generate_series(1, 1000) n")
     mallory.run("SELECT * FROM rowseal.retry()")
     example.run("SET statement_timeout = '8s'")
     assert apply(example, "user_storage", [envelope])[0][0] == "deferred"

@@ -361,7 +361,7 @@ def test_functions_without_a_search_path_name_every_schema(example: Db) -> None:
             AND lanname IN ('plpgsql', 'sql') WHERE pronamespace = 'rowseal'::regnamespace
             AND proconfig::text !~ 'search_path' IS NOT FALSE""")
     )
-    hot = {"_guard", "_feed", "_ledger"}
+    hot = {"_guard", "_feed", "_ledger", "_settle"}
     others = {"_bucket", "_arrive", "_settled", "_results", "_trusted_owner", "_verified"}
     others |= {
         "_encoded",
@@ -372,6 +372,7 @@ def test_functions_without_a_search_path_name_every_schema(example: Db) -> None:
         "_few",
         "_bounded",
         "_before",
+        "_outside",
         "subscribe",
         "unsubscribe",
     }
@@ -1092,9 +1093,12 @@ HARMLESS = {
     "_bound",
     # adds to the caller's own, bounded part of the quarantine; counts an attempt
     "_quarantine",
-    "_look_again",
     "_enter_held",
+    "_entries_of",
     "_flooded",
+    # keeps and passes on what grants say is to be
+    "_pass_on",
+    "_has_moved",
     # locks entries that the session may take out; nobody waits for those
     "_unlocked",
     # a lock until the end of the transaction, which others wait for two seconds in a minute
@@ -1112,7 +1116,6 @@ HARMLESS = {
     "link",
     "_only",
     "_matches",
-    "_chains",
     "_offered",
     "_grant_hash",
     "_underived",
@@ -1179,8 +1182,10 @@ DEFINERS = {
     "_ledger_*",
     "_ledger_versions_*",
     "_quarantine",
-    "_look_again",
-    "_enter_held",
+    "_enter_refused",
+    "_entries_of",
+    "_pass_on",
+    "_has_moved",
     "_flooded",
     "_unlocked",
     "_lock_arrival",

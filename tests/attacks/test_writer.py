@@ -13,11 +13,20 @@ from psycopg.types.json import Json
 
 from kit.db import Db, Server
 from kit.example import Owner
-from kit.writers import Writer, card, grant, link_of, revocation, tables
+from kit.writers import REFUSED, Writer, card, grant, link_of, revocation, tables
 from rowseal.client import SigningKey
 
 TABLES = ("cards", "grants", "t", "t_versions", "u", "u_versions")
-DERIVED = ("authority", "writer_rows", "grants", "licences", "stands", "wanted", "writer_locks")
+DERIVED = (
+    "authority",
+    "writer_rows",
+    "grants",
+    "licences",
+    "stands",
+    "wanted",
+    "changed",
+    "writer_locks",
+)
 
 
 class Stage:
@@ -52,7 +61,7 @@ class Stage:
         }
         derived = {
             t: self.admin.all(f"SELECT to_jsonb(x)::text FROM rowseal._{t} x ORDER BY 1")
-            for t in DERIVED[:-1]
+            for t in DERIVED[:-2]
         }
         return stored | derived
 
@@ -197,7 +206,7 @@ def test_what_is_derived_can_be_neither_read_nor_written(stage: Stage) -> None:
             stage.mallory.refused("42501", statement)
             stage.db.refused("42501", statement)
     internal = (
-        "_derive(1, '{}')", "_walk(1, 'x', 1, 'x')", "_enter(2, 'x', 'x', 1, NULL, 'x', NULL)",
+        "_derive(1, '{}', 'x')", "_walk(1, 'x', 1, 'x')", "_enter(2, 'x', 'x', 1, NULL, 'x', NULL)",
         "_ungrant(2, 'x', 'x')", "_held(1, 't', NULL, NULL)", "_forget_writers(NULL)",
         "_retracted(2, 'x', 'x', 1, 'x', 't', 'x', '(RS010,x)', '{}')", "_authority_of(2, 'x')",
         "_make_room(NULL, NULL, NULL)", "_count_dropped(NULL, NULL, 1, 1)",
@@ -226,13 +235,9 @@ def test_forged_entries_of_the_quarantine_enter_no_ledger(stage: Stage) -> None:
         "x",
     ]
     for lie in lies:
-        stage.mallory.run(
-            "SELECT rowseal._quarantine('t', '(RS012,beyond)', 'canonical', %s)", Json(lie)
-        )
+        stage.mallory.run(REFUSED.format("RS012,beyond"), Json(lie))
     assert stage.state() == before
-    stage.mallory.run(
-        "SELECT rowseal._quarantine('t', '(RS012,beyond)', 'canonical', %s)", Json(genuine)
-    )
+    stage.mallory.run(REFUSED.format("RS012,beyond"), Json(genuine))
     assert stage.admin.all(
         "SELECT sqlstate FROM rowseal.quarantine q JOIN rowseal._writer_rows r ON r.held = q.id"
     ) == ["RS010"]
@@ -255,7 +260,7 @@ def test_valid_rows_can_be_neither_deleted_nor_retracted(stage: Stage) -> None:
             id_,
         )
     stage.mallory.run(
-        "SELECT rowseal._settle(2, %s, %s, 1, 'x', %s, true)",
+        "SELECT rowseal._settle(2, %s, %s, 1, 'x', %s)",
         owner,
         stage.device.public_key,
         stage.device.public_key,
@@ -299,7 +304,6 @@ def test_an_interposed_trigger_changes_nothing(stage: Stage) -> None:
     stage.mallory.run("""
         CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
             PERFORM rowseal._affected(2, 'x', NEW.grantee_pkey, 1, 'x', NEW.grantee_pkey);
-            PERFORM set_config('rowseal.settling', 'on', true);
             RETURN NULL; END $$""")
     stage.mallory.run(
         "CREATE TRIGGER zzz_rowseal_n AFTER INSERT ON grants FOR EACH ROW EXECUTE FUNCTION meddle()"

@@ -115,6 +115,13 @@ class Writer:
         return envelope(form, {k: v for k, v in sealed.items() if k != "sign_b64"}, self.key)
 
 
+REFUSED = (
+    "INSERT INTO rowseal._refused (tag, verdict, format, row, changed)"
+    " VALUES ('t', '({})', 'canonical', %s, true)"
+)
+"""What anybody can say was refused, given SQLSTATE and reason."""
+
+
 def link_of(sealed: Mapping[str, Any]) -> bytes:
     return link(sealed["writer_seq"], sealed["writer_prev"], sealed["sign_b64"])
 

@@ -9,6 +9,7 @@ holds the two against each other.
 from __future__ import annotations
 
 import hashlib
+import json
 import struct
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 LONGEST_CHAIN = 4
 MOST_CHAINS = 64  # of one writer
+LARGEST_SCOPE = 4096  # bytes of tables, and of keys, as text
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,15 @@ class Row:
         ).digest()
 
     @property
+    def keys(self) -> str:
+        """As PostgreSQL writes the column."""
+        return json.dumps({"key": {"prefix": self.prefix}}, ensure_ascii=False)
+
+    @property
     def well_formed(self) -> bool:
+        scope = self.prefix and self.keys, f"{{{','.join(self.tables or ())}}}"
+        if any(len(text.encode()) > LARGEST_SCOPE for text in scope):
+            return False
         if self.writer is None:
             return self.number is None and self.previous is None
         return (

@@ -47,8 +47,10 @@ DEFINER = {
     "_on_drop",
     "_bind",
     "_quarantine",
-    "_look_again",
-    "_enter_held",
+    "_enter_refused",
+    "_entries_of",
+    "_pass_on",
+    "_has_moved",
     "_flooded",
     "_unlocked",
     "_lock_arrival",
@@ -64,6 +66,7 @@ def test_every_function_has_a_fixed_search_path(admin: Scratch) -> None:
         false)""")
     assert set(without) <= {
         "_before",
+        "_outside",
         "unsubscribe",
         "_judge_*",
         "_few",
@@ -77,6 +80,8 @@ def test_every_function_has_a_fixed_search_path(admin: Scratch) -> None:
         "_feed_*",
         "_feed_versions_*",
         "_ledger_*",
+        "_settle_*",
+        "_settle_versions_*",
         "_ledger_versions_*",
         "_bucket",
         "_arrive",
@@ -161,6 +166,7 @@ def test_everybodys_rights_on_tables_are_few(admin: Scratch) -> None:
         WHERE c.relnamespace = 'rowseal'::regnamespace AND a.grantee = 0""")
     ) <= {
         "declarations SELECT",
+        "_refused INSERT",
         "declarations INSERT",
         "declarations DELETE",
         "declarations_id_seq USAGE",

@@ -381,6 +381,7 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
     ),
     "the key of a writer": lambda w: granted(w, grantee_pkey=bytes(31)),
     "tables or upto": lambda w: granted(w, tables=["t", None]),
+    "tables or keys": lambda w: granted(w, tables=["t" * 4096]),
     "no provider of signatures: neither": NO_PROVIDER,
     "no provider of signatures: …": NO_PROVIDER,
     "no column": lambda w: w.db.run("SELECT rowseal.payload('user_cards', '{\"nam\": 1}')"),

@@ -89,6 +89,32 @@ def test_a_row_is_kept_once_and_attempts_count(site: Site, app: Db) -> None:
     assert len(site.quarantined()) == 2  # where an error can be raised, it is
 
 
+def test_a_row_that_comes_again_and_again_in_one_transaction_is_written_once(
+    site: Site, app: Db
+) -> None:
+    """Each version of an entry stays until the transaction ends: the cost grew by the square."""
+    ann = Owner()
+    site.join(ann)
+    one, attempts = forged(site, ann, 1), "SELECT attempts FROM rowseal.quarantine"
+    assert len(app.apply("user_storage", [one] * 300)) == 300
+    assert site.all(attempts) == [1]
+    other = "SELECT rowseal._quarantine('user_storage', '(RS001,x)', 'canonical', %s)"
+    app.run(f"{other} FROM generate_series(1, 300)", Json({"n": 1}))
+    unknown = {"table": "no such table"}
+    app.all("SELECT outcome FROM rowseal.receive(%s)", Json([unknown] * 300))
+    assert site.all(attempts) == [1, 1, 1]
+    # what else is said of it is written
+    app.run(
+        "SELECT rowseal._quarantine('user_storage', ROW('RS001', n::text)::rowseal.verdict,"
+        " 'canonical', %s) FROM generate_series(1, 3) n",
+        Json({"n": 1}),
+    )
+    last = "SELECT reason, attempts FROM rowseal.quarantine WHERE row ->> 'n' = '1'"
+    assert site.all(last) == [("3", 4)]
+    app.apply("user_storage", [one])
+    assert site.one(f"{attempts} WHERE sqlstate = 'RS001' ORDER BY id LIMIT 1") == 2
+
+
 def test_entries_of_a_link_name_the_subscription(net: Net) -> None:
     a, b = net.pair()
     ann = Owner()

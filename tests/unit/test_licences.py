@@ -14,41 +14,36 @@ from kit.writers_model import Row, Rules
 from rowseal import licences
 
 
-def grant_row(row: Row, id_: int) -> dict[str, Any]:
-    """As rowseal._derive hands it over."""
-    return {
-        "id": id_, "sign": row.sign.hex(), "writer": row.writer, "grantee": row.grantee,
-        "at": row.at, "until": row.until, "tables": row.tables and sorted(row.tables),
-        "keys": {"key": {"prefix": row.prefix}} if row.prefix else None,
-        "tombstones": row.tombstones, "may_grant": row.may_grant,
-        "upto": None if row.kind == "grant" else sorted(x.hex() for x in row.upto),
-    }  # fmt: skip
-
-
-def derived(rows: list[Row]) -> dict[str, set[licences.Licence]]:
+def derived(rows: list[Row]) -> dict[str, list[tuple[licences.Licence, list[Row], list[Row]]]]:
+    """Licences by writer, each with the grants of its chain and the revocations that bind it."""
     spoken = [r for r in rows if r.kind != "data"]
-    ids = {r: n for n, r in enumerate(spoken)}
     rules = Rules(rows)
-    stands = {
-        (ids[revocation], ids[r])
-        for revocation in spoken
-        if revocation.kind == "revocation"
-        for r in rules.past(revocation)
-        if r.kind != "data"
+    past = {n: rules.past(r) for n, r in enumerate(spoken) if r.kind == "revocation"}
+    found = licences.licences(
+        licences.Spoken(
+            n, r.sign, r.at, r.writer and r.writer.encode(), r.grantee.encode(), r.until,
+            r.tombstones, r.may_grant, r.kind == "revocation",
+            frozenset(v for v, reached in past.items() if r in reached),
+        )
+        for n, r in enumerate(spoken)
+    )  # fmt: skip
+    return {
+        writer.decode(): [
+            (x, [spoken[n] for n in x.chain], [spoken[n] for n in x.frontiers]) for x in of
+        ]
+        for writer, of in found.items()
     }
-    return licences.licences([grant_row(r, ids[r]) for r in spoken], stands)
 
 
-def covered(row: Row, found: dict[str, set[licences.Licence]], rows: list[Row]) -> bool:
-    spoken = [r for r in rows if r.kind != "data"]
+def covered(row: Row, found: Any, rows: list[Row]) -> bool:
     rules = Rules(rows)
     return any(
         row.at <= x.until
-        and (x.tables is None or row.table in x.tables)
-        and all(row.key.startswith(k.split('"')[5]) for k in x.keys)
+        and all(g.tables is None or row.table in g.tables for g in chain)
+        and all(row.key.startswith(g.prefix) for g in chain)
         and (x.tombstones or not row.deleted)
-        and all(row in rules.past(spoken[f]) for f in x.frontiers)
-        for x in found.get(str(row.writer), ())
+        and all(row in rules.past(f) for f in frontiers)
+        for x, chain, frontiers in found.get(str(row.writer), ())
     )
 
 
@@ -105,8 +100,8 @@ def test_a_later_grant_of_the_owner_counts_whatever_managers_have_granted() -> N
     ]
     direct = Row("grant", "O", b"zzz", grantee="W", until=100)
     found = derived([*rows, *crowd, direct])
-    assert max(x.until for x in found["W"]) == 100
-    assert max(x.until for x in derived([*rows, *crowd])["W"]) == 7
+    assert max(x.until for x, *_ in found["W"]) == 100
+    assert max(x.until for x, *_ in derived([*rows, *crowd])["W"]) == 7
 
 
 def test_the_cost_is_bounded() -> None:

@@ -15,7 +15,7 @@ from psycopg.types.json import Json
 
 from kit.db import Db, Server
 from kit.example import Owner
-from kit.writers import Writer, card, grant, link_of, revocation, tables
+from kit.writers import REFUSED, Writer, card, grant, link_of, revocation, tables
 from rowseal.client import SigningKey
 
 LONG = "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyz0123456789", k=9000))
@@ -157,6 +157,45 @@ def test_what_is_no_grant_is_refused_whoever_signs_it(db: Db, admin: Db, wrong: 
     assert c.receive(c.envelope(c.device, "t", key="k", owner_timestamp=1)) == ["inserted"]
 
 
+def scope(size: int, letter: str = "a") -> str:
+    """Keys with so many bytes as PostgreSQL writes them."""
+    frame = json.dumps({"key": {"prefix": ""}})
+    return frame.replace('""', f'"{letter * ((size - len(frame)) // len(letter.encode()))}"')
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"tables": ["t", "x" * 4093]},
+        {"tables": [""] * 1400},
+        {"keys": scope(4097)},
+        {"keys": scope(4099, "é")},
+    ],
+    ids=["tables", "tables without names", "keys", "in UTF-8"],
+)
+def test_a_scope_has_an_end(db: Db, admin: Db, wrong: Any) -> None:
+    """A manager's of 8 MB, and some grants below it, were more than could be derived: no revocation
+    was stored any more, and health failed for everybody.
+    """
+    db.run(tables())
+    c = Cast(db)
+    c.receive(c.envelope(c.owner, "grants", **grant(c.manager, may_grant=1)))
+    for who in (c.owner, c.manager):
+        sealed = who.sealed(c.forms["grants"], grant(c.device, **wrong))
+        with pytest.raises(psycopg.Error, match="have more than 4096 bytes as text") as error:
+            db.insert("grants", sealed)
+        assert error.value.sqlstate == "RS013" and error.value.diag.message_hint
+    c.manager.number, c.manager.last = 0, None
+    envelope = c.envelope(c.manager, "grants", **grant(c.device, **wrong))
+    assert c.receive(envelope) == ["rejected"] and ledger(admin) == []
+    c.manager.number, c.manager.last = 0, None
+    most = {"tables": ["t", "x" * 4092], "keys": scope(4096)}
+    assert c.receive(c.envelope(c.manager, "grants", **grant(c.device, **most))) == ["inserted"]
+    (licences,) = db.all("SELECT licences FROM rowseal.writers WHERE rows = 0")
+    assert licences[0]["tables"] == most["tables"]
+    assert licences[0]["keys"] == [json.loads(most["keys"])]
+
+
 @pytest.mark.parametrize("length", [0, 31, 33, 3000])
 def test_what_is_no_link_is_refused(db: Db, admin: Db, length: int) -> None:
     """It would be looked up in an index, which takes no more than 2.7 kB."""
@@ -286,7 +325,7 @@ def test_the_ledger_is_for_those_who_may_write(db: Db, admin: Db, mallory: Db, f
     """What a stranger brings is an entry of his, and nobody waits for what he does with it."""
     c = Cast(db)
     row = c.envelope(c.device, "t", key="a", owner_timestamp=1)
-    put = "SELECT rowseal._quarantine('t', '(RS010,x)', 'canonical', %s)"
+    put = REFUSED.format("RS010,x")
     entered = [
         lambda: c.receive(row),
         lambda: mallory.run(put, Json({**row, "more": "x"})),
@@ -296,7 +335,8 @@ def test_the_ledger_is_for_those_who_may_write(db: Db, admin: Db, mallory: Db, f
     held = "SELECT q.role FROM rowseal._writer_rows r JOIN rowseal.quarantine q ON q.id = r.held"
     assert admin.all(held) == ["app"]
     with mallory.connection.transaction():
-        mallory.run("SELECT rowseal._look_again(id) FROM generate_series(1, 9) id")
+        again = "INSERT INTO rowseal._refused (again, changed) SELECT n, false"
+        mallory.run(f"{again} FROM generate_series(1, 9) n")
         c.receive(c.envelope(c.owner, "grants", **grant(c.device)))
     assert db.all("SELECT key FROM t") == ["a"]
 
@@ -306,7 +346,7 @@ def test_nothing_licensed_is_held_because_somebody_says_so(db: Db, admin: Db, ma
     c = Cast(db)
     c.receive(c.envelope(c.owner, "grants", **grant(c.device)))
     row = c.envelope(c.device, "t", key="a", owner_timestamp=1)
-    mallory.run("SELECT rowseal._quarantine('t', '(23514,lie)', 'canonical', %s)", Json(row))
+    mallory.run(REFUSED.format("23514,lie"), Json(row))
     assert ledger(admin) == []
     assert admin.one("SELECT count(*) FROM rowseal.feed WHERE tag = 't'") == 0
 
@@ -318,9 +358,8 @@ def test_spellings_of_a_known_writers_row_do_not_evade_the_bounds(
     c = Cast(db)
     c.receive(c.envelope(c.owner, "grants", **grant(c.device)))
     row = c.envelope(c.device, "t", key="a", owner_timestamp=1)
-    put = "SELECT rowseal._quarantine('t', '(22000,x)', 'canonical', %s)"
     for blanks in range(5):
-        mallory.run(put, json.dumps({**row, "more": " " * blanks}))
+        mallory.run(REFUSED.format("22000,x"), json.dumps({**row, "more": " " * blanks}))
     kept = admin.all("SELECT kept, row ->> 'more' FROM rowseal.quarantine")
     assert kept == [(True, None)]
 
@@ -336,7 +375,7 @@ def test_a_row_that_waits_is_nobody_elses_to_spell(db: Db, admin: Db) -> None:
     admin.run("SET SESSION AUTHORIZATION mallory")
     for blanks in range(1, 4):
         text = json.dumps(early).replace(":", ":" + " " * blanks)
-        admin.run("SELECT rowseal._quarantine('t', '(RS010,x)', 'canonical', %s::json, 'x')", text)
+        admin.run(REFUSED.format("RS010,x"), text)
     for n in range(200):
         admin.run("SELECT rowseal._quarantine('t', '(RS001,x)', 'canonical', %s)", Json({"n": n}))
     admin.run("RESET SESSION AUTHORIZATION")

@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.types.json import Json
 
 from kit.db import Db, Server
 from kit.example import Owner
@@ -51,7 +52,7 @@ def unwell(db: Db) -> list[Any]:
 
 
 LIES = {
-    "INSERT INTO rowseal._licences SELECT authority, %s, until, NULL, NULL, true, 0, '{}'"
+    "INSERT INTO rowseal._licences SELECT authority, %s, chain, until, true, 0, '{}'"
     " FROM rowseal._licences LIMIT 1": "licences do not follow from the grants",
     "UPDATE rowseal._licences SET until = 1000": "licences do not follow from the grants",
     "DELETE FROM rowseal._licences WHERE writer <> %s": "licences do not follow from the grants",
@@ -119,7 +120,7 @@ def test_a_stranger_whom_an_edited_dump_lets_in_is_shown(
 
     c = Cast(db)
     admin.run(
-        "INSERT INTO rowseal._licences SELECT authority, %s, until, NULL, NULL, true, 0, '{}'"
+        "INSERT INTO rowseal._licences SELECT authority, %s, chain, until, true, 0, '{}'"
         " FROM rowseal._licences LIMIT 1",
         c.stranger.public_key,
     )
@@ -161,3 +162,45 @@ def test_a_manager_who_wrote_data_in_between_is_no_reason_to_refuse(db: Db, orde
         p for t in ("grants", "t", "u") for p in db.all("SELECT * FROM rowseal.verify(%s)", t)
     ] == []
     assert unwell(db) == []
+
+
+def held(c: Cast, who: Writer, **place: Any) -> None:
+    envelope = who.envelope(c.forms["t"], {"key": "x", "owner_timestamp": 1}, **place)
+    c.db.all("SELECT * FROM rowseal.receive(%s)", Json([envelope]))
+
+
+def test_a_held_row_of_a_table_that_is_not_declared_is_no_finding(db: Db, admin: Db) -> None:
+    """Who signed it cannot be told meanwhile; that it is the link that the ledger knows, can."""
+    c = Cast(db)
+    held(c, c.stranger)
+    db.run("SELECT rowseal.undeclare('t')")
+    assert (problems(db, "grants"), unwell(db)) == (set(), [])
+    finding = {"the ledger has a held row that nobody signed"}
+    admin.run("UPDATE rowseal._writer_rows SET link = sha256('x') WHERE held IS NOT NULL")
+    assert (problems(db, "grants"), unwell(db)) == (finding, ["derived"])
+    with pytest.raises(psycopg.Error, match="a held row that nobody signed"):
+        declare(db, "t")
+
+
+def test_numbers_are_missed_of_keys_alone_that_a_grant_names(db: Db) -> None:
+    c = Cast(db)
+    held(c, c.stranger, number=2**62, previous=bytes(32))
+    assert unwell(db) == []
+    c.put(c.owner, "grants", **grant(c.stranger, at=2))
+    assert unwell(db) == ["writers"]
+
+
+def test_a_check_that_fails_is_not_ok_and_hides_no_other(db: Db, admin: Db) -> None:
+    c = Cast(db)
+    c.revoke(c.device, c.first)
+    whole = db.all('SELECT "check", relation::text FROM rowseal.health()')
+    admin.run("ALTER TABLE rowseal._wanted RENAME TO gone")
+    checks = db.all('SELECT "check", relation::text, ok, detail FROM rowseal.health()')
+    assert [check[:2] for check in checks] == whole
+    assert [check for check in checks if not check[2]] == [
+        ("derived", "grants", False, 'relation "rowseal._wanted" does not exist')
+    ]
+    admin.run("ALTER TABLE rowseal._licences RENAME TO gone_too")
+    checks = db.all('SELECT "check", relation::text, ok, detail FROM rowseal.health()')
+    assert ("table", "grants", False, 'relation "rowseal._licences" does not exist') in checks
+    assert {relation for _, relation in whole} - {c[1] for c in checks} == set()

@@ -136,6 +136,18 @@ def revocations_of_one(replica: Replica, rows: int) -> float:
     return d.cost(lambda: d.receive(envelopes))
 
 
+def beyond_those_that_count(replica: Replica, keys: int) -> float:
+    """One more grant to a manager who has 64 chains already, and has let in so many others."""
+    d = Device(replica, may_grant=1)
+    crowd = sorted(
+        (d.ann.envelope(d.grants, grant(d.device, at=n, may_grant=1)) for n in range(2, 67)),
+        key=lambda envelope: b64decode(envelope["sign_b64"]),
+    )
+    d.receive(crowd[:-1])
+    d.receive([d.device.envelope(d.grants, grant(d.stranger())) for _ in range(keys)])
+    return d.cost(lambda: d.receive(crowd[-1:]))
+
+
 @pytest.mark.parametrize(
     "what",
     [
@@ -167,3 +179,9 @@ def test_what_is_held_is_not_verified_again_by_every_grant(replica: Replica) -> 
     assert ten < 2 * once, f"held: {once:.2f} s, ten grants beside them: {ten:.2f} s"
     d.by_ann(grant(d.device, at=20, until=2))
     assert d.db.one("SELECT count(*) FROM t") == MANY
+
+
+def test_below_a_key_whose_licences_stay_nothing_is_derived(replica: Replica) -> None:
+    beyond_those_that_count(replica, 2)
+    few, many = (min(beyond_those_that_count(replica, n) for _ in range(2)) for n in (5, 100))
+    assert many < 2 * few + 0.03, f"5 keys: {few:.3f} s, 100: {many:.3f} s"

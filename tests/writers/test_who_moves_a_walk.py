@@ -10,7 +10,7 @@ from psycopg.types.json import Json
 
 from kit.db import Db, Server
 from kit.example import Owner
-from kit.writers import Writer, card, grant, revocation, tables
+from kit.writers import REFUSED, Writer, card, grant, revocation, tables
 from rowseal.client import SigningKey
 
 RECEIVE = "SELECT outcome FROM rowseal.receive(%s)"
@@ -70,7 +70,7 @@ def test_a_walk_does_not_go_on_with_a_row_of_someone_who_may_not_write(
     gap: Gap, admin: Db, mallory: Db
 ) -> None:
     assert mallory.all(RECEIVE, Json([gap.link])) == ["deferred"]
-    mallory.run("SELECT rowseal._quarantine('t', '(23514,x)', 'canonical', %s)", Json(gap.link))
+    mallory.run(REFUSED.format("23514,x"), Json(gap.link))
     assert entered(admin) == [1, 3] and gap.stored() == ["c"]
     # the same row from one who may
     gap.receive(gap.link)

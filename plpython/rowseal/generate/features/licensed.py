@@ -10,6 +10,7 @@ from ..guard import refusal
 from ..subject import Row, Subject
 from ..words import literal
 
+LARGEST_SCOPE = 4096  # bytes: no key of an index is longer, and it names a hundred tables
 OF_GRANTS = {  # holes of malformed
     "grantee": "grantee_pkey",
     "tables": "tables",
@@ -98,7 +99,13 @@ class Licensed(Feature):
             "scopeless": refusal(
                 Verdict("RS013", "tables or upto is no plain array, or keys no JSON object")
             ),
+            "most": str(LARGEST_SCOPE),
+            "large": refusal(
+                Verdict("RS013", f"tables or keys have more than {LARGEST_SCOPE} bytes as text")
+            ),
         }
         for hole, field in OF_GRANTS.items():
             holes[hole] = self.of(row, field) if self.is_grants else ""
+        keys = self.subject.column_of.get("keys") if self.is_grants else None
+        holes["written"] = self.subject.by_name[keys].passed(row) if keys else ""
         return rendered("malformed", holes)

@@ -14,7 +14,6 @@ from .offered import offered
 from .retraction import retraction
 
 LEDGER, RETRACT, SETTLE = "zzz_rowseal_ledger", "zzz_rowseal_retract", "zzz_rowseal_settle"
-REVOKED = "current_setting('rowseal.revoked', true) = 'on'"  # as _admit has seen it
 
 
 class Writers(Licensed):
@@ -85,6 +84,9 @@ class Writers(Licensed):
         for place in self.subject.places:
             name = f"_ledger{place.suffix}_{self.subject.id}"
             yield Function(name, "", "trigger", "plpgsql", self._ledger(place), UNSET, definer=True)
+            if not self.is_grants:
+                name = f"_settle{place.suffix}_{self.subject.id}"
+                yield Function(name, "", "trigger", "plpgsql", self._followed(place), UNSET)
 
     def _ledger(self, place: Place) -> str:
         subject, new, old = self.subject, *(self.subject.row(a, place) for a in ("NEW", "OLD"))
@@ -112,6 +114,20 @@ class Writers(Licensed):
         }
         return rendered("ledger", holes, qualified=True)
 
+    def _followed(self, place: Place) -> str:
+        subject, new = self.subject, self.subject.row("NEW", place)
+        holes: dict[str, str | bool] = {
+            "grants_id": str(self.grants),
+            "same_version": f"{new.ref(subject.sign)} = {new.called('OLD').ref(subject.sign)}",
+            "owner": self.owner(new),
+            "writer": self.of(new, "writer_pkey"),
+            "number": self.of(new, "writer_seq"),
+            "link": self.link(new),
+            "versions": place is subject.versions,
+            "is_tip": self._is_tip(new),
+        }
+        return rendered("settle", holes, qualified=True)
+
     def triggers(self) -> Iterable[Trigger]:
         """They fire after the row is stored, in the order of their names."""
         subject = self.subject
@@ -125,11 +141,11 @@ class Writers(Licensed):
             arrives = "AFTER INSERT OR UPDATE"
             settles = "AFTER INSERT" if self.is_grants or on == "versions" else arrives
             written = "" if self.is_grants else new
-            revoked = "" if self.is_grants else f"{new} AND pg_catalog.{REVOKED}"
-            here = (str(subject.id), on)
+            follows = "_settle_row" if self.is_grants else f"_settle{place.suffix}_{subject.id}"
+            here = (str(subject.id), on) if self.is_grants else ()
             yield Trigger(LEDGER, arrives, on, place.table, ledger, when=written)
             yield Trigger(RETRACT, "AFTER DELETE", on, place.table, ledger, when=old)
-            yield Trigger(SETTLE, settles, on, place.table, "_settle_row", here, when=revoked)
+            yield Trigger(SETTLE, settles, on, place.table, follows, here, when=written)
 
     # -- what runs seldom: queries
     def queries(self) -> Mapping[str, str]:
@@ -138,7 +154,8 @@ class Writers(Licensed):
         for place in subject.places:
             on = "" if place is subject.main else "_versions"
             row = subject.row("($1)", place)
-            out[f"settle{on}"] = self._settle(row)
+            if self.is_grants:
+                out["settle"] = self._settle(row)
             out[f"spent{on}"] = self._spent(row)
         entered = [self._entered(subject.row("x", place)) for place in subject.places]
         out["entered"] = "\nUNION ALL\n".join(entered)
@@ -172,15 +189,13 @@ class Writers(Licensed):
 
     def _settle(self, row: Row) -> str:
         """What rowseal._settle has to know of the row $1."""
-        grantee, upto = (
-            self.of(row, f) if self.is_grants else "NULL" for f in ("grantee_pkey", "upto")
-        )
-        writer = self.of(row, "writer_pkey")
+        writer, upto, grantee = (self.of(row, f) for f in ("writer_pkey", "upto", "grantee_pkey"))
         return (
             f"SELECT {self.owner(row)} AS owner, {writer} AS writer,\n"
             f"       {self.of(row, 'writer_seq')} AS seq,\n"
-            f"       CASE WHEN {writer} IS NOT NULL THEN {self.link(row)} END AS link,\n"
-            f"       {grantee}::bytea AS grantee, {upto} IS NOT NULL AS revocation"
+            f"       CASE WHEN {writer} IS NOT NULL THEN {self.link(row)}\n"
+            f"            ELSE sha256({row.signature}) END AS link,\n"
+            f"       CASE WHEN {upto} IS NOT NULL THEN {grantee} END AS revoked"
         )
 
     def _spent(self, row: Row) -> str:
@@ -190,6 +205,9 @@ class Writers(Licensed):
         """
         spent = f"{self.of(row, 'writer_pkey')} IS NOT NULL AND {self.licensed(row)} IS NOT NULL"
         if row.place is self.subject.versions:
-            key = ", ".join(map(row.exact, (*self.subject.key, self.subject.sign)))
-            spent = f"rowseal._is_tip_{self.subject.id}({key}) OR {spent}"
+            spent = f"{self._is_tip(row)} OR {spent}"
         return f"SELECT {spent}"
+
+    def _is_tip(self, row: Row) -> str:
+        key = ", ".join(map(row.exact, (*self.subject.key, self.subject.sign)))
+        return f"rowseal._is_tip_{self.subject.id}({key})"
