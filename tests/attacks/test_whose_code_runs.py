@@ -265,6 +265,8 @@ def test_the_code_of_an_index_asks_in_nobodys_name(
     admin.run("REINDEX TABLE bait")
     assert mallory.all("SELECT t FROM answers") == ["42501"] * 3
     assert admin.all("SELECT * FROM rowseal.quarantine") == before
+
+
 # ---------------------------------------------------------------- what rowseal itself reads (RS007)
 WRITTEN = """CREATE TABLE q (user_hash bytea, uuid uuid, c {}, deleted_flag boolean,
         owner_timestamp bigint, parent_sign_b64 bytea, sign_b64 bytea, writer_pkey bytea,

@@ -92,7 +92,9 @@ def declare(replica: Replica, *tags: str) -> None:
 
 
 @pytest.mark.parametrize("undeclared", [("t",), ("t", "u", "grants")])
-def test_who_was_crowded_out_in_between_is_no_reason_to_refuse(replica: Replica, undeclared: tuple[str, ...]) -> None:
+def test_who_was_crowded_out_in_between_is_no_reason_to_refuse(
+    replica: Replica, undeclared: tuple[str, ...]
+) -> None:
     """What was crowded out in the meantime is held; it is no reason to refuse the table."""
     replica.reset()
     c = Crowd(replica.db)
