@@ -75,7 +75,7 @@ $$;
 COMMENT ON FUNCTION rowseal._merge_collected() IS 'Merges what a worker has collected; deferred to the commit';
 
 CREATE OR REPLACE FUNCTION rowseal._feed_rows(d rowseal.declarations, partition regclass) RETURNS void LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp SET rowseal.feeding = 'on' AS $$
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   -- an UPDATE that changes nothing: its trigger appends the row
   IF NOT EXISTS (SELECT FROM pg_catalog.pg_partitioned_table p WHERE p.partrelid = partition) THEN
@@ -84,8 +84,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._feed_rows(rowseal.declarations, regclass) IS
-  'The rows of a new partition enter the feed, with the rights of who brings it. Whoever may update rows can do as '
-  'much: they are known where they arrive';
+  'The rows of a new partition enter the feed, with the rights of who brings it';
 
 CREATE OR REPLACE FUNCTION rowseal._keep_feed() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
