@@ -198,10 +198,11 @@ BEGIN
   PERFORM rowseal._close(x, pg_catalog.format('the %s table is not declared any more',
                                               CASE WHEN d.grants THEN 'grants' ELSE 'identity' END))
     FROM rowseal.declarations x WHERE d.relation IN (x.identity, x.writers);
+  DELETE FROM rowseal.shapes s WHERE s.relation = d.relation;
 END
 $$;
 COMMENT ON FUNCTION rowseal._uninstall(rowseal.declarations) IS
-  'Drops what the manifest of a declaration lists; closes the tables that rest on it';
+  'Drops what the manifest of a declaration lists, and what was read for it; closes the tables that rest on it';
 
 -- Called by _uninstall and event triggers, with their rights.
 CREATE OR REPLACE FUNCTION rowseal._close(d rowseal.declarations, reason text) RETURNS void LANGUAGE plpgsql
