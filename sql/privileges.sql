@@ -4,7 +4,7 @@ REVOKE ALL ON ALL ROUTINES IN SCHEMA rowseal FROM PUBLIC;
 DO $$
 DECLARE
   -- SECURITY DEFINER: they write the tables of rowseal_internal for everybody, or answer about them
-  definers CONSTANT text[] := '{_quarantine,_flooded,_unlocked,_lock_arrival,_look_again,_enter_held,_forget,
+  definers CONSTANT text[] := '{_quarantine,_remove,_flooded,_unlocked,_lock_arrival,_look_again,_enter_held,_forget,
     prune_feed,_at_commit,_advance,_lock_writers,_licensed,_admit,_revoked,_affected,_feed_held,_forget_held,_gaps,
     _heads_of,_below,_kept_grants,_kept_ledger,_inconsistent,_held_envelopes}';
   -- those call these, nobody else does

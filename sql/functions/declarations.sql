@@ -236,6 +236,18 @@ COMMENT ON FUNCTION rowseal._close(rowseal.declarations, text) IS
   'A table that no longer is as its guards know it, or rests on one that is gone, takes no more rows until it is in '
   'order, or declared anew: what its guards name may be something else by now';
 
+-- AFTER INSERT, so after row security has decided whose they are.  SECURITY DEFINER, owner rowseal_internal: nobody
+-- else deletes there.
+CREATE OR REPLACE FUNCTION rowseal._remove() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  DELETE FROM rowseal._removals;  -- those of this statement: no others are committed
+  DELETE FROM rowseal.quarantine q USING named n WHERE q.id = n.entry;
+  DELETE FROM rowseal.declarations d USING named n WHERE d.relation = n.relation;
+  RETURN NULL;
+END
+$$;
+
 -- AFTER ROW, so after row security has decided.  SECURITY DEFINER: functions in plpython3u and in the schema rowseal
 -- are the superuser's to create.  It runs nothing of the table's owner: CREATE FUNCTION and CREATE TRIGGER only.
 CREATE OR REPLACE FUNCTION rowseal._install() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER

@@ -475,10 +475,10 @@ BEGIN
       outcomes[i] := ROW(SQLSTATE, SQLERRM)::rowseal.verdict::text;  -- it stays, and keeps no other from being let in
     END;
   END LOOP;
-  DELETE FROM rowseal.quarantine q WHERE q.id IN (
+  PERFORM rowseal._take_out(ARRAY(
     SELECT rowseal._unlocked(pg_catalog.array_agg(o.id))
       FROM ROWS FROM (pg_catalog.unnest(ids), pg_catalog.unnest(outcomes)) o(id, outcome)
-     WHERE rowseal._settled(o.outcome));
+     WHERE rowseal._settled(o.outcome)));
   RETURN QUERY SELECT ids[r.ordinal], r.outcome, r.reason FROM rowseal._results(outcomes) r;
 EXCEPTION WHEN OTHERS THEN
   IF rowseal._passing(SQLSTATE) THEN
@@ -491,6 +491,21 @@ $$;
 COMMENT ON FUNCTION rowseal._retry_batch(regclass, text, bigint[]) IS
   'Applies some quarantined rows of a table again; what is settled leaves the quarantine';
 
+CREATE OR REPLACE FUNCTION rowseal._take_out(ids bigint[]) RETURNS bigint LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  entries bigint;
+BEGIN
+  INSERT INTO rowseal._removals (entry)
+    SELECT q.id FROM rowseal.quarantine q
+     WHERE q.id = ANY (ids) AND rowseal._may_discard(current_user, q.tag, q.sqlstate, q.role);
+  GET DIAGNOSTICS entries = ROW_COUNT;
+  RETURN entries;
+END
+$$;
+COMMENT ON FUNCTION rowseal._take_out(bigint[]) IS
+  'Takes those of these entries out of the quarantine that the current user may take out; returns how many';
+
 CREATE OR REPLACE FUNCTION rowseal.retry(ids bigint[] DEFAULT NULL)
 RETURNS TABLE (id bigint, outcome text, reason text) LANGUAGE sql
 SET search_path = pg_catalog, pg_temp AS $$ SELECT * FROM rowseal._retry(NULL, NULL, ids) $$;
@@ -501,7 +516,7 @@ COMMENT ON FUNCTION rowseal.retry(bigint[]) IS
 
 CREATE OR REPLACE FUNCTION rowseal.discard(ids bigint[]) RETURNS bigint LANGUAGE sql
 SET search_path = pg_catalog, pg_temp AS $$
-  WITH gone AS (DELETE FROM rowseal.quarantine q WHERE q.id = ANY (ids) RETURNING 1) SELECT count(*) FROM gone
+  SELECT rowseal._take_out(ids)
 $$;
 COMMENT ON FUNCTION rowseal.discard(bigint[]) IS
   'Drops quarantined rows for good; for administrators and the table''s owner. Returns how many';
