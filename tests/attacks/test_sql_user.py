@@ -1131,6 +1131,7 @@ HARMLESS = {
     "_await_commits",
     "_follow",
     "_take_over",
+    "_head",
     "_counted",
     "_end_transaction",
     # what it asks for there, with the rights of the role that it connects as
