@@ -78,7 +78,7 @@ lint:
 	  --proc-without-search-path 'rowseal._results(outcomes text[],ordinal integer,outcome text,reason text)' \
 	  --proc-without-search-path 'rowseal._arrive()' --proc-without-search-path 'rowseal._bucket(grants integer,owner text)' \
 	  --proc-without-search-path 'rowseal._few(value anyarray,most integer)' \
-	  --proc-without-search-path 'rowseal._bounded(element pg_catalog.json)' \
+	  --proc-without-search-path 'rowseal._bounded(element pg_catalog.json,format text)' \
 	  --proc-without-search-path 'rowseal._before(authority integer,writer bytea,seq bigint,prev bytea)' \
 	  --proc-without-search-path 'rowseal._envelope(payload text,signature bytea,content pg_catalog.json)' \
 	  --proc-without-search-path 'rowseal._encoded(bytea)' --proc-without-search-path 'rowseal._string(name text,value text)' \

@@ -30,6 +30,19 @@ $$;
 COMMENT ON FUNCTION rowseal._curable(rowseal.verdict) IS
   'Whether something other than the row stood in its way: an owner, a grant, a table, a column, a library, a right';
 
+CREATE OR REPLACE FUNCTION rowseal._read(query text, element json, format text) RETURNS record
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  r record;
+BEGIN
+  EXECUTE query INTO r USING element, format;
+  RETURN r;
+END
+$$;
+COMMENT ON FUNCTION rowseal._read(text, json, text) IS
+  'The columns of an element, read by a query of its table. What that needs, ten times the size of a large one, is '
+  'free again afterwards';
+
 CREATE OR REPLACE FUNCTION rowseal._decoded(d rowseal.declarations, format text, element json) RETURNS json
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -76,8 +89,8 @@ BEGIN
     RETURN ROW('22023', 'not a JSON object')::rowseal.verdict;
   ELSIF verdict.sqlstate NOT IN ('RS001', 'RS006') THEN
     RETURN verdict;
-  ELSIF rowseal._bounded(element) IS NULL THEN
-    RETURN ROW('RS006', 'more than 524288 elements and members in a row')::rowseal.verdict;
+  ELSIF rowseal._excess(element, format) IS NOT NULL THEN
+    RETURN ROW('RS006', rowseal._excess(element, format))::rowseal.verdict;
   ELSIF format <> 'canonical' THEN
     SELECT pg_catalog.min(e.key) INTO unknown FROM pg_catalog.json_each(element) e
      WHERE pg_catalog.json_typeof(e.value) <> 'null' AND NOT EXISTS (
@@ -88,14 +101,15 @@ BEGIN
   ELSIF element ->> 'rowseal' IS DISTINCT FROM '1' THEN
     RETURN ROW('RS001', 'not an envelope of form rowseal/1')::rowseal.verdict;
   ELSIF element ->> 'table' IS DISTINCT FROM d.tag THEN
-    RETURN ROW('RS001', pg_catalog.format('the envelope is for table %L, not %L', element ->> 'table', d.tag)
-              )::rowseal.verdict;
+    RETURN ROW('RS001', pg_catalog.format('the envelope is for table %L, not %L',
+                                          pg_catalog."left"(element ->> 'table', 100), d.tag))::rowseal.verdict;
   ELSE
     SELECT pg_catalog.min(k) INTO unknown FROM pg_catalog.json_object_keys(element -> 'row') k
      WHERE NOT (d.spec -> 'fields') ? k;
   END IF;
   RETURN CASE WHEN unknown IS NULL THEN verdict
-              ELSE ROW('RS015', pg_catalog.format('no column for field %L yet', unknown))::rowseal.verdict END;
+              ELSE ROW('RS015', pg_catalog.format('no column for field %L yet', pg_catalog."left"(unknown, 100))
+                      )::rowseal.verdict END;
 END
 $$;
 COMMENT ON FUNCTION rowseal._explained(rowseal.declarations, rowseal.verdict, json, text) IS
