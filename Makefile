@@ -80,7 +80,7 @@ lint:
 	  --proc-without-search-path 'rowseal._few(value anyarray,most integer)' \
 	  --proc-without-search-path 'rowseal._written(relation regclass,relation regclass,versions regclass,identity regclass)' \
 	  --proc-without-search-path 'rowseal._names_of(owner oid,namespace oid)' \
-	  --proc-without-search-path 'rowseal._bounded(element pg_catalog.json)' \
+	  --proc-without-search-path 'rowseal._bounded(element pg_catalog.json,format text)' \
 	  --proc-without-search-path 'rowseal._before(authority integer,writer bytea,seq bigint,prev bytea)' \
 	  --proc-without-search-path 'rowseal._outside(chain bigint[],tag text,key jsonb)' \
 	  --proc-without-search-path 'rowseal._envelope(payload text,signature bytea,content pg_catalog.json)' \

@@ -8,11 +8,11 @@ CREATE POLICY declarable ON rowseal.declarations FOR INSERT
   WITH CHECK (rowseal._owns(relation) AND (versions IS NULL OR rowseal._owns(versions))
               AND (identity IS NULL OR pg_catalog.has_table_privilege(identity, 'SELECT'))
               AND (writers IS NULL OR rowseal._owns(writers)));  -- a row there takes rows away here
-CREATE POLICY removable ON rowseal.declarations FOR DELETE USING (rowseal._owns(relation));
+CREATE POLICY removable ON rowseal.declarations FOR DELETE TO rowseal_internal USING (true);  -- see _removals
 
--- Curable rows show to who could have written them: then the session that brings the cure can let them in.  Only
--- administrators and the table's owner can take them out.  What came when no table had the tag was sent to nobody yet:
--- it goes to a table whose owner is trusted with it.  Row security of the table itself may hide rows: here, too.
+-- Curable rows show to who could have written them: then the session that brings the cure can let them in.  What came
+-- when no table had the tag was sent to nobody yet: it goes to a table whose owner is trusted with it.  Row security of
+-- the table itself may hide rows: here, too.
 ALTER TABLE rowseal.quarantine ENABLE ROW LEVEL SECURITY;
 CREATE POLICY administer ON rowseal.quarantine TO rowseal_admin USING (true);
 CREATE POLICY writable ON rowseal.quarantine FOR SELECT USING (curable AND EXISTS (
@@ -21,7 +21,15 @@ CREATE POLICY writable ON rowseal.quarantine FOR SELECT USING (curable AND EXIST
      AND (sqlstate <> 'RS007' OR role = session_user OR rowseal._may_have(role, c.relowner))
      AND (role = session_user OR NOT pg_catalog.row_security_active(d.relation))
      AND rowseal._may_write(d.relation)));
-CREATE POLICY owned ON rowseal.quarantine FOR DELETE USING (rowseal._may_discard(current_user, tag, sqlstate, role));
+
+-- Who may take out what: a declaration whoever owns its table, an entry administrators, and whoever owns the table that
+-- it is for.  A policy sees the current user, a SECURITY DEFINER function does not.
+ALTER TABLE rowseal._removals ENABLE ROW LEVEL SECURITY;
+CREATE POLICY removable ON rowseal._removals FOR INSERT WITH CHECK (
+  (relation IS NULL OR rowseal._owns(relation))
+  AND (entry IS NULL OR EXISTS (
+    SELECT FROM rowseal.quarantine q
+     WHERE q.id = entry AND rowseal._may_discard(current_user, q.tag, q.sqlstate, q.role))));
 
 -- The owner of a table enters his erasures himself; nobody changes an entry.
 ALTER TABLE rowseal.erasures ENABLE ROW LEVEL SECURITY;
@@ -39,6 +47,10 @@ CREATE TRIGGER complete BEFORE INSERT OR UPDATE ON rowseal.declarations
   FOR EACH ROW EXECUTE FUNCTION rowseal._complete_declaration();
 CREATE TRIGGER install AFTER INSERT OR DELETE OR UPDATE OF queries ON rowseal.declarations
   FOR EACH ROW EXECUTE FUNCTION rowseal._install();
+
+CREATE TRIGGER remove AFTER INSERT ON rowseal._removals REFERENCING NEW TABLE AS named
+  EXECUTE FUNCTION rowseal._remove();
+ALTER TABLE rowseal._removals ENABLE ALWAYS TRIGGER remove;
 
 -- ENABLE ALWAYS: what a subscription brings meets them, too
 CREATE TRIGGER arrive BEFORE INSERT ON rowseal.feed FOR EACH ROW EXECUTE FUNCTION rowseal._arrive();

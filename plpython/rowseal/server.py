@@ -224,9 +224,8 @@ class Arrivals:
         """What the caller has to do: see rowseal._collect."""
         if not self.worker:
             return None
-        if transaction != self.transaction:  # the one before may have been rolled back
-            self.take()
-            self.transaction = transaction
+        if transaction != self.transaction:
+            self.take(transaction)
         self.envelopes.append(envelope)
         self.owners.append(owner)
         self.characters += len(envelope)
@@ -234,9 +233,11 @@ class Arrivals:
             return "full"
         return "first" if len(self.envelopes) == 1 else "more"
 
-    def take(self) -> tuple[list[str], list[str]]:
-        """All envelopes, and their owners; none is left."""
+    def take(self, transaction: str) -> tuple[list[str], list[str]]:
+        """All envelopes of a transaction, and their owners; none is left."""
         taken = self.envelopes, self.owners
+        if transaction != self.transaction:  # the one before may have been rolled back
+            self.transaction, taken = transaction, ([], [])
         self.envelopes, self.owners, self.characters = [], [], 0
         return taken
 

@@ -1,4 +1,6 @@
 -- apply and receive: many rows, from whoever carries them, never an error for a bad one.
+--
+-- Rows are handed on by assignments and loops: a query copies the variables that it names, all rows once or twice.
 
 CREATE OR REPLACE FUNCTION rowseal._settled(outcome text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT pg_catalog.strpos(outcome, '(') OPERATOR(pg_catalog.=) 0
@@ -49,7 +51,8 @@ DECLARE
   outcomes text[];
   written boolean := pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL;
 BEGIN
-  LOOP
+  -- of much only parts: what is read of a batch is in memory until its end
+  WHILE n < 2 OR pg_catalog.pg_column_size(rows) < 16777216 LOOP
     BEGIN
       IF n = 1 AND format = 'canonical' THEN
         EXECUTE pg_catalog.format('SELECT ARRAY[rowseal._take_%s($1)]', id) INTO outcomes USING rows[1];
@@ -74,7 +77,7 @@ BEGIN
         EXIT;
     END;
   END LOOP;
-  -- Some row cannot be stored at all.  Halving finds it at a cost that grows with the bad rows, not with all.
+  -- Or some row cannot be stored at all.  Halving finds it at a cost that grows with the bad rows, not with all.
   RETURN rowseal._merged(id, rows[:n / 2], format) || rowseal._merged(id, rows[n / 2 + 1:], format);
 END
 $$;
@@ -121,23 +124,30 @@ DECLARE
   outcomes text[] := rowseal._merged(d.id, rows, format);
   i integer;
   before integer;
-  strangers bigint;
-  bytes bigint;
+  strangers bigint := 0;
+  bytes bigint := 0;
   flooded boolean;
+  hashes text[] := pg_catalog.array_fill(NULL::text, ARRAY[pg_catalog.cardinality(rows)]);
 BEGIN
   IF rowseal._settled(pg_catalog.array_to_string(outcomes, '')) THEN  -- all of them
     RETURN outcomes;
   END IF;
-  SELECT count(*), pg_catalog.sum(pg_catalog.octet_length(r.v::text)) INTO strangers, bytes
-    FROM ROWS FROM (pg_catalog.unnest(outcomes), pg_catalog.unnest(rows)) r(outcome, v)
-   WHERE pg_catalog.starts_with(r.outcome, '(RS002,');
+  FOR i IN 1 .. pg_catalog.cardinality(rows) LOOP
+    IF pg_catalog.starts_with(outcomes[i], '(RS002,') THEN
+      strangers := strangers + 1;
+      bytes := bytes + pg_catalog.octet_length(rows[i]::text);
+    END IF;
+  END LOOP;
   -- for rows of a flood no more is done than to refuse them: good ones wait behind
   flooded := strangers > 0 AND rowseal._flooded(strangers, bytes);
+  FOR i IN 1 .. pg_catalog.cardinality(rows) LOOP
+    IF NOT rowseal._settled(outcomes[i]) AND NOT (flooded AND pg_catalog.starts_with(outcomes[i], '(RS002,')) THEN
+      hashes[i] := pg_catalog.md5(rows[i]::text);
+    END IF;
+  END LOOP;
   -- every session enters what it refuses in the same order
   FOR i IN
-    SELECT o.n FROM pg_catalog.unnest(outcomes) WITH ORDINALITY o(outcome, n)
-     WHERE NOT rowseal._settled(o.outcome) AND NOT (flooded AND pg_catalog.starts_with(o.outcome, '(RS002,'))
-     ORDER BY pg_catalog.md5(rows[o.n]::text)
+    SELECT h.n FROM pg_catalog.unnest(hashes) WITH ORDINALITY h(hash, n) WHERE h.hash IS NOT NULL ORDER BY h.hash
   LOOP
     IF rows[i]::text = rows[before]::text AND NOT rowseal._settled(outcomes[before]) THEN
       outcomes[i] := outcomes[before];  -- the same row again
@@ -205,7 +215,11 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   d rowseal.declarations;
   verdict rowseal.verdict;
+  moved boolean;
 BEGIN
+  IF id IS NULL AND pg_catalog.octet_length(tag) > 8192 THEN
+    tag := NULL;  -- no table can have it: it would not fit into an index
+  END IF;
   SELECT * INTO d FROM rowseal.declarations x WHERE x.id = id;
   IF NOT FOUND AND tag IS NOT NULL THEN  -- somebody may be declaring it just now: as in _set_aside
     PERFORM rowseal._lock_arrival(tag, false);
@@ -252,42 +266,59 @@ COMMENT ON FUNCTION rowseal._member(json, text[]) IS
   'A member of an object as text; NULL when there is none, or the JSON is none that can be text. What nobody has '
   'judged yet is read by this alone';
 
-CREATE OR REPLACE FUNCTION rowseal._receive(envelopes json[], owners text[] DEFAULT '{}')
-RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION rowseal._receive(envelopes json[], owners text[] DEFAULT '{}') RETURNS text[]
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
 DECLARE
+  tags text[];
   part record;
-  outcomes text[];
+  n integer;
+  rows json[];
+  senders text[];
+  merged text[];
+  outcomes text[] := pg_catalog.array_fill(NULL::text, ARRAY[coalesce(pg_catalog.cardinality(envelopes), 0)]);
 BEGIN
+  FOR n IN 1 .. pg_catalog.cardinality(outcomes) LOOP
+    tags[n] := rowseal._member(envelopes[n], 'table');
+  END LOOP;
   FOR part IN
-    WITH e AS MATERIALIZED (
-      SELECT rowseal._member(x.envelope, 'table') AS tag, x.envelope, x.owner, x.n
-        FROM ROWS FROM (pg_catalog.unnest(envelopes), pg_catalog.unnest(owners)) WITH ORDINALITY x(envelope, owner, n)
-    )
-    SELECT d.id, e.tag, pg_catalog.array_agg(e.n::integer ORDER BY e.n) AS ordinals,
-           pg_catalog.array_agg(e.envelope ORDER BY e.n) AS rows, pg_catalog.array_agg(e.owner ORDER BY e.n) AS owners
-      FROM e LEFT JOIN rowseal.declarations d ON d.tag = e.tag
+    SELECT d.id, e.tag, pg_catalog.array_agg(e.n::integer ORDER BY e.n) AS ordinals
+      FROM pg_catalog.unnest(tags) WITH ORDINALITY e(tag, n) LEFT JOIN rowseal.declarations d ON d.tag = e.tag
      GROUP BY d.identity IS NULL, d.id, e.tag
      ORDER BY d.identity IS NULL DESC, d.id  -- owners before what they own; everywhere in the same order
   LOOP
-    outcomes := rowseal._received(part.id, part.tag, part.rows, part.owners);
-    RETURN QUERY SELECT part.ordinals[r.ordinal], r.outcome, r.reason FROM rowseal._results(outcomes) r;
+    IF pg_catalog.cardinality(part.ordinals) = pg_catalog.cardinality(outcomes) THEN
+      RETURN rowseal._received(part.id, part.tag, envelopes, owners);
+    END IF;
+    rows := '{}'; senders := '{}';
+    FOREACH n IN ARRAY part.ordinals LOOP
+      rows := pg_catalog.array_append(rows, envelopes[n]);
+      senders := pg_catalog.array_append(senders, owners[n]);
+    END LOOP;
+    merged := rowseal._received(part.id, part.tag, rows, senders);
+    FOR n IN 1 .. pg_catalog.cardinality(merged) LOOP
+      outcomes[part.ordinals[n]] := merged[n];
+    END LOOP;
   END LOOP;
+  RETURN outcomes;
 END
 $$;
 COMMENT ON FUNCTION rowseal._receive(json[], text[]) IS
-  'Merges envelopes as rowseal.receive does; owners: whose rows they are, as whoever sent them says';
+  'Merges envelopes as rowseal.receive does, an outcome for each, a word or a verdict as text; owners: whose rows they '
+  'are, as whoever sent them says';
 
 CREATE OR REPLACE FUNCTION rowseal.receive(envelopes json)
 RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   elements json[] := rowseal._elements(envelopes);
+  outcomes text[];
 BEGIN
   IF elements IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'envelopes must be a JSON array of envelopes, or one envelope';
   END IF;
-  RETURN QUERY SELECT * FROM rowseal._receive(elements);
+  outcomes := rowseal._receive(elements);
+  RETURN QUERY SELECT * FROM rowseal._results(outcomes);
 END
 $$;
 COMMENT ON FUNCTION rowseal.receive(json) IS

@@ -251,10 +251,11 @@ BEGIN
   PERFORM rowseal._close(x, pg_catalog.format('the %s table is not declared any more',
                                               CASE WHEN d.grants THEN 'grants' ELSE 'identity' END))
     FROM rowseal.declarations x WHERE d.relation IN (x.identity, x.writers);
+  DELETE FROM rowseal.shapes s WHERE s.relation = d.relation;
 END
 $$;
 COMMENT ON FUNCTION rowseal._uninstall(rowseal.declarations) IS
-  'Drops what the manifest of a declaration lists; closes the tables that rest on it';
+  'Drops what the manifest of a declaration lists, and what was read for it; closes the tables that rest on it';
 
 -- Called by _uninstall and event triggers, with their rights.
 CREATE OR REPLACE FUNCTION rowseal._close(d rowseal.declarations, reason text) RETURNS void LANGUAGE plpgsql
@@ -309,6 +310,18 @@ SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION rowseal._misgranted(rowseal.declarations) IS
   'Of generated functions: roles that may execute one and should not (wanted: false), or should and may not';
+
+-- AFTER INSERT, so after row security has decided whose they are.  SECURITY DEFINER, owner rowseal_internal: nobody
+-- else deletes there.
+CREATE OR REPLACE FUNCTION rowseal._remove() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  DELETE FROM rowseal._removals;  -- those of this statement: no others are committed
+  DELETE FROM rowseal.quarantine q USING named n WHERE q.id = n.entry;
+  DELETE FROM rowseal.declarations d USING named n WHERE d.relation = n.relation;
+  RETURN NULL;
+END
+$$;
 
 -- AFTER ROW, so after row security has decided.  SECURITY DEFINER: functions in plpython3u and in the schema rowseal
 -- are the superuser's to create.  It runs nothing of the table's owner: CREATE FUNCTION and CREATE TRIGGER only.

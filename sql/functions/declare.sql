@@ -463,7 +463,7 @@ BEGIN
       MESSAGE = pg_catalog.format('table %s holds the public keys of other declared tables', relation),
       HINT = 'Undeclare those first.';
   END IF;
-  DELETE FROM rowseal.declarations x WHERE x.relation = undeclare.relation;
+  INSERT INTO rowseal._removals (relation) VALUES (relation);
   RETURN true;
 END
 $$;

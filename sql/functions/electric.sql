@@ -1,8 +1,8 @@
 -- Rows that come through Electric: rowseal pull follows shapes (plpython/rowseal/electric), and what it has read is
 -- kept here.
 
--- SECURITY DEFINER, owner rowseal_internal: every role keeps the offsets of its own shapes, a thousand at most, and
--- touches nobody else's, who would miss rows.
+-- SECURITY DEFINER, owner rowseal_internal: every role that may write a table keeps the offsets of its own shapes, a
+-- thousand at most, and touches nobody else's, who would miss rows.
 CREATE OR REPLACE FUNCTION rowseal._advance(
   relation regclass, source text, handle text, log_offset text, outcomes jsonb, up_to_date boolean)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -12,6 +12,12 @@ DECLARE
   named CONSTANT text[] := '{inserted,superseded,archived,stale,duplicate,deferred,rejected,deleted}';
 BEGIN
   PERFORM rowseal._in_person();
+  PERFORM FROM rowseal.declarations d, pg_catalog.pg_roles r
+    WHERE d.relation = relation AND pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER')  -- as in _may_ask
+      AND pg_catalog.has_table_privilege(r.oid, relation, 'INSERT');
+  IF NOT FOUND THEN
+    RAISE insufficient_privilege USING MESSAGE = pg_catalog.format('permission denied for table %s', relation);
+  END IF;
   IF NOT EXISTS (SELECT FROM rowseal.shapes s
                   WHERE s.role = session_user AND s.relation = relation AND s.source = source)
      AND (SELECT count(*) FROM rowseal.shapes s WHERE s.role = session_user) >= 1000 THEN

@@ -37,9 +37,9 @@ COMMENT ON FUNCTION rowseal._content(text[], bytea[]) IS
 
 CREATE OR REPLACE FUNCTION rowseal._envelope(payload text, signature bytea, content json DEFAULT NULL)
 RETURNS json LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT (pg_catalog."left"($1, '-1') OPERATOR(pg_catalog.||)
-          pg_catalog.concat(',"sign_b64":"', rowseal._encoded($2), '"',
-                            ',"content":' OPERATOR(pg_catalog.||) $3::pg_catalog.text, '}'))::pg_catalog.json
+  SELECT (pg_catalog."left"($1, '-1') OPERATOR(pg_catalog.||) pg_catalog.concat(
+           ',"sign_b64":"', rowseal._encoded($2), '"',
+           ',"content":' OPERATOR(pg_catalog.||) $3::pg_catalog.text, '}'))::pg_catalog.json
 $$;
 COMMENT ON FUNCTION rowseal._envelope(text, bytea, json) IS
   'A signed row as portable JSON: {"row": …, "rowseal": 1, "table": …, "sign_b64": …}, with "content" of what is '

@@ -4,10 +4,15 @@
 -- or by hand, is a claim: it goes through receive, whose result, if it was news, enters the feed by those triggers.
 --
 -- What the tables hold is a function of the set of rows, whatever their order.  So a worker collects what a
--- transaction brings, and merges it together: some hundred rows at a time, and the rest at its commit.
+-- transaction brings, and merges it together: some hundred rows at a time, and the rest at its commit.  A large one is
+-- not collected, but merged at once, with what came before it: its owner, say.
 CREATE OR REPLACE FUNCTION rowseal._arrive() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
+  transaction pg_catalog.text;
   collected pg_catalog.text;
+  envelopes pg_catalog.json[];
+  owners pg_catalog.text[];
+  outcomes pg_catalog.text[];
 BEGIN
   -- What the tables' own triggers append.  Depth: from 16 on a worker takes on the role of the table's owner, and
   -- that is rowseal_internal, too.  (As a WHEN condition this would cost three times as much: its text is parsed for
@@ -16,24 +21,45 @@ BEGIN
      AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.>) 1 THEN
     RETURN NEW;
   END IF;
-  IF pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
-     AND pg_catalog.octet_length(NEW.envelope::pg_catalog.text) OPERATOR(pg_catalog.<) 1048576 THEN
-    collected := rowseal._collect(pg_catalog.pg_current_xact_id()::pg_catalog.text, NEW.envelope, NEW.owner);
+  transaction := pg_catalog.pg_current_xact_id()::pg_catalog.text;
+  IF NEW.envelope IS NULL THEN  -- whether that may be is asked later
+    NEW.envelope := 'null';
   END IF;
-  IF collected OPERATOR(pg_catalog.=) 'more' THEN
+  NEW.owner := pg_catalog."left"(NEW.owner, 1000);
+  IF pg_catalog.pg_column_size(NEW.envelope) OPERATOR(pg_catalog.>) 67108868 THEN
+    NEW.envelope := rowseal._head(NEW.envelope);
+    PERFORM rowseal._quarantine(NULL, ROW('RS006', 'a row of more than 64 MiB')::rowseal.verdict, 'raw', NEW.envelope,
+                                NULL, NULL, false, NEW.owner);
     RETURN NULL;
-  ELSIF collected OPERATOR(pg_catalog.=) 'first' THEN
+  ELSIF pg_catalog.pg_column_size(NEW.envelope) OPERATOR(pg_catalog.<) 1048576 THEN
+    collected := rowseal._collect(transaction, NEW.envelope, NEW.owner);
+  END IF;
+  IF collected OPERATOR(pg_catalog.=) 'first' THEN
     PERFORM rowseal._at_commit();
-  ELSIF collected OPERATOR(pg_catalog.=) 'full' THEN
-    PERFORM FROM rowseal._collected() c, rowseal._receive(c.envelopes, c.owners);
-  ELSE
-    PERFORM FROM rowseal._receive(ARRAY[NEW.envelope], ARRAY[NEW.owner]);
+  ELSIF coalesce(collected, '') OPERATOR(pg_catalog.<>) 'more' THEN
+    SELECT c.envelopes, c.owners INTO envelopes, owners FROM rowseal._collected(transaction) c;
+    IF collected IS NULL THEN
+      envelopes := pg_catalog.array_append(envelopes, NEW.envelope);
+      owners := pg_catalog.array_append(owners, NEW.owner);
+    END IF;
+    outcomes := rowseal._receive(envelopes, owners);
   END IF;
   RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION rowseal._arrive() IS
   'Hands an envelope that arrives in the feed to its table; without a search path of its own, as the guards';
+
+CREATE OR REPLACE FUNCTION rowseal._head(envelope json) RETURNS json LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  head text := pg_catalog."left"(envelope::text, 1000);
+BEGIN
+  RETURN pg_catalog.json_build_object('bytes', pg_catalog.pg_column_size(envelope) - 4, 'head', head);
+END
+$$;
+COMMENT ON FUNCTION rowseal._head(json) IS
+  'What is kept of an envelope that is too long to be one: how long it is, and how it begins';
 
 CREATE OR REPLACE FUNCTION rowseal._collect(transaction text, envelope json, owner text) RETURNS text
 LANGUAGE plpython3u
@@ -47,11 +73,12 @@ COMMENT ON FUNCTION rowseal._collect(text, json, text) IS
   'Keeps an envelope until its transaction commits. first: nothing else is kept, full: enough to be merged, else more; '
   'NULL, and it is not kept, where this is no worker that applies whole transactions';
 
-CREATE OR REPLACE FUNCTION rowseal._collected(OUT envelopes json[], OUT owners text[]) LANGUAGE plpython3u
-SET search_path = pg_catalog, pg_temp AS $$
-return GD["rowseal"]("server").arrivals(plpy).take()
+CREATE OR REPLACE FUNCTION rowseal._collected(transaction text, OUT envelopes json[], OUT owners text[])
+LANGUAGE plpython3u SET search_path = pg_catalog, pg_temp AS $$
+plpy.execute("SELECT rowseal._load()")
+return GD["rowseal"]("server").arrivals(plpy).take(transaction)
 $$;
-COMMENT ON FUNCTION rowseal._collected() IS 'What _collect has kept, which then keeps none';
+COMMENT ON FUNCTION rowseal._collected(text) IS 'What _collect has kept of this transaction; it keeps none then';
 
 -- SECURITY DEFINER, owner rowseal_internal: a transaction meets a deferred trigger by a row.  It is gone at once.
 CREATE OR REPLACE FUNCTION rowseal._at_commit() RETURNS void LANGUAGE plpgsql SECURITY DEFINER
@@ -68,14 +95,15 @@ COMMENT ON FUNCTION rowseal._at_commit() IS 'Has _merge_collected called when th
 CREATE OR REPLACE FUNCTION rowseal._merge_collected() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  PERFORM FROM rowseal._collected() c, rowseal._receive(c.envelopes, c.owners);
+  PERFORM rowseal._receive(c.envelopes, c.owners)
+     FROM rowseal._collected(pg_catalog.pg_current_xact_id()::text) c;
   RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION rowseal._merge_collected() IS 'Merges what a worker has collected; deferred to the commit';
 
 CREATE OR REPLACE FUNCTION rowseal._feed_rows(d rowseal.declarations, partition regclass) RETURNS void LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp SET rowseal.feeding = 'on' AS $$
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   -- an UPDATE that changes nothing: its trigger appends the row
   IF NOT EXISTS (SELECT FROM pg_catalog.pg_partitioned_table p WHERE p.partrelid = partition) THEN
@@ -84,8 +112,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._feed_rows(rowseal.declarations, regclass) IS
-  'The rows of a new partition enter the feed, with the rights of who brings it. Whoever may update rows can do as '
-  'much: they are known where they arrive';
+  'The rows of a new partition enter the feed, with the rights of who brings it';
 
 CREATE OR REPLACE FUNCTION rowseal._keep_feed() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$

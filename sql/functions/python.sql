@@ -71,14 +71,33 @@ $$;
 COMMENT ON FUNCTION rowseal._commas(json) IS
   'How many elements and members a JSON value has, but for the first of each';
 
-CREATE OR REPLACE FUNCTION rowseal._bounded(element json) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
-  SELECT CASE WHEN pg_catalog.json_typeof($1) OPERATOR(pg_catalog.=) 'object'
-               AND (pg_catalog.octet_length($1::pg_catalog.text) OPERATOR(pg_catalog.<=) 262144
-                    OR rowseal._commas($1) OPERATOR(pg_catalog.<=) 524288) THEN $1 END
+CREATE OR REPLACE FUNCTION rowseal._excess(element json, format text) RETURNS text LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  size CONSTANT integer := pg_catalog.octet_length(element::text);
+  most CONSTANT integer := CASE format WHEN 'pgtext' THEN 128 ELSE 64 END;  -- bytea has two digits a byte there
+BEGIN
+  IF size > most * 1048576 THEN
+    RETURN pg_catalog.format('a row of more than %s MiB', most);
+  ELSIF size > 262144 AND rowseal._commas(element) > 524288 THEN
+    RETURN 'more than 524288 elements and members in a row';
+  END IF;
+  RETURN NULL;
+END
 $$;
-COMMENT ON FUNCTION rowseal._bounded(json) IS
-  'An object, or NULL: also of one with so many elements that no row can have them. PostgreSQL takes 500 bytes for '
-  'each that becomes jsonb. Without a search path, so that it is inlined';
+COMMENT ON FUNCTION rowseal._excess(json, text) IS
+  'Why an element is too much to be a row, whatever it says, by its format; else NULL. PostgreSQL takes 500 bytes for '
+  'each element or member that becomes jsonb';
+
+-- The size is that as it is stored: compressed to a thousand bytes, it may have 262,144.
+CREATE OR REPLACE FUNCTION rowseal._bounded(element json, format text) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE
+AS $$
+  SELECT CASE WHEN pg_catalog.json_typeof($1) OPERATOR(pg_catalog.=) 'object'
+               AND (pg_catalog.pg_column_size($1) OPERATOR(pg_catalog.<=) 1000
+                    OR rowseal._excess($1, $2) IS NULL) THEN $1 END
+$$;
+COMMENT ON FUNCTION rowseal._bounded(json, text) IS
+  'An object, or NULL: also of one that is too much to be a row. Without a search path, so that it is inlined';
 
 CREATE OR REPLACE FUNCTION rowseal._few(value anyarray, most integer) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT coalesce(pg_catalog.cardinality($1), 0) OPERATOR(pg_catalog.<=) $2 $$;

@@ -30,6 +30,19 @@ $$;
 COMMENT ON FUNCTION rowseal._curable(rowseal.verdict) IS
   'Whether something other than the row stood in its way: an owner, a grant, a table, a column, a library, a right';
 
+CREATE OR REPLACE FUNCTION rowseal._read(query text, element json, format text) RETURNS record
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  r record;
+BEGIN
+  EXECUTE query INTO r USING element, format;
+  RETURN r;
+END
+$$;
+COMMENT ON FUNCTION rowseal._read(text, json, text) IS
+  'The columns of an element, read by a query of its table. What that needs, ten times the size of a large one, is '
+  'free again afterwards';
+
 CREATE OR REPLACE FUNCTION rowseal._decoded(d rowseal.declarations, format text, element json) RETURNS json
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -76,8 +89,8 @@ BEGIN
     RETURN ROW('22023', 'not a JSON object')::rowseal.verdict;
   ELSIF verdict.sqlstate NOT IN ('RS001', 'RS006') THEN
     RETURN verdict;
-  ELSIF rowseal._bounded(element) IS NULL THEN
-    RETURN ROW('RS006', 'more than 524288 elements and members in a row')::rowseal.verdict;
+  ELSIF rowseal._excess(element, format) IS NOT NULL THEN
+    RETURN ROW('RS006', rowseal._excess(element, format))::rowseal.verdict;
   ELSIF format <> 'canonical' THEN
     SELECT pg_catalog.min(e.key) INTO unknown FROM pg_catalog.json_each(element) e
      WHERE pg_catalog.json_typeof(e.value) <> 'null' AND NOT EXISTS (
@@ -88,14 +101,15 @@ BEGIN
   ELSIF element ->> 'rowseal' IS DISTINCT FROM '1' THEN
     RETURN ROW('RS001', 'not an envelope of form rowseal/1')::rowseal.verdict;
   ELSIF element ->> 'table' IS DISTINCT FROM d.tag THEN
-    RETURN ROW('RS001', pg_catalog.format('the envelope is for table %L, not %L', element ->> 'table', d.tag)
-              )::rowseal.verdict;
+    RETURN ROW('RS001', pg_catalog.format('the envelope is for table %L, not %L',
+                                          pg_catalog."left"(element ->> 'table', 100), d.tag))::rowseal.verdict;
   ELSE
     SELECT pg_catalog.min(k) INTO unknown FROM pg_catalog.json_object_keys(element -> 'row') k
      WHERE NOT (d.spec -> 'fields') ? k;
   END IF;
   RETURN CASE WHEN unknown IS NULL THEN verdict
-              ELSE ROW('RS015', pg_catalog.format('no column for field %L yet', unknown))::rowseal.verdict END;
+              ELSE ROW('RS015', pg_catalog.format('no column for field %L yet', pg_catalog."left"(unknown, 100))
+                      )::rowseal.verdict END;
 END
 $$;
 COMMENT ON FUNCTION rowseal._explained(rowseal.declarations, rowseal.verdict, json, text) IS
@@ -583,10 +597,10 @@ BEGIN
       outcomes[i] := ROW(SQLSTATE, SQLERRM)::rowseal.verdict::text;  -- it stays, and keeps no other from being let in
     END;
   END LOOP;
-  DELETE FROM rowseal.quarantine q WHERE q.id IN (
+  PERFORM rowseal._take_out(ARRAY(
     SELECT rowseal._unlocked(pg_catalog.array_agg(o.id))
       FROM ROWS FROM (pg_catalog.unnest(ids), pg_catalog.unnest(outcomes)) o(id, outcome)
-     WHERE rowseal._settled(o.outcome));
+     WHERE rowseal._settled(o.outcome)));
   RETURN QUERY SELECT ids[r.ordinal], r.outcome, r.reason FROM rowseal._results(outcomes) r;
 EXCEPTION WHEN OTHERS THEN
   IF rowseal._passing(SQLSTATE) THEN
@@ -599,6 +613,21 @@ $$;
 COMMENT ON FUNCTION rowseal._retry_batch(regclass, text, bigint[]) IS
   'Applies some quarantined rows of a table again; what is settled leaves the quarantine';
 
+CREATE OR REPLACE FUNCTION rowseal._take_out(ids bigint[]) RETURNS bigint LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  entries bigint;
+BEGIN
+  INSERT INTO rowseal._removals (entry)
+    SELECT q.id FROM rowseal.quarantine q
+     WHERE q.id = ANY (ids) AND rowseal._may_discard(current_user, q.tag, q.sqlstate, q.role);
+  GET DIAGNOSTICS entries = ROW_COUNT;
+  RETURN entries;
+END
+$$;
+COMMENT ON FUNCTION rowseal._take_out(bigint[]) IS
+  'Takes those of these entries out of the quarantine that the current user may take out; returns how many';
+
 CREATE OR REPLACE FUNCTION rowseal.retry(ids bigint[] DEFAULT NULL)
 RETURNS TABLE (id bigint, outcome text, reason text) LANGUAGE sql
 SET search_path = pg_catalog, pg_temp AS $$ SELECT * FROM rowseal._retry(NULL, NULL, ids) $$;
@@ -609,7 +638,7 @@ COMMENT ON FUNCTION rowseal.retry(bigint[]) IS
 
 CREATE OR REPLACE FUNCTION rowseal.discard(ids bigint[]) RETURNS bigint LANGUAGE sql
 SET search_path = pg_catalog, pg_temp AS $$
-  WITH gone AS (DELETE FROM rowseal.quarantine q WHERE q.id = ANY (ids) RETURNING 1) SELECT count(*) FROM gone
+  SELECT rowseal._take_out(ids)
 $$;
 COMMENT ON FUNCTION rowseal.discard(bigint[]) IS
   'Drops quarantined rows for good; for administrators and the table''s owner. Returns how many';

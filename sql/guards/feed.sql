@@ -13,7 +13,9 @@ DECLARE
 BEGIN
   @only_after@
   IF TG_OP = 'UPDATE' THEN
-    IF @same_version@ AND coalesce(current_setting('rowseal.feeding', true), '') <> 'on' THEN
+    -- but the rows of a partition that this transaction has brought enter the feed (see _feed_rows)
+    IF @same_version@ AND NOT EXISTS (SELECT FROM pg_partition_ancestors(TG_RELID) a, pg_catalog.pg_inherits i
+                                       WHERE i.inhrelid = a.relid AND pg_catalog.age(i.xmin) <= 0) THEN
       RETURN NULL;
     END IF;
   END IF;

@@ -1,11 +1,17 @@
 -- Merges one envelope ($1), as apply does: without array, order and loop, which cost more than the row.  An error is
 -- raised, also when the guard is off (RS019).
 --
---   @relation@  the table
---   @merge@     hands the envelope's row to the table
+-- It is read before it is stored: what a large one needs for that, ten times its size, is free again by then.
+--
+--   @canonical@         the stored columns of an envelope e.v, as c0, c1 …
+--   @canonical_source@  what these are read from
+--   @relation@          the table
+--   @merge@             hands the row r to the table
 DECLARE
+  r record;
   outcome text := pg_catalog.set_config('rowseal.outcome', '', true);
 BEGIN
+  SELECT @canonical@ INTO r FROM (SELECT $1 AS v) e, @canonical_source@;
   @merge@
   outcome := pg_catalog.current_setting('rowseal.outcome');
   IF outcome = '' THEN

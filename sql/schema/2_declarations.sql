@@ -83,7 +83,8 @@ COMMENT ON COLUMN rowseal.declarations.queries IS 'Generated queries behind payl
 COMMENT ON COLUMN rowseal.declarations.facts IS
   'Catalog facts that functions and triggers were generated from; health() compares them';
 
-GRANT SELECT, INSERT, DELETE ON rowseal.declarations TO PUBLIC;
+GRANT SELECT, INSERT ON rowseal.declarations TO PUBLIC;  -- row security says whose
+GRANT DELETE ON rowseal.declarations TO rowseal_internal;
 
 CREATE TABLE rowseal.tags (tag text PRIMARY KEY, owner name NOT NULL, relation regclass NOT NULL);
 SELECT pg_catalog.pg_extension_config_dump('rowseal.tags', '');

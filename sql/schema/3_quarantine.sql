@@ -83,10 +83,18 @@ INSERT INTO rowseal._arrival_locks SELECT * FROM pg_catalog.generate_series(0, 1
 COMMENT ON TABLE rowseal._arrival_locks IS
   'Locks of what rows wait for (buckets by hash): shared by those who defer rows, exclusive for who brings it';
 
+CREATE UNLOGGED TABLE rowseal._removals (relation regclass, entry bigint);
+COMMENT ON TABLE rowseal._removals IS
+  'Always empty: declarations and entries of the quarantine that an INSERT names are taken out, as far as row security '
+  'lets the current user. Nobody has a right to DELETE there: PostgreSQL takes it for one to lock the whole table';
+
 ALTER TABLE rowseal._arrival_locks OWNER TO rowseal_internal;
 ALTER TABLE rowseal.quarantine OWNER TO rowseal_internal;
+ALTER TABLE rowseal._removals OWNER TO rowseal_internal;
 ALTER TABLE rowseal.quarantine_limits OWNER TO rowseal_internal;
 ALTER TABLE rowseal.quarantine_dropped OWNER TO rowseal_internal;
-GRANT SELECT, DELETE ON rowseal.quarantine TO PUBLIC, rowseal_admin;  -- row security says which rows
+GRANT SELECT ON rowseal.quarantine TO PUBLIC;  -- row security says which rows
+GRANT INSERT ON rowseal._removals TO PUBLIC;
+GRANT SELECT, DELETE ON rowseal.quarantine TO rowseal_admin;
 GRANT SELECT, UPDATE ON rowseal.quarantine_limits TO rowseal_admin;
 GRANT SELECT ON rowseal.quarantine_dropped TO rowseal_admin;

@@ -2,7 +2,7 @@
 
 CREATE TABLE rowseal.shapes (
   role       text NOT NULL,
-  relation   regclass NOT NULL REFERENCES rowseal.declarations ON DELETE CASCADE,
+  relation   regclass NOT NULL,  -- no foreign key: whoever can insert could lock the declaration
   source     text NOT NULL CHECK (length(source) <= 2000),
   handle     text CHECK (length(handle) <= 200),
   log_offset text NOT NULL CHECK (length(log_offset) <= 50),

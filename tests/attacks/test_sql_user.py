@@ -29,6 +29,7 @@ from kit.attacks import (
     state,
     table,
     unhealthy,
+    waiting,
 )
 from kit.db import Db
 from kit.example import Owner
@@ -693,7 +694,7 @@ def test_declarations_are_written_by_the_owners_of_tables_alone(
         "SELECT rowseal.prune_feed('0')",
     ):
         assert attempt(mallory, sql) in ("42501", "0A000", "22P04"), sql
-    assert mallory.run("DELETE FROM rowseal.declarations") == 0
+    assert attempt(mallory, "DELETE FROM rowseal.declarations") == "42501"
     assert admin.all("SELECT * FROM rowseal.declarations ORDER BY id") == before
 
 
@@ -780,7 +781,7 @@ def test_malformed_declarations_are_refused_not_tracebacks(mallory: Db, example:
             " VALUES ('own', 'own', '{user_hash}', 'user_cards', %s)",
             fields,
         )
-        attempt(mallory, "DELETE FROM rowseal.declarations WHERE tag = 'own'")
+        attempt(mallory, "SELECT rowseal.undeclare('own')")
     for owner in ("{", "{}", "{NULL}", "", '{"}', "{user_hash,user_hash}"):
         refused(f"owner {owner}", declare.format("%s", ""), owner)
         attempt(mallory, "SELECT rowseal.undeclare('own')")
@@ -788,6 +789,92 @@ def test_malformed_declarations_are_refused_not_tracebacks(mallory: Db, example:
 
 
 # --------------------------------------------------------------------------------- blocking others
+def test_a_role_without_rights_locks_no_table_of_rowseal(
+    example: Db, mallory: Db, admin: Db, ann: Owner
+) -> None:
+    """A right to DELETE is one to LOCK TABLE, whatever row security says: so nobody has one."""
+    tables_ = admin.all(
+        "SELECT oid::regclass::text FROM pg_class"
+        " WHERE relnamespace = 'rowseal'::regnamespace AND relkind IN ('r', 'v')"
+    )
+    for t in tables_:
+        for mode in ("SHARE UPDATE EXCLUSIVE", "SHARE", "EXCLUSIVE", "ACCESS EXCLUSIVE"):
+            with mallory.connection.transaction(force_rollback=True):
+                assert attempt(mallory, f"LOCK TABLE {t} IN {mode} MODE") == "42501", (t, mode)
+        with mallory.connection.transaction(force_rollback=True):  # nor its rows
+            assert attempt(mallory, f"SELECT FROM {t} FOR KEY SHARE") == "42501", t
+    # what he can take keeps nobody from anything
+    mallory.run("BEGIN")
+    for sql in (
+        *(
+            f"LOCK TABLE {t} IN {m} MODE"
+            for t in tables_
+            for m in ("ACCESS SHARE", "ROW EXCLUSIVE")
+        ),
+        *(
+            f"SELECT rowseal._advance('{t}', 'x', 'h', '0', '{{}}', false)"
+            for t in ("user_storage", "user_cards")
+        ),
+    ):
+        mallory.run("SAVEPOINT s")
+        if attempt(mallory, sql):
+            mallory.run("ROLLBACK TO SAVEPOINT s")
+    example.run("SET lock_timeout = '2s'")
+    sealed = ann.sealed(example.form("user_storage"), ann.value())
+    assert insert(example, "user_storage", sealed) is None
+    example.run("SELECT rowseal.undeclare('user_storage')")
+    example.run("DROP TABLE user_storage CASCADE")
+    table(example, "q", "uuid uuid")
+    mallory.run("ROLLBACK")
+
+
+def test_what_takes_out_asks_the_current_user_not_the_session(
+    example: Db, mallory: Db, admin: Db
+) -> None:
+    """Code of others may run in a session of the table's owner, with their rights alone."""
+    assert apply(example, "user_storage", [waiting(example.form("user_storage"), Owner("Bob"))])
+    mallory.run(
+        "CREATE FUNCTION undeclare() RETURNS boolean SECURITY DEFINER LANGUAGE sql"
+        " RETURN rowseal.undeclare('user_storage');"
+        "CREATE FUNCTION discard() RETURNS bigint SECURITY DEFINER LANGUAGE sql"
+        " RETURN rowseal.discard(ARRAY(SELECT generate_series(1, 99)));"
+        "CREATE FUNCTION name_it() RETURNS void SECURITY DEFINER LANGUAGE sql BEGIN ATOMIC"
+        "  INSERT INTO rowseal._removals VALUES ('user_storage', NULL); END;"
+        "CREATE FUNCTION name_entry() RETURNS void SECURITY DEFINER LANGUAGE sql BEGIN ATOMIC"
+        "  INSERT INTO rowseal._removals SELECT NULL, generate_series(1, 99); END"
+    )
+    for who in (example, admin):
+        assert attempt(who, "SELECT undeclare()") == "RS008"
+        assert who.one("SELECT discard()") == 0
+        assert attempt(who, "SELECT name_it()") == attempt(who, "SELECT name_entry()") == "42501"
+    assert admin.one("SELECT count(*) FROM rowseal.quarantine") == 1
+    assert admin.one("SELECT count(*) FROM rowseal.declarations WHERE tag = 'user_storage'") == 1
+    # and whoever is let act as the owner does
+    admin.run("GRANT app TO mallory; ALTER ROLE mallory NOINHERIT")
+    assert mallory.one("SELECT rowseal.discard(ARRAY(SELECT generate_series(1, 99)))") == 0
+    mallory.run("SET ROLE app")
+    assert mallory.one("SELECT rowseal.discard(ARRAY(SELECT generate_series(1, 99)))") == 1
+    assert mallory.one("SELECT rowseal.undeclare('user_storage')")
+    assert admin.one("SELECT count(*) FROM rowseal._removals") == 0
+
+
+def test_no_setting_makes_a_row_enter_the_feed_again(
+    mallory: Db, example: Db, admin: Db, ann: Owner
+) -> None:
+    """Each time followers have to look at it: one row, signed once, was as many as he liked."""
+    table(example, "q", "uuid uuid", extra="PARTITION BY HASH (uuid)", declare=", feed => true")
+    example.run("CREATE TABLE q0 PARTITION OF q FOR VALUES WITH (MODULUS 1, REMAINDER 0)")
+    example.run("GRANT ALL ON q, q0 TO mallory")
+    assert insert(example, "q", ann.sealed(example.form("q"), row(ann))) is None
+    i = example.one("SELECT relation::oid::text FROM rowseal.declarations WHERE tag = 'q'")
+    mallory.run("SET rowseal.feeding = 'on'; SET rowseal.mode = 'feeding'")
+    parts = example.one("SELECT ARRAY['q0'::regclass::oid]::text")
+    mallory.run(f"SET rowseal.new_partitions = '{i} {parts}'")
+    for sql in ("UPDATE q SET sign_b64 = sign_b64", "CREATE TABLE other ()"):
+        attempt(mallory, sql)
+    assert admin.one("SELECT count(*) FROM rowseal.feed") == 1
+
+
 def test_nobody_blinds_health_with_a_table_of_his_own(mallory: Db, example: Db, admin: Db) -> None:
     mallory.run(
         f"CREATE TABLE i (user_hash bytea PRIMARY KEY, pk bytea, {SEALED});"
@@ -867,9 +954,9 @@ def test_the_quarantine_is_not_anybodys_to_read_or_write(
     mallory: Db, example: Db, admin: Db
 ) -> None:
     owner = Owner("Not yet known")
-    waiting = owner.envelope(example.form("user_storage"), owner.value(b"secret"))
+    envelope = owner.envelope(example.form("user_storage"), owner.value(b"secret"))
     example.run("REVOKE ALL ON user_storage FROM mallory")
-    assert apply(example, "user_storage", [waiting])[0][0] == "deferred"
+    assert apply(example, "user_storage", [envelope])[0][0] == "deferred"
     secret = "SELECT count(*) FROM rowseal.quarantine"
     assert attempt(mallory, secret) == "42501" or mallory.one(secret) == 0
     assert attempt(mallory, "DELETE FROM rowseal.quarantine") == "42501" or admin.one(secret) == 1
@@ -881,7 +968,7 @@ def test_the_quarantine_is_not_anybodys_to_read_or_write(
             "SELECT rowseal._quarantine('user_storage', %s, %s, (SELECT %s::json))",
             verdict,
             format,
-            json.dumps(waiting),
+            json.dumps(envelope),
         )
     assert admin.all("SELECT sqlstate, curable FROM rowseal.quarantine WHERE role = 'app'") == [
         ("RS002", True)
@@ -915,6 +1002,7 @@ HARMLESS = {
     "heads",
     "retry",
     "discard",
+    "_take_out",
     "export_quarantine",
     "changes",
     "changes_end",
@@ -936,6 +1024,8 @@ HARMLESS = {
     "_few",
     "_commas",
     "_bounded",
+    "_excess",
+    "_read",
     "_plan",
     "_hint",
     "_hash",
@@ -1025,6 +1115,7 @@ HARMLESS = {
     "_retry_batch",
     "_apply_*",
     "_take_*",
+    "_decode_*",
     "_retry",
     "_signatures",
     "_versions_of",
@@ -1050,6 +1141,7 @@ HARMLESS = {
     "_follow",
     "_take_over",
     "_left_out",
+    "_head",
     "_counted",
     "_end_transaction",
     # what it asks for there, with the rights of the role that it connects as
@@ -1163,6 +1255,7 @@ HARMLESS = {
 }
 DEFINERS = {
     "_forget_dropped",
+    "_remove",
     "_kept_grants",
     "_kept_ledger",
     "_inconsistent",

@@ -110,6 +110,40 @@ def test_json_of_nobody_costs_what_its_bytes_cost(example: Db, ann: Owner) -> No
         assert (cpu(pid) - before) / len(sent) * 1e6 < 0.6, element
 
 
+@pytest.mark.parametrize("whose", ["Ann's", "nobody's", "no object", "a long tag"])
+@pytest.mark.parametrize("door", ["receive", "apply", "pgtext"])
+def test_a_large_row_of_nobody_takes_some_twenty_times_its_size(
+    door: str, whose: str, example: Db, admin: Db, ann: Owner
+) -> None:
+    owner, form = ann if whose == "Ann's" else Owner("Bob"), example.form("user_storage")
+    sealed = {**owner.sealed(form, owner.value(b"x" * (24 * MIB))), "sign_b64": bytes(64)}
+    if whose == "nobody's":  # signed, and nobody knows by whom
+        sealed = owner.sealed(form, {k: v for k, v in sealed.items() if k != "sign_b64"})
+    if door == "pgtext":
+        sent = json.dumps(pgtext(sealed))
+    else:
+        row_ = {k: v for k, v in sealed.items() if k != "sign_b64"}
+        sent = json.dumps(
+            {**owner.envelope(form, row_), "sign_b64": b64encode(sealed["sign_b64"]).decode()}
+        )
+    if whose == "no object":
+        sent = json.dumps([sent])
+    elif whose == "a long tag":
+        sent = json.dumps({"rowseal": 1, "table": sent, "row": {}})
+    (pid,) = example.all("SELECT pg_backend_pid()")
+    call = {"receive": "receive(%s)", "apply": "apply('user_storage', %s)"}.get(
+        door, "apply('user_storage', %s, 'pgtext')"
+    )
+    example.all(f"SELECT * FROM rowseal.{call.replace('%s', '%s::json')}", "[{}]")
+    before = most_memory(pid)
+    outcome = example.one(
+        f"SELECT outcome FROM rowseal.{call.replace('%s', '%s::json')}", f"[{sent}]"
+    )
+    assert outcome in ("rejected", "deferred")
+    assert (most_memory(pid) - before) / len(sent) < 26
+    example.connection.close()
+
+
 # -------------------------------------------------------------------------------- each source alone
 def test_nobody_labels_or_evicts_what_another_brought(
     example: Db, mallory: Db, admin: Db, ann: Owner

@@ -199,6 +199,9 @@ def test_offsets_belong_to_their_role(
         (url,) = here.all(
             "SELECT source FROM rowseal.shapes WHERE relation = 'user_cards'::regclass"
         )
+        advance = "SELECT rowseal._advance('user_cards', 'x', 'h', '0', '{}', false)"
+        mallory.refused("42501", advance)
+        here.run("GRANT INSERT ON user_cards TO mallory")
         # his own, not app's
         mallory.run("SELECT rowseal._advance('user_cards', %s, 'h', '99_0', '{}', true)", url)
         assert mallory.all("SELECT role, log_offset FROM rowseal.shapes") == [
@@ -212,7 +215,7 @@ def test_offsets_belong_to_their_role(
         ):
             mallory.refused("42501", sql)
         mallory.refused(
-            "23503", "SELECT rowseal._advance('pg_class', 'x', 'h', '99_0', '{}', true)"
+            "42501", "SELECT rowseal._advance('pg_class', 'x', 'h', '99_0', '{}', true)"
         )
         mallory.refused(
             "23514",

@@ -728,3 +728,70 @@ def test_any_order_of_messages_in_any_answers_leads_to_the_same_rows(
             for table in tables:
                 Pull(here, liar.url, table, sse=sse).once()
     assert world.stored() == world.state
+
+
+anything = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**70), 2**70),
+        st.floats(),
+        st.text(max_size=5),
+        st.sampled_from(["insert", "delete", "up-to-date", "must-refetch", "\0", "\\x00", "1e999"]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+def alter(value: Any, data: Any) -> Any:
+    """The same JSON with something in it replaced, gone, there twice or under another name."""
+    if isinstance(value, (dict, list)) and value and data.draw(st.integers(0, 3)):
+        items = list(value.items() if isinstance(value, dict) else enumerate(value))
+        name, member = data.draw(st.sampled_from(items))
+        how = data.draw(st.sampled_from(["inside"] * 4 + ["gone", "renamed", "twice"]))
+        if isinstance(value, list):
+            at = {"inside": [alter(member, data)], "gone": []}.get(how, [member, member])
+            return [*value[:name], *at, *value[name + 1 :]]
+        rest = {k: v for k, v in value.items() if k != name}
+        if how == "gone":
+            return rest
+        if how == "inside":
+            return {**value, name: alter(member, data)}
+        other = data.draw(st.one_of(st.text(max_size=5), st.sampled_from(sorted(value))))
+        return {**(value if how == "twice" else rest), other: member}
+    return data.draw(anything)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.data())
+def test_an_answer_altered_anywhere_is_no_traceback_and_stores_nothing_unsigned(
+    here: Db, data: Any
+) -> None:
+    forger = Forger(here)
+    rows = [forger.row(b"%d" % n) for n in range(4)]
+    whole = [*map(operation, rows), operation(rows[0], "delete"), DONE]
+    first = list(whole)
+    touched = data.draw(st.sets(st.integers(0, len(whole) - 1), min_size=1, max_size=3))
+    for n in touched:
+        first[n] = alter(whole[n], data)
+    offset = data.draw(st.sampled_from(["0_0", "0_inf", "-1", "9_9", "", "x", "0_0_0", "é"]))
+    answer = log(first, offset.encode("ascii", "replace").decode())
+
+    def script(p: dict[str, str], n: int) -> Answer:
+        return answer if n == 0 else log(whole if p["offset"] == "-1" else [DONE], "9_9")
+
+    with Liar(script) as liar:
+        try:
+            Pull(here, liar.url, "user_storage", first=0.01, most=0.02).once()
+        except Refusal:
+            return  # an answer that is none at the start: see above
+    stored = here.all("SELECT value_b64 FROM user_storage WHERE user_hash = %s", forger.owner.hash)
+    assert {b"%d" % n for n in range(4) if n not in touched} <= set(stored)
+    assert set(stored) <= {b"0", b"1", b"2", b"3"}
+    assert here.all("SELECT * FROM rowseal.verify('user_storage')") == []
+    assert here.one("SELECT count(*) FROM rowseal.shapes") > 0

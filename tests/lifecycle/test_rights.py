@@ -23,6 +23,7 @@ MEMBER = "EXISTS (SELECT FROM pg_depend d WHERE d.objid = {0}.oid AND d.deptype 
 
 
 DEFINER = {
+    "_remove",
     "_lock_writers",
     "_licensed",
     "_admit",
@@ -168,12 +169,11 @@ def test_everybodys_rights_on_tables_are_few(admin: Scratch) -> None:
         "declarations SELECT",
         "_refused INSERT",
         "declarations INSERT",
-        "declarations DELETE",
         "declarations_id_seq USAGE",
         "installation SELECT",
         "tags SELECT",
         "quarantine SELECT",
-        "quarantine DELETE",
+        "_removals INSERT",
         "erasures SELECT",
         "erasures INSERT",
         "shapes SELECT",
@@ -186,12 +186,40 @@ def test_everybodys_rights_on_tables_are_few(admin: Scratch) -> None:
             " AND relrowsecurity"
         )
     ) == {
+        "_removals",
         "declarations",
         "erasures",
         "quarantine",
         "shapes",
     }
     assert admin.one("SELECT has_schema_privilege('app', 'rowseal', 'CREATE')") is False
+
+
+def test_no_right_on_a_table_of_rowseal_locks_it(admin: Scratch) -> None:
+    """LOCK TABLE asks for one of these rights, on a column or on all, of nothing else."""
+    admin.run("CREATE ROLE nobody")
+    may = (
+        "has_table_privilege(r, c.oid, 'UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')"
+        " OR has_any_column_privilege(r, c.oid, 'UPDATE, REFERENCES')"
+    )
+    assert (
+        admin.all(
+            "SELECT r, c.relname FROM pg_class c, unnest('{nobody,mallory,app}'::text[]) r"
+            " WHERE c.relnamespace = 'rowseal'::regnamespace"
+            f" AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND ({may})"
+        )
+        == []
+    )
+    assert (
+        set(
+            admin.all(
+                "SELECT c.relname || ' ' || a.privilege_type FROM pg_class c, pg_attribute t,"
+                " aclexplode(t.attacl) a"
+                " WHERE c.relnamespace = 'rowseal'::regnamespace AND t.attrelid = c.oid"
+            )
+        )
+        == set()
+    )
 
 
 def test_who_may_write_the_tables_needs_nothing_else(

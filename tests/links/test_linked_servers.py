@@ -22,6 +22,7 @@ from kit import ROOT
 from kit.db import Db
 from kit.example import EXAMPLE, Owner
 from kit.network import Net, SecondServer, Site, link, network, second_server, sign_of, until
+from kit.process import most_memory
 from kit.scratch import CARD, card, write
 
 net = pytest.fixture(network)
@@ -378,6 +379,66 @@ def test_a_flood_of_unknown_owners_costs_little_and_pushes_nobody_out(net: Net) 
     cards = a.form("user_cards")
     send(a, *(owner.envelope(cards, owner.card()) for owner in honest), tag="user_cards")
     until(lambda: len(b.values()) == 21)
+
+
+def test_large_rows_come_with_the_owner_before_them(net: Net) -> None:
+    """They are merged at once, and what came before them with them: they wait for nobody."""
+    a, b = net.pair()
+    b.run("UPDATE rowseal.quarantine_limits SET bytes = 1024 * 1024")
+    cards, form, app = a.form("user_cards"), a.form("user_storage"), a.session("app")
+    for sizes in ([1_500_000] * 3, [10, 1_500_000, 10, 3_000_000]):
+        ann = Owner()
+        with app.connection.transaction():
+            app.insert("user_cards", ann.sealed(cards, ann.card()))
+            for size in sizes:
+                app.insert("user_storage", ann.sealed(form, ann.value(b"x" * size)))
+    until(lambda: len(b.values()) == 7)
+    assert b.quarantined() == [] and b.one("SELECT count(*) FROM rowseal.quarantine_dropped") == 0
+    same(a, b)
+
+
+def test_what_a_peer_sends_in_place_of_an_envelope_stops_nothing(net: Net) -> None:
+    """NULL, which the feed cannot have; and what is too long, in its columns or as an envelope."""
+    a, b = net.pair()
+    ann, form = Owner("Ann"), a.form("user_storage")
+    a.join(ann)
+    unguarded(a)
+    for column in ("tag", "owner", "envelope"):
+        a.run(f"ALTER TABLE rowseal.feed ALTER {column} DROP NOT NULL")
+    a.run(
+        "INSERT INTO rowseal.feed (tag, owner, envelope) VALUES (NULL, NULL, NULL), ('x','x',NULL)"
+    )
+    send(a, ann.envelope(form, ann.value(b"1")))
+    until(lambda: b.values() == [b"1"])
+    (pid,) = b.all("SELECT pid FROM pg_stat_subscription WHERE subname = %s", link(b, a))
+    before = most_memory(pid)
+    a.run(
+        "INSERT INTO rowseal.feed (tag, owner, envelope)"
+        " SELECT 'x', repeat('a', 10000000), '{}' FROM generate_series(1, 20)"
+    )
+    send(a, ann.envelope(form, ann.value(b"2")))
+    until(lambda: len(b.values()) == 2)
+    assert most_memory(pid) - before < 150e6
+    for member in ('{"row": {"value_b64": ', '{"table": '):
+        a.run(
+            "INSERT INTO rowseal.feed (tag, owner, envelope)"
+            f" SELECT 'x', 'somebody', ('{member}\"' || repeat('a', 68000000) || '\"'"
+            " || repeat('}', %s))::json",
+            member.count("{"),
+        )
+    send(a, ann.envelope(form, ann.value(b"3")))
+    until(lambda: len(b.values()) == 3)
+    assert most_memory(pid) - before < 9 * 68e6
+    assert b.all(
+        "SELECT sqlstate, reason, format, owner, row ->> 'bytes', octet_length(row ->> 'head'),"
+        " bytes < 3000 FROM rowseal.quarantine WHERE sqlstate <> 'RS001' ORDER BY id"
+    ) == [
+        ("RS006", "a row of more than 64 MiB", "raw", "somebody", str(68000000 + n), 1000, True)
+        for n in (26, 13)
+    ]
+    assert b.one("SELECT errors FROM rowseal.links") == 0
+    (again,) = b.all("SELECT pid FROM pg_stat_subscription WHERE subname = %s", link(b, a))
+    assert pid == again
 
 
 def test_a_peer_cannot_change_or_empty_our_feed(net: Net) -> None:

@@ -285,6 +285,7 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
         ),
     ),
     "more than … elements and members": OF_APPLY,
+    "a row of more than … MiB": RECEIVED,
     "more than … bytes of canonical": many_digits,
     "more than … bytes of content": much_content,
     "no guard of": unguarded,

@@ -9,7 +9,7 @@ from ..declare.model import Declaration, Identity, Table
 from .feature import Feature
 from .features import added
 from .filled import rendered
-from .functions import apply, in_python, take
+from .functions import apply, decode, in_python, take
 from .guard import guards
 from .plan import Function, Plan, Trigger
 from .queries import queries, tips
@@ -52,6 +52,7 @@ def _functions(subject: Subject, features: list[Feature]) -> Iterator[Function]:
     yield from guards(subject)
     yield apply(subject)
     yield take(subject)
+    yield decode(subject)
     if subject.versions is not None:
         yield is_tip(subject)
     for feature in features:

@@ -13,7 +13,7 @@ from .words import field, ident, literal
 
 # An envelope e.v is parsed once, its row once more.
 ENVELOPE = (
-    "LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v))"
+    "LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v, 'canonical'))"
     ' w("row" json, "content" json, sign_b64 text, "rowseal" text),\n       '
 )
 ROW = "(CASE WHEN w.rowseal = '1' THEN w.\"row\" END)"
@@ -45,7 +45,7 @@ class Decoding(NamedTuple):
 
     definitions: str
     values: Mapping[str, str]
-    record: str = "rowseal._bounded(e.v)"
+    record: str = "rowseal._bounded(e.v, 'pgtext')"
     beside: str = ""
 
     def __str__(self) -> str:
@@ -146,17 +146,20 @@ def pgtext(subject: Subject, type_of: TypeOf = stored) -> Decoding:
 
 
 def arrived(subject: Subject, type_of: TypeOf = read) -> str:
-    """A subquery: the row $1 of the format $2, decoded as for storing, but to those types."""
+    """A query for the row $1 of the format $2, decoded as for storing, but to those types."""
     canonical_, text = envelope(subject, type_of), pgtext(subject, type_of)
-    return (
-        "("
-        + "\n  UNION ALL\n  ".join(
-            f"SELECT {decoding.named()}\n    FROM (SELECT $1 AS v) e, {decoding.source}\n"
-            f"   WHERE $2 = {literal(format_)}"
-            for format_, decoding in (("canonical", canonical_), ("pgtext", text))
-        )
-        + ")"
+    return "\n  UNION ALL\n  ".join(
+        f"SELECT {decoding.named()}\n    FROM (SELECT $1 AS v) e, {decoding.source}\n"
+        f"   WHERE $2 = {literal(format_)}"
+        for format_, decoding in (("canonical", canonical_), ("pgtext", text))
     )
+
+
+def read_apart(subject: Subject, type_of: TypeOf) -> str:
+    """A table r of that row, which is read apart from what is made of it."""
+    query = arrived(subject, type_of)
+    columns = (f"{ident(c)} {bare(subject.column(c))}" for c in subject.stored)
+    return f"rowseal._read({literal(query)}, $1, $2) r({', '.join(columns)})"
 
 
 def _names(signed: Iterable[Signed]) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from ..form.canonical import too_large, too_many
 from ..form.verdict import Verdict
-from .decode import envelope, pgtext
+from .decode import arrived, envelope, pgtext
 from .filled import rendered
 from .guard import merge
 from .plan import PINNED, SEARCH_PATH, UNSET, Function
@@ -18,6 +18,9 @@ from .subject import Subject
 from .values import self_contained
 
 PACKAGE = __name__.partition(".")[0]
+
+# a plan made for one value copies it, and the value is all the rows
+GENERIC = {"plan_cache_mode": "force_generic_plan", **SEARCH_PATH}
 
 
 def in_python(subject: Subject) -> Iterator[Function]:
@@ -95,15 +98,21 @@ def take(subject: Subject) -> Function:
     It goes without array, order and loop, which cost more than the row.
     """
     decoding = envelope(subject)
-    select = f"SELECT {decoding}\n    FROM (SELECT $1 AS v) e, {decoding.source}"
-    body = rendered("take", {"relation": subject.main.oid, "merge": merge(subject, select)})
-    settings = {"rowseal.mode": "apply", **SEARCH_PATH}
+    body = rendered(
+        "take",
+        {
+            "canonical": _numbered(decoding.values.values()),
+            "canonical_source": decoding.source,
+            "relation": subject.main.oid,
+            "merge": merge(subject, _of_r(subject)),
+        },
+    )
+    settings = {"rowseal.mode": "apply", **GENERIC}
     return Function(f"_take_{subject.id}", "envelope json", "text", "plpgsql", body, settings)
 
 
 def apply(subject: Subject) -> Function:
     """Merges rows; returns an outcome per row, in the order of the rows."""
-    columns = ", ".join(f"r.c{n}" for n in range(len(subject.stored)))
     canonical, text = envelope(subject), pgtext(subject)
     body = rendered(
         "apply",
@@ -114,10 +123,39 @@ def apply(subject: Subject) -> Function:
             "pgtext_source": text.source,
             "order": _order(subject),
             "relation": subject.main.oid,
-            "merge": merge(subject, f"VALUES ({columns})"),
+            "merge": merge(subject, _of_r(subject)),
         },
     )
-    return Function(f"_apply_{subject.id}", "rows json[], format text", "text[]", "plpgsql", body)
+    return Function(
+        f"_apply_{subject.id}", "rows json[], format text", "text[]", "plpgsql", body, GENERIC
+    )
+
+
+def decode(subject: Subject) -> Function:
+    """A row as the guard reads it, as an envelope."""
+    r, query = subject.row("r"), arrived(subject)
+    content = f", {r.content}" if r.content else ""
+    body = rendered(
+        "decode",
+        {
+            "columns": f"SELECT * INTO r FROM ({query}) x;",
+            "payload": r.payload,
+            "envelope": f"rowseal._envelope(payload, {r.signature}{content})",
+        },
+    )
+    return Function(
+        f"_decode_{subject.id}",
+        "element json, format text",
+        "json",
+        "plpgsql",
+        body,
+        GENERIC,
+        "STABLE",
+    )
+
+
+def _of_r(subject: Subject) -> str:
+    return f"VALUES ({', '.join(f'r.c{n}' for n in range(len(subject.stored)))})"
 
 
 def _numbered(values: Iterable[str]) -> str:

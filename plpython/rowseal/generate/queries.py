@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .decode import Decoding, arrived, canonical, contents, given_key, given_owner
+from .decode import Decoding, canonical, contents, given_key, given_owner
 from .feature import Feature
 from .filled import rendered
 from .guard import owners_card
@@ -32,7 +32,7 @@ def queries(subject: Subject, features: Iterable[Feature]) -> dict[str, str]:
     every, of_owner = _all(rows), _of_owner(rows)
     return {
         "payload": payload(subject),
-        "decoded": f"SELECT {subject.row('r').envelope} FROM {arrived(subject)} r",
+        "decoded": f"SELECT rowseal._decode_{subject.id}($1, $2)",
         "parents": UNION.join(_parents(row, rows) for row in rows) if subject.parent else "",
         "versions": versions(subject, rows),
         "graph": UNION.join(

@@ -372,7 +372,8 @@ def test_only_who_owns_a_table_may_declare_or_undeclare_it(
     db.run(f"SELECT rowseal.declare({D})")
     diag = mallory.refused("RS008", "SELECT rowseal.undeclare('c')")
     assert "c" in str(diag.message_primary) and diag.message_hint
-    assert mallory.run("DELETE FROM rowseal.declarations") == 0
+    mallory.refused("42501", "DELETE FROM rowseal.declarations")
+    mallory.refused("42501", "INSERT INTO rowseal._removals (relation) VALUES ('c')")
     mallory.refused("42501", "UPDATE rowseal.declarations SET owner = '{k}'")
     db.run(C.replace("c (", "d ("))
     mallory.refused(

@@ -11,8 +11,8 @@ BEGIN
         THEN (x.user_hash)::bytea ELSE decode(x.user_hash, 'base64') END::bytea AS c4, x.uuid AS c5, CASE
         WHEN starts_with(w.sign_b64, E'\\x') THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END AS c6
       FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text,
-               "rowseal" text),
+           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v, 'canonical')) w("row" json, "content" json,
+               sign_b64 text, "rowseal" text),
                   LATERAL pg_catalog.json_to_record((CASE WHEN w.rowseal = '1'
                       THEN w."row" END)) x("at" timestamp with time zone, deleted_flag boolean,
                       owner_timestamp bigint, parent_sign_b64 text, user_hash text, "uuid" uuid)
@@ -21,7 +21,7 @@ BEGIN
     SELECT e.n, x.at AS c0, x.deleted_flag AS c1, x.owner_timestamp AS c2, x.parent_sign_b64 AS c3, x.user_hash AS c4,
         x.uuid AS c5, x.sign_b64 AS c6
       FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) x("at" timestamp with time zone,
+           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v, 'pgtext')) x("at" timestamp with time zone,
                deleted_flag boolean, owner_timestamp bigint, parent_sign_b64 bytea, user_hash bytea, "uuid" uuid,
                sign_b64 bytea)
      WHERE $2 = 'pgtext'

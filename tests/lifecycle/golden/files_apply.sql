@@ -19,8 +19,8 @@ BEGIN
         NULL::text AS c7, CASE WHEN starts_with(w.sign_b64, E'\\x') THEN (w.sign_b64)::bytea
         ELSE decode(w.sign_b64, 'base64') END AS c8
       FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text,
-               "rowseal" text),
+           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v, 'canonical')) w("row" json, "content" json,
+               sign_b64 text, "rowseal" text),
                   LATERAL pg_catalog.json_to_record((CASE WHEN w.rowseal = '1' THEN w."row" END)) x("content" jsonb,
                       deleted_flag boolean, owner_timestamp bigint, "up" text, user_hash text, "uuid" uuid)
      WHERE $2 = 'canonical'
@@ -28,7 +28,7 @@ BEGIN
     SELECT e.n, x.content AS c0, x.deleted_flag AS c1, x.owner_timestamp AS c2, x.up AS c3, x.user_hash AS c4,
         x.uuid AS c5, x.content_sha256 AS c6, x.name AS c7, x.sign_b64 AS c8
       FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) x("content" bytea, deleted_flag boolean,
+           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v, 'pgtext')) x("content" bytea, deleted_flag boolean,
                owner_timestamp bigint, "up" text, user_hash bytea, "uuid" uuid, content_sha256 bytea, "name" text,
                sign_b64 bytea)
      WHERE $2 = 'pgtext'

@@ -1,25 +1,27 @@
 #variable_conflict use_column
 DECLARE
+  r record;
   outcome text := pg_catalog.set_config('rowseal.outcome', '', true);
 BEGIN
-  INSERT INTO public.files ("content", deleted_flag, owner_timestamp, "up", user_hash, "uuid", content_sha256, "name",
-      sign_b64) SELECT CASE
-      WHEN starts_with((CASE WHEN pg_catalog.jsonb_typeof((w.content -> 'content')::jsonb) = 'string'
+  SELECT CASE WHEN starts_with((CASE WHEN pg_catalog.jsonb_typeof((w.content -> 'content')::jsonb) = 'string'
       THEN w.content ->> 'content' END), E'\\x')
       THEN ((CASE WHEN pg_catalog.jsonb_typeof((w.content -> 'content')::jsonb) = 'string'
       THEN w.content ->> 'content' END))::bytea
       ELSE decode((CASE WHEN pg_catalog.jsonb_typeof((w.content -> 'content')::jsonb) = 'string'
-      THEN w.content ->> 'content' END), 'base64') END, x.deleted_flag, x.owner_timestamp, x.up, CASE
-      WHEN starts_with(x.user_hash, E'\\x') THEN (x.user_hash)::bytea ELSE decode(x.user_hash, 'base64') END::bytea,
-      x.uuid, CASE WHEN starts_with(((CASE WHEN w.rowseal = '1' THEN w."row" END) -> 'content' ->> 'sha256'), E'\\x')
+      THEN w.content ->> 'content' END), 'base64') END AS c0, x.deleted_flag AS c1, x.owner_timestamp AS c2,
+      x.up AS c3, CASE WHEN starts_with(x.user_hash, E'\\x') THEN (x.user_hash)::bytea
+      ELSE decode(x.user_hash, 'base64') END::bytea AS c4, x.uuid AS c5, CASE
+      WHEN starts_with(((CASE WHEN w.rowseal = '1' THEN w."row" END) -> 'content' ->> 'sha256'), E'\\x')
       THEN (((CASE WHEN w.rowseal = '1' THEN w."row" END) -> 'content' ->> 'sha256'))::bytea
-      ELSE decode(((CASE WHEN w.rowseal = '1' THEN w."row" END) -> 'content' ->> 'sha256'), 'base64') END, NULL::text,
-      CASE WHEN starts_with(w.sign_b64, E'\\x') THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END
-      FROM (SELECT $1 AS v) e,
-          LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text,
-          "rowseal" text),
+      ELSE decode(((CASE WHEN w.rowseal = '1' THEN w."row" END) -> 'content' ->> 'sha256'), 'base64') END AS c6,
+      NULL::text AS c7, CASE WHEN starts_with(w.sign_b64, E'\\x') THEN (w.sign_b64)::bytea
+      ELSE decode(w.sign_b64, 'base64') END AS c8 INTO r FROM (SELECT $1 AS v) e,
+      LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v, 'canonical')) w("row" json, "content" json,
+      sign_b64 text, "rowseal" text),
          LATERAL pg_catalog.json_to_record((CASE WHEN w.rowseal = '1' THEN w."row" END)) x("content" jsonb,
-             deleted_flag boolean, owner_timestamp bigint, "up" text, user_hash text, "uuid" uuid)
+             deleted_flag boolean, owner_timestamp bigint, "up" text, user_hash text, "uuid" uuid);
+  INSERT INTO public.files ("content", deleted_flag, owner_timestamp, "up", user_hash, "uuid", content_sha256, "name",
+      sign_b64) VALUES (r.c0, r.c1, r.c2, r.c3, r.c4, r.c5, r.c6, r.c7, r.c8)
     ON CONFLICT (user_hash, "uuid") DO UPDATE SET "content" = EXCLUDED.content, deleted_flag = EXCLUDED.deleted_flag,
         owner_timestamp = EXCLUDED.owner_timestamp, "up" = EXCLUDED.up, user_hash = EXCLUDED.user_hash,
         "uuid" = EXCLUDED.uuid, content_sha256 = EXCLUDED.content_sha256, "name" = EXCLUDED.name,

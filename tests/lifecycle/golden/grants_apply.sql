@@ -17,8 +17,8 @@ BEGIN
         THEN (x.writer_prev)::bytea ELSE decode(x.writer_prev, 'base64') END::bytea AS c11, x.writer_seq AS c12, CASE
         WHEN starts_with(w.sign_b64, E'\\x') THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END AS c13
       FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text,
-               "rowseal" text),
+           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v, 'canonical')) w("row" json, "content" json,
+               sign_b64 text, "rowseal" text),
                   LATERAL pg_catalog.json_to_record((CASE WHEN w.rowseal = '1'
                       THEN w."row" END)) x(deleted_flag boolean, grantee_pkey text, "keys" jsonb, may_grant smallint,
                       owner_timestamp bigint, "tables" text[], "tombstones" boolean, "until" bigint, "upto" jsonb,
@@ -29,10 +29,10 @@ BEGIN
         x.owner_timestamp AS c4, x.tables AS c5, x.tombstones AS c6, x.until AS c7, x.upto AS c8, x.user_hash AS c9,
         x.writer_pkey AS c10, x.writer_prev AS c11, x.writer_seq AS c12, x.sign_b64 AS c13
       FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) x(deleted_flag boolean, grantee_pkey bytea,
-               "keys" text, may_grant smallint, owner_timestamp bigint, "tables" text[], "tombstones" boolean,
-               "until" bigint, "upto" bytea[], user_hash bytea, writer_pkey bytea, writer_prev bytea,
-               writer_seq bigint, sign_b64 bytea)
+           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v, 'pgtext')) x(deleted_flag boolean,
+               grantee_pkey bytea, "keys" text, may_grant smallint, owner_timestamp bigint, "tables" text[],
+               "tombstones" boolean, "until" bigint, "upto" bytea[], user_hash bytea, writer_pkey bytea,
+               writer_prev bytea, writer_seq bigint, sign_b64 bytea)
      WHERE $2 = 'pgtext'
     ORDER BY 11, 3, 6 DESC, 2 DESC, 15 DESC, 1  -- every session takes its locks in this order
   LOOP

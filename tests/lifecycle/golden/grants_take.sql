@@ -1,27 +1,29 @@
 #variable_conflict use_column
 DECLARE
+  r record;
   outcome text := pg_catalog.set_config('rowseal.outcome', '', true);
 BEGIN
-  INSERT INTO public.grants (deleted_flag, grantee_pkey, "keys", may_grant, owner_timestamp, "tables", "tombstones",
-      "until", "upto", user_hash, writer_pkey, writer_prev, writer_seq, sign_b64) SELECT x.deleted_flag, CASE
-      WHEN starts_with(x.grantee_pkey, E'\\x') THEN (x.grantee_pkey)::bytea
-      ELSE decode(x.grantee_pkey, 'base64') END::bytea,
-      ((CASE WHEN w.rowseal = '1' THEN w."row" END) -> 'keys')::jsonb, x.may_grant, x.owner_timestamp, x.tables,
-      x.tombstones, x.until,
+  SELECT x.deleted_flag AS c0, CASE WHEN starts_with(x.grantee_pkey, E'\\x') THEN (x.grantee_pkey)::bytea
+      ELSE decode(x.grantee_pkey, 'base64') END::bytea AS c1,
+      ((CASE WHEN w.rowseal = '1' THEN w."row" END) -> 'keys')::jsonb AS c2, x.may_grant AS c3,
+      x.owner_timestamp AS c4, x.tables AS c5, x.tombstones AS c6, x.until AS c7,
       (SELECT h.v FROM pg_catalog.jsonb_to_record(pg_catalog.jsonb_build_object('v',
-      rowseal._hex('{"array": "bytea"}', x.upto))) h(v bytea[])), CASE WHEN starts_with(x.user_hash, E'\\x')
-      THEN (x.user_hash)::bytea ELSE decode(x.user_hash, 'base64') END::bytea, CASE
+      rowseal._hex('{"array": "bytea"}', x.upto))) h(v bytea[])) AS c8, CASE WHEN starts_with(x.user_hash, E'\\x')
+      THEN (x.user_hash)::bytea ELSE decode(x.user_hash, 'base64') END::bytea AS c9, CASE
       WHEN starts_with(x.writer_pkey, E'\\x') THEN (x.writer_pkey)::bytea
-      ELSE decode(x.writer_pkey, 'base64') END::bytea, CASE WHEN starts_with(x.writer_prev, E'\\x')
-      THEN (x.writer_prev)::bytea ELSE decode(x.writer_prev, 'base64') END::bytea, x.writer_seq, CASE
-      WHEN starts_with(w.sign_b64, E'\\x') THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END
-      FROM (SELECT $1 AS v) e,
-          LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text,
-          "rowseal" text),
+      ELSE decode(x.writer_pkey, 'base64') END::bytea AS c10, CASE WHEN starts_with(x.writer_prev, E'\\x')
+      THEN (x.writer_prev)::bytea ELSE decode(x.writer_prev, 'base64') END::bytea AS c11, x.writer_seq AS c12, CASE
+      WHEN starts_with(w.sign_b64, E'\\x') THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END AS c13
+      INTO r FROM (SELECT $1 AS v) e,
+      LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v, 'canonical')) w("row" json, "content" json,
+      sign_b64 text, "rowseal" text),
          LATERAL pg_catalog.json_to_record((CASE WHEN w.rowseal = '1' THEN w."row" END)) x(deleted_flag boolean,
              grantee_pkey text, "keys" jsonb, may_grant smallint, owner_timestamp bigint, "tables" text[],
              "tombstones" boolean, "until" bigint, "upto" jsonb, user_hash text, writer_pkey text, writer_prev text,
-             writer_seq bigint)
+             writer_seq bigint);
+  INSERT INTO public.grants (deleted_flag, grantee_pkey, "keys", may_grant, owner_timestamp, "tables", "tombstones",
+      "until", "upto", user_hash, writer_pkey, writer_prev, writer_seq, sign_b64)
+      VALUES (r.c0, r.c1, r.c2, r.c3, r.c4, r.c5, r.c6, r.c7, r.c8, r.c9, r.c10, r.c11, r.c12, r.c13)
     ON CONFLICT (user_hash, grantee_pkey, sign_b64) DO NOTHING;
   outcome := pg_catalog.current_setting('rowseal.outcome');
   IF outcome = '' THEN

@@ -14,8 +14,8 @@ BEGIN
         THEN (x.writer_prev)::bytea ELSE decode(x.writer_prev, 'base64') END::bytea AS c7, x.writer_seq AS c8, CASE
         WHEN starts_with(w.sign_b64, E'\\x') THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END AS c9
       FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text,
-               "rowseal" text),
+           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v, 'canonical')) w("row" json, "content" json,
+               sign_b64 text, "rowseal" text),
                   LATERAL pg_catalog.json_to_record((CASE WHEN w.rowseal = '1'
                       THEN w."row" END)) x(deleted_flag boolean, "key" text, "n" numeric, owner_timestamp bigint,
                       parent_sign_b64 text, user_hash text, writer_pkey text, writer_prev text, writer_seq bigint)
@@ -24,9 +24,9 @@ BEGIN
     SELECT e.n, x.deleted_flag AS c0, x.key AS c1, x.n AS c2, x.owner_timestamp AS c3, x.parent_sign_b64 AS c4,
         x.user_hash AS c5, x.writer_pkey AS c6, x.writer_prev AS c7, x.writer_seq AS c8, x.sign_b64 AS c9
       FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) x(deleted_flag boolean, "key" text, "n" numeric,
-               owner_timestamp bigint, parent_sign_b64 bytea, user_hash bytea, writer_pkey bytea, writer_prev bytea,
-               writer_seq bigint, sign_b64 bytea)
+           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v, 'pgtext')) x(deleted_flag boolean, "key" text,
+               "n" numeric, owner_timestamp bigint, parent_sign_b64 bytea, user_hash bytea, writer_pkey bytea,
+               writer_prev bytea, writer_seq bigint, sign_b64 bytea)
      WHERE $2 = 'pgtext'
     ORDER BY 7, 3, 5 DESC, 2 DESC, 11 DESC, 1  -- every session takes its locks in this order
   LOOP

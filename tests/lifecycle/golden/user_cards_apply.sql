@@ -16,8 +16,8 @@ BEGIN
         THEN (x.user_hash)::bytea ELSE decode(x.user_hash, 'base64') END::bytea AS c8, CASE
         WHEN starts_with(w.sign_b64, E'\\x') THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END AS c9
       FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text,
-               "rowseal" text),
+           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v, 'canonical')) w("row" json, "content" json,
+               sign_b64 text, "rowseal" text),
                   LATERAL pg_catalog.json_to_record((CASE WHEN w.rowseal = '1' THEN w."row" END)) x(contact_cert text,
                       contact_pkey text, crypt_cert text, crypt_pkey text, deleted_flag boolean, "name" text,
                       owner_timestamp bigint, sign_pkey text, user_hash text)
@@ -27,9 +27,9 @@ BEGIN
         x.deleted_flag AS c4, x.name AS c5, x.owner_timestamp AS c6, x.sign_pkey AS c7, x.user_hash AS c8,
         x.sign_b64 AS c9
       FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) x(contact_cert bytea, contact_pkey bytea,
-               crypt_cert bytea, crypt_pkey bytea, deleted_flag boolean, "name" text, owner_timestamp bigint,
-               sign_pkey bytea, user_hash bytea, sign_b64 bytea)
+           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v, 'pgtext')) x(contact_cert bytea,
+               contact_pkey bytea, crypt_cert bytea, crypt_pkey bytea, deleted_flag boolean, "name" text,
+               owner_timestamp bigint, sign_pkey bytea, user_hash bytea, sign_b64 bytea)
      WHERE $2 = 'pgtext'
     ORDER BY 10, 8 DESC, 6 DESC, 11 DESC, 1  -- every session takes its locks in this order
   LOOP

@@ -12,8 +12,8 @@ BEGIN
         THEN (x.value_b64)::bytea ELSE decode(x.value_b64, 'base64') END::bytea AS c5, CASE
         WHEN starts_with(w.sign_b64, E'\\x') THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END AS c6
       FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) w("row" json, "content" json, sign_b64 text,
-               "rowseal" text),
+           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v, 'canonical')) w("row" json, "content" json,
+               sign_b64 text, "rowseal" text),
                   LATERAL pg_catalog.json_to_record((CASE WHEN w.rowseal = '1'
                       THEN w."row" END)) x(deleted_flag boolean, owner_timestamp bigint, parent_sign_b64 text,
                       user_hash text, "uuid" uuid, value_b64 text)
@@ -22,8 +22,9 @@ BEGIN
     SELECT e.n, x.deleted_flag AS c0, x.owner_timestamp AS c1, x.parent_sign_b64 AS c2, x.user_hash AS c3,
         x.uuid AS c4, x.value_b64 AS c5, x.sign_b64 AS c6
       FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
-           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v)) x(deleted_flag boolean, owner_timestamp bigint,
-               parent_sign_b64 bytea, user_hash bytea, "uuid" uuid, value_b64 bytea, sign_b64 bytea)
+           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v, 'pgtext')) x(deleted_flag boolean,
+               owner_timestamp bigint, parent_sign_b64 bytea, user_hash bytea, "uuid" uuid, value_b64 bytea,
+               sign_b64 bytea)
      WHERE $2 = 'pgtext'
     ORDER BY 5, 6, 3 DESC, 2 DESC, 8 DESC, 1  -- every session takes its locks in this order
   LOOP

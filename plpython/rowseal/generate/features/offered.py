@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..decode import TypeOf, arrived, bare, read
+from ..decode import TypeOf, bare, read, read_apart
 from .licensed import Licensed
 
 
@@ -30,5 +30,5 @@ def _offered(writers: Licensed, type_of: TypeOf) -> str:
         f"       {previous} AS prev, {writers.link(r)} AS link,\n"
         f"       {r.ref(subject.timestamp)} AS at, {r.ref(subject.deleted)} AS deleted,\n"
         f"       {writers.key(r)}::jsonb AS key, {r.envelope} AS envelope,\n"
-        f"       {r.judged_by(writer)} AS verdict\n  FROM {arrived(subject, type_of)} r"
+        f"       {r.judged_by(writer)} AS verdict\n  FROM {read_apart(subject, type_of)}"
     )
