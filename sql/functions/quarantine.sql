@@ -420,6 +420,7 @@ BEGIN
   IF TG_RELID <> 'rowseal._refused'::pg_catalog.regclass OR TG_WHEN <> 'BEFORE' THEN
     RAISE EXCEPTION USING ERRCODE = 'RS009', MESSAGE = 'what was refused enters by its own table, and nowhere else';
   END IF;
+  PERFORM rowseal._in_person();
   IF NEW.again IS NOT NULL THEN  -- whoever tries it again is not asked what it is
     SELECT * INTO q FROM rowseal.quarantine x WHERE x.id = NEW.again;
     NEW.verdict := coalesce(NEW.verdict, ROW(q.sqlstate, q.reason)::rowseal.verdict);

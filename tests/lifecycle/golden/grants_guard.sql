@@ -71,8 +71,11 @@ BEGIN
                      AND rowseal._are_links(NEW.upto))
                          THEN ROW('RS013',
                              'tables or upto is no plain array, or keys no JSON object')::rowseal.verdict
-           WHEN pg_catalog.octet_length(NEW.tables::pg_catalog.text) OPERATOR(pg_catalog.>) 4096
-               OR pg_catalog.octet_length(NEW.keys::pg_catalog.text) OPERATOR(pg_catalog.>) 4096
+           WHEN pg_catalog.octet_length((NEW.tables)::pg_catalog.text) OPERATOR(pg_catalog.>) 4096
+               OR pg_catalog.octet_length((CASE
+                   WHEN (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
+                       OR rowseal._brief(NEW.keys))
+               THEN NEW.keys END)::pg_catalog.text) OPERATOR(pg_catalog.>) 4096
                THEN ROW('RS013', 'tables or keys have more than 4096 bytes as text')::rowseal.verdict
       END, rowseal._judge_3(public_key, NEW.sign_b64, rowseal._one_based(NEW.tables) AND rowseal._one_based(NEW.upto),
           rowseal._few(NEW.tables, 262144) AND rowseal._few(NEW.upto, 262144),
@@ -107,8 +110,11 @@ BEGIN
                      AND rowseal._are_links(NEW.upto))
                          THEN ROW('RS013',
                              'tables or upto is no plain array, or keys no JSON object')::rowseal.verdict
-           WHEN pg_catalog.octet_length(NEW.tables::pg_catalog.text) OPERATOR(pg_catalog.>) 4096
-               OR pg_catalog.octet_length(NEW.keys::pg_catalog.text) OPERATOR(pg_catalog.>) 4096
+           WHEN pg_catalog.octet_length((NEW.tables)::pg_catalog.text) OPERATOR(pg_catalog.>) 4096
+               OR pg_catalog.octet_length((CASE
+                   WHEN (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
+                       OR rowseal._brief(NEW.keys))
+               THEN NEW.keys END)::pg_catalog.text) OPERATOR(pg_catalog.>) 4096
                THEN ROW('RS013', 'tables or keys have more than 4096 bytes as text')::rowseal.verdict
       END, rowseal._judge_3(NEW.writer_pkey, NEW.sign_b64, rowseal._one_based(NEW.tables)
           AND rowseal._one_based(NEW.upto), rowseal._few(NEW.tables, 262144) AND rowseal._few(NEW.upto, 262144),

@@ -13,7 +13,7 @@ BEGIN
     END IF;
     PERFORM rowseal._settle(3, rowseal._encoded(NEW.user_hash), NEW.writer_pkey, NEW.writer_seq,
         pg_catalog.sha256(pg_catalog.int8send(NEW.writer_seq) OPERATOR(pg_catalog.||) coalesce(NEW.writer_prev,
-        '') OPERATOR(pg_catalog.||) NEW.sign_b64), NULL, true);
+        '') OPERATOR(pg_catalog.||) NEW.sign_b64), NULL);
   END IF;
   RETURN NULL;
 END
