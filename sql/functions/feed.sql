@@ -29,7 +29,7 @@ BEGIN
   IF pg_catalog.pg_column_size(NEW.envelope) OPERATOR(pg_catalog.>) 67108868 THEN
     NEW.envelope := rowseal._head(NEW.envelope);
     PERFORM rowseal._quarantine(NULL, ROW('RS006', 'a row of more than 64 MiB')::rowseal.verdict, 'raw', NEW.envelope,
-                                NULL, NULL, false, NEW.owner);
+                                sent_as => NEW.owner);
     RETURN NULL;
   ELSIF pg_catalog.pg_column_size(NEW.envelope) OPERATOR(pg_catalog.<) 1048576 THEN
     collected := rowseal._collect(transaction, NEW.envelope, NEW.owner);

@@ -164,8 +164,8 @@ DECLARE
   elements json[] := rowseal._elements(envelopes);
 BEGIN
   RETURN outcomes || pg_catalog.jsonb_build_object(tag, rowseal._counted(outcomes -> tag, ARRAY(
-    SELECT r.outcome FROM rowseal._receive(ARRAY(
-      SELECT e FROM pg_catalog.unnest(elements) e WHERE pg_catalog.json_typeof(e) <> 'null')) r
+    SELECT r.outcome FROM rowseal._results(rowseal._receive(ARRAY(
+      SELECT e FROM pg_catalog.unnest(elements) e WHERE pg_catalog.json_typeof(e) <> 'null'))) r
     UNION ALL
     SELECT 'without form' FROM pg_catalog.unnest(elements) e WHERE pg_catalog.json_typeof(e) = 'null')));
 EXCEPTION
