@@ -545,6 +545,15 @@ CREATE OR REPLACE VIEW rowseal.links WITH (security_barrier = true) AS
      AND p.subdbid = (SELECT b.oid FROM pg_catalog.pg_database b WHERE b.datname = pg_catalog.current_database());
 COMMENT ON VIEW rowseal.links IS 'Links between servers as seen from here: state, lag, errors, rows in quarantine';
 
+CREATE OR REPLACE FUNCTION rowseal._there(tag text) RETURNS text LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_catalog.format('(SELECT x.relation FROM rowseal.declarations x '
+                           'WHERE x.tag = %L AND rowseal._trusted(x.relation))', tag)
+$$;
+COMMENT ON FUNCTION rowseal._there(text) IS
+  'The table with a tag at another server, as a query: its name may be another one there, and it may be a stranger''s, '
+  'whose code is not to run';
+
 CREATE OR REPLACE FUNCTION rowseal.compare(relation regclass, conninfo text, owner jsonb DEFAULT NULL)
 RETURNS TABLE (key jsonb, sign bytea, here boolean, there boolean) LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -552,8 +561,7 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   d rowseal.declarations := rowseal._declaration(compare.relation);
   dblink text := rowseal._dblink();
-  -- the table's name may be another one there, its tag is not
-  remote text := pg_catalog.format('(SELECT x.relation FROM rowseal.declarations x WHERE x.tag = %L)', d.tag);
+  remote text := rowseal._there(d.tag);
   whole bytea;
   buckets integer;
   chosen integer[];
@@ -625,8 +633,7 @@ BEGIN
      GROUP BY k.thousands, k.megabytes::integer
   LOOP
     outcomes := rowseal._fetch(d, repair.conninfo, pg_catalog.format($q$
-      SELECT * FROM rowseal._versions_of((SELECT x.relation FROM rowseal.declarations x WHERE x.tag = %L), %L) $q$,
-      d.tag, missing), outcomes);
+      SELECT * FROM rowseal._versions_of(%s, %L) $q$, rowseal._there(d.tag), missing), outcomes);
   END LOOP;
   IF d.grants OR d.writers IS NOT NULL THEN
     outcomes := rowseal._fetch(d, repair.conninfo,

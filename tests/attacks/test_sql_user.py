@@ -1141,6 +1141,7 @@ HARMLESS = {
     "_follow",
     "_take_over",
     "_left_out",
+    "_there",
     "_head",
     "_counted",
     "_end_transaction",
