@@ -311,7 +311,6 @@ BEGIN
   old.role := session_user;
   old.subscription := rowseal._subscription();
   old.application_name := pg_catalog.current_setting('application_name');
-  old.first_seen := pg_catalog.clock_timestamp();
   IF again IS NOT NULL THEN  -- it waits for something else now; whose entry it is stays
     DELETE FROM rowseal.quarantine q WHERE q.id IN (SELECT rowseal._unlocked(ARRAY[again])) RETURNING q.* INTO old;
     IF NOT FOUND THEN
@@ -332,8 +331,8 @@ BEGIN
                                        application_name, format, row, bytes, hash, first_seen, kept)
     VALUES (tag, verdict.sqlstate, verdict.reason, rowseal._curable(verdict), waits_for,
             coalesce(rowseal._said_owner(tag, format, row_), pg_catalog."left"(sent_as, 1000)), old.role,
-            old.subscription, old.application_name, format, row_, size, hash_, old.first_seen,
-            coalesce(o.writer IS NOT NULL AND old.kept, false))
+            old.subscription, old.application_name, format, row_, size, hash_,
+            coalesce(old.first_seen, pg_catalog.clock_timestamp()), coalesce(o.writer IS NOT NULL AND old.kept, false))
     ON CONFLICT (hash, role, subscription) DO UPDATE
       SET attempts = q.attempts + 1, last_seen = pg_catalog.clock_timestamp(), sqlstate = EXCLUDED.sqlstate,
           reason = EXCLUDED.reason, curable = EXCLUDED.curable, waits_for = EXCLUDED.waits_for, owner = EXCLUDED.owner

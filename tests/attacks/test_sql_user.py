@@ -372,6 +372,8 @@ def test_functions_without_a_search_path_name_every_schema(example: Db) -> None:
         "_few",
         "_bounded",
         "_before",
+        "_written",
+        "_names_of",
         "subscribe",
         "unsubscribe",
     }
@@ -1059,6 +1061,7 @@ HARMLESS = {
     "_written",
     "_names_of",
     "_secured",
+    "_take_new_partitions",
     "_let_in_partitions",
     "_unfinished",
     "_in_person",

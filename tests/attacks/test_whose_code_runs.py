@@ -263,3 +263,27 @@ def test_the_code_of_an_index_asks_in_nobodys_name(
     admin.run("REINDEX TABLE bait")
     assert mallory.all("SELECT t FROM answers") == ["42501"] * 3
     assert admin.all("SELECT * FROM rowseal.quarantine") == before
+
+
+def test_the_feed_of_a_table_that_has_changed_runs_nothing_of_its_owners(
+    mallory: Db, example: Db, admin: Db
+) -> None:
+    """Though she has left no other trigger: it would run as rowseal_internal."""
+    mallory.run(f"""
+        CREATE TYPE ty AS ENUM ('a'); CREATE TABLE ran (who name);
+        GRANT INSERT ON ran TO PUBLIC;
+        CREATE FUNCTION as_bytea(ty) RETURNS bytea LANGUAGE plpgsql
+            AS $$ BEGIN INSERT INTO public.ran VALUES (current_user); RETURN 'x'; END $$;
+        CREATE CAST (ty AS bytea) WITH FUNCTION as_bytea AS IMPLICIT;
+        CREATE TABLE hers (user_hash bytea PRIMARY KEY, sign_pkey bytea, extra ty, {SEALED});
+        SELECT rowseal.declare('hers', owner => 'user_hash', public_key => 'sign_pkey',
+            feed => true)""")
+    triggers = mallory.all("SELECT tgname FROM pg_trigger WHERE tgrelid = 'hers'::regclass")
+    assert "zzz_rowseal_feed" in triggers
+    for name in triggers:
+        if name != "zzz_rowseal_feed":
+            mallory.run(f"DROP TRIGGER {name} ON hers")
+    mallory.run("ALTER TABLE hers ALTER sign_b64 TYPE ty USING 'a'::ty")
+    mallory.run("INSERT INTO hers VALUES ('x', 'y', 'a', false, 1, '', 'a')")
+    assert mallory.all("SELECT who FROM ran") == []
+    assert admin.one("SELECT count(*) FROM rowseal.feed") == 0
