@@ -87,11 +87,11 @@ BEGIN
   now_ := rowseal._known_facts(d);
   IF now_ = old THEN
     RETURN;
-  ELSIF old <> '{}' AND EXISTS (SELECT FROM rowseal._trigger_problems(d) t
-                                 WHERE t.problem = 'missing' AND t.relation IN (d.relation, d.versions)) THEN
+  ELSIF EXISTS (SELECT FROM rowseal._trigger_problems(d) t
+                 WHERE t.problem = 'missing' AND t.relation IN (d.relation, d.versions)) THEN
     -- It is being restored, and its triggers are to come; or health() tells.  Else what its queries name may be
     -- something else now, and is not read or called any more.
-    IF NOT rowseal._unfinished(old, now_) THEN
+    IF old <> '{}' AND NOT rowseal._unfinished(old, now_) THEN
       PERFORM rowseal._close(d, 'it, or what it rests on, has changed, and it lacks triggers');
     END IF;
     RETURN;
@@ -168,7 +168,8 @@ COMMENT ON FUNCTION rowseal._follow_partitions(rowseal.declarations, jsonb, json
 CREATE OR REPLACE FUNCTION rowseal._concerned(
   changed oid, OUT d rowseal.declarations, OUT own boolean, OUT others boolean)
 RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT x, o.own, r.relowner <> (SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = changed)
+  SELECT x, o.own,
+         o.own IS NOT TRUE AND r.relowner <> (SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = changed)
     FROM rowseal.declarations x
     JOIN pg_catalog.pg_class r ON r.oid = x.relation,
          LATERAL (SELECT changed IN (x.relation, x.versions)
@@ -178,7 +179,7 @@ RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp A
 $$;
 COMMENT ON FUNCTION rowseal._concerned(oid) IS
   'The declarations that a change of this table concerns; own: it is their main or versions table, or a partition; '
-  'others: their owner is not that of this table';
+  'others: it is not, and their owner is another one than this table''s';
 
 CREATE OR REPLACE FUNCTION rowseal._reached(object oid, kind oid) RETURNS SETOF oid LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -296,7 +297,7 @@ BEGIN
     IF x.own AND kind <> 'pg_catalog.pg_class'::pg_catalog.regclass THEN
       PERFORM rowseal._watch_trigger(x.d, changed, command);
     END IF;
-    IF x.others AND NOT coalesce(x.own, false) THEN
+    IF x.others THEN
       PERFORM rowseal._refresh_others(x.d, object_type = 'table column');
       CONTINUE;
     END IF;
@@ -408,7 +409,7 @@ BEGIN
         HINT = 'rowseal.verify lists them; they cannot be exported to other servers any more.';
       x.d := pg_catalog.jsonb_populate_record(x.d, pg_catalog.jsonb_build_object('fields', (x.d).fields - gone));
     END IF;
-    IF x.others AND NOT coalesce(x.own, false) THEN
+    IF x.others THEN
       PERFORM rowseal._refresh_others(x.d, false);
     ELSE
       PERFORM rowseal._refresh(x.d, false, x.own AND blamed);

@@ -388,12 +388,12 @@ def test_an_undeclare_of_others_that_is_open_keeps_nobody_waiting(
     assert unhealthy(example) == []
 
 
-def test_a_change_of_the_identity_table_locks_no_other(example: Db, other: Db, ann: Owner) -> None:
+def test_a_change_of_the_identity_table_locks_no_other(example: Db, admin: Db, ann: Owner) -> None:
     """A migration with lock_timeout, beside a VACUUM of what rests on it."""
-    other.run("BEGIN; LOCK TABLE user_storage IN SHARE UPDATE EXCLUSIVE MODE")
+    admin.run("BEGIN; LOCK TABLE user_storage IN SHARE UPDATE EXCLUSIVE MODE")
     example.run("SET lock_timeout = '100ms'")
     example.run("ALTER TABLE user_cards RENAME sign_pkey TO pk")
-    other.run("COMMIT")
+    admin.run("COMMIT")
     assert unhealthy(example) == []
     assert (
         insert(example, "user_storage", ann.sealed(example.form("user_storage"), ann.value()))

@@ -374,6 +374,8 @@ def test_functions_without_a_search_path_name_every_schema(example: Db) -> None:
         "_bounded",
         "_before",
         "_outside",
+        "_written",
+        "_names_of",
         "subscribe",
         "unsubscribe",
     }
@@ -1162,6 +1164,7 @@ HARMLESS = {
     "_written",
     "_names_of",
     "_secured",
+    "_take_new_partitions",
     "_let_in_partitions",
     "_unfinished",
     "_in_person",
