@@ -290,12 +290,13 @@ def test_a_condition_with_other_arguments_is_not_the_one_installed(db: Db, mallo
     everybody_writes(db)
     i = db.one("SELECT id FROM rowseal.declarations WHERE tag = 't'")
     mallory.run("CREATE FUNCTION evil(x text) RETURNS text LANGUAGE sql AS $$ SELECT x $$")
-    refused = attempt(
-        mallory,
+    replace = (
         f"CREATE OR REPLACE TRIGGER zzz_rowseal_feed AFTER INSERT ON t_versions FOR EACH ROW"
         f" WHEN (NOT rowseal._is_tip_{i}(NEW.user_hash, public.evil(NEW.key),"
-        f" NEW.sign_b64)) EXECUTE FUNCTION rowseal._feed_versions_{i}()",
+        f" NEW.sign_b64)) EXECUTE FUNCTION rowseal._feed_versions_{i}()"
     )
+    assert attempt(mallory, replace) == "42501"  # who may create triggers there, may not this one
+    refused = attempt(db, replace)
     db.run("ALTER TABLE t_versions ENABLE ALWAYS TRIGGER zzz_rowseal_feed")
     assert refused == "RS007" or unwell(db)
 

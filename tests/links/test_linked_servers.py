@@ -702,7 +702,7 @@ def test_a_subscribe_that_fails_leaves_nothing_behind(net: Net) -> None:
     b.run("ALTER TABLE rowseal.quarantine_limits RENAME TO limits")
     b.run("UPDATE rowseal.declarations SET tag = 'another' WHERE tag = 'user_storage'")
     a.put(ann)
-    with pytest.raises(psycopg.errors.UndefinedObject):
+    with pytest.raises(psycopg.errors.UndefinedTable):
         b.subscribe(a)
     b.run("ALTER TABLE rowseal.limits RENAME TO quarantine_limits")
     b.run("UPDATE rowseal.declarations SET tag = 'user_storage' WHERE tag = 'another'")
