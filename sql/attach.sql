@@ -18,8 +18,8 @@ CREATE POLICY administer ON rowseal.quarantine TO rowseal_admin USING (true);
 CREATE POLICY writable ON rowseal.quarantine FOR SELECT USING (curable AND EXISTS (
   SELECT FROM rowseal.declarations d JOIN pg_catalog.pg_class c ON c.oid = d.relation
    WHERE d.tag = quarantine.tag
-     AND (sqlstate <> 'RS007' OR role = session_user OR rowseal._may_have(role, c.relowner))
-     AND (role = session_user OR NOT pg_catalog.row_security_active(d.relation))
+     AND (sqlstate <> 'RS007' OR role = (SELECT rowseal._asker()) OR rowseal._may_have(role, c.relowner))
+     AND (role = (SELECT rowseal._asker()) OR NOT pg_catalog.row_security_active(d.relation))
      AND rowseal._may_write(d.relation)));
 
 -- Who may take out what: a declaration whoever owns its table, an entry administrators, and whoever owns the table that
@@ -35,11 +35,11 @@ CREATE POLICY removable ON rowseal._removals FOR INSERT WITH CHECK (
 ALTER TABLE rowseal.erasures ENABLE ROW LEVEL SECURITY;
 CREATE POLICY administer ON rowseal.erasures FOR SELECT TO rowseal_admin USING (true);
 CREATE POLICY owned ON rowseal.erasures FOR SELECT USING (rowseal._owns(relation));
-CREATE POLICY erasable ON rowseal.erasures FOR INSERT WITH CHECK (rowseal._owns(relation) AND role = session_user
+CREATE POLICY erasable ON rowseal.erasures FOR INSERT WITH CHECK (rowseal._owns(relation)
   AND EXISTS (SELECT FROM rowseal.declarations d WHERE d.relation = erasures.relation AND d.tag = erasures.tag));
 
 ALTER TABLE rowseal.shapes ENABLE ROW LEVEL SECURITY;
-CREATE POLICY own ON rowseal.shapes FOR SELECT USING (role = session_user);
+CREATE POLICY own ON rowseal.shapes FOR SELECT USING (role = (SELECT rowseal._asker()));
 CREATE POLICY administer ON rowseal.shapes TO rowseal_admin USING (true);
 
 -- ---------------------------------------------------------------------------------------------------------- triggers
@@ -77,15 +77,17 @@ ALTER TABLE rowseal.quarantine ENABLE ALWAYS TRIGGER forget_held;
 CREATE EVENT TRIGGER rowseal_ddl ON ddl_command_end EXECUTE FUNCTION rowseal._on_ddl();
 CREATE EVENT TRIGGER rowseal_drop ON sql_drop EXECUTE FUNCTION rowseal._on_drop();
 CREATE EVENT TRIGGER rowseal_drop_refuse ON sql_drop EXECUTE FUNCTION rowseal._on_drop_refuse();
--- fires after rowseal_ddl, as rowseal_drop_refuse after rowseal_drop: event triggers of one event go by their names
-CREATE EVENT TRIGGER rowseal_ddl_retry ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE')
-  EXECUTE FUNCTION rowseal._on_ddl_retry();
+CREATE EVENT TRIGGER rowseal_forget ON sql_drop EXECUTE FUNCTION rowseal._on_drop_forget();
+-- fires after rowseal_ddl, as those of sql_drop one after the other: event triggers of one event go by their names
+CREATE EVENT TRIGGER rowseal_ddl_retry ON ddl_command_end EXECUTE FUNCTION rowseal._on_ddl_retry();
 ALTER EVENT TRIGGER rowseal_ddl ENABLE ALWAYS;
 ALTER EVENT TRIGGER rowseal_drop ENABLE ALWAYS;
 ALTER EVENT TRIGGER rowseal_drop_refuse ENABLE ALWAYS;
+ALTER EVENT TRIGGER rowseal_forget ENABLE ALWAYS;
 ALTER EVENT TRIGGER rowseal_ddl_retry ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER rowseal_ddl IS 'Keeps generated functions in step with declared tables';
 COMMENT ON EVENT TRIGGER rowseal_drop IS 'Forgets the declaration of a dropped table';
 COMMENT ON EVENT TRIGGER rowseal_drop_refuse IS 'Refuses to drop what a declared table of the same user needs';
+COMMENT ON EVENT TRIGGER rowseal_forget IS 'Leaves no number of a dropped table';
 COMMENT ON EVENT TRIGGER rowseal_ddl_retry IS
   'Verifies the rows of new partitions; tries rows again that waited for a column';

@@ -100,7 +100,7 @@ BEGIN
     d := rowseal._renamed(d, now_);
   END IF;
   PERFORM rowseal._store(d);
-  PERFORM rowseal._follow_partitions(d, old -> 'main', now_ -> 'main');
+  PERFORM rowseal._follow_partitions(d, old -> 'main', now_ -> 'main', blamed);
 EXCEPTION WHEN OTHERS THEN
   IF patient AND rowseal._passing(SQLSTATE) THEN
     RAISE;  -- a lock that was not to be had, say: nothing has changed, the command can be tried again
@@ -118,22 +118,30 @@ COMMENT ON FUNCTION rowseal._refresh(rowseal.declarations, boolean, boolean, boo
   'Regenerates what rests on catalog facts that have changed. renamed: a column was renamed; blamed: the command is '
   'about this table, so what it spoils is an error, else a warning; patient: it may wait for locks on it';
 
--- Whoever declares a table on somebody's identity table, and holds a lock on his own, keeps nobody waiting by that.
-CREATE OR REPLACE FUNCTION rowseal._refresh_others(d rowseal.declarations, renamed boolean) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '10ms' AS $$
+-- Whoever declares a table on somebody's identity table, and holds a lock on his own, keeps nobody waiting by that, nor
+-- from what is his: whatever goes wrong with it is a warning.
+CREATE OR REPLACE FUNCTION rowseal._refresh_others(d rowseal.declarations, renamed boolean, gone text DEFAULT NULL)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '10ms' AS $$
 BEGIN
-  PERFORM rowseal._refresh(d, renamed, false, patient => false);
-EXCEPTION WHEN lock_not_available THEN
+  IF gone IS NULL THEN
+    PERFORM rowseal._refresh(d, renamed, false, patient => false);
+  ELSE
+    PERFORM rowseal._close(d, gone);
+  END IF;
+EXCEPTION WHEN OTHERS OR assert_failure THEN
   RAISE WARNING USING
-    MESSAGE = pg_catalog.format('rowseal: %s, of another owner, does not follow this change: it is locked', d.relation),
+    MESSAGE = pg_catalog.format('rowseal: %s, of another owner, does not follow this change: %s', d.relation,
+                                CASE SQLSTATE WHEN '55P03' THEN 'it is locked' ELSE SQLERRM END),
     HINT = 'rowseal.health() shows it. Undeclare it and declare it anew.';
 END
 $$;
-COMMENT ON FUNCTION rowseal._refresh_others(rowseal.declarations, boolean) IS
-  'As _refresh, for a table whose owner is not the one whose table or type has changed: it does not wait';
+COMMENT ON FUNCTION rowseal._refresh_others(rowseal.declarations, boolean, text) IS
+  'As _refresh, for a table whose owner is not the one whose table or type has changed: it does not wait. gone: why '
+  'it cannot be in order any more, and is closed';
 
-CREATE OR REPLACE FUNCTION rowseal._follow_partitions(d rowseal.declarations, old jsonb, now_ jsonb) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION rowseal._follow_partitions(
+  d rowseal.declarations, old jsonb, now_ jsonb, blamed boolean)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   stray record;
 BEGIN
@@ -152,6 +160,12 @@ BEGIN
       EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', stray.tgname, stray.relation);
     END LOOP;
   END IF;
+  -- of a table that was closed it is not known which have been verified
+  IF NOT blamed AND NOT coalesce(old -> 'partitions', '[]') @> (now_ -> 'partitions') THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS007',
+      MESSAGE = pg_catalog.format('partitions have come to %s whose rows nobody has verified', d.relation),
+      HINT = 'ALTER the table itself.';
+  END IF;
   -- rowseal_ddl_retry verifies their rows, with the rights of who brings them
   INSERT INTO rowseal._new_partitions (xid, relation, partition)
     SELECT pg_catalog.pg_current_xact_id(), d.relation, p.oid
@@ -161,9 +175,9 @@ BEGIN
        AND ((old -> 'partitions') ? pg_catalog.format('%I.%I', n.nspname, p.relname)) IS NOT TRUE;
 END
 $$;
-COMMENT ON FUNCTION rowseal._follow_partitions(rowseal.declarations, jsonb, jsonb) IS
+COMMENT ON FUNCTION rowseal._follow_partitions(rowseal.declarations, jsonb, jsonb, boolean) IS
   'Takes the trigger off partitions that left a table, and notes those that came; both by the facts of the main table '
-  'before and now';
+  'before and now. blamed: as in _refresh; who changes something else cannot be asked to verify them (RS007)';
 
 CREATE OR REPLACE FUNCTION rowseal._concerned(
   changed oid, OUT d rowseal.declarations, OUT own boolean, OUT others boolean)
@@ -446,13 +460,38 @@ BEGIN
                      WHERE o.object_type = 'table column' AND o.objid IN (d.relation, d.versions))
         AND rowseal._owns(d.relation);
   END IF;
-  PERFORM rowseal._forget_dropped(ARRAY(
-    SELECT o.objid FROM pg_catalog.pg_event_trigger_dropped_objects() o
-     WHERE o.object_type = 'table' AND NOT o.is_temporary));
 END
 $$;
 COMMENT ON FUNCTION rowseal._on_drop_refuse() IS
   'Refuses to drop what a declared table of the same user needs: its versions, identity or grants table, a column';
+
+-- SECURITY DEFINER: what is forgotten is said by the command, by nobody else.  Nothing is lost: the number that is left
+-- of a table would be another one in the cluster where a dump is restored.  What somebody else holds is left as it is:
+-- nothing is trusted that rests on a table that is gone (see _standing).
+CREATE OR REPLACE FUNCTION rowseal._on_drop_forget() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET rowseal.installing = 'on' AS $$
+DECLARE
+  gone oid[] := ARRAY(SELECT o.objid FROM pg_catalog.pg_event_trigger_dropped_objects() o
+                       WHERE o.object_type = 'table' AND NOT o.is_temporary);
+BEGIN
+  IF gone = '{}' THEN
+    RETURN;
+  END IF;
+  UPDATE rowseal.tags t SET relation = 0
+   WHERE t.tag IN (SELECT x.tag FROM rowseal.tags x WHERE x.relation = ANY (gone) FOR UPDATE SKIP LOCKED);
+  UPDATE rowseal.erasures e SET relation = 0
+   WHERE e.id IN (SELECT x.id FROM rowseal.erasures x WHERE x.relation = ANY (gone) FOR UPDATE SKIP LOCKED);
+  UPDATE rowseal.declarations d
+     SET versions = CASE WHEN d.versions = ANY (gone) THEN 0 ELSE d.versions END,
+         identity = CASE WHEN d.identity = ANY (gone) THEN 0 ELSE d.identity END,
+         writers = CASE WHEN d.writers = ANY (gone) THEN 0 ELSE d.writers END
+   WHERE d.relation IN (SELECT x.relation FROM rowseal.declarations x
+                         WHERE x.versions = ANY (gone) OR x.identity = ANY (gone) OR x.writers = ANY (gone)
+                           FOR UPDATE SKIP LOCKED);
+END
+$$;
+COMMENT ON FUNCTION rowseal._on_drop_forget() IS
+  'Where tables that are gone are named, 0 is from now on ("-"); the declarations that name one are closed';
 
 -- SECURITY DEFINER, owner rowseal_internal: nobody else has the table.
 CREATE OR REPLACE FUNCTION rowseal._take_new_partitions() RETURNS TABLE (relation regclass, partitions oid[])

@@ -145,6 +145,8 @@ COMMENT ON FUNCTION rowseal._may_have(text, oid) IS
 -- BEFORE INSERT OR UPDATE.  Whatever the caller wrote there, what is derived is derived here.
 CREATE OR REPLACE FUNCTION rowseal._complete_declaration() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  named regclass;
 BEGIN
   -- a superuser's complete row is one that pg_restore puts back, before the tables have their keys
   IF NEW.queries IS NOT NULL AND (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user) THEN
@@ -157,6 +159,11 @@ BEGIN
     END LOOP;
     PERFORM rowseal._may_take_tag(NEW);
     NEW.fields := NULL;
+    -- none of them is dropped before this shows to whoever drops it
+    FOR named IN SELECT c.oid::pg_catalog.regclass FROM pg_catalog.pg_class c
+                  WHERE c.oid IN (NEW.relation, NEW.versions, NEW.identity, NEW.writers) ORDER BY c.oid LOOP
+      EXECUTE pg_catalog.format('LOCK TABLE %s IN ACCESS SHARE MODE', named);
+    END LOOP;
   END IF;
   IF NEW.versions = NEW.relation OR EXISTS (
       SELECT FROM rowseal.declarations d WHERE d.relation <> NEW.relation
@@ -186,26 +193,6 @@ SET search_path = pg_catalog, pg_temp AS $$
     ON CONFLICT (tag) DO UPDATE SET owner = EXCLUDED.owner, relation = EXCLUDED.relation
 $$;
 COMMENT ON FUNCTION rowseal._keep_tag(rowseal.declarations) IS 'Notes the table with this tag, and who owns it';
-
--- SECURITY DEFINER: _on_drop_refuse, which calls it last, has the rights of whoever drops.  Nothing is lost: the number
--- that is left of a table would be another one in the cluster where a dump is restored.
-CREATE OR REPLACE FUNCTION rowseal._forget_dropped(tables oid[]) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  gone oid[] := ARRAY(SELECT t FROM pg_catalog.unnest(tables) t
-                       WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = t));
-BEGIN
-  UPDATE rowseal.tags SET relation = 0 WHERE relation = ANY (gone);
-  UPDATE rowseal.erasures SET relation = 0 WHERE relation = ANY (gone);
-  UPDATE rowseal.declarations
-     SET versions = CASE WHEN versions = ANY (gone) THEN 0 ELSE versions END,
-         identity = CASE WHEN identity = ANY (gone) THEN 0 ELSE identity END,
-         writers = CASE WHEN writers = ANY (gone) THEN 0 ELSE writers END
-   WHERE versions = ANY (gone) OR identity = ANY (gone) OR writers = ANY (gone);
-END
-$$;
-COMMENT ON FUNCTION rowseal._forget_dropped(oid[]) IS
-  'Where tables that are gone are named, 0 is from now on ("-"); the declarations that name one are closed';
 
 -- Called by _install alone, with its rights.
 CREATE OR REPLACE FUNCTION rowseal._disown(d rowseal.declarations) RETURNS void LANGUAGE plpgsql
@@ -248,8 +235,8 @@ BEGIN
     PERFORM rowseal._forget_writers(d);
   END IF;
   -- tables of the same owner stand in the way before: see undeclare and _on_drop_refuse
-  PERFORM rowseal._close(x, pg_catalog.format('the %s table is not declared any more',
-                                              CASE WHEN d.grants THEN 'grants' ELSE 'identity' END))
+  PERFORM rowseal._refresh_others(x, false, pg_catalog.format('the %s table is not declared any more',
+                                                              CASE WHEN d.grants THEN 'grants' ELSE 'identity' END))
     FROM rowseal.declarations x WHERE d.relation IN (x.identity, x.writers);
   DELETE FROM rowseal.shapes s WHERE s.relation = d.relation;
 END
@@ -338,6 +325,9 @@ BEGIN
     PERFORM rowseal._keep_tag(OLD);
     PERFORM rowseal._uninstall(OLD);
     RETURN NULL;
+  END IF;
+  IF TG_OP = 'INSERT' AND NEW.grants THEN
+    PERFORM rowseal._make_locks(NEW.id);
   END IF;
   IF TG_OP = 'INSERT' AND pg_catalog.to_regprocedure(pg_catalog.format('rowseal._guard_%s()', NEW.id)) IS NOT NULL THEN
     RETURN NULL;  -- restored: the dump brings functions and triggers

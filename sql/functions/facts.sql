@@ -168,6 +168,31 @@ SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION rowseal._tree(oid) IS 'A table and its partitions of all levels';
 
+-- Each type once, and of all together no more than this: see _within.
+CREATE OR REPLACE FUNCTION rowseal._types(relation oid) RETURNS TABLE (type oid, kind jsonb, changeable text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
+DECLARE
+  left_ bigint := 4096;
+BEGIN
+  FOR type IN SELECT a.atttypid FROM pg_catalog.pg_attribute a
+               WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+               GROUP BY 1 ORDER BY pg_catalog.min(a.attnum) LOOP
+    IF left_ > 0 THEN
+      left_ := left_ - (SELECT count(*) FROM rowseal._within(type));
+      kind := rowseal._kind(type);
+      changeable := pg_catalog.format_type(rowseal._changeable(type), NULL);
+    ELSE
+      kind := pg_catalog.jsonb_build_object('refused', pg_catalog.format(
+        '%s, after columns of 4096 types', pg_catalog.format_type(type, NULL)));
+      changeable := NULL;
+    END IF;
+    RETURN NEXT;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION rowseal._types(oid) IS
+  'The types of the columns of a table, with their kinds (see _kind, _changeable)';
+
 CREATE OR REPLACE FUNCTION rowseal._column_facts(relation oid) RETURNS jsonb LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
   SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
@@ -175,7 +200,7 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
            'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
            'base', pg_catalog.format_type(b.oid, NULL),
            'base_qualified', pg_catalog.format('%I.%I', n.nspname, b.typname),
-           'kind', rowseal._kind(a.atttypid),
+           'kind', k.kind,
            'collation', (
              SELECT pg_catalog.format('%I.%I', ln.nspname, l.collname)
                FROM pg_catalog.pg_collation l JOIN pg_catalog.pg_namespace ln ON ln.oid = l.collnamespace
@@ -193,10 +218,11 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
            'notnull', a.attnotnull,
            'toastable', t.typlen = -1,
            'domain', b.oid <> a.atttypid,
-           'changeable', pg_catalog.format_type(rowseal._changeable(a.atttypid), NULL),
+           'changeable', k.changeable,
            'modified', a.atttypmod >= 0,
            'required', a.attnotnull AND NOT a.atthasdef AND a.attidentity = '') ORDER BY a.attnum)
     FROM pg_catalog.pg_attribute a
+    JOIN rowseal._types(relation) k ON k.type = a.atttypid
     JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
     JOIN pg_catalog.pg_type b ON b.oid = rowseal._base_type(a.atttypid)
     JOIN pg_catalog.pg_namespace n ON n.oid = b.typnamespace

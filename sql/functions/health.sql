@@ -127,10 +127,10 @@ BEGIN
   RETURN NEXT;
 
   "check" := 'event triggers';
-  SELECT count(*) FILTER (WHERE e.evtenabled = 'A') = 4,
-         count(*) FILTER (WHERE e.evtenabled = 'A') || ' of 4 enabled always' INTO ok, detail
+  SELECT count(*) FILTER (WHERE e.evtenabled = 'A') = 5,
+         count(*) FILTER (WHERE e.evtenabled = 'A') || ' of 5 enabled always' INTO ok, detail
     FROM pg_catalog.pg_event_trigger e
-   WHERE e.evtname IN ('rowseal_ddl', 'rowseal_ddl_retry', 'rowseal_drop', 'rowseal_drop_refuse');
+   WHERE e.evtname IN ('rowseal_ddl', 'rowseal_ddl_retry', 'rowseal_drop', 'rowseal_drop_refuse', 'rowseal_forget');
   RETURN NEXT;
 
   "check" := 'installation';

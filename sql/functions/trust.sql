@@ -11,6 +11,20 @@ COMMENT ON FUNCTION rowseal._in_person() IS
   'Raises 42501 within a security-restricted operation: autovacuum, ANALYZE, CREATE INDEX, REFRESH MATERIALIZED VIEW … '
   'There session_user, by whom SECURITY DEFINER functions tell who asks, is not who acts';
 
+CREATE OR REPLACE FUNCTION rowseal._asker() RETURNS name LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF NOT pg_catalog.pg_is_in_recovery() THEN  -- nothing is maintained there
+    PERFORM rowseal._in_person();
+  END IF;
+  RETURN session_user;
+EXCEPTION WHEN insufficient_privilege THEN
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION rowseal._asker() IS
+  'The session''s user, for policies; NULL within a security-restricted operation: see _in_person';
+
 CREATE OR REPLACE FUNCTION rowseal._trusted_owner(owner oid) RETURNS boolean LANGUAGE sql STABLE AS $$
   SELECT pg_catalog.pg_has_role(owner, pg_catalog.to_regrole(pg_catalog.quote_ident(current_user)), 'USAGE')
       OR pg_catalog.pg_has_role(owner, 'rowseal_trusted', 'USAGE')
@@ -103,11 +117,26 @@ $$;
 COMMENT ON FUNCTION rowseal._distrusted(regclass) IS
   'A role whose code a write to this table would run, and whom the current user does not trust; else NULL';
 
+CREATE OR REPLACE FUNCTION rowseal._standing(relation regclass) RETURNS boolean LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN NOT EXISTS (
+    SELECT FROM rowseal._written(relation) w JOIN rowseal.declarations d USING (relation)
+     WHERE d.versions IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = d.versions)
+        OR d.identity IS NOT NULL AND NOT EXISTS (SELECT FROM rowseal.declarations x WHERE x.relation = d.identity)
+        OR d.writers IS NOT NULL AND NOT EXISTS (SELECT FROM rowseal.declarations x WHERE x.relation = d.writers));
+END
+$$;
+COMMENT ON FUNCTION rowseal._standing(regclass) IS
+  'Whether the tables that a declared one rests on are there, and declared: if not, its guard may go by the name of '
+  'something else';
+
 CREATE OR REPLACE FUNCTION rowseal._distrust(relation regclass) RETURNS text LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   RETURN coalesce('a write to the table runs code of ' || rowseal._distrusted(relation)
-                  || ', whom the current user does not trust', 'the table, or one that it needs, is being renamed');
+                  || ', whom the current user does not trust',
+                  'the table, or one that it needs, is gone or is being renamed');
 END
 $$;
 COMMENT ON FUNCTION rowseal._distrust(regclass) IS 'The reason of RS017';
@@ -115,7 +144,7 @@ COMMENT ON FUNCTION rowseal._distrust(regclass) IS 'The reason of RS017';
 CREATE OR REPLACE FUNCTION rowseal._trusted(relation regclass) RETURNS boolean LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  RETURN rowseal._distrusted(relation) IS NULL;
+  RETURN rowseal._standing(relation) AND rowseal._distrusted(relation) IS NULL;
 END
 $$;
 COMMENT ON FUNCTION rowseal._trusted(regclass) IS

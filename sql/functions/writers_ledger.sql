@@ -382,13 +382,9 @@ BEGIN
   PERFORM rowseal._in_person();
   RETURN QUERY
     SELECT q.row FROM rowseal.declarations d
-      JOIN pg_catalog.pg_class c ON c.oid = d.relation
-      JOIN pg_catalog.pg_roles s ON s.rolname = session_user
       JOIN rowseal.quarantine q ON q.tag = d.tag
       JOIN rowseal._writer_rows r ON r.held = q.id AND r.fed
-     WHERE d.tag = tag AND pg_catalog.has_table_privilege(s.oid, d.relation, 'SELECT')
-       AND pg_catalog.has_table_privilege(s.oid, coalesce(d.writers, d.relation), 'SELECT')
-       AND (NOT c.relrowsecurity OR s.rolsuper OR s.rolbypassrls OR pg_catalog.pg_has_role(s.oid, c.relowner, 'USAGE'));
+     WHERE d.tag = tag AND rowseal._reads_all(d.relation) AND rowseal._reads_all(coalesce(d.writers, d.relation));
 END
 $$;
 COMMENT ON FUNCTION rowseal._held_envelopes(text) IS

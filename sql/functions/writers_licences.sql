@@ -52,12 +52,18 @@ $$;
 COMMENT ON FUNCTION rowseal._are_links(bytea[]) IS
   'Whether all of these may be links, which have 32 bytes. NULL itself passes';
 
-CREATE OR REPLACE FUNCTION rowseal._bucket(grants integer, owner text)
-RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT pg_catalog.hashtext(owner) OPERATOR(pg_catalog.#) grants OPERATOR(pg_catalog.&) 63
+CREATE OR REPLACE FUNCTION rowseal._reads_all(relation regclass) RETURNS boolean LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN  -- row_security_active asks for the current user, whom a SECURITY DEFINER function does not see
+  RETURN pg_catalog.has_table_privilege(session_user, relation, 'SELECT') AND EXISTS (
+    SELECT FROM pg_catalog.pg_class c, pg_catalog.pg_roles s
+     WHERE c.oid = relation AND s.rolname = session_user
+       AND (NOT c.relrowsecurity OR s.rolsuper OR s.rolbypassrls
+            OR NOT c.relforcerowsecurity AND pg_catalog.pg_has_role(s.oid, c.relowner, 'USAGE')));
+END
 $$;
-COMMENT ON FUNCTION rowseal._bucket(integer, text) IS
-  'Which lock an owner has, of 64; without a search path, so that it is inlined';
+COMMENT ON FUNCTION rowseal._reads_all(regclass) IS
+  'Whether the session''s user may read a table, and row security hides nothing of it';
 
 CREATE OR REPLACE FUNCTION rowseal._may_ask(grants integer) RETURNS void LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -86,34 +92,71 @@ COMMENT ON FUNCTION rowseal._may_ask(integer) IS
   'Who was let in or revoked is told to whoever may read the grants table, or write a table that names it: that one '
   'learns it from what becomes of his rows; else 42501';
 
+CREATE OR REPLACE FUNCTION rowseal._make_locks(grants integer) RETURNS void LANGUAGE sql
+SET search_path = pg_catalog, pg_temp AS $$
+  INSERT INTO rowseal._writer_locks
+    SELECT grants, b, s, '0' FROM pg_catalog.generate_series(0, 63) b, pg_catalog.generate_series(0, 15) s
+    ON CONFLICT DO NOTHING
+$$;
+COMMENT ON FUNCTION rowseal._make_locks(integer) IS 'The locks of the owners of a grants table';
+
+CREATE OR REPLACE FUNCTION rowseal._may_lock(grants integer, owner text) RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  g record;
+BEGIN
+  PERFORM rowseal._in_person();
+  SELECT d.relation, c.relowner INTO g
+    FROM rowseal.declarations d JOIN pg_catalog.pg_class c ON c.oid = d.relation WHERE d.id = grants;
+  IF owner IS NULL THEN
+    PERFORM WHERE pg_catalog.pg_has_role(session_user, g.relowner, 'MEMBER');
+  ELSIF pg_catalog.has_table_privilege(session_user, g.relation, 'INSERT, UPDATE') THEN
+    RETURN;
+  ELSE  -- the roles that the session may become: see _may_ask
+    PERFORM FROM pg_catalog.pg_roles r, rowseal.declarations d
+      WHERE (d.id = grants OR d.writers = g.relation) AND pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER')
+        AND pg_catalog.has_table_privilege(r.oid, d.relation, 'INSERT, UPDATE');
+  END IF;
+  IF NOT FOUND THEN
+    RAISE insufficient_privilege USING MESSAGE = 'no right to these locks',
+      HINT = 'Who writes rows takes the lock of their owner; only the owner of the grants table those of all.';
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._may_lock(integer, text) IS
+  'Whether the session may keep others from writing rows of an owner (NULL: of all), as who writes some does; else '
+  '42501';
+
 -- SECURITY DEFINER, owner rowseal_internal: whoever may write a row may take its lock, nobody may write the table.
 CREATE OR REPLACE FUNCTION rowseal._lock_writers(grants integer, owner text, exclusive boolean)
 RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-  bucket integer := rowseal._bucket(grants, owner);  -- NULL: all
+  here CONSTANT xid8 := pg_catalog.pg_current_xact_id_if_assigned();
+  bucket CONSTANT integer := pg_catalog.hashtext(owner) & 63;  -- NULL: all
+  stripe CONSTANT integer := CASE WHEN NOT exclusive THEN pg_catalog.pg_backend_pid() & 15 END;  -- NULL: all
+  held boolean;
+  missing boolean;
 BEGIN
-  PERFORM rowseal._may_ask(grants);
-  PERFORM FROM rowseal.declarations g JOIN pg_catalog.pg_class c ON c.oid = g.relation
-    WHERE g.id = grants AND (owner IS NOT NULL OR pg_catalog.pg_has_role(session_user, c.relowner, 'MEMBER'));
-  IF NOT FOUND THEN
-    RAISE insufficient_privilege USING MESSAGE = 'no right to these locks',
-      HINT = 'Who writes rows takes the lock of their owner; only the owner of the grants table those of all.';
+  SELECT pg_catalog.bool_and(l.xid = here), count(*) = 0 INTO held, missing FROM rowseal._writer_locks l
+   WHERE l.grants = grants AND (bucket IS NULL OR l.bucket = bucket) AND (stripe IS NULL OR l.stripe = stripe);
+  IF held THEN
+    RETURN false;
+  END IF;
+  PERFORM rowseal._may_lock(grants, owner);
+  IF missing THEN  -- of a grants table that was restored without triggers
+    PERFORM rowseal._make_locks(grants);
   END IF;
   -- An UPDATE, not a share lock: a REPEATABLE READ transaction on either side meets it, too, and fails with 40001
   -- instead of deciding on a state that is gone.
-  IF exclusive THEN
-    PERFORM FROM rowseal._writer_locks l WHERE bucket IS NULL OR l.bucket = bucket
-      ORDER BY l.bucket, l.stripe FOR NO KEY UPDATE;
-    UPDATE rowseal._writer_locks l SET xid = pg_catalog.pg_current_xact_id()
-     WHERE (bucket IS NULL OR l.bucket = bucket) AND l.xid <> pg_catalog.pg_current_xact_id();
-  ELSE
-    UPDATE rowseal._writer_locks l SET xid = pg_catalog.pg_current_xact_id()
-     WHERE l.bucket = bucket AND l.stripe = pg_catalog.pg_backend_pid() & 15
-       AND l.xid <> pg_catalog.pg_current_xact_id();
-  END IF;
-  RETURN FOUND;
+  PERFORM FROM rowseal._writer_locks l
+    WHERE l.grants = grants AND (bucket IS NULL OR l.bucket = bucket) AND (stripe IS NULL OR l.stripe = stripe)
+    ORDER BY l.bucket, l.stripe FOR NO KEY UPDATE;
+  UPDATE rowseal._writer_locks l SET xid = pg_catalog.pg_current_xact_id()
+   WHERE l.grants = grants AND (bucket IS NULL OR l.bucket = bucket) AND (stripe IS NULL OR l.stripe = stripe);
+  RETURN true;
 END
 $$;
 COMMENT ON FUNCTION rowseal._lock_writers(integer, text, boolean) IS
@@ -187,8 +230,8 @@ CREATE OR REPLACE FUNCTION rowseal._admit(
 RETURNS rowseal.verdict LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-  bucket integer := rowseal._bucket(grants, owner);
-  stripe integer := pg_catalog.pg_backend_pid() & 15;
+  bucket CONSTANT integer := pg_catalog.hashtext(owner) & 63;  -- as in _lock_writers
+  stripe CONSTANT integer := pg_catalog.pg_backend_pid() & 15;
   l record;
   news boolean;
   verdict rowseal.verdict;
@@ -198,7 +241,7 @@ BEGIN
   SELECT k.xid, a.revocations, x.until, x.tombstones, g.relation,
          EXISTS (SELECT FROM rowseal._outside(x.chain, tag, key)) AS outside INTO l
     FROM rowseal._writer_locks k, rowseal._authority a, rowseal._licences x, rowseal.declarations g
-   WHERE k.bucket = bucket AND k.stripe = stripe AND a.grants = grants AND a.owner = owner
+   WHERE k.grants = grants AND k.bucket = bucket AND k.stripe = stripe AND a.grants = grants AND a.owner = owner
      AND x.authority = a.id AND x.writer = writer AND g.id = grants LIMIT 1;
   IF l.xid = pg_catalog.pg_current_xact_id_if_assigned() AND NOT l.revocations AND at <= l.until
      AND pg_catalog.has_table_privilege(session_user, l.relation, 'SELECT')

@@ -372,6 +372,7 @@ SET search_path = pg_catalog, pg_temp AS $$
     licences AS (DELETE FROM rowseal._licences l USING gone WHERE l.authority = gone.id),
     changed AS (DELETE FROM rowseal._changed c USING gone WHERE c.authority = gone.id),
     wanted AS (DELETE FROM rowseal._wanted w USING gone WHERE w.authority = gone.id),
+    locks AS (DELETE FROM rowseal._writer_locks l WHERE l.grants = d.id),
     granted AS (DELETE FROM rowseal._grants g USING gone WHERE g.authority = gone.id RETURNING g.id)
   DELETE FROM rowseal._stands s USING granted WHERE s.revocation = granted.id
 $$;

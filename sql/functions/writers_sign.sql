@@ -7,11 +7,11 @@ BEGIN
   PERFORM rowseal._in_person();
   RETURN (SELECT x.id FROM rowseal._authority x JOIN rowseal.declarations d ON d.id = x.grants
            WHERE x.grants = grants AND x.owner = owner
-             AND pg_catalog.has_table_privilege(session_user, d.relation, 'SELECT'));
+             AND rowseal._reads_all(d.relation));
 END
 $$;
 COMMENT ON FUNCTION rowseal._readable(integer, text) IS
-  'The number of an owner, where the session''s user may read the grants table';
+  'The number of an owner, where the session''s user may read the whole grants table';
 
 CREATE OR REPLACE FUNCTION rowseal._whole(authority integer, writer bytea) RETURNS SETOF bytea LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -185,7 +185,7 @@ CREATE OR REPLACE VIEW rowseal.writers WITH (security_barrier = true) AS
     LEFT JOIN LATERAL (SELECT count(*) AS rows, count(x.held) AS held, pg_catalog.max(x.seq) AS last,
                               count(DISTINCT x.seq) AS numbers
                          FROM rowseal._writer_rows x WHERE x.authority = a.id AND x.writer = w.writer) r ON true
-   WHERE pg_catalog.has_table_privilege(d.relation, 'SELECT');
+   WHERE pg_catalog.has_table_privilege(d.relation, 'SELECT') AND NOT pg_catalog.row_security_active(d.relation);
 COMMENT ON VIEW rowseal.writers IS
   'Writers besides the owners, per grants table: what each may write (one licence per standing chain of grants), '
   'whether a revocation speaks of it, how many rows are known, held, missing';
@@ -197,7 +197,7 @@ CREATE OR REPLACE VIEW rowseal.equivocations WITH (security_barrier = true) AS
     FROM rowseal._writer_rows r
     JOIN rowseal._authority a ON a.id = r.authority
     JOIN rowseal.declarations d ON d.id = a.grants
-   WHERE pg_catalog.has_table_privilege(d.relation, 'SELECT')
+   WHERE pg_catalog.has_table_privilege(d.relation, 'SELECT') AND NOT pg_catalog.row_security_active(d.relation)
    GROUP BY d.relation, a.owner, r.writer, r.seq HAVING count(*) > 1;
 COMMENT ON VIEW rowseal.equivocations IS
   'Numbers that a writer used for more than one row: a copied key, or a device restored from a backup. The rows are '

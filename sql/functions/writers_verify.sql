@@ -42,14 +42,15 @@ DECLARE
   grants_table regclass := (SELECT d.relation FROM rowseal.declarations d WHERE d.id = grants);
 BEGIN
   PERFORM rowseal._in_person();
-  IF NOT pg_catalog.has_table_privilege(session_user, grants_table, 'SELECT') THEN
+  IF NOT rowseal._reads_all(grants_table) THEN
     RAISE insufficient_privilege USING
       MESSAGE = pg_catalog.format('no right to read what follows from %s', grants_table),
       HINT = pg_catalog.format('GRANT SELECT ON %s TO %I;', grants_table, session_user);
   END IF;
 END
 $$;
-COMMENT ON FUNCTION rowseal._may_read(integer) IS 'Whether the session''s user may read the grants table; else 42501';
+COMMENT ON FUNCTION rowseal._may_read(integer) IS
+  'Whether the session''s user may read the whole grants table; else 42501';
 
 CREATE OR REPLACE FUNCTION rowseal._walk_differs(g rowseal._grants) RETURNS boolean LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$

@@ -155,16 +155,15 @@ COMMENT ON TABLE rowseal._wanted IS
   'Rows that a walk waits for, by number and link; the number is NULL for those that the revocation itself names';
 
 CREATE TABLE rowseal._writer_locks (
+  grants integer,
   bucket integer,
   stripe integer,
   xid    xid8 NOT NULL,
-  PRIMARY KEY (bucket, stripe)
+  PRIMARY KEY (grants, bucket, stripe)
 ) WITH (fillfactor = 50);
-INSERT INTO rowseal._writer_locks
-  SELECT b, s, '0' FROM pg_catalog.generate_series(0, 63) b, pg_catalog.generate_series(0, 15) s;
 COMMENT ON TABLE rowseal._writer_locks IS
-  'Locks of owners (buckets by hash): a writing session updates one stripe once per transaction, who changes grants '
-  'all 16';
+  'Locks of owners (64 buckets by hash for each grants table): a writing session updates one stripe once per '
+  'transaction, who changes grants all 16';
 
 DO $$
 DECLARE

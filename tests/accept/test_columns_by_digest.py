@@ -497,6 +497,12 @@ def test_an_entry_of_another_table_makes_the_feed_forget_nothing(
         "INSERT INTO rowseal.erasures (relation, tag, key, fields, versions)"
         " VALUES ('mine', 'mine', '{}', '{value_b64,note}', 1)"
     )
+    mallory.refused(  # the numbers to come
+        "42501",
+        "INSERT INTO rowseal.erasures (id, relation, tag, key, fields, versions)"
+        " OVERRIDING SYSTEM VALUE SELECT n, 'mine', 'mine', '{}', '{note}', 1"
+        " FROM generate_series(1, 100) n",
+    )
     assert admin.all("SELECT envelope FROM rowseal.feed") == before
     assert example.all("SELECT FROM rowseal.erasures") == []
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from psycopg.types.json import Json
 
-from kit.attacks import attempt, insert, row, set_trap, sprung, table, unhealthy
+from kit.attacks import KEY, attempt, insert, row, set_trap, sprung, table, unhealthy
 from kit.db import Db
 from kit.example import Owner
 from kit.scratch import CARD, unwell
@@ -413,3 +413,102 @@ def test_a_new_column_of_the_identity_table_is_no_concern_of_others(example: Db)
     example.run("ALTER TABLE user_cards RENAME sign_pkey TO pk")
     assert example.one(made) != before
     assert unhealthy(example) == []
+
+
+HIS = f"""CREATE TABLE his (id bytea PRIMARY KEY, {CARD});
+    SELECT rowseal.declare('his', owner => 'id', public_key => 'k')"""
+
+
+@pytest.mark.parametrize(
+    "change", ["SELECT rowseal.undeclare('his')", "DROP TABLE his", "DROP TABLE his CASCADE"]
+)
+def test_an_open_change_of_a_table_that_names_it_keeps_no_identity_table(
+    change: str, mallory: Db, example: Db, admin: Db, ann: Owner, warnings: list[str]
+) -> None:
+    example.run(f"{HIS}; GRANT SELECT ON his TO mallory")
+    table(mallory, "theirs", "uuid uuid", declare=None)
+    mallory.run("SELECT rowseal.declare('theirs', owner => 'user_hash', identity => 'his')")
+    form = mallory.form("theirs")
+    mallory.run("BEGIN; ALTER TABLE theirs RENAME uuid TO u")
+    example.run("SET statement_timeout = '5s'")
+    assert attempt(example, change) is None
+    assert any("theirs" in w for w in warnings)
+    mallory.run("COMMIT")
+    # whatever its guard names by now: nobody is made to run it
+    admin.run("GRANT rowseal_trusted TO mallory")
+    try:
+        sent = ann.envelope(form, row(ann, uuid=KEY))
+        ((outcome, reason),) = admin.all(
+            "SELECT outcome, reason FROM rowseal.receive(%s)", Json([sent])
+        )
+    finally:
+        admin.run("REVOKE rowseal_trusted FROM mallory")
+    assert outcome == "deferred" and "is gone" in reason
+    assert "structure" in unhealthy(mallory)
+
+
+def test_what_is_dropped_is_told_by_the_command_alone(mallory: Db, example: Db) -> None:
+    """Who could say that tables are gone, made others' declarations forget what they rest on."""
+    for function in ("_on_drop_forget()", "_on_drop()", "_close(NULL, NULL)"):
+        assert attempt(mallory, f"SELECT rowseal.{function}") in ("42501", "0A000"), function
+
+
+def test_a_declaration_that_is_not_committed_keeps_what_it_names(
+    mallory: Db, example: Db, admin: Db
+) -> None:
+    table(mallory, "theirs", "uuid uuid", declare=None)
+    example.run(f"{HIS}; GRANT SELECT ON his TO mallory; SET lock_timeout = '100ms'")
+    mallory.run("BEGIN")
+    mallory.run("SELECT rowseal.declare('theirs', owner => 'user_hash', identity => 'his')")
+    assert attempt(example, "DROP TABLE his") == "55P03"
+    mallory.run("COMMIT")
+    assert attempt(example, "DROP TABLE his") is None
+    assert admin.one("SELECT identity FROM rowseal.declarations WHERE tag = 'theirs'") == "-"
+
+
+def test_many_columns_of_large_types_cost_nobody_else_anything(mallory: Db, example: Db) -> None:
+    """Nor their owner more than he asks for; what is too much is refused where it is signed."""
+    naming_her_identities(mallory)
+    attributes = ", ".join(f"a{n} int" for n in range(250))
+    mallory.run(f"CREATE TYPE wide AS ({attributes})")
+    mallory.run("CREATE TYPE wider AS (a wide)")
+    for n in range(20):
+        mallory.run(f"CREATE DOMAIN d{n} AS wide")
+    columns = [f"ADD u{n} wide" for n in range(500)] + [f"ADD v{n} d{n}" for n in range(20)]
+    mallory.run("SELECT rowseal.undeclare('theirs')")
+    mallory.run(f"ALTER TABLE theirs {', '.join(columns)}")
+    declare = "SELECT rowseal.declare('theirs', owner => 'user_hash', identity => 'user_cards', {})"
+    diag = mallory.refused("RS007", declare.format("unsigned => '{}'"))
+    assert "4096 types" in str(diag.message_primary)
+    unsigned = [c.split()[1] for c in columns]
+    mallory.run(declare.format("unsigned => %s"), unsigned)
+    example.run("SET statement_timeout = '4s'")
+    example.run("ALTER TABLE user_cards RENAME sign_pkey TO pk")
+    assert unhealthy(example) == []
+
+
+def test_a_partition_that_came_while_its_table_was_closed_is_verified(
+    example: Db, admin: Db
+) -> None:
+    """Who changes something else cannot be asked to do that: its owner opens it."""
+    admin.run("CREATE TYPE ty AS (a int)")
+    table(example, "p", "n int, c ty", "user_hash, n", "PARTITION BY RANGE (n)", None)
+    example.run(
+        "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10);"
+        "SELECT rowseal.declare('p', owner => 'user_hash', identity => 'user_cards', feed => true)"
+    )
+    example.run(
+        "CREATE TABLE p2 (LIKE p1 INCLUDING ALL);"
+        "INSERT INTO p2 (user_hash, n, deleted_flag, owner_timestamp, sign_b64)"
+        " VALUES ('x', 11, false, 1, 'x')"
+    )
+    closed = "SELECT queries = '{}' FROM rowseal.declarations WHERE tag = 'p'"
+    admin.run("ALTER TYPE ty ADD ATTRIBUTE b money")
+    assert example.one(closed)
+    example.run("ALTER TABLE p ATTACH PARTITION p2 FOR VALUES FROM (10) TO (20)")
+    admin.run("ALTER TYPE ty DROP ATTRIBUTE b")
+    assert example.one(closed)
+    assert attempt(example, "ALTER TABLE p ADD x int") == "RS002"
+    example.run("ALTER TABLE p DETACH PARTITION p2")
+    assert not example.one(closed) and unhealthy(admin) == []
+    assert admin.one("SELECT count(*) FROM rowseal._new_partitions") == 0

@@ -364,7 +364,7 @@ def test_functions_without_a_search_path_name_every_schema(example: Db) -> None:
             AND proconfig::text !~ 'search_path' IS NOT FALSE""")
     )
     hot = {"_guard", "_feed", "_ledger", "_settle"}
-    others = {"_bucket", "_arrive", "_settled", "_results", "_trusted_owner", "_verified"}
+    others = {"_arrive", "_settled", "_results", "_trusted_owner", "_verified"}
     others |= {
         "_encoded",
         "_string",
@@ -1057,7 +1057,9 @@ HARMLESS = {
     "_base_type",
     "_changeable",
     "_table_owners",
-    "_forget_dropped",
+    "_types",
+    "_standing",
+    "_asker",
     "_misgranted",
     "_table_of",
     "_facts",
@@ -1237,7 +1239,6 @@ HARMLESS = {
     "_licensed",
     "_licensed_entry",
     "_admit",
-    "_bucket",
     "_revoked",
     "_affected",
     "_heads_of",
@@ -1263,7 +1264,7 @@ HARMLESS = {
     "_keep",
 }
 DEFINERS = {
-    "_forget_dropped",
+    "_on_drop_forget",
     "_remove",
     "_kept_grants",
     "_kept_ledger",
@@ -1311,6 +1312,11 @@ def test_every_function_that_an_ordinary_user_may_call_is_known(mallory: Db, exa
     generic = [(re.sub(r"_\d+$", "_*", name), *rest) for name, *rest in rows]
     assert {name for name, callable_, *_ in generic if callable_} - HARMLESS == set()
     assert {name for name, _, definer, _ in generic if definer} <= DEFINERS
+    # what everybody may call has the rights of the caller, or of rowseal_internal
+    assert not mallory.all("""SELECT proname FROM pg_proc
+        WHERE pronamespace = 'rowseal'::regnamespace
+        AND prosecdef AND proowner <> 'rowseal_internal'::regrole
+        AND has_function_privilege('mallory', oid, 'EXECUTE')""")
     # but for those whose every name is qualified (see above)
     assert {
         name

@@ -68,8 +68,48 @@ def test_a_stranger_is_told_nothing(stage: Stage) -> None:
 def test_a_reader_is_told(stage: Stage) -> None:
     stage.db.run("GRANT SELECT ON grants TO mallory")
     for question, arguments in questions(stage):
-        if "NULL, true" not in question:
+        if "_lock_writers" in question or "_admit" in question:  # these keep others from writing
+            stage.mallory.refused("42501", question, *arguments)
+        else:
             stage.mallory.all(question, *arguments)
+
+
+def test_whom_row_security_hides_rows_of_grants_from_is_told_nothing_of_writers(
+    stage: Stage,
+) -> None:
+    stage.db.run("GRANT SELECT ON grants TO mallory")
+    heads = "SELECT * FROM rowseal._heads_of(%s, %s, %s)"
+    asked = [stage.id, stage.owner, stage.device.public_key]
+    stage.mallory.all(heads, *asked)
+    assert stage.mallory.one("SELECT count(*) FROM rowseal.writers") == 1
+    stage.db.run(
+        "ALTER TABLE grants ENABLE ROW LEVEL SECURITY;"
+        " CREATE POLICY none ON grants FOR SELECT TO mallory USING (false)"
+    )
+    assert stage.mallory.all("SELECT * FROM rowseal.writers") == []
+    assert stage.mallory.all(heads, *asked) == []
+    stage.mallory.refused("42501", "SELECT * FROM rowseal._gaps(%s)", stage.id)
+    assert stage.db.one("SELECT count(*) FROM rowseal.writers") == 1  # its owner
+
+
+def test_locks_of_a_grants_table_are_of_no_other(stage: Stage, admin: Db) -> None:
+    """Whoever has one of his own could hold the locks of everybody's owners."""
+    mallory = stage.mallory
+    stage.db.run("CREATE TABLE hers (LIKE grants INCLUDING ALL); GRANT SELECT ON cards TO mallory")
+    admin.run("ALTER TABLE hers OWNER TO mallory")
+    mallory.run(
+        "SELECT rowseal.declare('hers', owner => 'user_hash', identity => 'cards', grants => true)"
+    )
+    mallory.run("BEGIN")
+    mine = mallory.one("SELECT id FROM rowseal.declarations WHERE tag = 'hers'")
+    mallory.run("SELECT rowseal._lock_writers(%s, NULL, true)", mine)
+    stage.db.run("SET statement_timeout = '5s'")
+    device = Writer(stage.ann.owner, SigningKey.generate())
+    stage.db.insert("grants", stage.ann.sealed(stage.forms["grants"], grant(device)))
+    row = device.sealed(stage.forms["t"], {"key": "k", "owner_timestamp": 1})
+    stage.db.insert("t", row)
+    mallory.run("ROLLBACK")
+    mallory.run("SELECT rowseal.undeclare('hers')")
 
 
 @pytest.mark.parametrize("grants", ["-1", "NULL", "the table's"])

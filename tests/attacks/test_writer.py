@@ -279,12 +279,18 @@ def test_the_functions_of_the_ledger_serve_no_other_table(stage: Stage) -> None:
     stage.mallory.refused("42501", attach.format("mine"))
     forged = {**ann.row("grants", grant(stage.device)), "sign_b64": bytes(64)}
     db.run(attach.format("other"))
+    with pytest.raises(psycopg.Error) as error:
+        db.insert("other", forged)
+    assert error.value.sqlstate == "RS009"
     # closed, with the name of another table in its functions
     db.run("DROP TRIGGER zzz_rowseal_keep_all ON grants; ALTER TABLE grants RENAME TO former")
     db.run("ALTER TABLE other RENAME TO grants")
-    with pytest.raises(psycopg.Error) as error:
-        db.insert("grants", forged)
-    assert error.value.sqlstate == "RS009"
+    ledger = (
+        "SELECT r, NULL FROM rowseal._writer_rows r UNION ALL SELECT NULL, g FROM rowseal._grants g"
+    )
+    before = stage.admin.all(ledger)
+    db.insert("grants", forged)
+    assert stage.admin.all(ledger) == before
 
 
 def test_who_may_not_delete_cannot_half_bring_a_revocation(stage: Stage) -> None:
