@@ -161,7 +161,8 @@ BEGIN
     NEW.fields := NULL;
     -- none of them is dropped before this shows to whoever drops it
     FOR named IN SELECT c.oid::pg_catalog.regclass FROM pg_catalog.pg_class c
-                  WHERE c.oid IN (NEW.relation, NEW.versions, NEW.identity, NEW.writers) ORDER BY c.oid LOOP
+                  WHERE c.oid IN (NEW.relation, NEW.versions, NEW.identity, NEW.writers)
+                    AND c.relkind IN ('r', 'p') ORDER BY c.oid LOOP
       EXECUTE pg_catalog.format('LOCK TABLE %s IN ACCESS SHARE MODE', named);
     END LOOP;
   END IF;
