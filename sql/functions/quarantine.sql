@@ -50,7 +50,7 @@ DECLARE
 BEGIN
   EXECUTE d.queries ->> 'decoded' INTO envelope USING element, format;
   RETURN envelope;
-EXCEPTION WHEN OTHERS THEN
+EXCEPTION WHEN OTHERS OR assert_failure THEN
   IF rowseal._passing(SQLSTATE) THEN
     RAISE;
   END IF;
@@ -513,7 +513,7 @@ BEGIN
   FOR entry IN SELECT * FROM rowseal._entries_of(tag) LOOP
     BEGIN
       INSERT INTO rowseal._refused (again, changed) VALUES (entry, false);
-    EXCEPTION WHEN OTHERS THEN
+    EXCEPTION WHEN OTHERS OR assert_failure THEN
       IF rowseal._passing(SQLSTATE) THEN
         RAISE;
       END IF;  -- else it stays an entry alone, and keeps no table from being declared
@@ -591,7 +591,7 @@ BEGIN
       ELSE
         outcomes[i] := rowseal._set_aside(d, outcomes[i], format, rows[i], ids[i]);
       END IF;
-    EXCEPTION WHEN OTHERS THEN
+    EXCEPTION WHEN OTHERS OR assert_failure THEN
       IF rowseal._passing(SQLSTATE) THEN
         RAISE;
       END IF;
@@ -603,7 +603,7 @@ BEGIN
       FROM ROWS FROM (pg_catalog.unnest(ids), pg_catalog.unnest(outcomes)) o(id, outcome)
      WHERE rowseal._settled(o.outcome)));
   RETURN QUERY SELECT ids[r.ordinal], r.outcome, r.reason FROM rowseal._results(outcomes) r;
-EXCEPTION WHEN OTHERS THEN
+EXCEPTION WHEN OTHERS OR assert_failure THEN
   IF rowseal._passing(SQLSTATE) THEN
     RAISE;
   END IF;

@@ -121,14 +121,14 @@ BEGIN
     CONTINUE WHEN signs = '{}';
     BEGIN
       EXECUTE d.queries ->> query USING owner_object, writers, signs;
-    EXCEPTION WHEN OTHERS THEN
+    EXCEPTION WHEN OTHERS OR assert_failure THEN
       IF rowseal._passing(SQLSTATE) THEN
         RAISE;
       END IF;
       FOREACH sign IN ARRAY signs LOOP  -- something stands in the way of some row: the others do not stay for it
         BEGIN
           EXECUTE d.queries ->> query USING owner_object, writers, ARRAY[sign];
-        EXCEPTION WHEN OTHERS THEN
+        EXCEPTION WHEN OTHERS OR assert_failure THEN
           IF rowseal._passing(SQLSTATE) THEN
             RAISE;
           END IF;
@@ -237,7 +237,7 @@ BEGIN
   BEGIN
     INSERT INTO rowseal._refused (tag, verdict, format, row, waits_for, again, changed)
       VALUES (d.tag, verdict, format, element, waits_for, again, changed);
-  EXCEPTION WHEN OTHERS THEN
+  EXCEPTION WHEN OTHERS OR assert_failure THEN
     IF rowseal._passing(SQLSTATE) THEN
       RAISE;
     ELSIF SQLSTATE = '42501' THEN
