@@ -129,6 +129,16 @@ def sql_size_findings(path: str, text: str) -> Iterator[Finding]:
             yield Finding(path, text.count("\n", 0, found.start()) + 1, "sql function", said)
 
 
+BARE_HANDLER = re.compile(r"\bWHEN\s+OTHERS\b(?!\s+OR\s+assert_failure\b)", re.IGNORECASE)
+
+
+def handler_findings(path: str, text: str) -> Iterator[Finding]:
+    """OTHERS leaves ASSERT out: somebody's trigger that says it would stop what handles errors."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if BARE_HANDLER.search(line.partition("--")[0]):
+            yield Finding(path, number, "handler", "say WHEN OTHERS OR assert_failure")
+
+
 # ---------------------------------------------------------------------------------------- imports
 class Import(NamedTuple):
     """A module of the package imports another one; both without the package's name."""
@@ -364,6 +374,7 @@ def findings(root: Path) -> Iterator[Finding]:
         yield from text_findings(path, text, SQL_WIDTH)
         if not is_golden(path):
             yield from sql_size_findings(path, text)
+            yield from handler_findings(path, text)
     inside = [module for module in modules if module.path.startswith(PACKAGE + "/")]
     package = {module_name(module.path): module for module in inside}
     all_imports = [step for module in inside for step in imports(package, module)]

@@ -67,7 +67,7 @@ BEGIN
         IF written THEN
           RAISE;
         END IF;
-      WHEN OTHERS THEN
+      WHEN OTHERS OR assert_failure THEN
         IF rowseal._passing(SQLSTATE) THEN
           RAISE;
         END IF;
@@ -237,7 +237,7 @@ BEGIN
         RETURN rowseal._applied(d, rows, 'canonical');
       END IF;
       verdict := ROW('RS017', rowseal._distrust(d.relation));
-    EXCEPTION WHEN OTHERS THEN
+    EXCEPTION WHEN OTHERS OR assert_failure THEN
       IF rowseal._passing(SQLSTATE) THEN
         RAISE;
       END IF;

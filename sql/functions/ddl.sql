@@ -101,7 +101,7 @@ BEGIN
   END IF;
   PERFORM rowseal._store(d);
   PERFORM rowseal._follow_partitions(d, old -> 'main', now_ -> 'main', blamed);
-EXCEPTION WHEN OTHERS THEN
+EXCEPTION WHEN OTHERS OR assert_failure THEN
   IF patient AND rowseal._passing(SQLSTATE) THEN
     RAISE;  -- a lock that was not to be had, say: nothing has changed, the command can be tried again
   END IF;

@@ -424,7 +424,7 @@ BEGIN
              rowseal._repair(d, p.key, p.sign, p.sqlstate, p.problem))), '[]')
       INTO found FROM rowseal._stored_problems(d) p;
     RAISE EXCEPTION 'taken back';
-  EXCEPTION WHEN OTHERS THEN
+  EXCEPTION WHEN OTHERS OR assert_failure THEN
     IF found IS NULL THEN
       RAISE;
     END IF;

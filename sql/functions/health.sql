@@ -232,7 +232,7 @@ BEGIN
       ok := detail IS NULL;
       detail := coalesce(detail || ': undeclare and declare the tables anew',
                          'grants, walks and licences follow from signed rows');
-    EXCEPTION WHEN OTHERS THEN
+    EXCEPTION WHEN OTHERS OR assert_failure THEN
       IF rowseal._passing(SQLSTATE) THEN
         RAISE;
       END IF;
@@ -278,7 +278,7 @@ BEGIN
     ok := rowseal._lasting(d.facts) = rowseal._lasting(rowseal._known_facts(d));
     detail := CASE WHEN ok THEN 'as declared: no late trigger, rule or child'
                    ELSE 'changed since the triggers were generated: undeclare and declare the table' END;
-  EXCEPTION WHEN OTHERS THEN  -- one broken declaration must not hide the others
+  EXCEPTION WHEN OTHERS OR assert_failure THEN  -- one broken declaration must not hide the others
     planned := NULL; ok := false; detail := SQLERRM;
   END;
   RETURN NEXT;
@@ -313,7 +313,7 @@ BEGIN
       ELSE
         RETURN QUERY SELECT 'table', d.relation, false, 'the declared table is gone';
       END IF;
-    EXCEPTION WHEN OTHERS THEN  -- one table must not hide the others
+    EXCEPTION WHEN OTHERS OR assert_failure THEN  -- one table must not hide the others
       IF rowseal._passing(SQLSTATE) THEN
         RAISE;
       END IF;

@@ -85,7 +85,7 @@ BEGIN
   EXECUTE pg_catalog.format('SELECT answer FROM %s.dblink(''rowseal_subscribe'', $1) AS x(answer text)',
                             rowseal._dblink()) INTO answer USING question;
   RETURN answer;
-EXCEPTION WHEN OTHERS OR query_canceled THEN
+EXCEPTION WHEN OTHERS OR assert_failure OR query_canceled THEN
   PERFORM rowseal._disconnect();
   RAISE;
 END
@@ -100,7 +100,7 @@ BEGIN
   WHILE rowseal._ask('SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text')::xid8 < horizon LOOP
     PERFORM pg_catalog.pg_sleep(0.02);
   END LOOP;
-EXCEPTION WHEN OTHERS OR query_canceled THEN
+EXCEPTION WHEN OTHERS OR assert_failure OR query_canceled THEN
   PERFORM rowseal._disconnect();
   RAISE;
 END
@@ -138,7 +138,7 @@ BEGIN
       HINT = 'Its rows would be written here unchecked. '
           || 'The other side has to take that table out of the publication.';
   END IF;
-EXCEPTION WHEN OTHERS OR query_canceled THEN
+EXCEPTION WHEN OTHERS OR assert_failure OR query_canceled THEN
   PERFORM rowseal._disconnect();
   RAISE;
 END
@@ -171,7 +171,7 @@ BEGIN
 EXCEPTION
   WHEN transaction_rollback THEN
     RETURN NULL;
-  WHEN OTHERS OR query_canceled THEN
+  WHEN OTHERS OR assert_failure OR query_canceled THEN
     PERFORM rowseal._disconnect();
     RAISE;
 END
@@ -216,7 +216,7 @@ BEGIN
       UNION ALL
       SELECT pg_catalog.pg_drop_replication_slot(s.slot_name)::text
         FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = %1$L $q$, slot, followed);
-EXCEPTION WHEN OTHERS THEN
+EXCEPTION WHEN OTHERS OR assert_failure THEN
   RAISE WARNING USING
     MESSAGE = pg_catalog.format('rowseal: the slot %s remains on the other server: %s', slot, SQLERRM),
     HINT = 'There: SELECT pg_drop_replication_slot(…), or it keeps WAL for ever.';
@@ -229,7 +229,7 @@ CREATE OR REPLACE FUNCTION rowseal._keep_or_drop_slot(subscription name, conninf
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   PERFORM rowseal._ask(pg_catalog.format('SELECT rowseal._keep_slot(%L)', subscription));
-EXCEPTION WHEN OTHERS OR query_canceled THEN
+EXCEPTION WHEN OTHERS OR assert_failure OR query_canceled THEN
   PERFORM rowseal._drop_slot(conninfo, subscription, false);  -- it may be there, and lasts
   RAISE;
 END
@@ -434,7 +434,7 @@ BEGIN
     reason := CASE WHEN later.queries = d.queries THEN rowseal._unreadable(later) ELSE 'it has just been changed' END;
   END IF;
   RETURN reason;
-EXCEPTION WHEN OTHERS THEN
+EXCEPTION WHEN OTHERS OR assert_failure THEN
   RETURN pg_catalog.format('%s: %s', SQLSTATE, SQLERRM);
 END
 $$;
@@ -467,7 +467,7 @@ CREATE OR REPLACE FUNCTION rowseal._give_state(most integer) RETURNS json LANGUA
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   RETURN rowseal._next_state(most);
-EXCEPTION WHEN OTHERS THEN
+EXCEPTION WHEN OTHERS OR assert_failure THEN
   RETURN pg_catalog.to_json(pg_catalog.format('%s: %s', SQLSTATE, SQLERRM));
 END
 $$;

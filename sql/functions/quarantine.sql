@@ -50,7 +50,7 @@ DECLARE
 BEGIN
   EXECUTE d.queries ->> 'decoded' INTO envelope USING element, format;
   RETURN envelope;
-EXCEPTION WHEN OTHERS THEN
+EXCEPTION WHEN OTHERS OR assert_failure THEN
   IF rowseal._passing(SQLSTATE) THEN
     RAISE;
   END IF;
@@ -287,6 +287,29 @@ COMMENT ON FUNCTION rowseal._unlocked(bigint[]) IS
   'Those of these entries that the session may take out, and that nobody else takes out just now; locked. An entry '
   'that is locked counts as gone: whoever locked it may stay open';
 
+CREATE OR REPLACE FUNCTION rowseal._cut(verdict rowseal.verdict) RETURNS rowseal.verdict LANGUAGE plpgsql IMMUTABLE
+STRICT SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN ROW(pg_catalog."left"(verdict.sqlstate, 5), pg_catalog."left"(verdict.reason, 1000))::rowseal.verdict;
+END
+$$;
+COMMENT ON FUNCTION rowseal._cut(rowseal.verdict) IS
+  'A verdict as the quarantine keeps it: a reason, somebody''s error message perhaps, of at most 1000 characters';
+
+CREATE OR REPLACE FUNCTION rowseal._cut_waits_for(waits_for text) RETURNS text LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF pg_catalog.octet_length(waits_for) <= 8192 THEN
+    RETURN waits_for;
+  END IF;
+  -- whole, though: an owner that compresses well fits into an index
+  RETURN pg_catalog."left"(waits_for, 1000) || ' '
+      || pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(waits_for, 'UTF8')), 'hex');
+END
+$$;
+COMMENT ON FUNCTION rowseal._cut_waits_for(text) IS
+  'What an entry waits for, as the quarantine keeps it: at most 8 kB, and different for different ones';
+
 CREATE OR REPLACE FUNCTION rowseal._leaving(hash bytea, carrier text, source text) RETURNS boolean LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -324,11 +347,10 @@ BEGIN
     RETURN NULL;
   END IF;
   INSERT INTO rowseal.quarantine AS q (tag, sqlstate, reason, curable, waits_for, owner, role, subscription,
-                                       application_name, format, row, bytes, hash)
+                                       application_name, format, row, hash)
     VALUES (tag, verdict.sqlstate, verdict.reason, rowseal._curable(verdict), waits_for,
             coalesce(rowseal._said_owner(tag, format, row_), pg_catalog."left"(owner, 1000)), session_user,
-            source, pg_catalog.current_setting('application_name'), format, row_,
-            pg_catalog.octet_length(row_::text), hash_)
+            source, pg_catalog.current_setting('application_name'), format, row_, hash_)
     ON CONFLICT (hash, role, subscription)
     DO UPDATE SET attempts = q.attempts + 1, last_seen = pg_catalog.clock_timestamp()
     RETURNING q.id INTO entry;
@@ -362,7 +384,7 @@ BEGIN
   END IF;
   UPDATE rowseal.quarantine q
      SET sqlstate = verdict.sqlstate, reason = verdict.reason, curable = rowseal._curable(verdict),
-         waits_for = waits_for, format = format, row = row_, bytes = pg_catalog.octet_length(row_::text), hash = hash_,
+         waits_for = waits_for, format = format, row = row_, hash = hash_,
          owner = coalesce(rowseal._said_owner(q.tag, format, row_), q.owner)
    WHERE q.id = entry;
   RETURN entry;
@@ -382,16 +404,23 @@ RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_
 #variable_conflict use_variable
 DECLARE
   size CONSTANT bigint := pg_catalog.octet_length(row_::text);
+  entry bigint;
 BEGIN
   PERFORM rowseal._in_person();
+  verdict := rowseal._cut(verdict); waits_for := rowseal._cut_waits_for(waits_for);
+  IF pg_catalog.octet_length(tag) > 8192 THEN
+    tag := NULL;  -- no table can have it, as in _received
+  END IF;
   IF again IS NOT NULL THEN
-    PERFORM rowseal._rewritten(q.id, verdict, format, row_, waits_for)
-       FROM rowseal._unlocked(ARRAY[again]) u JOIN rowseal.quarantine q ON q.id = u WHERE q.link IS NULL;
+    PERFORM rowseal._rewritten(q.id, verdict, format, row_, waits_for) FROM rowseal.quarantine q
+      -- by id: of what a function returns a join expects a thousand rows, and reads the whole table for them
+      WHERE q.id = ANY (ARRAY(SELECT rowseal._unlocked(ARRAY[again]))) AND q.link IS NULL;
   ELSIF size > (SELECT l.bytes FROM rowseal.quarantine_limits l) THEN  -- too large to keep: counted, at least
     PERFORM rowseal._count_dropped(session_user, rowseal._subscription(), 1, size);
   ELSE
-    PERFORM rowseal._entry(tag, verdict, format, row_, waits_for, sent_as);
-    PERFORM rowseal._make_room(session_user, rowseal._subscription(), size);
+    entry := rowseal._entry(tag, verdict, format, row_, waits_for, sent_as);
+    PERFORM rowseal._make_room(session_user, rowseal._subscription(), q.bytes)
+       FROM rowseal.quarantine q WHERE q.id = entry;
   END IF;
 END
 $$;
@@ -428,6 +457,7 @@ BEGIN
   ELSE
     o := rowseal._claimed(NEW.tag, NEW.verdict, NEW.format, NEW.row);
   END IF;
+  NEW.verdict := rowseal._cut(NEW.verdict);
   IF o.writer IS NULL THEN
     IF NEW.changed THEN
       PERFORM rowseal._quarantine(NEW.tag, NEW.verdict, NEW.format, NEW.row, NEW.waits_for, NEW.again);
@@ -444,7 +474,8 @@ BEGIN
   END IF;
   IF entry IS NOT NULL THEN
     moved := rowseal._held(entry, NEW.tag, o, NEW.verdict);
-    PERFORM rowseal._make_room(session_user, rowseal._subscription(), pg_catalog.octet_length(o.envelope::text));
+    PERFORM rowseal._make_room(session_user, rowseal._subscription(), x.bytes)
+       FROM rowseal.quarantine x WHERE x.id = entry;
   END IF;
   NEW.authentic := o;
   RETURN CASE WHEN moved THEN NEW END;
@@ -513,7 +544,7 @@ BEGIN
   FOR entry IN SELECT * FROM rowseal._entries_of(tag) LOOP
     BEGIN
       INSERT INTO rowseal._refused (again, changed) VALUES (entry, false);
-    EXCEPTION WHEN OTHERS THEN
+    EXCEPTION WHEN OTHERS OR assert_failure THEN
       IF rowseal._passing(SQLSTATE) THEN
         RAISE;
       END IF;  -- else it stays an entry alone, and keeps no table from being declared
@@ -536,6 +567,7 @@ BEGIN
   IF ids IS NULL AND coalesce(waits_for, tag) IS NOT NULL THEN
     PERFORM rowseal._lock_arrival(coalesce(waits_for, tag), true);
   END IF;
+  waits_for := rowseal._cut_waits_for(waits_for);
   FOR batch IN
     SELECT w.relation, w.format, pg_catalog.array_agg(w.id ORDER BY w.id) AS ids FROM (
       SELECT q.id, q.format, d.relation, d.identity IS NULL AS owners,
@@ -591,7 +623,7 @@ BEGIN
       ELSE
         outcomes[i] := rowseal._set_aside(d, outcomes[i], format, rows[i], ids[i]);
       END IF;
-    EXCEPTION WHEN OTHERS THEN
+    EXCEPTION WHEN OTHERS OR assert_failure THEN
       IF rowseal._passing(SQLSTATE) THEN
         RAISE;
       END IF;
@@ -603,7 +635,7 @@ BEGIN
       FROM ROWS FROM (pg_catalog.unnest(ids), pg_catalog.unnest(outcomes)) o(id, outcome)
      WHERE rowseal._settled(o.outcome)));
   RETURN QUERY SELECT ids[r.ordinal], r.outcome, r.reason FROM rowseal._results(outcomes) r;
-EXCEPTION WHEN OTHERS THEN
+EXCEPTION WHEN OTHERS OR assert_failure THEN
   IF rowseal._passing(SQLSTATE) THEN
     RAISE;
   END IF;

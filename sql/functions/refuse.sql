@@ -80,7 +80,7 @@ BEGIN
     IF pg_catalog.pg_column_size(raw) <= most AND rowseal._brief(pg_catalog.to_jsonb(raw)) THEN
       shown := pg_catalog.row_to_json(raw);
     END IF;
-  EXCEPTION WHEN OTHERS THEN
+  EXCEPTION WHEN OTHERS OR assert_failure THEN
     IF rowseal._passing(SQLSTATE) THEN
       RAISE;
     END IF;
@@ -115,7 +115,7 @@ BEGIN
   ELSE
     PERFORM rowseal._set_aside(d, verdict::text, 'canonical', rowseal._envelope(payload, signature, content));
   END IF;
-EXCEPTION WHEN OTHERS THEN
+EXCEPTION WHEN OTHERS OR assert_failure THEN
   IF rowseal._passing(SQLSTATE) THEN
     RAISE;
   END IF;

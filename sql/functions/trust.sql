@@ -4,7 +4,9 @@
 CREATE OR REPLACE FUNCTION rowseal._in_person() RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  UNLISTEN rowseal;  -- does nothing, but is refused where the code of a table's owner runs for whoever maintains it
+  DEALLOCATE rowseal_in_person;  -- refused where the code of a table's owner runs for whoever maintains it
+EXCEPTION WHEN invalid_sql_statement_name THEN
+  NULL;  -- elsewhere it does nothing: there is no such statement
 END
 $$;
 COMMENT ON FUNCTION rowseal._in_person() IS
@@ -14,9 +16,7 @@ COMMENT ON FUNCTION rowseal._in_person() IS
 CREATE OR REPLACE FUNCTION rowseal._asker() RETURNS name LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF NOT pg_catalog.pg_is_in_recovery() THEN  -- nothing is maintained there
-    PERFORM rowseal._in_person();
-  END IF;
+  PERFORM rowseal._in_person();
   RETURN session_user;
 EXCEPTION WHEN insufficient_privilege THEN
   RETURN NULL;

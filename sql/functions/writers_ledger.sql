@@ -36,7 +36,7 @@ BEGIN
       IF r.verdict IS NULL AND r.writer IS NOT NULL THEN
         RETURN ROW(r.owner, r.writer, r.seq, r.prev, r.link, r.at, r.deleted, r.key, r.envelope)::rowseal._authentic;
       END IF;
-    EXCEPTION WHEN OTHERS THEN
+    EXCEPTION WHEN OTHERS OR assert_failure THEN
       IF rowseal._passing(SQLSTATE) THEN
         RAISE;
       END IF;  -- else it has no canonical form

@@ -121,14 +121,14 @@ BEGIN
     CONTINUE WHEN signs = '{}';
     BEGIN
       EXECUTE d.queries ->> query USING owner_object, writers, signs;
-    EXCEPTION WHEN OTHERS THEN
+    EXCEPTION WHEN OTHERS OR assert_failure THEN
       IF rowseal._passing(SQLSTATE) THEN
         RAISE;
       END IF;
       FOREACH sign IN ARRAY signs LOOP  -- something stands in the way of some row: the others do not stay for it
         BEGIN
           EXECUTE d.queries ->> query USING owner_object, writers, ARRAY[sign];
-        EXCEPTION WHEN OTHERS THEN
+        EXCEPTION WHEN OTHERS OR assert_failure THEN
           IF rowseal._passing(SQLSTATE) THEN
             RAISE;
           END IF;
@@ -237,7 +237,7 @@ BEGIN
   BEGIN
     INSERT INTO rowseal._refused (tag, verdict, format, row, waits_for, again, changed)
       VALUES (d.tag, verdict, format, element, waits_for, again, changed);
-  EXCEPTION WHEN OTHERS THEN
+  EXCEPTION WHEN OTHERS OR assert_failure THEN
     IF rowseal._passing(SQLSTATE) THEN
       RAISE;
     ELSIF SQLSTATE = '42501' THEN
@@ -280,10 +280,10 @@ BEGIN
   DELETE FROM rowseal.quarantine q
    WHERE q.hash = hash_ AND q.role = session_user AND q.subscription IS NOT DISTINCT FROM rowseal._subscription();
   INSERT INTO rowseal.quarantine AS q (tag, sqlstate, reason, curable, kept, waits_for, role, subscription,
-                                       application_name, format, row, bytes, hash, link)
+                                       application_name, format, row, hash, link)
     VALUES (tag, verdict.sqlstate, verdict.reason, NOT dead, NOT dead, waits_for, session_user, rowseal._subscription(),
             pg_catalog.current_setting('application_name'), 'canonical', envelope,
-            pg_catalog.octet_length(envelope::text), hash_, link)
+            hash_, link)
     RETURNING q.id INTO entry;
   UPDATE rowseal._writer_rows r SET held = entry
    WHERE r.authority = authority AND r.writer = writer AND r.seq = seq AND r.link = link;

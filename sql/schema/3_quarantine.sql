@@ -18,7 +18,10 @@ CREATE TABLE rowseal.quarantine (
   application_name text NOT NULL,
   format           text NOT NULL CHECK (format IN ('canonical', 'pgtext', 'raw')),
   row              json NOT NULL,
-  bytes            integer NOT NULL,
+  bytes            integer NOT NULL GENERATED ALWAYS AS (
+                     pg_catalog.octet_length(row::text) + pg_catalog.octet_length(reason)
+                     + coalesce(pg_catalog.octet_length(tag), 0) + coalesce(pg_catalog.octet_length(waits_for), 0)
+                     + coalesce(pg_catalog.octet_length(owner), 0)) STORED,
   hash             bytea NOT NULL,
   first_seen       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
   last_seen        timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
@@ -40,7 +43,7 @@ COMMENT ON COLUMN rowseal.quarantine.role IS 'session_user that brought the row'
 COMMENT ON COLUMN rowseal.quarantine.subscription IS 'Subscription that brought the row, NULL for a session';
 COMMENT ON COLUMN rowseal.quarantine.format IS
   'How row is written: canonical (an envelope), pgtext, or raw (to_jsonb of a row without canonical form)';
-COMMENT ON COLUMN rowseal.quarantine.bytes IS 'Size of the row as text, in bytes';
+COMMENT ON COLUMN rowseal.quarantine.bytes IS 'Size of row, reason, tag, waits_for and owner as text, in bytes';
 COMMENT ON COLUMN rowseal.quarantine.hash IS
   'sha256 of tag, format and row. Of one source (role and subscription) the same row is kept once, attempts counts '
   'it; what another source brings is another entry';
@@ -51,7 +54,7 @@ COMMENT ON COLUMN rowseal.quarantine.link IS
   'Of an authentic row of a writer that is not in its table: its place in the ledger, which hears when the entry goes';
 COMMENT ON COLUMN rowseal.quarantine.waits_for IS
   'For an unknown owner: tag of the identity table, a blank, the owner. For a writer''s row: tag of the grants table, '
-  'owner, writer';
+  'owner, writer. Of one that is too long its beginning and its SHA-256';
 -- hashed: whatever they say fits into an index
 CREATE INDEX ON rowseal.quarantine (pg_catalog.hashtextextended(waits_for, 0)) WHERE curable;
 CREATE INDEX ON rowseal.quarantine (pg_catalog.hashtextextended(tag, 0)) WHERE curable;

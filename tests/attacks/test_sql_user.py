@@ -1042,6 +1042,8 @@ HARMLESS = {
     "_member",
     "_without",
     "_entry_hash",
+    "_cut",
+    "_cut_waits_for",
     "_decoded",
     "_owner_text",
     "_settled",

@@ -7,7 +7,7 @@ import time
 from base64 import b64encode
 
 import pytest
-from psycopg.types.json import Json
+from psycopg.types.json import Json, Jsonb
 
 from kit.attacks import KEY, apply, attempt, insert, intact, row, table, waiting
 from kit.db import Db
@@ -165,6 +165,62 @@ def test_nobody_labels_or_evicts_what_another_brought(
     assert example.one("SELECT count(*) FROM user_storage") == 1
 
 
+@pytest.mark.parametrize("what", ["sqlstate", "reason", "tag", "waits_for"])
+def test_an_entry_is_bounded_in_all_that_it_says(what: str, mallory: Db, admin: Db) -> None:
+    """The row alone was: a reason of 540 MB made pg_dump fail, 633 MB were under a limit of 64."""
+    many = "(SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 100000))"
+    said = {"sqlstate": "'RS007'", "reason": "'x'", "tag": "'t'", "waits_for": "NULL", what: many}
+    admin.run("UPDATE rowseal.quarantine_limits SET bytes = 100000")
+    for n in range(40):
+        mallory.run(
+            f"SELECT rowseal._quarantine({said['tag']}, ROW({said['sqlstate']}, {said['reason']})"
+            f"::rowseal.verdict, 'raw', '{n}'::json, {said['waits_for']})"
+        )
+    largest, whole = admin.one(
+        "SELECT max(octet_length(q::text)), sum(octet_length(q::text)) FROM rowseal.quarantine q"
+    )
+    assert largest < 3000 and whole < 120_000
+    assert admin.one(
+        "SELECT bool_and(length(sqlstate) = 5 AND length(reason) <= 1000"
+        " AND octet_length(q::text) - bytes < 500) FROM rowseal.quarantine q"
+    )
+
+
+def test_a_long_entry_counts_whole(mallory: Db, admin: Db) -> None:
+    admin.run("UPDATE rowseal.quarantine_limits SET bytes = 100000")
+    for n in range(300):
+        mallory.run(
+            "SELECT rowseal._quarantine(%s, ROW('RS007', %s)::rowseal.verdict, 'raw', %s, %s)",
+            "t" * 8000,
+            "r" * 2000,
+            json.dumps(n),
+            "w" * 8000,
+        )
+    assert admin.one("SELECT sum(octet_length(q::text)) FROM rowseal.quarantine q") < 120_000
+
+
+def test_what_waits_for_an_owner_with_a_long_name_finds_him(example: Db, admin: Db) -> None:
+    """A text that compresses well fits into an index, however long it is."""
+    example.run(
+        "CREATE TABLE people (id text PRIMARY KEY, k bytea, deleted_flag boolean,"
+        " owner_timestamp bigint, sign_b64 bytea);"
+        " SELECT rowseal.declare('people', owner => 'id', public_key => 'k');"
+        " CREATE TABLE p (id text, uuid uuid, deleted_flag boolean, owner_timestamp bigint,"
+        " sign_b64 bytea, PRIMARY KEY (id, uuid));"
+        " SELECT rowseal.declare('p', owner => 'id', identity => 'people')"
+    )
+    for name in ("long" * 10_000, "long" * 10_000 + "er"):
+        bob = Owner()
+        common = {"id": name, "deleted_flag": False, "owner_timestamp": 1}
+        waits = bob.envelope(example.form("p"), {**common, "uuid": KEY})
+        assert apply(example, "p", [waits])[0][0] == "deferred"
+        assert admin.one("SELECT octet_length(waits_for) < 9000 FROM rowseal.quarantine")
+        card = bob.sealed(example.form("people"), {**common, "k": bob.public_key})
+        assert insert(example, "people", card) is None
+        assert admin.one("SELECT count(*) FROM rowseal.quarantine") == 0
+    assert example.one("SELECT count(*) FROM p") == 2
+
+
 def test_a_flood_for_one_owner_does_not_push_out_another(
     example: Db, admin: Db, ann: Owner
 ) -> None:
@@ -222,6 +278,36 @@ def test_large_waiting_rows_do_not_fail_the_owner(example: Db, mallory: Db, admi
     assert apply(example, "user_storage", [fake])[0][0] == "deferred"
     assert insert(example, "user_cards", bob.sealed(example.form("user_cards"), bob.card())) is None
     assert example.one("SELECT count(*) FROM user_storage") == 1
+
+
+def test_what_waits_in_vain_is_looked_up_not_searched_for(
+    example: Db, mallory: Db, admin: Db
+) -> None:
+    """Each row that is still refused read the whole quarantine: 9,000 of them took 102 seconds."""
+    bob, form, cards, rows = (
+        Owner("Bob"),
+        example.form("user_storage"),
+        example.form("user_cards"),
+        400,
+    )
+    forged = {**waiting(form, bob), "sign_b64": b64encode(bytes(64)).decode()}
+    mallory.run(
+        "SELECT rowseal._quarantine('user_storage', '(RS002,unknown owner)', 'canonical',"
+        " jsonb_set(%s, '{row,uuid}', to_jsonb(gen_random_uuid()))::json, %s)"
+        " FROM generate_series(1, %s)",
+        Jsonb(forged),
+        f"user_cards {b64encode(bob.hash).decode()}",
+        rows,
+    )
+    with example.connection.transaction():
+        example.insert("user_cards", bob.sealed(cards, bob.card()))
+        read = example.one(
+            "SELECT pg_stat_get_xact_tuples_returned('rowseal.quarantine'::regclass)"
+        )
+    assert read <= 10 * rows
+    assert admin.all("SELECT sqlstate, count(*) FROM rowseal.quarantine GROUP BY 1") == [
+        ("RS001", rows)
+    ]
 
 
 def test_an_open_transaction_makes_nobody_wait_for_long(

@@ -422,3 +422,16 @@ def test_the_feed_of_a_table_that_has_changed_runs_nothing_of_its_owners(
     mallory.run("INSERT INTO hers VALUES ('x', 'y', 'a', false, 1, '', 'a')")
     assert mallory.all("SELECT who FROM ran") == []
     assert admin.one("SELECT count(*) FROM rowseal.feed") == 0
+
+
+def test_to_ask_who_acts_leaves_the_session_as_it_is(example: Db) -> None:
+    """It did so by UNLISTEN, which ended a client's own, and forbade PREPARE TRANSACTION."""
+    example.run("LISTEN rowseal")
+    example.run("PREPARE mine AS SELECT 1")
+    with example.connection.transaction():
+        example.run("SELECT rowseal._quarantine('t', '(RS007,x)', 'raw', '{}')")
+        assert example.all("SELECT pg_listening_channels()") == ["rowseal"]
+        assert example.all("SELECT name FROM pg_prepared_statements WHERE name = 'mine'") == [
+            "mine"
+        ]
+    assert example.all("SELECT pg_listening_channels()") == ["rowseal"]

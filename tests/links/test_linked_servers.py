@@ -338,16 +338,24 @@ def test_rows_that_raise_stop_no_link_and_none_takes_a_transaction_id(
     send(a, *good[:300])
     until(lambda: len(b.values()) == 300)
     assert b.one(next_xid) - before < 30  # both sites are databases of one server
+    b.session("app").run(
+        "CREATE FUNCTION short() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " ASSERT octet_length(NEW.value_b64) < 9, 'too long'; RETURN NEW; END $$;"
+        " CREATE TRIGGER a BEFORE INSERT ON user_storage FOR EACH ROW EXECUTE FUNCTION short();"
+        " ALTER TABLE user_storage ENABLE ALWAYS TRIGGER a"
+    )
     raising = [
         {**g, "row": {**g["row"], "owner_timestamp": t}}
         for g in good[:3]
         for t in ("9" * 40, "soon", {"at": 1})
     ]
     for n in range(3):  # a transaction each
-        send(a, *raising[3 * n : 3 * n + 3], good[300 + n])
+        long = ann.envelope(form, ann.value(b"%d" % n * 9))
+        send(a, *raising[3 * n : 3 * n + 3], long, good[300 + n])
     until(lambda: len(b.values()) == 303)
     assert b.one("SELECT errors FROM rowseal.links") == 0
-    assert len(b.quarantined()) == 9 and not any(s.startswith("RS") for s in b.quarantined())
+    assert b.quarantined().count("P0004") == 3
+    assert len(b.quarantined()) == 12 and not any(s.startswith("RS") for s in b.quarantined())
 
 
 def test_a_flood_of_unknown_owners_costs_little_and_pushes_nobody_out(net: Net) -> None:

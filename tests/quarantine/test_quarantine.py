@@ -65,7 +65,7 @@ def test_a_row_is_kept_once_and_attempts_count(site: Site, app: Db) -> None:
     for rows in ([one], [two, one], [one]):
         assert {outcome for outcome, _ in app.apply("user_storage", rows)} == {"rejected"}
     entries = site.all("""SELECT row, attempts, tag, sqlstate, reason, curable, waits_for, role,
-        subscription, application_name, format, bytes = octet_length(row::text),
+        subscription, application_name, format, bytes - octet_length(row::text) < 500,
         last_seen >= first_seen FROM rowseal.quarantine ORDER BY id""")
     why = (
         "user_storage",
@@ -221,6 +221,33 @@ def test_a_cure_never_fails_the_owner_who_arrives(site: Site, app: Db) -> None:
     assert (
         site.one("SELECT count(*) FROM user_storage") == 1 and site.quarantined() == ["RS002"] * 2
     )
+
+
+def test_an_assertion_of_a_trigger_is_a_refusal_as_others(site: Site, app: Db) -> None:
+    """WHEN OTHERS leaves out what ASSERT raises."""
+    ann, bob, form = Owner(), Owner(), site.form("user_storage")
+    site.join(bob)
+    app.run(
+        "CREATE FUNCTION short() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " ASSERT octet_length(NEW.value_b64) < 9, 'too long'; RETURN NEW; END $$;"
+        " CREATE TRIGGER a BEFORE INSERT ON user_storage FOR EACH ROW EXECUTE FUNCTION short()"
+    )
+    bad, good = (bob.envelope(form, bob.value(b"x" * n)) for n in (9, 1))
+    assert app.apply("user_storage", [bad, good]) == [
+        ("rejected", "P0004: too long"),
+        ("inserted", None),
+    ]
+    waiting = [ann.envelope(form, ann.value(b"y" * n)) for n in (9, 2)]
+    app.run(
+        "SELECT rowseal._quarantine('user_storage', '(RS002,x)', 'canonical', e, %s)"
+        " FROM json_array_elements(%s) e",
+        f"user_cards {b64encode(ann.hash).decode()}",
+        Json(waiting),
+    )
+    app.insert("user_cards", ann.sealed(site.form("user_cards"), ann.card()))
+    assert site.one("SELECT count(*) FROM user_storage") == 2
+    assert site.all("SELECT outcome FROM rowseal.retry()") == []
+    assert site.quarantined() == ["P0004"] * 2
 
 
 def test_row_security_on_what_waits_never_fails_the_owner_who_arrives(site: Site, app: Db) -> None:

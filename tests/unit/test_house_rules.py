@@ -79,6 +79,10 @@ BROKEN = {
         {"sql/a.sql": SHORT_SQL + sql_function(61)},
         ["sql/a.sql:2: sql function"],
     ),
+    "a handler that an ASSERT passes by": (
+        {"sql/a.sql": "EXCEPTION WHEN OTHERS THEN\nEXCEPTION WHEN others OR query_canceled THEN\n"},
+        ["sql/a.sql:1: handler", "sql/a.sql:2: handler"],
+    ),
     "a cycle of two": (
         {PACKAGE + "a.py": "from . import b\n", PACKAGE + "b.py": "from .a import x\n"},
         [PACKAGE + "a.py:1: cycle"],
@@ -171,6 +175,10 @@ SOUND = {
     "a function of 60 lines and a docstring": {"tests/a.py": function(60, DOCSTRING)},
     "a class of 200 lines": {"tests/a.py": class_(200)},
     "a SQL function of 60 lines": {"sql/a.sql": SHORT_SQL + sql_function(60) + sql_function(60)},
+    "handlers that catch all, or what they name": {
+        "sql/a.sql": "EXCEPTION WHEN OTHERS OR assert_failure OR query_canceled THEN\n"
+        "EXCEPTION WHEN data_exception THEN  -- when others stay\n"
+    },
     "a rendered function of 61 lines": {"tests/unit/golden/a.sql": sql_function(61)},
     "imports one way": {
         PACKAGE + "__init__.py": "",

@@ -123,6 +123,13 @@ LATER = {
         "DROP TRIGGER a ON t",
         [("a", 1), ("b", 1), ("d", 4)],
     ),
+    "asserting trigger": (
+        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " ASSERT OLD.key <> 'd', 'no'; RETURN OLD; END $$;"
+        " CREATE TRIGGER a BEFORE DELETE ON t FOR EACH ROW EXECUTE FUNCTION no()",
+        "DROP TRIGGER a ON t",
+        [("a", 1), ("b", 1), ("d", 4)],
+    ),
     "skipping trigger": (
         f"{SKIP}; CREATE TRIGGER a BEFORE DELETE ON t FOR EACH ROW WHEN (OLD.key = 'c')"
         " EXECUTE FUNCTION skip()",
