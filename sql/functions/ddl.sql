@@ -171,13 +171,14 @@ BEGIN
     SELECT pg_catalog.pg_current_xact_id(), d.relation, p.oid
       FROM rowseal._tree(d.relation) t(oid) JOIN pg_catalog.pg_class p USING (oid)
       JOIN pg_catalog.pg_namespace n ON n.oid = p.relnamespace
-     WHERE p.oid <> d.relation
+     WHERE (p.oid <> d.relation OR old IS NULL)  -- the table itself: it was closed
        AND ((old -> 'partitions') ? pg_catalog.format('%I.%I', n.nspname, p.relname)) IS NOT TRUE;
 END
 $$;
 COMMENT ON FUNCTION rowseal._follow_partitions(rowseal.declarations, jsonb, jsonb, boolean) IS
-  'Takes the trigger off partitions that left a table, and notes those that came; both by the facts of the main table '
-  'before and now. blamed: as in _refresh; who changes something else cannot be asked to verify them (RS007)';
+  'Takes the trigger off partitions that left a table, and notes those that came, and the table itself where it was '
+  'closed; both by the facts of the main table before and now. blamed: as in _refresh; who changes something else '
+  'cannot be asked to verify them (RS007)';
 
 CREATE OR REPLACE FUNCTION rowseal._concerned(
   changed oid, OUT d rowseal.declarations, OUT own boolean, OUT others boolean)
@@ -528,8 +529,11 @@ BEGIN
                                   d.relation, (bad.problem).reason),
       DETAIL = pg_catalog.format('Key %s.', bad.key), HINT = 'Remove or repair it first.';
   END IF;
-  PERFORM rowseal._enter_rows(d, p::regclass, false) FROM pg_catalog.unnest(partitions) p
-    WHERE d.grants OR d.writers IS NOT NULL;
+  IF d.grants OR d.writers IS NOT NULL THEN
+    PERFORM rowseal._lock_writers(rowseal._grants_id(d.grants, d.id, d.writers), NULL, true);  -- as in _enter_stored
+    PERFORM rowseal._enter_rows(d, p::regclass, false) FROM pg_catalog.unnest(partitions) p;
+    PERFORM rowseal._follow_grants(d);
+  END IF;
   PERFORM rowseal._feed_rows(d, p::regclass) FROM pg_catalog.unnest(partitions) p WHERE d.feed;
 END
 $$;
@@ -542,14 +546,21 @@ CREATE OR REPLACE FUNCTION rowseal._on_ddl_retry() RETURNS event_trigger LANGUAG
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   waiting text;
+  new_ record;
 BEGIN
   -- Within a function of rowseal that changes a table by several commands, as who installed it.  The command that it
   -- follows from comes here, too: nobody gains by setting this himself.
   IF pg_catalog.current_setting('rowseal.installing', true) = 'on' THEN
     RETURN;
   END IF;
-  PERFORM rowseal._let_in_partitions(d, f.partitions)
-     FROM rowseal._take_new_partitions() f JOIN rowseal.declarations d ON d.relation = f.relation;
+  FOR new_ IN SELECT d, f.partitions FROM rowseal._take_new_partitions() f JOIN rowseal.declarations d USING (relation)
+  LOOP
+    PERFORM rowseal._let_in_partitions(new_.d, pg_catalog.array_remove(new_.partitions, (new_.d).relation::oid));
+    IF ((new_.d).grants OR (new_.d).writers IS NOT NULL) AND (new_.d).queries <> '{}'
+       AND (new_.d).relation = ANY (new_.partitions) AND rowseal._owns((new_.d).relation) THEN
+      PERFORM rowseal._follow_grants(new_.d);  -- grants have come, and revocations, while it was closed
+    END IF;
+  END LOOP;
   FOR waiting IN
     SELECT DISTINCT d.tag FROM pg_catalog.pg_event_trigger_ddl_commands() x
       JOIN rowseal.declarations d ON x.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
@@ -562,4 +573,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._on_ddl_retry() IS
-  'Verifies the rows of new partitions; tries rows again that waited for a column';
+  'Verifies the rows of new partitions; tries rows again that waited for a column, or for a closed table to open';

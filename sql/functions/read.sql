@@ -74,8 +74,12 @@ BEGIN
   IF d.grants OR d.writers IS NOT NULL THEN
     RETURN QUERY
       SELECT rowseal._owner_object(ARRAY(SELECT pg_catalog.jsonb_array_elements_text(g.spec -> 'owner')), u.owner),
-             NULL::bytea, 'RS020', u.problem
-        FROM rowseal._declaration(coalesce(d.writers, d.relation)) g, rowseal._underived(g, d.grants) u;
+             NULL::bytea, u.sqlstate, u.problem
+        FROM rowseal._declaration(coalesce(d.writers, d.relation)) g, LATERAL (
+          SELECT x.owner, 'RS020' AS sqlstate, x.problem FROM rowseal._underived(g, d.grants) x
+          UNION ALL
+          SELECT c.owner, c.sqlstate, 'a row is held that counts, rowseal.retry() lets it in'
+            FROM rowseal._counting(g.id) c) u;
   END IF;
   PERFORM pg_catalog.set_config('max_parallel_workers_per_gather', workers, true);
 END

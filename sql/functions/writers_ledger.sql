@@ -321,27 +321,27 @@ CREATE OR REPLACE FUNCTION rowseal._pass_on(grants integer, owner text) RETURNS 
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-  authority integer;
   named bigint[];
 BEGIN
   PERFORM rowseal._may_ask(grants);
-  SELECT x.id INTO authority FROM rowseal._authority x WHERE x.grants = grants AND x.owner = owner;
   named := ARRAY(
-    SELECT q.id FROM rowseal._writer_rows r JOIN rowseal.quarantine q ON q.id = r.held
-     WHERE r.authority = authority AND NOT r.fed
-       AND EXISTS (SELECT FROM rowseal._licences l WHERE l.authority = authority AND l.writer = r.writer)
+    SELECT q.id FROM rowseal._authority a JOIN rowseal._writer_rows r ON r.authority = a.id
+      JOIN rowseal.quarantine q ON q.id = r.held
+      JOIN rowseal.declarations d ON d.tag = q.tag  -- else they are passed on when it is declared
+     WHERE a.grants = grants AND (owner IS NULL OR a.owner = owner) AND NOT r.fed
+       AND EXISTS (SELECT FROM rowseal._licences l WHERE l.authority = r.authority AND l.writer = r.writer)
      ORDER BY q.id FOR NO KEY UPDATE OF q SKIP LOCKED);  -- whoever takes one out just now may stay open
   IF named <> '{}' THEN
     UPDATE rowseal.quarantine q SET kept = true
       FROM rowseal._writer_rows r
-     WHERE q.id = ANY (named) AND NOT q.kept AND r.held = q.id AND NOT rowseal._dead(authority, r.writer, r.link);
+     WHERE q.id = ANY (named) AND NOT q.kept AND r.held = q.id AND NOT rowseal._dead(r.authority, r.writer, r.link);
     UPDATE rowseal._writer_rows r SET fed = true WHERE r.held = ANY (named);
   END IF;
 END
 $$;
 COMMENT ON FUNCTION rowseal._pass_on(integer, text) IS
-  'What is held of keys that grants of an owner name by now is kept, and passed on, also what never counts again: '
-  'others may need it as a link';
+  'What is held of keys that grants of an owner (NULL: of all) name by now is kept, and passed on, also what never '
+  'counts again: others may need it as a link';
 
 -- SECURITY DEFINER, owner rowseal_internal: the ledger forgets a row whose body is gone, whoever discards it.
 CREATE OR REPLACE FUNCTION rowseal._forget_held() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER

@@ -63,7 +63,7 @@ BEGIN
   held := ARRAY(
     SELECT q.id
       FROM pg_catalog.unnest(held) WITH ORDINALITY h(id, n) JOIN rowseal.quarantine q ON q.id = h.id AND q.curable
-      JOIN rowseal.declarations t ON t.tag = q.tag  -- a table may be gone
+      JOIN rowseal.declarations t ON t.tag = q.tag AND t.queries <> '{}'  -- else it follows later: _follow_grants
       JOIN rowseal._writer_rows r ON r.held = h.id
       CROSS JOIN LATERAL rowseal._licensed_entry(grants, owner, t, q, r) v
      WHERE CASE WHEN v.sqlstate IS NULL THEN rowseal._curable(ROW(q.sqlstate, q.reason)::rowseal.verdict)
@@ -75,6 +75,38 @@ $$;
 COMMENT ON FUNCTION rowseal._affected(integer, text, bytea, bigint, bytea, bytea) IS
   'Whom a stored row concerns (link NULL: whom all of this transaction do): writers who have lost licences by it, or '
   'were revoked, and entries of the quarantine that may count now. link: of an owner''s row its signature''s hash';
+
+-- SECURITY DEFINER, owner rowseal_internal: as _affected.
+CREATE OR REPLACE FUNCTION rowseal._counting(grants integer)
+RETURNS TABLE (owner text, entry bigint, sqlstate text) LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+  PERFORM rowseal._may_ask(grants);
+  RETURN QUERY
+    SELECT a.owner, q.id, q.sqlstate
+      FROM rowseal._authority a JOIN rowseal._writer_rows r ON r.authority = a.id
+      JOIN rowseal.quarantine q ON q.id = r.held AND rowseal._curable(ROW(q.sqlstate, q.reason)::rowseal.verdict)
+      JOIN rowseal.declarations d ON d.tag = q.tag AND d.queries <> '{}'
+      CROSS JOIN LATERAL rowseal._licensed_entry(grants, a.owner, d, q, r) v
+     WHERE a.grants = grants AND v.sqlstate IS NULL
+     ORDER BY r.authority, r.writer, r.seq;
+END
+$$;
+COMMENT ON FUNCTION rowseal._counting(integer) IS
+  'What is held and counts, as far as its table could store it: owner, entry of the quarantine, what that waited for';
+
+-- SECURITY DEFINER, owner rowseal_internal: as _affected.
+CREATE OR REPLACE FUNCTION rowseal._losers(grants integer) RETURNS SETOF text LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+  PERFORM rowseal._may_ask(grants);
+  RETURN QUERY SELECT DISTINCT a.owner FROM rowseal._changed c JOIN rowseal._authority a ON a.id = c.authority
+                WHERE a.grants = grants AND c.xid = pg_catalog.pg_current_xact_id_if_assigned() AND c.lost;
+END
+$$;
+COMMENT ON FUNCTION rowseal._losers(integer) IS 'Owners whose writers have lost licences in this transaction';
 
 CREATE OR REPLACE FUNCTION rowseal._may_retract(d rowseal.declarations) RETURNS void LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -312,7 +344,6 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   part record;
   obstacles text := rowseal._in_the_way(d);
-  grants integer := rowseal._grants_id(d.grants, d.id, d.writers);
 BEGIN
   IF obstacles IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
@@ -320,7 +351,8 @@ BEGIN
       HINT = 'A table with writers has no unique index beside its primary key, no foreign key to it, no DELETE '
           || 'trigger of others: a writer could use them to keep what he was not to keep.';
   END IF;
-  PERFORM rowseal._lock_writers(grants, NULL, true);  -- a revocation either sees these rows, or is seen here
+  -- a revocation either sees these rows, or is seen here
+  PERFORM rowseal._lock_writers(rowseal._grants_id(d.grants, d.id, d.writers), NULL, true);
   FOR part IN
     SELECT t.relation, t.archived,
            pg_catalog.quote_ident(CASE WHEN t.archived THEN d.version_columns ->> w.key ELSE w.key END) AS writer,
@@ -337,11 +369,25 @@ BEGIN
     PERFORM rowseal._enter_rows(d, part.relation, part.archived);
   END LOOP;
   PERFORM rowseal._enter_held(d.tag);
+  PERFORM rowseal._follow_grants(d);
+END
+$$;
+COMMENT ON FUNCTION rowseal._enter_stored(rowseal.declarations) IS
+  'Enters the rows that are in a table when it is declared; indexes them by writer; then as _follow_grants';
+
+CREATE OR REPLACE FUNCTION rowseal._follow_grants(d rowseal.declarations) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  part record;
+  grants integer := rowseal._grants_id(d.grants, d.id, d.writers);
+BEGIN
   -- Who was revoked in the meantime, or crowded out: of a key with 64 chains others may have counted.  What a walk has
   -- not reached waits, for the rows between may lie in a table that is declared next.  So of owners who have such keys
   -- nothing that does not count is a reason to refuse.
   FOR part IN
     EXECUTE pg_catalog.format($q$
+      SELECT l AS owner, NULL::bytea AS writer FROM rowseal._losers($2) l
+      UNION
       SELECT w.owner, w.writer FROM rowseal.writers w WHERE w.relation = $1 AND w.revoked
       UNION
       SELECT x.owner, x.writer FROM (%s) x
@@ -349,14 +395,17 @@ BEGIN
          AND x.owner IN (SELECT w.owner FROM rowseal.writers w
                           WHERE w.relation = $1
                             AND (w.revoked OR pg_catalog.jsonb_array_length(w.licences) >= 64)) $q$,
-      d.queries ->> 'entered') USING coalesce(d.writers, d.relation)
+      d.queries ->> 'entered') USING coalesce(d.writers, d.relation), grants
   LOOP
     PERFORM rowseal._settle(grants, part.owner, NULL, NULL, NULL, part.writer);
   END LOOP;
+  PERFORM rowseal._retry(NULL, NULL, ARRAY(SELECT c.entry FROM rowseal._counting(grants) c));
+  PERFORM rowseal._pass_on(grants, NULL);
 END
 $$;
-COMMENT ON FUNCTION rowseal._enter_stored(rowseal.declarations) IS
-  'Enters the rows that are in a table when it is declared; indexes them by writer; takes out what has been revoked';
+COMMENT ON FUNCTION rowseal._follow_grants(rowseal.declarations) IS
+  'What did not follow row by row, for the table was not declared, or closed, or its rows came with a partition: takes '
+  'out what counts no longer, lets in what is held and counts, in all tables of the grants table as far as can be';
 
 CREATE OR REPLACE FUNCTION rowseal._forget_writers(d rowseal.declarations) RETURNS void LANGUAGE sql
 SET search_path = pg_catalog, pg_temp AS $$

@@ -110,14 +110,7 @@ BEGIN
        WHEN d.id IS NULL  -- who signed it nobody can tell before its table is declared again
        THEN rowseal.link(r.seq, r.prev, rowseal._unbase64(q.row ->> 'sign_b64')) IS DISTINCT FROM r.link
        ELSE ROW(o.owner, o.writer, o.seq, o.prev, o.link)
-            IS DISTINCT FROM ROW(a.owner, r.writer, r.seq, r.prev, r.link) END
-    UNION ALL
-    SELECT a.owner, 'a row is held that counts, rowseal.retry() lets it in'
-      FROM rowseal._authority a JOIN rowseal._writer_rows r ON r.authority = a.id
-      JOIN rowseal.quarantine q ON q.id = r.held AND q.sqlstate IN ('RS010', 'RS011', 'RS012')
-      JOIN rowseal.declarations d ON d.tag = q.tag AND d.queries <> '{}'
-      CROSS JOIN LATERAL rowseal._licensed_entry(grants, a.owner, d, q, r) v
-     WHERE a.grants = grants AND v.sqlstate IS NULL;
+            IS DISTINCT FROM ROW(a.owner, r.writer, r.seq, r.prev, r.link) END;
 END
 $$;
 COMMENT ON FUNCTION rowseal._inconsistent(integer) IS
