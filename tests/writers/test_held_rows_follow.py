@@ -33,8 +33,11 @@ class Cast:
     def new(self) -> Writer:
         return Writer(self.ann.owner, SigningKey.generate())
 
+    def granted_row(self, **scope: Any) -> dict[str, Any]:
+        return grant(self.device, **scope)
+
     def granted(self, **scope: Any) -> Any:
-        return self.ann.envelope(self.forms["grants"], grant(self.device, **scope))
+        return self.ann.envelope(self.forms["grants"], self.granted_row(**scope))
 
     def revoked(self, *upto: Any, at: int = 9) -> Any:
         row = revocation(self.device, list(upto), at=at)
