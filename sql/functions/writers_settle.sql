@@ -232,7 +232,7 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._cannot_let_in(regclass, boolean) IS
   'Held rows count now, and to let them in would run code of others: refuses what they count by (a grant, a link), or '
-  'warns where that has to be (a revocation, or it was here before)';
+  'warns where that has to be (a revocation, a replication worker, or it was here before)';
 
 CREATE OR REPLACE FUNCTION rowseal._settle(
   grants integer, owner text, writer bytea, seq bigint, link bytea, revoked bytea)
@@ -259,7 +259,8 @@ BEGIN
     END LOOP;
   END IF;
   IF affected.counts AND NOT rowseal._secured(grants_table) THEN
-    PERFORM rowseal._cannot_let_in(grants_table, revoked IS NULL AND link IS NOT NULL);
+    PERFORM rowseal._cannot_let_in(grants_table, refused => revoked IS NULL AND link IS NOT NULL
+      AND pg_catalog.current_setting('session_replication_role') <> 'replica');  -- an error would stop the worker
   ELSIF affected.held <> '{}' THEN
     IF EXISTS (SELECT FROM pg_catalog.unnest(affected.held) h  -- row security hides what is not his to write
                 WHERE NOT EXISTS (SELECT FROM rowseal.quarantine q WHERE q.id = h)) THEN
@@ -424,7 +425,7 @@ BEGIN
   END LOOP;
   counting := ARRAY(SELECT c.entry FROM rowseal._counting(grants) c);
   IF counting <> '{}' AND NOT rowseal._secured(coalesce(d.writers, d.relation)) THEN
-    PERFORM rowseal._cannot_let_in(coalesce(d.writers, d.relation), false);
+    PERFORM rowseal._cannot_let_in(coalesce(d.writers, d.relation), refused => false);
   ELSE
     PERFORM rowseal._retry(NULL, NULL, counting);
   END IF;

@@ -112,6 +112,16 @@ def test_by_which_others_count_it_takes_out_and_says_what_it_cannot_let_in(
     assert c.stored() == ["m"] and c.sound() and c.db.all(UNWELL) == []
 
 
+def test_a_replication_worker_is_not_stopped(c: Cast, trigger: Db, admin: Db) -> None:
+    apply(c, "t", *c.rows("a"))
+    admin.run("SET session_replication_role = replica")
+    admin.insert("grants", c.ann.sealed(c.forms["grants"], c.granted_row()))
+    admin.run("RESET session_replication_role; DROP TRIGGER a ON u")
+    assert c.stored() == [] and not c.sound()
+    c.db.all("SELECT rowseal.retry()")
+    assert c.stored() == ["a"] and c.sound()
+
+
 def test_health_says_what_it_cannot_look_at(c: Cast, trigger: Db, admin: Db) -> None:
     apply(c, "grants", c.granted())
     assert (
