@@ -217,36 +217,55 @@ $$;
 COMMENT ON FUNCTION rowseal._lasting(jsonb) IS
   'Facts without indexes, partitions and names of roles, which may come and go';
 
+CREATE OR REPLACE FUNCTION rowseal._underived_problem(d rowseal.declarations, "check" text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE "check"
+    WHEN 'derived' THEN coalesce(
+      'cannot be looked at: code of ' || rowseal._distrusted(d.relation),
+      (SELECT pg_catalog.string_agg(DISTINCT u.problem, '; ') || ': undeclare and declare the tables anew'
+         FROM rowseal._underived(d, false) u WHERE d.queries <> '{}'))
+    WHEN 'held' THEN
+      (SELECT count(*) || ' held rows count, rowseal.retry() lets them in'
+         FROM rowseal._counting(d.id) HAVING count(*) > 0)
+    WHEN 'writers' THEN 'rows that have not arrived, by writer: '
+      || (SELECT pg_catalog.string_agg(
+                   pg_catalog.left(pg_catalog.encode(g.writer, 'hex'), 16) || ': ' || g.last - g.numbers, ', ')
+            FROM rowseal._gaps(d.id) g WHERE g.last > g.numbers)
+    WHEN 'walks' THEN 'links that revocations wait for, by writer: '
+      || (SELECT pg_catalog.string_agg(
+                   pg_catalog.left(pg_catalog.encode(w.writer, 'hex'), 16) || ': ' || w.links, ', ')
+            FROM rowseal._waiting(d.id) w) END
+$$;
+COMMENT ON FUNCTION rowseal._underived_problem(rowseal.declarations, text) IS
+  'What is wrong with what is derived from the rows of a grants table, by one check of health; NULL when nothing is';
+
 CREATE OR REPLACE FUNCTION rowseal._writers_health(d rowseal.declarations)
 RETURNS TABLE ("check" text, ok boolean, detail text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
+DECLARE
+  well record;
 BEGIN
   -- it is the table that health() reads, which nobody has named: others look at theirs themselves
   IF d.grants AND pg_catalog.has_table_privilege(session_user, d.relation, 'SELECT')
-      AND pg_catalog.has_table_privilege(d.relation, 'SELECT') AND rowseal._trusted(d.relation) THEN
-    "check" := 'derived';
-    BEGIN
-      SELECT pg_catalog.string_agg(DISTINCT u.problem, '; ') INTO detail
-        FROM rowseal._underived(d, false) u WHERE d.queries <> '{}';
-      ok := detail IS NULL;
-      detail := coalesce(detail || ': undeclare and declare the tables anew',
-                         'grants, walks and licences follow from signed rows');
-    EXCEPTION WHEN OTHERS OR assert_failure THEN
-      IF rowseal._passing(SQLSTATE) THEN
-        RAISE;
-      END IF;
-      ok := false; detail := SQLERRM;
-    END;
-    RETURN NEXT;
-    "check" := 'writers';
-    SELECT pg_catalog.string_agg(
-             pg_catalog.format('%s: %s', pg_catalog.left(pg_catalog.encode(g.writer, 'hex'), 16), g.last - g.numbers),
-             ', ') INTO detail
-      FROM rowseal._gaps(d.id) g WHERE g.last > g.numbers;
-    ok := detail IS NULL;
-    detail := coalesce('rows that have not arrived, by writer: ' || detail, 'no numbers missing');
-    RETURN NEXT;
+      AND pg_catalog.has_table_privilege(d.relation, 'SELECT')
+      AND NOT pg_catalog.row_security_active(d.relation) THEN
+    FOR well IN VALUES ('derived', 'grants, walks and licences follow from signed rows'),
+                       ('held', 'no row is held that counts'), ('writers', 'no numbers missing'),
+                       ('walks', 'every revocation is walked to number 1') LOOP
+      "check" := well.column1;
+      BEGIN
+        detail := rowseal._underived_problem(d, well.column1);
+        ok := detail IS NULL;
+        detail := coalesce(detail, well.column2);
+      EXCEPTION WHEN OTHERS OR assert_failure THEN
+        IF rowseal._passing(SQLSTATE) THEN
+          RAISE;
+        END IF;
+        ok := false; detail := SQLERRM;
+      END;
+      RETURN NEXT;
+    END LOOP;
   END IF;
   "check" := 'revocation';
   detail := rowseal._in_the_way(d);

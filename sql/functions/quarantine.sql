@@ -449,6 +449,7 @@ DECLARE
   o rowseal._authentic;
   entry bigint := NEW.again;
   moved boolean := false;
+  storable boolean := false;
 BEGIN
   IF TG_RELID <> 'rowseal._refused'::pg_catalog.regclass OR TG_WHEN <> 'BEFORE' THEN
     RAISE EXCEPTION USING ERRCODE = 'RS009', MESSAGE = 'what was refused enters by its own table, and nowhere else';
@@ -478,16 +479,21 @@ BEGIN
   END IF;
   IF entry IS NOT NULL THEN
     moved := rowseal._held(entry, NEW.tag, o, NEW.verdict);
+    -- It counts, somebody says, and its table cannot store it.
+    storable := (NEW.again IS NULL OR NEW.changed) AND (NEW.verdict).sqlstate NOT LIKE 'RS%'
+                AND EXISTS (SELECT FROM rowseal.quarantine x
+                             WHERE x.id = entry AND x.sqlstate = (NEW.verdict).sqlstate);
     PERFORM rowseal._make_room(session_user, rowseal._subscription(), x.bytes)
        FROM rowseal.quarantine x WHERE x.id = entry;
   END IF;
   NEW.authentic := o;
-  RETURN CASE WHEN moved THEN NEW END;
+  NEW.again := CASE WHEN storable THEN entry END;
+  RETURN CASE WHEN moved OR storable THEN NEW END;
 END
 $$;
 COMMENT ON FUNCTION rowseal._enter_refused() IS
   'BEFORE INSERT on rowseal._refused: keeps the row in the quarantine, and enters it into the ledger when it is an '
-  'authentic one of a writer. What goes on is a row by which a walk has moved';
+  'authentic one of a writer. What goes on is a row by which a walk has moved, or one that counts (again: its entry)';
 
 CREATE OR REPLACE FUNCTION rowseal._authentic_entry(tag text, verdict rowseal.verdict, o rowseal._authentic)
 RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -514,10 +520,16 @@ COMMENT ON FUNCTION rowseal._authentic_entry(text, rowseal.verdict, rowseal._aut
   'speaks';
 
 CREATE OR REPLACE FUNCTION rowseal._settle_refused() RETURNS trigger LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS $$
+SET search_path = pg_catalog, pg_temp SET rowseal.mode = 'apply' SET rowseal.outcome = '' AS $$
 DECLARE
   o CONSTANT rowseal._authentic := NEW.authentic;
 BEGIN
+  IF NEW.again IS NOT NULL AND rowseal._settled((
+       SELECT rowseal._merged(d.id, ARRAY[o.envelope], 'canonical')
+         FROM rowseal.declarations d WHERE d.tag = NEW.tag)[1]) THEN
+    PERFORM rowseal._take_out(ARRAY(SELECT rowseal._unlocked(ARRAY[NEW.again])));
+    RETURN NULL;
+  END IF;
   PERFORM rowseal._settle(rowseal._grants_id(d.grants, d.id, d.writers), o.owner, o.writer, o.seq, o.link, NULL)
      FROM rowseal.declarations d WHERE d.tag = NEW.tag;
   RETURN NULL;
@@ -525,7 +537,8 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._settle_refused() IS
   'BEFORE INSERT on rowseal._refused: held itself, it is the link that others have waited for. With the rights of who '
-  'brings it, and in the statement by which the walk has moved: so nobody moves one and leaves the tables behind';
+  'brings it, and in the statement by which the walk has moved: so nobody moves one and leaves the tables behind. Of '
+  'one that counts nobody is believed that its table cannot store it: that is tried';
 
 -- SECURITY DEFINER, owner rowseal_internal: incurable entries show to administrators alone.
 CREATE OR REPLACE FUNCTION rowseal._entries_of(tag text) RETURNS SETOF bigint LANGUAGE plpgsql STABLE SECURITY DEFINER

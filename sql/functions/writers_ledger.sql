@@ -411,3 +411,20 @@ $$;
 COMMENT ON FUNCTION rowseal._gaps(integer) IS
   'Highest number and how many different ones, for each writer of each owner that a standing grant names: what others '
   'sign is no loss';
+
+-- SECURITY DEFINER, owner rowseal_internal: as _gaps.
+CREATE OR REPLACE FUNCTION rowseal._waiting(grants integer) RETURNS TABLE (writer bytea, links bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+  PERFORM rowseal._may_read(grants);
+  RETURN QUERY SELECT w.writer, count(DISTINCT w.link)
+                 FROM rowseal._authority a JOIN rowseal._wanted w ON w.authority = a.id
+                WHERE a.grants = grants AND EXISTS (
+                  SELECT FROM rowseal._licences l WHERE l.authority = w.authority AND l.writer = w.writer)
+                GROUP BY w.authority, w.writer;
+END
+$$;
+COMMENT ON FUNCTION rowseal._waiting(integer) IS
+  'How many links revocations wait for that this server does not have, for each writer of each owner as in _gaps: '
+  'until one comes, what it leads to does not count here';

@@ -23,7 +23,7 @@ COMMENT ON FUNCTION rowseal._licensed_entry(
 -- writes.
 CREATE OR REPLACE FUNCTION rowseal._affected(
   grants integer, owner text, writer bytea, seq bigint, link bytea, revoked bytea,
-  OUT writers bytea[], OUT held bigint[])
+  OUT writers bytea[], OUT held bigint[], OUT counts boolean)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -60,21 +60,22 @@ BEGIN
     SELECT r.held FROM rowseal._writer_rows r
      WHERE r.authority = authority AND r.writer = ANY (changed) AND r.held > 0 ORDER BY r.seq);
   -- Only what is judged otherwise now is verified again: else every grant would cost as much as all that is held.
-  held := ARRAY(
-    SELECT q.id
+  SELECT coalesce(pg_catalog.array_agg(q.id ORDER BY h.n), '{}'),
+         coalesce(pg_catalog.bool_or(v.sqlstate IS NULL), false)
+    INTO held, counts
       FROM pg_catalog.unnest(held) WITH ORDINALITY h(id, n) JOIN rowseal.quarantine q ON q.id = h.id AND q.curable
       JOIN rowseal.declarations t ON t.tag = q.tag AND t.queries <> '{}'  -- else it follows later: _follow_grants
       JOIN rowseal._writer_rows r ON r.held = h.id
       CROSS JOIN LATERAL rowseal._licensed_entry(grants, owner, t, q, r) v
      WHERE CASE WHEN v.sqlstate IS NULL THEN rowseal._curable(ROW(q.sqlstate, q.reason)::rowseal.verdict)
                 ELSE v.sqlstate <> q.sqlstate END
-        OR rowseal._dead(authority, r.writer, r.link)
-     ORDER BY h.n);
+        OR rowseal._dead(authority, r.writer, r.link);
 END
 $$;
 COMMENT ON FUNCTION rowseal._affected(integer, text, bytea, bigint, bytea, bytea) IS
   'Whom a stored row concerns (link NULL: whom all of this transaction do): writers who have lost licences by it, or '
-  'were revoked, and entries of the quarantine that may count now. link: of an owner''s row its signature''s hash';
+  'were revoked, and entries of the quarantine that are judged otherwise now; counts: some of them count. link: of an '
+  'owner''s row its signature''s hash';
 
 -- SECURITY DEFINER, owner rowseal_internal: as _affected.
 CREATE OR REPLACE FUNCTION rowseal._counting(grants integer)
@@ -215,6 +216,24 @@ COMMENT ON FUNCTION rowseal._in_the_way(rowseal.declarations) IS
   'What could keep a row of a revoked writer in a table, or the version before it out: unique indexes, foreign keys '
   'to the table, DELETE triggers; NULL when nothing could';
 
+-- A revocation waits for nobody: else whoever may create a trigger on one of the tables could stop it.
+CREATE OR REPLACE FUNCTION rowseal._cannot_let_in(grants_table regclass, refused boolean) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  reason CONSTANT text := rowseal._distrust(grants_table);
+BEGIN
+  IF refused THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS017', HINT = rowseal._hint('RS017'),
+      MESSAGE = pg_catalog.format('rows would count by this one, and cannot be let in: %s', reason);
+  END IF;
+  RAISE WARNING USING HINT = rowseal._hint('RS017'),
+    MESSAGE = pg_catalog.format('rowseal: rows that count by now are held: %s', reason);
+END
+$$;
+COMMENT ON FUNCTION rowseal._cannot_let_in(regclass, boolean) IS
+  'Held rows count now, and to let them in would run code of others: refuses what they count by (a grant, a link), or '
+  'warns where that has to be (a revocation, a replication worker, or it was here before)';
+
 CREATE OR REPLACE FUNCTION rowseal._settle(
   grants integer, owner text, writer bytea, seq bigint, link bytea, revoked bytea)
 RETURNS void LANGUAGE plpgsql
@@ -222,11 +241,12 @@ SET search_path = pg_catalog, pg_temp SET rowseal.mode = '' SET rowseal.outcome 
 #variable_conflict use_variable
 DECLARE
   affected record := rowseal._affected(grants, owner, writer, seq, link, revoked);
+  grants_table CONSTANT regclass := (SELECT g.relation FROM rowseal.declarations g WHERE g.id = grants);
   d rowseal.declarations;
 BEGIN
   IF affected.writers <> '{}' THEN
     FOR d IN SELECT x.* FROM rowseal.declarations x
-              WHERE x.id = grants OR x.writers = (SELECT g.relation FROM rowseal.declarations g WHERE g.id = grants)
+              WHERE x.id = grants OR x.writers = grants_table
               ORDER BY x.id LOOP
       IF d.queries = '{}' THEN  -- nobody's broken table keeps others from theirs
         RAISE WARNING USING
@@ -238,7 +258,10 @@ BEGIN
       PERFORM rowseal._retract(d, owner, affected.writers);
     END LOOP;
   END IF;
-  IF affected.held <> '{}' THEN
+  IF affected.counts AND NOT rowseal._secured(grants_table) THEN
+    PERFORM rowseal._cannot_let_in(grants_table, refused => revoked IS NULL AND link IS NOT NULL
+      AND pg_catalog.current_setting('session_replication_role') <> 'replica');  -- an error would stop the worker
+  ELSIF affected.held <> '{}' THEN
     IF EXISTS (SELECT FROM pg_catalog.unnest(affected.held) h  -- row security hides what is not his to write
                 WHERE NOT EXISTS (SELECT FROM rowseal.quarantine q WHERE q.id = h)) THEN
       RAISE insufficient_privilege USING MESSAGE = 'rows would count by this one that you may not write',
@@ -272,7 +295,7 @@ BEGIN
   EXCEPTION WHEN OTHERS OR assert_failure THEN
     IF rowseal._passing(SQLSTATE) THEN
       RAISE;
-    ELSIF SQLSTATE = '42501' THEN
+    ELSIF SQLSTATE IN ('42501', 'RS017') THEN
       verdict := ROW(SQLSTATE, SQLERRM)::rowseal.verdict;
       changed := true;
     END IF;
@@ -379,6 +402,7 @@ CREATE OR REPLACE FUNCTION rowseal._follow_grants(d rowseal.declarations) RETURN
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   part record;
+  counting bigint[];
   grants integer := rowseal._grants_id(d.grants, d.id, d.writers);
 BEGIN
   -- Who was revoked in the meantime, or crowded out: of a key with 64 chains others may have counted.  What a walk has
@@ -399,7 +423,12 @@ BEGIN
   LOOP
     PERFORM rowseal._settle(grants, part.owner, NULL, NULL, NULL, part.writer);
   END LOOP;
-  PERFORM rowseal._retry(NULL, NULL, ARRAY(SELECT c.entry FROM rowseal._counting(grants) c));
+  counting := ARRAY(SELECT c.entry FROM rowseal._counting(grants) c);
+  IF counting <> '{}' AND NOT rowseal._secured(coalesce(d.writers, d.relation)) THEN
+    PERFORM rowseal._cannot_let_in(coalesce(d.writers, d.relation), refused => false);
+  ELSE
+    PERFORM rowseal._retry(NULL, NULL, counting);
+  END IF;
   PERFORM rowseal._pass_on(grants, NULL);
 END
 $$;

@@ -389,6 +389,7 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
     "the cursor": cursor_of_elsewhere,
     "a write to the table": RECEIVED,
     "the rows of a new partition": "see attacks/test_whose_code_runs.py",
+    "rows would count by this one": "see writers/test_whom_the_tables_trust.py",
     "publication": LINKED,
 }
 

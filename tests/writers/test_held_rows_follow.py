@@ -33,8 +33,11 @@ class Cast:
     def new(self) -> Writer:
         return Writer(self.ann.owner, SigningKey.generate())
 
+    def granted_row(self, **scope: Any) -> dict[str, Any]:
+        return grant(self.device, **scope)
+
     def granted(self, **scope: Any) -> Any:
-        return self.ann.envelope(self.forms["grants"], grant(self.device, **scope))
+        return self.ann.envelope(self.forms["grants"], self.granted_row(**scope))
 
     def revoked(self, *upto: Any, at: int = 9) -> Any:
         row = revocation(self.device, list(upto), at=at)
@@ -153,6 +156,31 @@ def test_who_calls_a_row_unstorable_keeps_nobody_from_retrying_it(
     c.db.run("ALTER TABLE t DROP CONSTRAINT bad")
     c.db.all("SELECT rowseal.retry()")
     assert c.stored() == ["bad"]
+
+
+@pytest.mark.parametrize("before", ["", "a grant to come", "an entry"])
+def test_nobody_is_believed_that_a_table_cannot_store_what_counts(
+    c: Cast, mallory: Db, admin: Db, before: str
+) -> None:
+    (row,) = c.rows("a")
+    if before == "an entry":
+        c.receive(row, by=mallory)
+        c.db.run("ALTER TABLE grants DISABLE TRIGGER zzz_rowseal_settle")
+    if before != "a grant to come":
+        c.db.insert("grants", c.ann.sealed(c.forms["grants"], c.granted_row()))
+    if before == "an entry":
+        c.db.run("ALTER TABLE grants ENABLE ALWAYS TRIGGER zzz_rowseal_settle")
+        mallory.run(
+            "INSERT INTO rowseal._refused (verdict, again, changed)"
+            " SELECT '(23514,x)', q.id, true FROM rowseal.quarantine q"
+        )
+    else:
+        mallory.run(REFUSED.format("23514,x"), Json(row))
+    if before == "a grant to come":
+        assert c.stored() == []
+        c.receive(c.granted())
+    assert c.stored() == ["a"] and c.sound()
+    assert admin.all("SELECT held FROM rowseal._writer_rows") == [None]
 
 
 # -- walks

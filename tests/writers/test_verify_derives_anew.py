@@ -198,9 +198,22 @@ def test_a_check_that_fails_is_not_ok_and_hides_no_other(db: Db, admin: Db) -> N
     checks = db.all('SELECT "check", relation::text, ok, detail FROM rowseal.health()')
     assert [check[:2] for check in checks] == whole
     assert [check for check in checks if not check[2]] == [
-        ("derived", "grants", False, 'relation "rowseal._wanted" does not exist')
+        (check, "grants", False, 'relation "rowseal._wanted" does not exist')
+        for check in ("derived", "held", "walks")
     ]
     admin.run("ALTER TABLE rowseal._licences RENAME TO gone_too")
     checks = db.all('SELECT "check", relation::text, ok, detail FROM rowseal.health()')
-    assert ("table", "grants", False, 'relation "rowseal._licences" does not exist') in checks
+    assert ("writers", "grants", False, 'relation "rowseal._licences" does not exist') in checks
     assert {relation for _, relation in whole} - {c[1] for c in checks} == set()
+
+
+def test_a_revocation_that_waits_for_a_link_is_shown(db: Db) -> None:
+    c = Cast(db)
+    missing = c.device.sealed(c.forms["u"], {"key": "f", "owner_timestamp": 1})
+    c.revoke(c.device, missing)
+    assert db.all("SELECT key FROM t ORDER BY 1") == ["m"]
+    ((check, detail),) = db.all('SELECT "check", detail FROM rowseal.health() WHERE NOT ok')
+    number = f"{c.device.public_key.hex()[:16]}: 1" if c.device.public_key else ""
+    assert (check, detail) == ("walks", f"links that revocations wait for, by writer: {number}")
+    db.insert("u", missing)
+    assert db.all("SELECT key FROM t ORDER BY 1") == ["d", "e", "m"] and unwell(db) == []
