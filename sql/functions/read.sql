@@ -71,7 +71,8 @@ BEGIN
   RETURN QUERY EXECUTE pg_catalog.format($q$
     SELECT key, sign, (problem).sqlstate, (problem).reason FROM (%s) x
      WHERE problem IS NOT NULL $q$, d.queries ->> 'verify') USING NULL::pg_catalog.oid[];
-  IF d.grants OR d.writers IS NOT NULL THEN
+  IF (d.grants OR d.writers IS NOT NULL)
+     AND NOT pg_catalog.row_security_active(coalesce(d.writers, d.relation)) THEN  -- else some grants are hidden
     RETURN QUERY
       SELECT rowseal._owner_object(ARRAY(SELECT pg_catalog.jsonb_array_elements_text(g.spec -> 'owner')), u.owner),
              NULL::bytea, u.sqlstate, u.problem

@@ -122,14 +122,12 @@ SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
   RETURN QUERY SELECT * FROM rowseal._inconsistent(d.id);
-  IF NOT pg_catalog.row_security_active(d.relation) THEN  -- else some are hidden
-    RETURN QUERY EXECUTE pg_catalog.format($q$
-        SELECT DISTINCT y.owner, 'grants are kept that are not those in the table' FROM (
-          (SELECT * FROM (%1$s) x EXCEPT SELECT * FROM rowseal._kept_grants($1))
-          UNION ALL
-          (SELECT * FROM rowseal._kept_grants($1) EXCEPT SELECT * FROM (%1$s) x)) y $q$, d.queries ->> 'granted')
-      USING d.id;
-  END IF;
+  RETURN QUERY EXECUTE pg_catalog.format($q$
+      SELECT DISTINCT y.owner, 'grants are kept that are not those in the table' FROM (
+        (SELECT * FROM (%1$s) x EXCEPT SELECT * FROM rowseal._kept_grants($1))
+        UNION ALL
+        (SELECT * FROM rowseal._kept_grants($1) EXCEPT SELECT * FROM (%1$s) x)) y $q$, d.queries ->> 'granted')
+    USING d.id;
   IF rows THEN
     -- not the other way round: rows are pruned, and tables undeclared
     RETURN QUERY EXECUTE pg_catalog.format($q$
