@@ -34,7 +34,7 @@ COMMENT ON FUNCTION rowseal._whole(integer, bytea) IS
   'Links of the rows of a writer from which his chain can be walked to number 1';
 
 -- SECURITY DEFINER, owner rowseal_internal: numbers and links of a writer are for whoever may read the grants table.
-CREATE OR REPLACE FUNCTION rowseal._heads_of(grants integer, owner text, writer bytea)
+CREATE OR REPLACE FUNCTION rowseal._heads_of(grants integer, owner text, writer bytea, alive boolean)
 RETURNS TABLE (seq bigint, link bytea, whole boolean)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -42,15 +42,18 @@ DECLARE
   authority integer := rowseal._readable(grants, owner);
 BEGIN
   RETURN QUERY
-    WITH heads AS (
-      SELECT r.seq, r.link FROM rowseal._writer_rows r WHERE r.authority = authority AND r.writer = writer
-      EXCEPT
-      SELECT r.seq - 1, r.prev FROM rowseal._writer_rows r WHERE r.authority = authority AND r.writer = writer
+    WITH chain AS (
+      SELECT r.seq, r.link, r.prev FROM rowseal._writer_rows r
+       WHERE r.authority = authority AND r.writer = writer
+         AND NOT (alive AND rowseal._dead(authority, writer, r.link))
+    ), heads AS (
+      SELECT c.seq, c.link FROM chain c EXCEPT SELECT c.seq - 1, c.prev FROM chain c
     ) SELECT h.seq, h.link, h.link IN (SELECT rowseal._whole(authority, writer)) FROM heads h ORDER BY h.seq, h.link;
 END
 $$;
-COMMENT ON FUNCTION rowseal._heads_of(integer, text, bytea) IS
-  'The ends of a writer''s chain, and whether each can be walked to number 1';
+COMMENT ON FUNCTION rowseal._heads_of(integer, text, bytea, boolean) IS
+  'The ends of a writer''s chain, and whether each can be walked to number 1. alive: of what may count some day, without '
+  'rows that never do';
 
 -- SECURITY DEFINER, owner rowseal_internal: as _heads_of.
 CREATE OR REPLACE FUNCTION rowseal._below(
@@ -85,7 +88,7 @@ BEGIN
     RETURN '{}';
   END IF;
   SELECT * INTO last
-    FROM rowseal._heads_of(d.id, rowseal._owner_text(d.spec, rowseal.payload(d.relation, owner)::json), writer) h
+    FROM rowseal._heads_of(d.id, rowseal._owner_text(d.spec, rowseal.payload(d.relation, owner)::json), writer, false) h
    ORDER BY h.seq DESC, h.link LIMIT 1;
   RETURN pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
     'writer_pkey', writer, 'writer_seq', coalesce(last.seq, 0) + 1, 'writer_prev', last.link));
@@ -141,7 +144,8 @@ DECLARE
   owner_ text := rowseal._owner_text(d.spec, rowseal.payload(relation, owner)::json);
   frontier record;
 BEGIN
-  upto := coalesce(upto, ARRAY(SELECT h.link FROM rowseal._heads_of(d.id, owner_, grantee) h WHERE h.whole));
+  -- not through what never counts: its bodies may be gone, and do not reach a server that takes its state from this one
+  upto := coalesce(upto, ARRAY(SELECT h.link FROM rowseal._heads_of(d.id, owner_, grantee, true) h WHERE h.whole));
   SELECT * INTO frontier FROM rowseal._below(d.id, owner_, grantee, upto);
   IF frontier.broken IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'RS012',
@@ -156,7 +160,7 @@ END
 $$;
 COMMENT ON FUNCTION rowseal.revoke(regclass, jsonb, bytea, bigint, bytea[], bytea) IS
 $$The canonical text of a revocation, to be signed: the rows of grantee stand up to the links in upto (NULL: all that
-this server knows and can walk; {}: nothing), whatever else it signs never counts. standing: keys that grantee let in
+this server knows, can walk, and no revocation has ended; {}: nothing), whatever else it signs never counts. standing: keys that grantee let in
 below this frontier, and that go on writing until they are revoked, too. Other arguments as in rowseal.allow. Errors:
 RS012 a link cannot be walked to number 1 here, RS007 no grants table.$$;
 

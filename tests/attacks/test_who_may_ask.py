@@ -78,7 +78,7 @@ def test_whom_row_security_hides_rows_of_grants_from_is_told_nothing_of_writers(
     stage: Stage,
 ) -> None:
     stage.db.run("GRANT SELECT ON grants TO mallory")
-    heads = "SELECT * FROM rowseal._heads_of(%s, %s, %s)"
+    heads = "SELECT * FROM rowseal._heads_of(%s, %s, %s, false)"
     asked = [stage.id, stage.owner, stage.device.public_key]
     stage.mallory.all(heads, *asked)
     assert stage.mallory.one("SELECT count(*) FROM rowseal.writers") == 1

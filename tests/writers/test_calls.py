@@ -138,6 +138,11 @@ def test_allow_and_revoke_say_what_is_to_be_signed(cast: Cast) -> None:
     ((_, _, standing),) = cast.db.all(call, owner, manager.public_key, [link_of(first)])
     assert standing == []
     cast.db.refused("RS012", call, owner, manager.public_key, [bytes(32)])
+    # once revoked, no further revocation is walked through what never counts again: a server that
+    # took its state from this one may not have it
+    cast.write(cast.owner, "grants", **revocation(manager, [link_of(first)]))
+    ((upto, _, standing),) = cast.db.all(call, owner, manager.public_key, None)
+    assert ([bytes(u) for u in upto], standing) == ([link_of(first)], [])
 
 
 def test_a_version_that_merges_two_ends_a_conflict(db: Db) -> None:
