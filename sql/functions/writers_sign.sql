@@ -52,8 +52,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._heads_of(integer, text, bytea, boolean) IS
-  'The ends of a writer''s chain, and whether each can be walked to number 1. alive: of what may count some day, without '
-  'rows that never do';
+  'The ends of a writer''s chain, and whether each can be walked to number 1. alive: of what may count some day, '
+  'without rows that never do';
 
 -- SECURITY DEFINER, owner rowseal_internal: as _heads_of.
 CREATE OR REPLACE FUNCTION rowseal._below(
@@ -160,9 +160,9 @@ END
 $$;
 COMMENT ON FUNCTION rowseal.revoke(regclass, jsonb, bytea, bigint, bytea[], bytea) IS
 $$The canonical text of a revocation, to be signed: the rows of grantee stand up to the links in upto (NULL: all that
-this server knows, can walk, and no revocation has ended; {}: nothing), whatever else it signs never counts. standing: keys that grantee let in
-below this frontier, and that go on writing until they are revoked, too. Other arguments as in rowseal.allow. Errors:
-RS012 a link cannot be walked to number 1 here, RS007 no grants table.$$;
+this server knows, can walk, and no revocation has ended; {}: nothing), whatever else it signs never counts. standing:
+keys that grantee let in below this frontier, and that go on writing until they are revoked, too. Other arguments as in
+rowseal.allow. Errors: RS012 a link cannot be walked to number 1 here, RS007 no grants table.$$;
 
 CREATE OR REPLACE VIEW rowseal.writers WITH (security_barrier = true) AS
   SELECT d.relation, a.owner, w.writer, coalesce(l.licences, '[]') AS licences, coalesce(l.revoked, false) AS revoked,
