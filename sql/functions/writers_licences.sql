@@ -138,24 +138,28 @@ DECLARE
   bucket CONSTANT integer := pg_catalog.hashtext(owner) & 63;  -- NULL: all
   stripe CONSTANT integer := CASE WHEN NOT exclusive THEN pg_catalog.pg_backend_pid() & 15 END;  -- NULL: all
   held boolean;
-  missing boolean;
 BEGIN
-  SELECT pg_catalog.bool_and(l.xid = here), count(*) = 0 INTO held, missing FROM rowseal._writer_locks l
-   WHERE l.grants = grants AND (bucket IS NULL OR l.bucket = bucket) AND (stripe IS NULL OR l.stripe = stripe);
+  SELECT pg_catalog.bool_and(l.xid = here) INTO held FROM rowseal._writer_locks l
+   WHERE l.grants = grants AND l.bucket BETWEEN coalesce(bucket, 0) AND coalesce(bucket, 63)
+     AND l.stripe BETWEEN coalesce(stripe, 0) AND coalesce(stripe, 15);
   IF held THEN
     RETURN false;
   END IF;
   PERFORM rowseal._may_lock(grants, owner);
-  IF missing THEN  -- of a grants table that was restored without triggers
-    PERFORM rowseal._make_locks(grants);
-  END IF;
   -- An UPDATE, not a share lock: a REPEATABLE READ transaction on either side meets it, too, and fails with 40001
   -- instead of deciding on a state that is gone.
-  PERFORM FROM rowseal._writer_locks l
-    WHERE l.grants = grants AND (bucket IS NULL OR l.bucket = bucket) AND (stripe IS NULL OR l.stripe = stripe)
-    ORDER BY l.bucket, l.stripe FOR NO KEY UPDATE;
+  IF exclusive THEN  -- several rows: in the same order everywhere
+    PERFORM FROM rowseal._writer_locks l
+      WHERE l.grants = grants AND l.bucket BETWEEN coalesce(bucket, 0) AND coalesce(bucket, 63)
+      ORDER BY l.bucket, l.stripe FOR NO KEY UPDATE;
+  END IF;
   UPDATE rowseal._writer_locks l SET xid = pg_catalog.pg_current_xact_id()
-   WHERE l.grants = grants AND (bucket IS NULL OR l.bucket = bucket) AND (stripe IS NULL OR l.stripe = stripe);
+   WHERE l.grants = grants AND l.bucket BETWEEN coalesce(bucket, 0) AND coalesce(bucket, 63)
+     AND l.stripe BETWEEN coalesce(stripe, 0) AND coalesce(stripe, 15);
+  IF NOT FOUND THEN  -- of a grants table that was restored without triggers
+    PERFORM rowseal._make_locks(grants);
+    RETURN rowseal._lock_writers(grants, owner, exclusive);
+  END IF;
   RETURN true;
 END
 $$;
