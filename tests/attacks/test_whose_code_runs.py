@@ -112,7 +112,8 @@ def test_a_third_partys_code_keeps_rows_waiting(
     assert [o for o, _ in answer] == ["deferred"] and answer[0][1].startswith("RS017")
     assert "mallory" in answer[0][1]
     assert admin.all("SELECT * FROM rowseal.retry()") == []
-    assert not sprung(mallory) and unhealthy(example) == []
+    # health says where it does not look
+    assert not sprung(mallory) and set(unhealthy(example)) <= {"derived"}
     assert [o for o, _ in example.apply("q", [sent])] == [
         "inserted"
     ]  # who names the table trusts it
