@@ -238,10 +238,10 @@ BEGIN
         OR EXISTS (SELECT FROM reached r WHERE r.oid IN (SELECT rowseal._tree(d.relation)))
      ORDER BY d.identity IS NULL DESC
   LOOP
-    IF x.own IS FALSE THEN
-      PERFORM rowseal._refresh_others(x.d, false);
+    IF x.own THEN
+      PERFORM rowseal._refresh(x.d, false, true);
     ELSE
-      PERFORM rowseal._refresh(x.d, false, coalesce(x.own, false));
+      PERFORM rowseal._refresh_others(x.d, false);
     END IF;
   END LOOP;
 END
@@ -335,6 +335,11 @@ BEGIN
   IF TG_TAG IN ('CREATE EXTENSION', 'ALTER EXTENSION')
       AND EXISTS (SELECT FROM pg_catalog.pg_event_trigger_ddl_commands() x WHERE NOT x.in_extension) THEN
     PERFORM rowseal._bind();
+  END IF;
+  -- While a materialized view is refreshed, PostgreSQL tells event triggers nothing of what its functions do.
+  IF rowseal._asker() IS NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_event_trigger_ddl_commands()) THEN
+    RAISE insufficient_privilege USING MESSAGE = TG_TAG || ' cannot be followed within REFRESH MATERIALIZED VIEW',
+      HINT = 'Give the command by itself.';
   END IF;
   FOR c IN
     SELECT DISTINCT x.classid, x.object_type, x.objid,
@@ -556,9 +561,13 @@ BEGIN
   FOR new_ IN SELECT d, f.partitions FROM rowseal._take_new_partitions() f JOIN rowseal.declarations d USING (relation)
   LOOP
     PERFORM rowseal._let_in_partitions(new_.d, pg_catalog.array_remove(new_.partitions, (new_.d).relation::oid));
+    -- Grants have come, and revocations, while it was closed.  This writes, so it is for whoever trusts the tables: the
+    -- command may have been about something else.
     IF ((new_.d).grants OR (new_.d).writers IS NOT NULL) AND (new_.d).queries <> '{}'
-       AND (new_.d).relation = ANY (new_.partitions) AND rowseal._owns((new_.d).relation) THEN
-      PERFORM rowseal._follow_grants(new_.d);  -- grants have come, and revocations, while it was closed
+       AND (new_.d).relation = ANY (new_.partitions) AND rowseal._owns((new_.d).relation)
+       AND rowseal._secured((new_.d).relation) THEN
+      PERFORM rowseal._lock_writers(rowseal._grants_id((new_.d).grants, (new_.d).id, (new_.d).writers), NULL, true);
+      PERFORM rowseal._follow_grants(new_.d);
     END IF;
   END LOOP;
   FOR waiting IN

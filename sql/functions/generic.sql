@@ -28,7 +28,7 @@ DECLARE
 BEGIN
   SELECT x.queries ->> CASE TG_ARGV[1] WHEN 'main' THEN 'spent' ELSE 'spent_versions' END INTO query
     FROM rowseal.declarations x WHERE x.id = TG_ARGV[0]::integer;
-  IF FOUND THEN
+  IF query IS NOT NULL THEN  -- else it is closed, or not declared
     EXECUTE query INTO spent USING OLD;
   END IF;
   IF spent THEN

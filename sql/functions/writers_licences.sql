@@ -108,7 +108,7 @@ DECLARE
 BEGIN
   PERFORM rowseal._in_person();
   SELECT d.relation, c.relowner INTO g
-    FROM rowseal.declarations d JOIN pg_catalog.pg_class c ON c.oid = d.relation WHERE d.id = grants;
+    FROM rowseal.declarations d JOIN pg_catalog.pg_class c ON c.oid = d.relation WHERE d.id = grants AND d.grants;
   IF owner IS NULL THEN
     PERFORM WHERE pg_catalog.pg_has_role(session_user, g.relowner, 'MEMBER');
   ELSIF pg_catalog.has_table_privilege(session_user, g.relation, 'INSERT, UPDATE') THEN

@@ -83,7 +83,7 @@ RETURNS TABLE (owner text, entry bigint, sqlstate text) LANGUAGE plpgsql STABLE 
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
-  PERFORM rowseal._may_ask(grants);
+  PERFORM rowseal._may_read(grants);
   RETURN QUERY
     SELECT a.owner, q.id, q.sqlstate
       FROM rowseal._authority a JOIN rowseal._writer_rows r ON r.authority = a.id
