@@ -441,6 +441,17 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._entry_hash(text, text, json) IS 'What tells entries of one source in the quarantine apart';
 
+CREATE OR REPLACE FUNCTION rowseal._is_for(q rowseal.quarantine) RETURNS boolean LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN q.sqlstate <> 'RS007' OR q.role = session_user OR EXISTS (
+    SELECT FROM rowseal.declarations d JOIN pg_catalog.pg_class c ON c.oid = d.relation
+     WHERE d.tag = q.tag AND rowseal._may_have(q.role, c.relowner));
+END
+$$;
+COMMENT ON FUNCTION rowseal._is_for(rowseal.quarantine) IS
+  'Whether an entry is for the table that has its tag by now, or for the session that brought it: see _may_have';
+
 -- SECURITY DEFINER, owner rowseal_internal, as _quarantine.
 CREATE OR REPLACE FUNCTION rowseal._enter_refused() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
@@ -456,7 +467,10 @@ BEGIN
   END IF;
   PERFORM rowseal._in_person();
   IF NEW.again IS NOT NULL THEN  -- whoever tries it again is not asked what it is
-    SELECT * INTO q FROM rowseal.quarantine x WHERE x.id = NEW.again;
+    SELECT * INTO q FROM rowseal.quarantine x WHERE x.id = NEW.again AND rowseal._is_for(x);
+    IF NOT FOUND THEN
+      RETURN NULL;
+    END IF;
     NEW.verdict := coalesce(NEW.verdict, ROW(q.sqlstate, q.reason)::rowseal.verdict);
     o := rowseal._claimed(q.tag, NEW.verdict, q.format, q.row);
   ELSE
@@ -546,7 +560,7 @@ SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
   RETURN QUERY SELECT q.id FROM rowseal.quarantine q
-                WHERE q.tag = tag AND rowseal._may_follow(tag) ORDER BY q.id;
+                WHERE q.tag = tag AND rowseal._may_follow(tag) AND rowseal._is_for(q) ORDER BY q.id;
 END
 $$;
 COMMENT ON FUNCTION rowseal._entries_of(text) IS

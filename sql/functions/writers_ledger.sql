@@ -313,7 +313,10 @@ BEGIN
   END IF;
   INSERT INTO rowseal.feed (tag, owner, envelope, role, subscription)
     SELECT q.tag, rowseal._owner_text(d.spec, q.row), q.row, session_user, rowseal._subscription()
-      FROM rowseal.quarantine q JOIN rowseal.declarations d ON d.tag = q.tag AND d.feed WHERE q.id = NEW.held;
+      FROM rowseal.quarantine q JOIN rowseal._authority a ON a.id = NEW.authority
+      JOIN rowseal.declarations d ON d.tag = q.tag AND d.feed
+                                 AND rowseal._grants_id(d.grants, d.id, d.writers) = a.grants
+     WHERE q.id = NEW.held;
   RETURN NULL;
 END
 $$;
@@ -330,7 +333,8 @@ BEGIN
   named := ARRAY(
     SELECT q.id FROM rowseal._authority a JOIN rowseal._writer_rows r ON r.authority = a.id
       JOIN rowseal.quarantine q ON q.id = r.held
-      JOIN rowseal.declarations d ON d.tag = q.tag  -- else they are passed on when it is declared
+      -- else they are passed on when it is declared
+      JOIN rowseal.declarations d ON d.tag = q.tag AND rowseal._grants_id(d.grants, d.id, d.writers) = grants
      WHERE a.grants = grants AND (owner IS NULL OR a.owner = owner) AND NOT r.fed
        AND EXISTS (SELECT FROM rowseal._licences l WHERE l.authority = r.authority AND l.writer = r.writer)
      ORDER BY q.id FOR NO KEY UPDATE OF q SKIP LOCKED);  -- whoever takes one out just now may stay open

@@ -64,7 +64,9 @@ BEGIN
          coalesce(pg_catalog.bool_or(v.sqlstate IS NULL), false)
     INTO held, counts
       FROM pg_catalog.unnest(held) WITH ORDINALITY h(id, n) JOIN rowseal.quarantine q ON q.id = h.id AND q.curable
-      JOIN rowseal.declarations t ON t.tag = q.tag AND t.queries <> '{}'  -- else it follows later: _follow_grants
+      -- else it follows later: _follow_grants; or another table has the tag by now
+      JOIN rowseal.declarations t ON t.tag = q.tag AND t.queries <> '{}'
+                                 AND rowseal._grants_id(t.grants, t.id, t.writers) = grants
       JOIN rowseal._writer_rows r ON r.held = h.id
       CROSS JOIN LATERAL rowseal._licensed_entry(grants, owner, t, q, r) v
      WHERE CASE WHEN v.sqlstate IS NULL THEN rowseal._curable(ROW(q.sqlstate, q.reason)::rowseal.verdict)
@@ -89,6 +91,7 @@ BEGIN
       FROM rowseal._authority a JOIN rowseal._writer_rows r ON r.authority = a.id
       JOIN rowseal.quarantine q ON q.id = r.held AND rowseal._curable(ROW(q.sqlstate, q.reason)::rowseal.verdict)
       JOIN rowseal.declarations d ON d.tag = q.tag AND d.queries <> '{}'
+                                 AND rowseal._grants_id(d.grants, d.id, d.writers) = grants
       CROSS JOIN LATERAL rowseal._licensed_entry(grants, a.owner, d, q, r) v
      WHERE a.grants = grants AND v.sqlstate IS NULL
      ORDER BY r.authority, r.writer, r.seq;
@@ -147,6 +150,13 @@ DECLARE
   why text;
 BEGIN
   PERFORM rowseal._may_retract(d);
+  -- As it is now that nothing changes it any more: without its triggers nothing would keep what is taken out.
+  EXECUTE pg_catalog.format('LOCK TABLE %s IN ROW EXCLUSIVE MODE', pg_catalog.concat_ws(', ', d.relation, d.versions));
+  SELECT * INTO d FROM rowseal.declarations x WHERE x.id = d.id;
+  IF NOT FOUND OR d.queries = '{}'
+     OR pg_catalog.to_regprocedure(pg_catalog.format('rowseal._guard_%s()', d.id)) IS NULL THEN
+    RETURN;  -- it follows when it is declared, or opens
+  END IF;
   FOREACH query IN ARRAY '{retract_versions,retract}'::text[] LOOP
     CONTINUE WHEN d.queries ->> query = '';
     counts_not := pg_catalog.format('SELECT ARRAY(%s)', d.queries ->> (query || '_rows'));

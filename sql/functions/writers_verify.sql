@@ -104,6 +104,7 @@ BEGIN
       FROM rowseal._authority a JOIN rowseal._writer_rows r ON r.authority = a.id AND r.held IS NOT NULL
       LEFT JOIN rowseal.quarantine q ON q.id = r.held
       LEFT JOIN rowseal.declarations d ON d.tag = q.tag AND d.queries <> '{}'
+                                      AND rowseal._grants_id(d.grants, d.id, d.writers) = grants
       LEFT JOIN LATERAL rowseal._offered(d, q.format, q.row) o ON d.id IS NOT NULL
      WHERE a.grants = grants AND CASE
        WHEN r.held = 0 THEN rowseal.link(r.seq, r.prev, r.sign) IS DISTINCT FROM r.link
