@@ -336,10 +336,16 @@ BEGIN
       AND EXISTS (SELECT FROM pg_catalog.pg_event_trigger_ddl_commands() x WHERE NOT x.in_extension) THEN
     PERFORM rowseal._bind();
   END IF;
-  -- While a materialized view is refreshed, PostgreSQL tells event triggers nothing of what its functions do.
-  IF rowseal._asker() IS NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_event_trigger_ddl_commands()) THEN
-    RAISE insufficient_privilege USING MESSAGE = TG_TAG || ' cannot be followed within REFRESH MATERIALIZED VIEW',
-      HINT = 'Give the command by itself.';
+  -- While a materialized view is refreshed, PostgreSQL tells event triggers nothing of what its functions do (but for
+  -- what they drop).
+  IF NOT pg_catalog.starts_with(TG_TAG, 'DROP ') AND rowseal._asker() IS NULL
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_event_trigger_ddl_commands()) THEN
+    IF TG_TAG <> 'ALTER TABLE' THEN
+      RAISE insufficient_privilege USING MESSAGE = TG_TAG || ' cannot be followed within REFRESH MATERIALIZED VIEW',
+        HINT = 'Give the command by itself.';
+    END IF;
+    -- REFRESH … CONCURRENTLY alters a table of its own.  It may be any: all are looked at.
+    PERFORM rowseal._refresh_others(d, false) FROM rowseal.declarations d;
   END IF;
   FOR c IN
     SELECT DISTINCT x.classid, x.object_type, x.objid,

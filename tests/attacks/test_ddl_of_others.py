@@ -515,3 +515,47 @@ def test_a_partition_that_came_while_its_table_was_closed_is_verified(
     example.run("ALTER TABLE p DETACH PARTITION p2")
     assert not example.one(closed) and unhealthy(admin) == []
     assert admin.one("SELECT count(*) FROM rowseal._new_partitions") == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "CREATE TRIGGER zzzz BEFORE INSERT ON public.user_storage FOR EACH ROW"
+        " EXECUTE FUNCTION public.hers()",
+        "CREATE OR REPLACE TRIGGER zzz_rowseal_guard BEFORE INSERT OR UPDATE ON public.user_storage"
+        " FOR EACH ROW EXECUTE FUNCTION public.hers()",
+        "CREATE TABLE public.other ()",
+    ],
+)
+def test_no_command_hides_within_a_refresh_of_a_materialized_view(
+    command: str, mallory: Db, example: Db
+) -> None:
+    """PostgreSQL tells event triggers nothing of it: what is not seen is not done."""
+    table(mallory, "theirs", "uuid uuid, n int")
+    example.run("GRANT ALL ON user_storage TO mallory")
+    mallory.run(
+        "CREATE FUNCTION hers() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+        "CREATE FUNCTION ddl() RETURNS int LANGUAGE plpgsql AS $$"
+        f" BEGIN {command}; RETURN 1; END $$;"
+        "CREATE MATERIALIZED VIEW v AS SELECT public.ddl() WITH NO DATA"
+    )
+    diag = mallory.refused("42501", "REFRESH MATERIALIZED VIEW v")
+    assert "within REFRESH MATERIALIZED VIEW" in str(diag.message_primary)
+    mallory.run("CREATE MATERIALIZED VIEW w AS SELECT 1 AS n; CREATE UNIQUE INDEX ON w (n)")
+    mallory.run("REFRESH MATERIALIZED VIEW w; REFRESH MATERIALIZED VIEW CONCURRENTLY w")
+    assert unhealthy(example) == []
+
+
+def test_what_is_altered_within_a_refresh_of_a_materialized_view_is_followed(
+    mallory: Db, example: Db
+) -> None:
+    """REFRESH … CONCURRENTLY does so itself, to a table of its own."""
+    table(mallory, "theirs", "uuid uuid, n int", declare=", feed => true")
+    mallory.run(
+        "CREATE FUNCTION ddl() RETURNS int LANGUAGE plpgsql AS $$ BEGIN"
+        " DROP TRIGGER zzz_rowseal_guard ON public.theirs;"
+        " ALTER TABLE public.theirs ALTER n TYPE money; RETURN 1; END $$;"
+        "CREATE MATERIALIZED VIEW v AS SELECT public.ddl() WITH NO DATA"
+    )
+    mallory.run("REFRESH MATERIALIZED VIEW v")
+    assert example.all("SELECT tag FROM rowseal.declarations WHERE queries = '{}'") == ["theirs"]

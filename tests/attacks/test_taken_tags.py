@@ -4,13 +4,16 @@ while its table is there.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from psycopg.types.json import Json
 
 from kit.attacks import KEY, attempt, row, table
 from kit.db import Db
 from kit.example import Owner
-from kit.writers import tables
+from kit.writers import Writer, card, grant, revocation, tables
+from rowseal.client import SigningKey
 
 TAKE = "SELECT rowseal.declare('taken', owner => 'user_hash', identity => 'user_cards', tag => 'q')"
 DISCARD_ALL = "SELECT rowseal.discard(ARRAY(SELECT generate_series(1, 99)))"
@@ -106,6 +109,43 @@ def test_links_of_dropped_rows_outlive_a_stranger_at_the_tag(
     )
     take = "SELECT rowseal.declare('mine', owner => 'id', public_key => 'k', tag => 'grants')"
     mallory.refused("RS008", take)
+
+
+def test_held_rows_of_a_dropped_table_are_of_its_grants_not_of_whoever_has_its_tag(
+    mallory: Db, db: Db, admin: Db
+) -> None:
+    """Whoever took the tag stopped grants and revocations, and could discard what waits."""
+    db.run("DROP TABLE user_storage, user_cards CASCADE")
+    db.run(tables())
+    ann = Writer(Owner("Ann"))
+    card(db, ann.owner)
+    device = Writer(ann.owner, SigningKey.generate())
+    forms = {t: db.form(t) for t in ("grants", "t", "u")}
+
+    def receive(by: Writer, table: str, **row: Any) -> str:
+        sent = Json([by.envelope(forms[table], row)])
+        return str(admin.one("SELECT outcome FROM rowseal.receive(%s)", sent))
+
+    assert receive(device, "t", key="k", owner_timestamp=1) == "deferred"
+    db.run("SELECT rowseal.undeclare('t'); DROP TABLE t, t_versions")
+    db.run("GRANT SELECT ON cards TO mallory; CREATE TABLE hers (LIKE grants INCLUDING ALL)")
+    db.run("CREATE TABLE mine (LIKE u INCLUDING ALL)")
+    admin.run("ALTER TABLE hers OWNER TO mallory; ALTER TABLE mine OWNER TO mallory")
+    mallory.run(
+        "SELECT rowseal.declare('hers', owner => 'user_hash', identity => 'cards', grants => true);"
+        "SELECT rowseal.declare('mine', owner => 'user_hash', identity => 'cards', tag => 't',"
+        " writers => 'hers', versions => 'mine_versions')"
+    )
+    refused = (
+        "INSERT INTO rowseal._refused (again, verdict, changed) VALUES (%s, '(23514,x)', true)"
+    )
+    for entry in range(1, 10):
+        mallory.run(refused, entry)
+    assert (mallory.one(QUARANTINED), mallory.one(DISCARD_ALL), admin.one(QUARANTINED)) == (0, 0, 1)
+    assert receive(ann, "grants", **grant(device)) == "inserted"
+    assert receive(device, "u", key="k", owner_timestamp=1) == "inserted"
+    assert receive(ann, "grants", **revocation(device, [], at=2)) == "superseded"
+    assert db.all("SELECT key FROM u") == [] and db.all("SELECT * FROM rowseal.verify('u')") == []
 
 
 def test_a_tag_is_free_when_its_table_is_gone(mallory: Db, example: Db) -> None:

@@ -4,6 +4,7 @@ as if it had come row by row.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from test_held_rows_follow import DECLARE, Cast, fed
 
 from kit.db import Db, Server
 from kit.example import Owner
-from kit.writers import Writer, card, grant, revocation, tables
+from kit.network import until
+from kit.writers import GRANTS, SIGNED, WRITER, Writer, card, grant, revocation, tables
 from rowseal.client import SigningKey
 
 UNWELL = 'SELECT "check", relation::text FROM rowseal.health() WHERE NOT ok'
@@ -193,3 +195,69 @@ def test_grants_of_a_partition_that_crowd_out_another(p: Parts) -> None:
     crowd = [p.bob.sealed(form, grant(device, at=n + 2, until=0)) for n in range(64)]
     p.attach("grants", p.hash(p.bob), *crowd)
     assert p.stored() == [] and p.sound()
+
+
+# -- others
+def test_an_undeclare_that_is_open_takes_nothing_from_what_a_revocation_takes_out(
+    c: Cast, admin: Db, server: Server, database: str
+) -> None:
+    """It waits for the table, which has no triggers by then: what it takes out must be kept."""
+    c.receive(c.granted(), *c.rows("a", "b"))
+    assert c.stored() == ["a", "b"]
+    with server.connect(database, "app") as connection:
+        other = Db(connection)
+        other.run("BEGIN; SELECT rowseal.undeclare('t')")
+        thread = threading.Thread(target=c.receive, args=(c.revoked(),))
+        thread.start()
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        until(lambda: other.one(waits) == 1)
+        other.run("COMMIT")
+        thread.join()
+    assert c.stored() == ["a", "b"]  # nobody takes them out of a table that is not declared
+    c.db.run(DECLARE)
+    assert c.stored() == [] and c.sound()
+    held = admin.one("SELECT count(*) FROM rowseal._writer_rows WHERE held > 0")
+    assert held == 2  # their bodies are kept
+
+
+def test_a_table_that_opens_by_somebody_elses_command_runs_nothing_of_its_owners(
+    admin: Db, server: Server, database: str
+) -> None:
+    """A superuser altered his identity table, and wrote hers with his rights."""
+    admin.run(
+        f"CREATE TABLE cards (user_hash bytea PRIMARY KEY, k bytea, {SIGNED});"
+        " SELECT rowseal.declare('cards', owner => 'user_hash', public_key => 'k',"
+        " fingerprint => 'sha256'); GRANT SELECT ON cards TO PUBLIC;"
+        " CREATE SCHEMA hers AUTHORIZATION mallory"
+    )
+    ann = Writer(Owner("Ann"))
+    card(admin, ann.owner)
+    device = Writer(ann.owner, SigningKey.generate())
+    usage = "USAGE ON SCHEMA hers {} rowseal_internal"
+    with server.connect(database, "mallory") as connection:
+        mallory = Db(connection)
+        mallory.run(
+            f"GRANT {usage.format('TO')}; SET search_path = hers, public; {GRANTS};"
+            f" CREATE TABLE t (user_hash bytea, key text, value integer, parent_sign_b64 bytea,"
+            f" {WRITER}, {SIGNED}, PRIMARY KEY (user_hash, key));"
+            " SELECT rowseal.declare('grants', owner => 'user_hash', identity => 'cards',"
+            f" grants => true); {DECLARE.replace(', feed => true', '')}"
+        )
+        mallory.insert("grants", ann.sealed(mallory.form("grants"), grant(device)))
+        row = {"key": "k", "value": 1, "owner_timestamp": 5, "parent_sign_b64": None}
+        mallory.insert("t", device.sealed(mallory.form("t"), row))
+        mallory.run(
+            "CREATE TABLE ran (who text); CREATE FUNCTION code() RETURNS trigger LANGUAGE plpgsql"
+            " AS $$ BEGIN INSERT INTO hers.ran VALUES (current_user); RETURN OLD; END $$;"
+            " CREATE TRIGGER a BEFORE DELETE ON t FOR EACH ROW EXECUTE FUNCTION code()"
+        )
+        # closed by what is put in order without a command about it
+        mallory.run(
+            f"REVOKE {usage.format('FROM')}; ALTER TABLE t_versions ALTER value SET DEFAULT 1"
+        )
+        mallory.run(f"ALTER TABLE t_versions ALTER value DROP DEFAULT; GRANT {usage.format('TO')}")
+        closed = "SELECT count(*) FROM rowseal.declarations WHERE queries = '{}'"
+        assert mallory.one(closed) == 1
+        mallory.insert("grants", ann.sealed(mallory.form("grants"), revocation(device, [])))
+        admin.run("ALTER TABLE cards ADD COLUMN note text")
+        assert mallory.one(closed) == 0 and mallory.all("SELECT who FROM ran") == []
