@@ -471,7 +471,7 @@ BEGIN
     IF NOT FOUND THEN
       RETURN NULL;
     END IF;
-    NEW.verdict := coalesce(NEW.verdict, ROW(q.sqlstate, q.reason)::rowseal.verdict);
+    NEW.verdict := coalesce(CASE WHEN NEW.changed THEN NEW.verdict END, ROW(q.sqlstate, q.reason)::rowseal.verdict);
     o := rowseal._claimed(q.tag, NEW.verdict, q.format, q.row);
   ELSE
     o := rowseal._claimed(NEW.tag, NEW.verdict, NEW.format, NEW.row);
