@@ -35,7 +35,8 @@ CREATE POLICY removable ON rowseal._removals FOR INSERT WITH CHECK (
 ALTER TABLE rowseal.erasures ENABLE ROW LEVEL SECURITY;
 CREATE POLICY administer ON rowseal.erasures FOR SELECT TO rowseal_admin USING (true);
 CREATE POLICY owned ON rowseal.erasures FOR SELECT USING (rowseal._owns(relation));
-CREATE POLICY erasable ON rowseal.erasures FOR INSERT WITH CHECK (rowseal._owns(relation)
+CREATE POLICY erasable ON rowseal.erasures FOR INSERT WITH CHECK (
+  rowseal._owns(relation)
   AND EXISTS (SELECT FROM rowseal.declarations d WHERE d.relation = erasures.relation AND d.tag = erasures.tag));
 
 ALTER TABLE rowseal.shapes ENABLE ROW LEVEL SECURITY;
@@ -90,4 +91,4 @@ COMMENT ON EVENT TRIGGER rowseal_drop IS 'Forgets the declaration of a dropped t
 COMMENT ON EVENT TRIGGER rowseal_drop_refuse IS 'Refuses to drop what a declared table of the same user needs';
 COMMENT ON EVENT TRIGGER rowseal_forget IS 'Leaves no number of a dropped table';
 COMMENT ON EVENT TRIGGER rowseal_ddl_retry IS
-  'Verifies the rows of new partitions; tries rows again that waited for a column';
+  'Verifies the rows of new partitions; tries rows again that waited for a column, or for a closed table to open';

@@ -347,8 +347,7 @@ BEGIN
   INSERT INTO rowseal.quarantine AS q (tag, sqlstate, reason, curable, kept, waits_for, role, subscription,
                                        application_name, format, row, hash, link)
     VALUES (tag, verdict.sqlstate, verdict.reason, NOT dead, NOT dead, waits_for, session_user, rowseal._subscription(),
-            pg_catalog.current_setting('application_name'), 'canonical', envelope,
-            hash_, link)
+            pg_catalog.current_setting('application_name'), 'canonical', envelope, hash_, link)
     RETURNING q.id INTO entry;
   UPDATE rowseal._writer_rows r SET held = entry
    WHERE r.authority = authority AND r.writer = writer AND r.seq = seq AND r.link = link;

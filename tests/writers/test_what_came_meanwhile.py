@@ -198,6 +198,14 @@ def test_grants_of_a_partition_that_crowd_out_another(p: Parts) -> None:
 
 
 # -- others
+def test_a_closed_table_keeps_its_rows(c: Cast) -> None:
+    """A DELETE there met no query to ask, and the worker that brought it began again for ever."""
+    c.receive(c.granted(), *c.rows("a"))
+    away(c.db, "closed")
+    c.db.refused("RS004", "DELETE FROM t")
+    assert c.stored() == ["a"]
+
+
 def test_an_undeclare_that_is_open_takes_nothing_from_what_a_revocation_takes_out(
     c: Cast, admin: Db, server: Server, database: str
 ) -> None:
