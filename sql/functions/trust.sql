@@ -9,7 +9,7 @@ BEGIN
     UNLISTEN rowseal_in_person;
     RETURN;
   END IF;
-  BEGIN  -- a tenth as fast; who listens could not PREPARE TRANSACTION after the other
+  BEGIN  -- slower; who listens could not PREPARE TRANSACTION after the other
     DEALLOCATE rowseal_in_person;
   EXCEPTION WHEN invalid_sql_statement_name THEN
     NULL;

@@ -327,21 +327,26 @@ CREATE OR REPLACE FUNCTION rowseal._pass_on(grants integer, owner text) RETURNS 
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
+  authority integer;
   named bigint[];
 BEGIN
   PERFORM rowseal._may_ask(grants);
+  IF owner IS NULL THEN
+    PERFORM rowseal._pass_on(grants, a.owner) FROM rowseal._authority a WHERE a.grants = grants;
+    RETURN;
+  END IF;
+  SELECT x.id INTO authority FROM rowseal._authority x WHERE x.grants = grants AND x.owner = owner;
   named := ARRAY(
-    SELECT q.id FROM rowseal._authority a JOIN rowseal._writer_rows r ON r.authority = a.id
-      JOIN rowseal.quarantine q ON q.id = r.held
+    SELECT q.id FROM rowseal._writer_rows r JOIN rowseal.quarantine q ON q.id = r.held
       -- else they are passed on when it is declared
       JOIN rowseal.declarations d ON d.tag = q.tag AND rowseal._grants_id(d.grants, d.id, d.writers) = grants
-     WHERE a.grants = grants AND (owner IS NULL OR a.owner = owner) AND NOT r.fed
-       AND EXISTS (SELECT FROM rowseal._licences l WHERE l.authority = r.authority AND l.writer = r.writer)
+     WHERE r.authority = authority AND NOT r.fed
+       AND EXISTS (SELECT FROM rowseal._licences l WHERE l.authority = authority AND l.writer = r.writer)
      ORDER BY q.id FOR NO KEY UPDATE OF q SKIP LOCKED);  -- whoever takes one out just now may stay open
   IF named <> '{}' THEN
     UPDATE rowseal.quarantine q SET kept = true
       FROM rowseal._writer_rows r
-     WHERE q.id = ANY (named) AND NOT q.kept AND r.held = q.id AND NOT rowseal._dead(r.authority, r.writer, r.link);
+     WHERE q.id = ANY (named) AND NOT q.kept AND r.held = q.id AND NOT rowseal._dead(authority, r.writer, r.link);
     UPDATE rowseal._writer_rows r SET fed = true WHERE r.held = ANY (named);
   END IF;
 END
@@ -391,6 +396,8 @@ BEGIN
     SELECT q.row FROM rowseal.declarations d
       JOIN rowseal.quarantine q ON q.tag = d.tag
       JOIN rowseal._writer_rows r ON r.held = q.id AND r.fed
+      -- not of a table that had the tag before
+      JOIN rowseal._authority a ON a.id = r.authority AND a.grants = rowseal._grants_id(d.grants, d.id, d.writers)
      WHERE d.tag = tag AND rowseal._reads_all(d.relation) AND rowseal._reads_all(coalesce(d.writers, d.relation));
 END
 $$;

@@ -143,6 +143,8 @@ def test_held_rows_of_a_dropped_table_are_of_its_grants_not_of_whoever_has_its_t
         mallory.run(refused, entry)
     assert (mallory.one(QUARANTINED), mallory.one(DISCARD_ALL), admin.one(QUARANTINED)) == (0, 0, 1)
     assert receive(ann, "grants", **grant(device)) == "inserted"
+    admin.run("UPDATE rowseal._writer_rows SET fed = true")  # as if it had been passed on before
+    assert mallory.all("SELECT * FROM rowseal._held_envelopes('t')") == []
     assert receive(device, "u", key="k", owner_timestamp=1) == "inserted"
     assert receive(ann, "grants", **revocation(device, [], at=2)) == "superseded"
     assert db.all("SELECT key FROM u") == [] and db.all("SELECT * FROM rowseal.verify('u')") == []
