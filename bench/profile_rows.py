@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -89,7 +90,10 @@ def await_sampling(perf: int) -> None:
     """Wait until perf has opened its events."""
     end = time.monotonic() + 30
     while time.monotonic() < end:
-        files = [os.readlink(file) for file in Path(f"/proc/{perf}/fd").iterdir()]
+        files = set()
+        for file in Path(f"/proc/{perf}/fd").iterdir():
+            with suppress(FileNotFoundError):  # perf has closed it meanwhile
+                files.add(os.readlink(file))
         if "anon_inode:[perf_event]" in files:
             break
         time.sleep(0.05)
