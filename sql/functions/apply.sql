@@ -117,11 +117,13 @@ COMMENT ON FUNCTION rowseal._set_aside(rowseal.declarations, text, text, json, b
   'Keeps a row that was refused in the quarantine, unless what it waits for has come; returns its outcome. again: the '
   'entry that it has been until now';
 
-CREATE OR REPLACE FUNCTION rowseal._applied(d rowseal.declarations, rows json[], format text)
+CREATE OR REPLACE FUNCTION rowseal._applied(id integer, rows json[], format text)
 RETURNS text[] LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET rowseal.mode = 'apply' AS $$
+#variable_conflict use_variable
 DECLARE
-  outcomes text[] := rowseal._merged(d.id, rows, format);
+  d rowseal.declarations;
+  outcomes text[] := rowseal._merged(id, rows, format);
   i integer;
   before integer;
   strangers bigint := 0;
@@ -145,6 +147,7 @@ BEGIN
       hashes[i] := pg_catalog.md5(rows[i]::text);
     END IF;
   END LOOP;
+  SELECT * INTO STRICT d FROM rowseal.declarations x WHERE x.id = id;
   -- every session enters what it refuses in the same order
   FOR i IN
     SELECT h.n FROM pg_catalog.unnest(hashes) WITH ORDINALITY h(hash, n) WHERE h.hash IS NOT NULL ORDER BY h.hash
@@ -159,7 +162,7 @@ BEGIN
   RETURN outcomes;
 END
 $$;
-COMMENT ON FUNCTION rowseal._applied(rowseal.declarations, json[], text) IS
+COMMENT ON FUNCTION rowseal._applied(integer, json[], text) IS
   'Merges rows into a table and sets the bad ones aside; an outcome for each, a word or a verdict as text';
 
 CREATE OR REPLACE FUNCTION rowseal._elements(rows json) RETURNS json[] LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
@@ -198,7 +201,7 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = pg_catalog.format('permission denied for table %s', relation),
       HINT = 'apply needs SELECT, INSERT and UPDATE.';
   END IF;
-  outcomes := rowseal._applied(d, elements, format);
+  outcomes := rowseal._applied(d.id, elements, format);
   RETURN QUERY SELECT * FROM rowseal._results(outcomes);
 END
 $$;
@@ -234,7 +237,7 @@ BEGIN
       IF rowseal._secured(d.relation) THEN
         -- as it is now that nothing changes it any more
         SELECT * INTO STRICT d FROM rowseal.declarations x WHERE x.relation = d.relation;
-        RETURN rowseal._applied(d, rows, 'canonical');
+        RETURN rowseal._applied(d.id, rows, 'canonical');
       END IF;
       verdict := ROW('RS017', rowseal._distrust(d.relation));
     EXCEPTION WHEN OTHERS OR assert_failure THEN
