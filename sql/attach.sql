@@ -22,11 +22,12 @@ CREATE POLICY writable ON rowseal.quarantine FOR SELECT USING (curable AND EXIST
      AND (role = (SELECT rowseal._asker()) OR NOT pg_catalog.row_security_active(d.relation))
      AND rowseal._may_write(d.relation)));
 
--- Who may take out what: a declaration whoever owns its table, an entry administrators, and whoever owns the table that
--- it is for.  A policy sees the current user, a SECURITY DEFINER function does not.
+-- Who may take out what: a declaration, or the note that its table opened, whoever owns the table; an entry
+-- administrators, and whoever owns the table that it is for.  A policy sees the current user, a SECURITY DEFINER function does not.
 ALTER TABLE rowseal._removals ENABLE ROW LEVEL SECURITY;
 CREATE POLICY removable ON rowseal._removals FOR INSERT WITH CHECK (
   (relation IS NULL OR rowseal._owns(relation))
+  AND (opened IS NULL OR rowseal._owns(opened))
   AND (entry IS NULL OR EXISTS (
     SELECT FROM rowseal.quarantine q
      WHERE q.id = entry AND rowseal._may_discard(current_user, q.tag, q.sqlstate, q.role))));

@@ -101,6 +101,10 @@ BEGIN
   END IF;
   PERFORM rowseal._store(d);
   PERFORM rowseal._follow_partitions(d, old -> 'main', now_ -> 'main', blamed);
+  IF old = '{}' AND (d.grants OR d.writers IS NOT NULL) THEN
+    INSERT INTO rowseal._opened (relation) VALUES (d.relation)
+      ON CONFLICT (relation) DO UPDATE SET xid = EXCLUDED.xid;
+  END IF;
 EXCEPTION WHEN OTHERS OR assert_failure THEN
   IF patient AND rowseal._passing(SQLSTATE) THEN
     RAISE;  -- a lock that was not to be had, say: nothing has changed, the command can be tried again
@@ -171,14 +175,13 @@ BEGIN
     SELECT pg_catalog.pg_current_xact_id(), d.relation, p.oid
       FROM rowseal._tree(d.relation) t(oid) JOIN pg_catalog.pg_class p USING (oid)
       JOIN pg_catalog.pg_namespace n ON n.oid = p.relnamespace
-     WHERE (p.oid <> d.relation OR old IS NULL)  -- the table itself: it was closed
+     WHERE p.oid <> d.relation
        AND ((old -> 'partitions') ? pg_catalog.format('%I.%I', n.nspname, p.relname)) IS NOT TRUE;
 END
 $$;
 COMMENT ON FUNCTION rowseal._follow_partitions(rowseal.declarations, jsonb, jsonb, boolean) IS
-  'Takes the trigger off partitions that left a table, and notes those that came, and the table itself where it was '
-  'closed; both by the facts of the main table before and now. blamed: as in _refresh; who changes something else '
-  'cannot be asked to verify them (RS007)';
+  'Takes the trigger off partitions that left a table, and notes those that came, by the facts of the main table before '
+  'and now. blamed: as in _refresh; who changes something else cannot be asked to verify them (RS007)';
 
 CREATE OR REPLACE FUNCTION rowseal._concerned(
   changed oid, OUT d rowseal.declarations, OUT own boolean, OUT others boolean)
@@ -558,25 +561,19 @@ CREATE OR REPLACE FUNCTION rowseal._on_ddl_retry() RETURNS event_trigger LANGUAG
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   waiting text;
-  new_ record;
 BEGIN
   -- Within a function of rowseal that changes a table by several commands, as who installed it.  The command that it
-  -- follows from comes here, too: nobody gains by setting this himself.
-  IF pg_catalog.current_setting('rowseal.installing', true) = 'on' THEN
+  -- follows from comes here, too.
+  IF pg_catalog.current_setting('rowseal.installing', true) = 'on'
+     AND current_user = (SELECT pg_catalog.pg_get_userbyid(n.nspowner) FROM pg_catalog.pg_namespace n
+                          WHERE n.oid = 'rowseal'::pg_catalog.regnamespace) THEN
     RETURN;
   END IF;
-  FOR new_ IN SELECT d, f.partitions FROM rowseal._take_new_partitions() f JOIN rowseal.declarations d USING (relation)
-  LOOP
-    PERFORM rowseal._let_in_partitions(new_.d, pg_catalog.array_remove(new_.partitions, (new_.d).relation::oid));
-    -- Grants have come, and revocations, while it was closed.  This writes, so it is for whoever trusts the tables: the
-    -- command may have been about something else.
-    IF ((new_.d).grants OR (new_.d).writers IS NOT NULL) AND (new_.d).queries <> '{}'
-       AND (new_.d).relation = ANY (new_.partitions) AND rowseal._owns((new_.d).relation)
-       AND rowseal._secured((new_.d).relation) THEN
-      PERFORM rowseal._lock_writers(rowseal._grants_id((new_.d).grants, (new_.d).id, (new_.d).writers), NULL, true);
-      PERFORM rowseal._follow_grants(new_.d);
-    END IF;
-  END LOOP;
+  PERFORM rowseal._let_in_partitions(d, f.partitions)
+     FROM rowseal._take_new_partitions() f JOIN rowseal.declarations d USING (relation);
+  PERFORM rowseal._follow_opened(d)
+     FROM rowseal._opened o JOIN rowseal.declarations d USING (relation)
+    WHERE o.xid = pg_catalog.pg_current_xact_id_if_assigned();
   FOR waiting IN
     SELECT DISTINCT d.tag FROM pg_catalog.pg_event_trigger_ddl_commands() x
       JOIN rowseal.declarations d ON x.classid = 'pg_catalog.pg_class'::pg_catalog.regclass

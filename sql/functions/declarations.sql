@@ -240,6 +240,7 @@ BEGIN
                                                               CASE WHEN d.grants THEN 'grants' ELSE 'identity' END))
     FROM rowseal.declarations x WHERE d.relation IN (x.identity, x.writers);
   DELETE FROM rowseal.shapes s WHERE s.relation = d.relation;
+  DELETE FROM rowseal._opened o WHERE o.relation = d.relation;
 END
 $$;
 COMMENT ON FUNCTION rowseal._uninstall(rowseal.declarations) IS
@@ -310,6 +311,7 @@ BEGIN
   DELETE FROM rowseal._removals;  -- those of this statement: no others are committed
   DELETE FROM rowseal.quarantine q USING named n WHERE q.id = n.entry;
   DELETE FROM rowseal.declarations d USING named n WHERE d.relation = n.relation;
+  DELETE FROM rowseal._opened o USING named n WHERE o.relation = n.opened;
   RETURN NULL;
 END
 $$;

@@ -693,10 +693,18 @@ COMMENT ON FUNCTION rowseal._take_out(bigint[]) IS
   'Takes those of these entries out of the quarantine that the current user may take out; returns how many';
 
 CREATE OR REPLACE FUNCTION rowseal.retry(ids bigint[] DEFAULT NULL)
-RETURNS TABLE (id bigint, outcome text, reason text) LANGUAGE sql
-SET search_path = pg_catalog, pg_temp AS $$ SELECT * FROM rowseal._retry(NULL, NULL, ids) $$;
+RETURNS TABLE (id bigint, outcome text, reason text) LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF ids IS NULL THEN
+    PERFORM rowseal._follow_opened(d) FROM rowseal._opened o JOIN rowseal.declarations d USING (relation);
+  END IF;
+  RETURN QUERY SELECT * FROM rowseal._retry(NULL, NULL, ids);
+END
+$$;
 COMMENT ON FUNCTION rowseal.retry(bigint[]) IS
   'Applies quarantined rows again, all curable ones or those with these ids; what is accepted leaves the quarantine. '
+  'All: also follows what was granted and revoked while a table was closed. '
   'Administrators see all rows, others those of tables that they may write. Tables of owners who are not trusted (see '
   'rowseal.receive) are left to their owners';
 

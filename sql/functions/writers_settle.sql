@@ -445,6 +445,21 @@ COMMENT ON FUNCTION rowseal._follow_grants(rowseal.declarations) IS
   'What did not follow row by row, for the table was not declared, or closed, or its rows came with a partition: takes '
   'out what counts no longer, lets in what is held and counts, in all tables of the grants table as far as can be';
 
+CREATE OR REPLACE FUNCTION rowseal._follow_opened(d rowseal.declarations) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  -- This writes, so it is for whoever trusts the tables: the command that opened it may have been about another one.
+  IF d.queries = '{}' OR NOT rowseal._owns(d.relation) OR NOT rowseal._secured(d.relation) THEN
+    RETURN;
+  END IF;
+  PERFORM rowseal._lock_writers(rowseal._grants_id(d.grants, d.id, d.writers), NULL, true);
+  PERFORM rowseal._follow_grants(d);
+  INSERT INTO rowseal._removals (opened) VALUES (d.relation);
+END
+$$;
+COMMENT ON FUNCTION rowseal._follow_opened(rowseal.declarations) IS
+  '_follow_grants for a table that was closed and has opened; left to somebody else by whoever does not trust its tables';
+
 CREATE OR REPLACE FUNCTION rowseal._forget_writers(d rowseal.declarations) RETURNS void LANGUAGE sql
 SET search_path = pg_catalog, pg_temp AS $$
   WITH dead AS (  -- with a body or without: it may be dropped while the table is not declared

@@ -98,6 +98,15 @@ ALTER TABLE rowseal._new_partitions OWNER TO rowseal_internal;
 COMMENT ON TABLE rowseal._new_partitions IS
   'Partitions that the command that runs has brought to a declared table, from one event trigger to the next';
 
+CREATE TABLE rowseal._opened (
+  relation regclass PRIMARY KEY, xid xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id());
+SELECT pg_catalog.pg_extension_config_dump('rowseal._opened', '');
+COMMENT ON TABLE rowseal._opened IS
+  'Tables that were closed and have opened, and do not follow yet what was granted and revoked in between: see '
+  '_follow_opened';
+GRANT SELECT ON rowseal._opened TO PUBLIC;
+GRANT DELETE ON rowseal._opened TO rowseal_internal;
+
 CREATE TABLE rowseal.installation (fingerprint bytea);
 COMMENT ON TABLE rowseal.installation IS 'What rowseal._fingerprint() said after installation; health() compares';
 GRANT SELECT ON rowseal.installation TO PUBLIC;

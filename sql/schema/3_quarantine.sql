@@ -86,10 +86,11 @@ INSERT INTO rowseal._arrival_locks SELECT * FROM pg_catalog.generate_series(0, 1
 COMMENT ON TABLE rowseal._arrival_locks IS
   'Locks of what rows wait for (buckets by hash): shared by those who defer rows, exclusive for who brings it';
 
-CREATE UNLOGGED TABLE rowseal._removals (relation regclass, entry bigint);
+CREATE UNLOGGED TABLE rowseal._removals (relation regclass, entry bigint, opened regclass);
 COMMENT ON TABLE rowseal._removals IS
-  'Always empty: declarations and entries of the quarantine that an INSERT names are taken out, as far as row security '
-  'lets the current user. Nobody has a right to DELETE there: PostgreSQL takes it for one to lock the whole table';
+  'Always empty: declarations, entries of the quarantine and notes in _opened that an INSERT names are taken out, as '
+  'far as row security lets the current user. Nobody has a right to DELETE there: PostgreSQL takes it for one to lock '
+  'the whole table';
 
 ALTER TABLE rowseal._arrival_locks OWNER TO rowseal_internal;
 ALTER TABLE rowseal.quarantine OWNER TO rowseal_internal;

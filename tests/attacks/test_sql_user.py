@@ -842,14 +842,17 @@ def test_what_takes_out_asks_the_current_user_not_the_session(
         "CREATE FUNCTION discard() RETURNS bigint SECURITY DEFINER LANGUAGE sql"
         " RETURN rowseal.discard(ARRAY(SELECT generate_series(1, 99)));"
         "CREATE FUNCTION name_it() RETURNS void SECURITY DEFINER LANGUAGE sql BEGIN ATOMIC"
-        "  INSERT INTO rowseal._removals VALUES ('user_storage', NULL); END;"
+        "  INSERT INTO rowseal._removals VALUES ('user_storage'); END;"
         "CREATE FUNCTION name_entry() RETURNS void SECURITY DEFINER LANGUAGE sql BEGIN ATOMIC"
-        "  INSERT INTO rowseal._removals SELECT NULL, generate_series(1, 99); END"
+        "  INSERT INTO rowseal._removals SELECT NULL, generate_series(1, 99); END;"
+        "CREATE FUNCTION name_opened() RETURNS void SECURITY DEFINER LANGUAGE sql BEGIN ATOMIC"
+        "  INSERT INTO rowseal._removals (opened) VALUES ('user_storage'); END"
     )
     for who in (example, admin):
         assert attempt(who, "SELECT undeclare()") == "RS008"
         assert who.one("SELECT discard()") == 0
-        assert attempt(who, "SELECT name_it()") == attempt(who, "SELECT name_entry()") == "42501"
+        for named in ("name_it", "name_entry", "name_opened"):
+            assert attempt(who, f"SELECT {named}()") == "42501"
     assert admin.one("SELECT count(*) FROM rowseal.quarantine") == 1
     assert admin.one("SELECT count(*) FROM rowseal.declarations WHERE tag = 'user_storage'") == 1
     # and whoever is let act as the owner does
@@ -1175,6 +1178,7 @@ HARMLESS = {
     "_secured",
     "_take_new_partitions",
     "_let_in_partitions",
+    "_follow_opened",
     "_unfinished",
     "_in_person",
     "_may_write",

@@ -205,6 +205,7 @@ def test_rows_of_a_new_partition_are_read_by_whoever_trusts_its_owner(
     admin.run("CREATE TABLE p2 PARTITION OF p FOR VALUES IN (2)")  # there is nothing to read
     mallory.run("SET rowseal.installing = 'on'")  # hers to set, and no use
     mallory.run(attach)
+    assert admin.one("SELECT count(*) FROM rowseal._new_partitions") == 0
     admin.run("CREATE TABLE p3 PARTITION OF p FOR VALUES IN (3)")
     assert not sprung(mallory)
 

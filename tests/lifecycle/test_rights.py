@@ -170,6 +170,7 @@ def test_everybodys_rights_on_tables_are_few(admin: Scratch) -> None:
     ) <= {
         "declarations SELECT",
         "_refused INSERT",
+        "_opened SELECT",
         "declarations INSERT",
         "declarations_id_seq USAGE",
         "installation SELECT",

@@ -269,3 +269,12 @@ def test_a_table_that_opens_by_somebody_elses_command_runs_nothing_of_its_owners
         mallory.insert("grants", ann.sealed(mallory.form("grants"), revocation(device, [])))
         admin.run("ALTER TABLE cards ADD COLUMN note text")
         assert mallory.one(closed) == 0 and mallory.all("SELECT who FROM ran") == []
+        followed = (
+            "SELECT detail NOT LIKE '%was closed%' FROM rowseal.health()"
+            " WHERE relation = 't'::regclass AND \"check\" = 'revocation'"
+        )
+        admin.run("SELECT rowseal.retry(); SET search_path = hers, public")
+        assert mallory.one("SELECT count(*) FROM t") == 1 and not admin.one(followed)
+        mallory.run("SELECT rowseal.retry()")
+        assert mallory.one("SELECT count(*) FROM t") == 0 and admin.one(followed)
+        assert mallory.all("SELECT who FROM ran") == ["mallory"]
