@@ -89,7 +89,7 @@ ALTER EVENT TRIGGER rowseal_forget ENABLE ALWAYS;
 ALTER EVENT TRIGGER rowseal_ddl_retry ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER rowseal_ddl IS 'Keeps generated functions in step with declared tables';
 COMMENT ON EVENT TRIGGER rowseal_drop IS 'Forgets the declaration of a dropped table';
-COMMENT ON EVENT TRIGGER rowseal_drop_refuse IS 'Refuses to drop what a declared table of the same user needs';
+COMMENT ON EVENT TRIGGER rowseal_drop_refuse IS 'Refuses to drop what a declared table of the same owner needs';
 COMMENT ON EVENT TRIGGER rowseal_forget IS 'Leaves no number of a dropped table';
 COMMENT ON EVENT TRIGGER rowseal_ddl_retry IS
   'Verifies the rows of new partitions; tries rows again that waited for a column, or for a closed table to open';

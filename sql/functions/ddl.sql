@@ -450,8 +450,8 @@ $$;
 COMMENT ON FUNCTION rowseal._lose_columns(oid, boolean) IS
   'Follows the loss of columns or constraints of a table; a column that came back in the same command is a new one';
 
--- Not SECURITY DEFINER: it asks whose command it is.  What the table's owner could undeclare first is refused; the
--- tables of others are broken by now, fail closed, and do not keep him from what is his.
+-- Not SECURITY DEFINER: it asks whose command it is.  What one owner could undeclare first is refused; the tables of
+-- others are broken by now, fail closed, and keep nobody from what is his, a superuser neither.
 CREATE OR REPLACE FUNCTION rowseal._on_drop_refuse() RETURNS event_trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -462,7 +462,8 @@ BEGIN
     FROM pg_catalog.pg_event_trigger_dropped_objects() o
     JOIN rowseal.declarations d ON o.objid IN (d.versions, d.identity, d.writers)
     JOIN pg_catalog.pg_trigger g ON g.tgrelid = d.relation AND g.tgname = 'zzz_rowseal_guard'
-   WHERE o.object_type = 'table' AND rowseal._owns(d.relation) LIMIT 1;
+   WHERE o.object_type = 'table' AND rowseal._owns(d.relation)
+     AND (o.objid = d.versions OR rowseal._owner_of(d.relation) = rowseal._owner_of(o.objid)) LIMIT 1;
   IF FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
       MESSAGE = pg_catalog.format('declared table %s needs %s', needs.relation, needs.object_identity),
@@ -479,7 +480,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._on_drop_refuse() IS
-  'Refuses to drop what a declared table of the same user needs: its versions, identity or grants table, a column';
+  'Refuses to drop what a declared table of the same owner needs: its versions, identity or grants table, a column';
 
 -- SECURITY DEFINER: what is forgotten is said by the command, by nobody else.  Nothing is lost: the number that is left
 -- of a table would be another one in the cluster where a dump is restored.  What somebody else holds is left as it is:

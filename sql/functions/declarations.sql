@@ -8,6 +8,14 @@ SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION rowseal._owns(regclass) IS 'Whether the current user owns the table, directly or through a role';
 
+CREATE OR REPLACE FUNCTION rowseal._owner_of(relation regclass) RETURNS name LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT coalesce((SELECT pg_catalog.pg_get_userbyid(c.relowner) FROM pg_catalog.pg_class c WHERE c.oid = relation),
+                  (SELECT t.owner FROM rowseal.tags t WHERE t.relation = $1 LIMIT 1))
+$$;
+COMMENT ON FUNCTION rowseal._owner_of(regclass) IS
+  'The owner of a table; of a declared one that is being dropped, who owned it';
+
 CREATE OR REPLACE FUNCTION rowseal._unless_refused(decided jsonb) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -191,7 +199,9 @@ SET search_path = pg_catalog, pg_temp AS $$
   INSERT INTO rowseal.tags
     SELECT d.tag, r.rolname, c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
      WHERE c.oid = d.relation
-    ON CONFLICT (tag) DO UPDATE SET owner = EXCLUDED.owner, relation = EXCLUDED.relation
+    ON CONFLICT (tag) DO UPDATE SET owner = EXCLUDED.owner, relation = EXCLUDED.relation;
+  UPDATE rowseal.tags t SET owner = rowseal._owner_of(t.relation)  -- of a tag that the table had before, too
+   WHERE t.relation = d.relation AND t.owner <> rowseal._owner_of(t.relation)
 $$;
 COMMENT ON FUNCTION rowseal._keep_tag(rowseal.declarations) IS 'Notes the table with this tag, and who owns it';
 
@@ -337,9 +347,9 @@ BEGIN
   END IF;
   IF TG_OP = 'INSERT' THEN
     PERFORM rowseal._disown(NEW);
-    PERFORM rowseal._keep_tag(NEW);
     PERFORM rowseal._recall_dead(NEW) WHERE NEW.grants;
   END IF;
+  PERFORM rowseal._keep_tag(NEW);  -- its owner may have changed
   IF NEW.queries = '{}' THEN
     RETURN NULL;  -- no longer as declared: see _refresh
   END IF;

@@ -453,13 +453,15 @@ BEGIN
   END IF;
   -- those of others do not keep an owner from his own: they take no more rows then
   IF EXISTS (SELECT FROM rowseal.declarations x
-              WHERE x.writers = undeclare.relation AND rowseal._owns(x.relation)) THEN
+              WHERE x.writers = undeclare.relation
+                AND rowseal._owner_of(x.relation) = rowseal._owner_of(relation)) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
       MESSAGE = pg_catalog.format('table %s holds the grants of other declared tables', relation),
       HINT = 'Undeclare those first.';
   END IF;
   IF EXISTS (SELECT FROM rowseal.declarations x
-              WHERE x.identity = undeclare.relation AND rowseal._owns(x.relation)) THEN
+              WHERE x.identity = undeclare.relation
+                AND rowseal._owner_of(x.relation) = rowseal._owner_of(relation)) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
       MESSAGE = pg_catalog.format('table %s holds the public keys of other declared tables', relation),
       HINT = 'Undeclare those first.';

@@ -160,6 +160,23 @@ def test_naming_an_identity_table_does_not_keep_its_owner_from_it(
     assert mallory.one("SELECT rowseal.undeclare('theirs')")
 
 
+@pytest.mark.parametrize("command", ["SELECT rowseal.undeclare('hers')", "DROP TABLE hers"])
+def test_an_identity_table_that_has_got_another_owner_is_his_to_drop(
+    command: str, mallory: Db, admin: Db, example: Db
+) -> None:
+    """What rests on it is not his, though he may act as who owns that."""
+    table(example, "hers", "k bytea", "user_hash", declare=None)
+    example.run(
+        "SELECT rowseal.declare('hers', owner => 'user_hash', public_key => 'k');"
+        " GRANT SELECT ON hers TO mallory"
+    )
+    table(mallory, "theirs", "uuid uuid", declare=None)
+    mallory.run("SELECT rowseal.declare('theirs', owner => 'user_hash', identity => 'hers')")
+    admin.run("ALTER TABLE hers OWNER TO postgres")
+    admin.run(command)
+    assert mallory.one("SELECT queries = '{}' FROM rowseal.declarations WHERE tag = 'theirs'")
+
+
 def test_a_table_that_was_closed_opens_when_it_is_declared_anew(
     mallory: Db, example: Db, ann: Owner
 ) -> None:

@@ -1069,6 +1069,7 @@ HARMLESS = {
     "_table_of",
     "_facts",
     "_owns",
+    "_owner_of",
     "_planned",
     "_unless_refused",
     # the steps of declare, with the caller's rights
