@@ -212,7 +212,7 @@ One result per row, in their order; outcome is inserted, superseded, archived, s
 its owner or a column) or rejected; reason: SQLSTATE and text. Needs INSERT, UPDATE and SELECT on the table. Errors:
 RS007 not declared, 22023 no rows or unknown format.$$;
 
-CREATE OR REPLACE FUNCTION rowseal._received(id integer, tag text, rows json[], owners text[]) RETURNS text[]
+CREATE OR REPLACE FUNCTION rowseal._received(tag text, rows json[], owners text[]) RETURNS text[]
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -220,10 +220,10 @@ DECLARE
   verdict rowseal.verdict;
   moved boolean;
 BEGIN
-  IF id IS NULL AND pg_catalog.octet_length(tag) > 8192 THEN
+  IF pg_catalog.octet_length(tag) > 8192 THEN
     tag := NULL;  -- no table can have it: it would not fit into an index
   END IF;
-  SELECT * INTO d FROM rowseal.declarations x WHERE x.id = id;
+  SELECT * INTO d FROM rowseal.declarations x WHERE x.tag = tag;
   IF NOT FOUND AND tag IS NOT NULL THEN  -- somebody may be declaring it just now: as in _set_aside
     PERFORM rowseal._lock_arrival(tag, false);
     SELECT * INTO d FROM rowseal.declarations x WHERE x.tag = tag;
@@ -254,7 +254,7 @@ BEGIN
   RETURN pg_catalog.array_fill(verdict::text, ARRAY[pg_catalog.cardinality(rows)]);
 END
 $$;
-COMMENT ON FUNCTION rowseal._received(integer, text, json[], text[]) IS
+COMMENT ON FUNCTION rowseal._received(text, json[], text[]) IS
   'Merges envelopes of one tag into its table, or keeps them in the quarantine; an outcome for each';
 
 CREATE OR REPLACE FUNCTION rowseal._member(object json, VARIADIC path text[]) RETURNS text
@@ -284,21 +284,21 @@ BEGIN
   FOR n IN 1 .. pg_catalog.cardinality(outcomes) LOOP
     tags[n] := rowseal._member(envelopes[n], 'table');
   END LOOP;
+  IF tags[1] = ALL (tags) THEN
+    RETURN rowseal._received(tags[1], envelopes, owners);
+  END IF;
   FOR part IN
-    SELECT d.id, e.tag, pg_catalog.array_agg(e.n::integer ORDER BY e.n) AS ordinals
+    SELECT e.tag, pg_catalog.array_agg(e.n::integer ORDER BY e.n) AS ordinals
       FROM pg_catalog.unnest(tags) WITH ORDINALITY e(tag, n) LEFT JOIN rowseal.declarations d ON d.tag = e.tag
      GROUP BY d.identity IS NULL, d.id, e.tag
      ORDER BY d.identity IS NULL DESC, d.id  -- owners before what they own; everywhere in the same order
   LOOP
-    IF pg_catalog.cardinality(part.ordinals) = pg_catalog.cardinality(outcomes) THEN
-      RETURN rowseal._received(part.id, part.tag, envelopes, owners);
-    END IF;
     rows := '{}'; senders := '{}';
     FOREACH n IN ARRAY part.ordinals LOOP
       rows := pg_catalog.array_append(rows, envelopes[n]);
       senders := pg_catalog.array_append(senders, owners[n]);
     END LOOP;
-    merged := rowseal._received(part.id, part.tag, rows, senders);
+    merged := rowseal._received(part.tag, rows, senders);
     FOR n IN 1 .. pg_catalog.cardinality(merged) LOOP
       outcomes[part.ordinals[n]] := merged[n];
     END LOOP;
