@@ -23,7 +23,8 @@ CREATE POLICY writable ON rowseal.quarantine FOR SELECT USING (curable AND EXIST
      AND rowseal._may_write(d.relation)));
 
 -- Who may take out what: a declaration, or the note that its table opened, whoever owns the table; an entry
--- administrators, and whoever owns the table that it is for.  A policy sees the current user, a SECURITY DEFINER function does not.
+-- administrators, and whoever owns the table that it is for.  A policy sees the current user, a SECURITY DEFINER
+-- function does not.
 ALTER TABLE rowseal._removals ENABLE ROW LEVEL SECURITY;
 CREATE POLICY removable ON rowseal._removals FOR INSERT WITH CHECK (
   (relation IS NULL OR rowseal._owns(relation))

@@ -180,8 +180,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._follow_partitions(rowseal.declarations, jsonb, jsonb, boolean) IS
-  'Takes the trigger off partitions that left a table, and notes those that came, by the facts of the main table before '
-  'and now. blamed: as in _refresh; who changes something else cannot be asked to verify them (RS007)';
+  'Takes the trigger off partitions that left a table, and notes those that came, by the facts of the main table '
+  'before and now. blamed: as in _refresh; who changes something else cannot be asked to verify them (RS007)';
 
 CREATE OR REPLACE FUNCTION rowseal._concerned(
   changed oid, OUT d rowseal.declarations, OUT own boolean, OUT others boolean)

@@ -36,7 +36,7 @@ BEGIN
   END IF;
   IF collected OPERATOR(pg_catalog.=) 'first' THEN
     PERFORM rowseal._at_commit();
-  ELSIF coalesce(collected, '') OPERATOR(pg_catalog.<>) 'more' THEN
+  ELSIF coalesce(collected, '') OPERATOR(pg_catalog.<>) 'more' THEN  -- full; or not kept, being large, or no worker's
     SELECT c.envelopes, c.owners INTO envelopes, owners FROM rowseal._collected(transaction) c;
     IF collected IS NULL THEN
       envelopes := pg_catalog.array_append(envelopes, NEW.envelope);

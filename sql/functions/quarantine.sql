@@ -1,4 +1,9 @@
 -- The quarantine: which refused rows enter it, what they wait for, and how they are tried again.
+--
+-- The way of a row there: in a session none, its guard raises (_refuse); from apply, receive and links by _set_aside,
+-- which tries it once more under a lock; from a direct publication by _set_apart to the same.  Then _hold: the row of
+-- a writer by way of rowseal._refused, whose triggers do what follows for others, all rows by _quarantine and _entry.
+-- And back: _cure, an ALTER TABLE, declare or rowseal.retry call _retry, this _retry_batch and _take_out.
 
 CREATE OR REPLACE FUNCTION rowseal._subscription() RETURNS text LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -587,6 +592,39 @@ COMMENT ON FUNCTION rowseal._enter_held(text) IS
   'A table is declared, perhaps again: authentic rows that the quarantine holds for it enter the ledger';
 
 -- Tries quarantined rows again, as far as the caller sees them (row security), with the caller's rights.
+CREATE OR REPLACE FUNCTION rowseal._hold(
+  d rowseal.declarations, verdict rowseal.verdict, format text, element json, waits_for text DEFAULT NULL,
+  again bigint DEFAULT NULL, changed boolean DEFAULT true)
+RETURNS rowseal.verdict LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF NOT rowseal._may_be_held(d, verdict) THEN
+    IF changed THEN
+      PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for, again);
+    END IF;
+    RETURN verdict;
+  END IF;
+  BEGIN
+    INSERT INTO rowseal._refused (tag, verdict, format, row, waits_for, again, changed)
+      VALUES (d.tag, verdict, format, element, waits_for, again, changed);
+  EXCEPTION WHEN OTHERS OR assert_failure THEN
+    IF rowseal._passing(SQLSTATE) THEN
+      RAISE;
+    ELSIF SQLSTATE IN ('42501', 'RS017') THEN
+      verdict := ROW(SQLSTATE, SQLERRM)::rowseal.verdict;
+      changed := true;
+    END IF;
+    IF changed THEN  -- what follows from it cannot be done by whoever brought it: so it is no link yet
+      PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for, again);
+    END IF;
+  END;
+  RETURN verdict;
+END
+$$;
+COMMENT ON FUNCTION rowseal._hold(rowseal.declarations, rowseal.verdict, text, json, text, bigint, boolean) IS
+  'Keeps a refused row in the quarantine, and does what follows for others when a walk goes on with it; with which '
+  'verdict. again: the entry that it has been until now, changed: whether it is refused for another reason than before';
+
 CREATE OR REPLACE FUNCTION rowseal._retry(waits_for text, tag text DEFAULT NULL, ids bigint[] DEFAULT NULL)
 RETURNS TABLE (id bigint, outcome text, reason text) LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$

@@ -287,39 +287,6 @@ COMMENT ON FUNCTION rowseal._settle(integer, text, bytea, bigint, bytea, bytea) 
   'Makes the tables what the rules say after a row of the grants table, or one below a frontier, has been stored; '
   'with the rights of who brought it';
 
-CREATE OR REPLACE FUNCTION rowseal._hold(
-  d rowseal.declarations, verdict rowseal.verdict, format text, element json, waits_for text DEFAULT NULL,
-  again bigint DEFAULT NULL, changed boolean DEFAULT true)
-RETURNS rowseal.verdict LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-  IF NOT rowseal._may_be_held(d, verdict) THEN
-    IF changed THEN
-      PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for, again);
-    END IF;
-    RETURN verdict;
-  END IF;
-  BEGIN
-    INSERT INTO rowseal._refused (tag, verdict, format, row, waits_for, again, changed)
-      VALUES (d.tag, verdict, format, element, waits_for, again, changed);
-  EXCEPTION WHEN OTHERS OR assert_failure THEN
-    IF rowseal._passing(SQLSTATE) THEN
-      RAISE;
-    ELSIF SQLSTATE IN ('42501', 'RS017') THEN
-      verdict := ROW(SQLSTATE, SQLERRM)::rowseal.verdict;
-      changed := true;
-    END IF;
-    IF changed THEN  -- what follows from it cannot be done by whoever brought it: so it is no link yet
-      PERFORM rowseal._quarantine(d.tag, verdict, format, element, waits_for, again);
-    END IF;
-  END;
-  RETURN verdict;
-END
-$$;
-COMMENT ON FUNCTION rowseal._hold(rowseal.declarations, rowseal.verdict, text, json, text, bigint, boolean) IS
-  'Keeps a refused row in the quarantine, and does what follows for others when a walk goes on with it; with which '
-  'verdict. again: the entry that it has been until now, changed: whether it is refused for another reason than before';
-
 CREATE OR REPLACE FUNCTION rowseal._retracted(
   grants integer, owner text, writer bytea, seq bigint, link bytea, tag text, waits_for text, verdict rowseal.verdict,
   envelope json)
@@ -458,7 +425,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._follow_opened(rowseal.declarations) IS
-  '_follow_grants for a table that was closed and has opened; left to somebody else by whoever does not trust its tables';
+  '_follow_grants for a table that was closed and has opened; who does not trust its tables leaves it to somebody else';
 
 CREATE OR REPLACE FUNCTION rowseal._forget_writers(d rowseal.declarations) RETURNS void LANGUAGE sql
 SET search_path = pg_catalog, pg_temp AS $$

@@ -1,5 +1,6 @@
 -- The guard of a table that holds the current version of each key: layouts "unversioned" and "two tables".
--- BEFORE INSERT OR UPDATE, for each row.  An INSERT of a key that is there is a merge (docs/rules.md, 3).
+-- BEFORE INSERT OR UPDATE, for each row.  An INSERT of a key that is there is a merge (docs/rules.md, 3).  Where it
+-- hands NEW on to another guard, that one tells apply the outcome, and this one leaves with none.
 --
 --   @main@              the table
 --   @variables@         variables of features
@@ -66,6 +67,7 @@ BEGIN
         EXIT judged;
       END IF;
       @lock@
+      -- the owner is one of its columns (decision 4)
       IF TG_OP = 'UPDATE' AND (@same_key@) IS NOT TRUE THEN
         verdict := ROW('RS003', 'primary key and owner never change')::rowseal.verdict;
         EXIT judged;

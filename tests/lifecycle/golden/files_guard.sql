@@ -56,6 +56,7 @@ BEGIN
             'the row is not signed: key, timestamp, deletion flag or signature is missing')::rowseal.verdict;
         EXIT judged;
       END IF;
+      -- the owner is one of its columns (decision 4)
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE'
           AND (NEW.user_hash OPERATOR(pg_catalog.=) tip.user_hash
           AND NEW.uuid OPERATOR(pg_catalog.=) tip.uuid) IS NOT TRUE THEN

@@ -45,6 +45,7 @@ BEGIN
           THEN
         CONTINUE judged;
       END IF;
+      -- the owner is one of its columns (decision 4)
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE'
           AND (NEW.user_hash OPERATOR(pg_catalog.=) tip.user_hash
           AND NEW.key OPERATOR(pg_catalog.=) tip.key) IS NOT TRUE THEN
