@@ -43,6 +43,7 @@ CREATE TABLE rowseal.declarations (
 );
 -- regclass: it survives renames here, and dumps as a name that restores to the new oid; 0 where the table was dropped
 CREATE UNIQUE INDEX ON rowseal.declarations (versions) WHERE versions <> 0;
+CREATE INDEX ON rowseal.declarations (writers) WHERE writers IS NOT NULL;  -- for _written
 SELECT pg_catalog.pg_extension_config_dump('rowseal.declarations', '');
 SELECT pg_catalog.pg_extension_config_dump('rowseal.declarations_id_seq', '');
 GRANT USAGE ON SEQUENCE rowseal.declarations_id_seq TO PUBLIC;

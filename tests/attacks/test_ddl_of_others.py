@@ -507,6 +507,37 @@ def test_many_columns_of_large_types_cost_nobody_else_anything(mallory: Db, exam
     assert unhealthy(example) == []
 
 
+def test_how_many_tables_others_declare_costs_no_row_anything(example: Db, admin: Db) -> None:
+    """Each row that is received asks which tables it may change."""
+    received = (
+        "DO $$ BEGIN FOR i IN 1 .. 200 LOOP"
+        " PERFORM rowseal._secured('user_storage'); END LOOP; END $$"
+    )
+
+    def cost() -> float:
+        example.run(received)
+        before = cpu(example.connection.info.backend_pid)
+        example.run(received)
+        return cpu(example.connection.info.backend_pid) - before
+
+    few = cost()
+    others = ", ".join(
+        admin.all(
+            "SELECT attname::text FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped"
+            " AND attrelid = 'rowseal.declarations'::regclass"
+            " AND attname NOT IN ('relation', 'id', 'tag', 'versions')"
+        )
+    )
+    admin.run(
+        "SET session_replication_role = replica;"
+        f"INSERT INTO rowseal.declarations (relation, id, tag, {others})"
+        f" SELECT i::regclass, i, 'other ' || i, {others}"
+        "    FROM rowseal.declarations, generate_series(1000000, 1001000) i"
+        "   WHERE tag = 'user_storage'; RESET session_replication_role"
+    )
+    assert cost() < 2 * few  # 5 times while all were read, 60 times while that was compiled
+
+
 def test_a_partition_that_came_while_its_table_was_closed_is_verified(
     example: Db, admin: Db
 ) -> None:
