@@ -261,8 +261,8 @@ CREATE OR REPLACE FUNCTION rowseal._member(object json, VARIADIC path text[]) RE
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   RETURN object #>> path;
-EXCEPTION WHEN data_exception THEN
-  RETURN NULL;  -- U+0000, or half a surrogate pair, anywhere in it
+EXCEPTION WHEN data_exception OR statement_too_complex THEN
+  RETURN NULL;  -- U+0000, or half a surrogate pair, anywhere in it; or it is nested too deep
 END
 $$;
 COMMENT ON FUNCTION rowseal._member(json, text[]) IS

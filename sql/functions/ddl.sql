@@ -113,6 +113,12 @@ EXCEPTION WHEN OTHERS OR assert_failure THEN
   IF blamed AND (SQLSTATE <> 'RS007' OR rowseal._spoilt(old, now_)) THEN
     RAISE;
   END IF;
+  -- Or it is the fault of whose command it is, that of no table: his stack is used up, say.
+  IF SQLSTATE <> 'RS007' AND (now_ IS NULL OR rowseal._lasting(now_) = rowseal._lasting(old)) THEN
+    RAISE WARNING USING MESSAGE = pg_catalog.format('rowseal: %s does not follow this change: %s', d.relation, SQLERRM),
+      HINT = 'rowseal.health() shows whether it has to.';
+    RETURN;
+  END IF;
   IF blamed OR old <> '{}' THEN  -- else it has been said
     PERFORM rowseal._close(d, SQLERRM);
   END IF;
@@ -156,7 +162,7 @@ BEGIN
       SELECT g.tgname, g.tgrelid::pg_catalog.regclass AS relation
         FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid
        WHERE g.tgfoid = 'rowseal._keep()'::pg_catalog.regprocedure AND g.tgparentid = 0
-         AND g.tgargs = pg_catalog.convert_to(d.id::text, 'UTF8') || '\x00'
+         AND g.tgargs = pg_catalog.convert_to(d.id::text, 'UTF8') || pg_catalog.decode('00', 'hex')
          AND g.tgrelid NOT IN (SELECT rowseal._tree(d.relation)) AND g.tgrelid IS DISTINCT FROM d.versions
          -- everybody can create such a trigger: nothing is done to the tables of others
          AND c.relowner = (SELECT m.relowner FROM pg_catalog.pg_class m WHERE m.oid = d.relation)
@@ -191,13 +197,34 @@ RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp A
     FROM rowseal.declarations x
     JOIN pg_catalog.pg_class r ON r.oid = x.relation,
          LATERAL (SELECT changed IN (x.relation, x.versions)
-                      OR x.relation IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(changed) a)) o(own)
+                      OR x.relation IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(changed) a)
+                      OR x.relation IN (SELECT i.inhparent FROM pg_catalog.pg_inherits i WHERE i.inhrelid = changed)
+                      -- it is altered with what it has become a partition of
+                      OR x.relation IN (SELECT rowseal._tree(changed)) OR x.versions IN (SELECT rowseal._tree(changed))
+                 ) o(own)
    WHERE coalesce(o.own, false) OR changed IN (x.identity, x.writers)
    ORDER BY x.identity IS NULL DESC  -- the others rest on them
 $$;
 COMMENT ON FUNCTION rowseal._concerned(oid) IS
-  'The declarations that a change of this table concerns; own: it is their main or versions table, or a partition; '
-  'others: it is not, and their owner is another one than this table''s';
+  'The declarations that a change of this table concerns; own: it is their main or versions table, or a partition or '
+  'a parent of it; others: it is not, and their owner is another one than this table''s';
+
+CREATE OR REPLACE FUNCTION rowseal._touched(d rowseal.declarations) RETURNS boolean LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  -- the rows of this transaction and of its subtransactions, and of few others
+  SELECT EXISTS (
+    SELECT FROM (SELECT rowseal._tree(d.relation) UNION ALL SELECT d.versions UNION ALL SELECT d.identity) t(oid),
+         LATERAL (SELECT c.xmin FROM pg_catalog.pg_class c WHERE c.oid = t.oid
+                  UNION ALL
+                  SELECT a.xmin FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.oid
+                  UNION ALL
+                  SELECT k.xmin FROM pg_catalog.pg_constraint k WHERE k.conrelid = t.oid
+                  UNION ALL
+                  SELECT i.xmin FROM pg_catalog.pg_inherits i WHERE t.oid IN (i.inhrelid, i.inhparent)) x(xmin)
+     WHERE pg_catalog.age(x.xmin) <= 0)
+$$;
+COMMENT ON FUNCTION rowseal._touched(rowseal.declarations) IS
+  'Whether a declared table or what it rests on may have been changed since this transaction began';
 
 CREATE OR REPLACE FUNCTION rowseal._reached(object oid, kind oid) RETURNS SETOF oid LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -342,14 +369,15 @@ BEGIN
   -- While a materialized view is refreshed, PostgreSQL tells event triggers nothing of what its functions do (but for
   -- what they drop).  Functions and rights are not followed; and closing a table makes some.
   IF NOT pg_catalog.starts_with(TG_TAG, 'DROP ') AND TG_TAG NOT IN ('CREATE FUNCTION', 'GRANT', 'REVOKE')
-     AND rowseal._asker() IS NULL
      AND NOT EXISTS (SELECT FROM pg_catalog.pg_event_trigger_ddl_commands()) THEN
-    IF TG_TAG <> 'ALTER TABLE' THEN
-      RAISE insufficient_privilege USING MESSAGE = TG_TAG || ' cannot be followed within REFRESH MATERIALIZED VIEW',
-        HINT = 'Give the command by itself.';
+    IF rowseal._asker() IS NULL THEN
+      IF TG_TAG <> 'ALTER TABLE' THEN
+        RAISE insufficient_privilege USING MESSAGE = TG_TAG || ' cannot be followed within REFRESH MATERIALIZED VIEW',
+          HINT = 'Give the command by itself.';
+      END IF;
+      -- REFRESH … CONCURRENTLY alters a table of its own.  It may be another one, too.
+      PERFORM rowseal._refresh_others(d, false) FROM rowseal.declarations d WHERE rowseal._touched(d);
     END IF;
-    -- REFRESH … CONCURRENTLY alters a table of its own.  It may be any: all are looked at.
-    PERFORM rowseal._refresh_others(d, false) FROM rowseal.declarations d;
   END IF;
   FOR c IN
     SELECT DISTINCT x.classid, x.object_type, x.objid,

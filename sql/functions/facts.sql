@@ -198,6 +198,7 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
   SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
            'name', a.attname,
            'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
+           'type_qualified', pg_catalog.format('%I.%I', tn.nspname, t.typname),
            'base', pg_catalog.format_type(b.oid, NULL),
            'base_qualified', pg_catalog.format('%I.%I', n.nspname, b.typname),
            'kind', k.kind,
@@ -207,11 +208,15 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
               WHERE l.oid = a.attcollation AND l.oid <> b.typcollation),
            'generated', a.attgenerated <> '',
            'hash_of', (  -- of a generated column: whose sha256 it is
-             SELECT h.attname FROM pg_catalog.pg_attrdef x JOIN pg_catalog.pg_attribute h ON h.attrelid = x.adrelid
-              WHERE a.attgenerated <> '' AND x.adrelid = a.attrelid AND x.adnum = a.attnum AND h.attnum > 0
-                AND pg_catalog.pg_get_expr(x.adbin, x.adrelid)
-                    IN (pg_catalog.format('sha256(%I)', h.attname),
-                        pg_catalog.format('sha256(decode(%I, ''base64''::text))', h.attname))),
+             SELECT h.attname
+               FROM (SELECT x.adrelid, pg_catalog.pg_get_expr(x.adbin, x.adrelid) AS expression
+                       FROM pg_catalog.pg_attrdef x
+                      WHERE a.attgenerated <> '' AND x.adrelid = a.attrelid AND x.adnum = a.attnum
+                        AND pg_catalog.octet_length(x.adbin::text) < 8192  -- else it is none, and takes its time
+                     OFFSET 0) e
+               JOIN pg_catalog.pg_attribute h ON h.attrelid = e.adrelid AND h.attnum > 0
+              WHERE e.expression IN (pg_catalog.format('sha256(%I)', h.attname),
+                                     pg_catalog.format('sha256(decode(%I, ''base64''::text))', h.attname))),
            'identity', a.attidentity,
            'filled', a.attgenerated = '' AND (a.atthasdef OR a.atthasmissing OR a.attidentity <> ''
                                               OR rowseal._has_default(a.atttypid)),
@@ -224,6 +229,7 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
     FROM pg_catalog.pg_attribute a
     JOIN rowseal._types(relation) k ON k.type = a.atttypid
     JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace
     JOIN pg_catalog.pg_type b ON b.oid = rowseal._base_type(a.atttypid)
     JOIN pg_catalog.pg_namespace n ON n.oid = b.typnamespace
    WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped

@@ -607,3 +607,68 @@ def test_what_is_altered_within_a_refresh_of_a_materialized_view_is_followed(
     )
     mallory.run("REFRESH MATERIALIZED VIEW v")
     assert example.all("SELECT tag FROM rowseal.declarations WHERE queries = '{}'") == ["theirs"]
+
+
+# ----------------------------------------------------------------------- what nobody could follow
+def test_a_declared_table_does_not_become_a_partition(mallory: Db, example: Db) -> None:
+    """It would be altered with the table that it is a partition of."""
+    table(mallory, "theirs", "uuid uuid")
+    mallory.run("CREATE TABLE p (LIKE theirs) PARTITION BY LIST (uuid)")
+    diag = mallory.refused("RS007", "ALTER TABLE p ATTACH PARTITION theirs DEFAULT")
+    assert "partition" in str(diag.message_primary)
+    mallory.refused("RS007", "CREATE TABLE child () INHERITS (theirs)")
+    assert unhealthy(example) == []
+
+
+def test_no_cast_of_a_stranger_runs_as_rowseal_internal(
+    mallory: Db, example: Db, admin: Db
+) -> None:
+    """Whatever changed a column's type, and whoever saw it."""
+    set_trap(mallory)
+    table(mallory, "theirs", "uuid uuid, c bytea", declare=", feed => true")
+    mallory.run(
+        "CREATE TYPE ty AS ENUM ('a'); CREATE FUNCTION as_bytea(ty) RETURNS bytea LANGUAGE plpgsql"
+        " AS $$ BEGIN PERFORM public.trap(); RETURN 'x'; END $$;"
+        " CREATE CAST (ty AS bytea) WITH FUNCTION as_bytea AS IMPLICIT"
+    )
+    admin.run("ALTER EVENT TRIGGER rowseal_ddl DISABLE")
+    try:
+        mallory.run(
+            "ALTER TABLE theirs ALTER c TYPE ty USING 'a'; DROP TRIGGER zzz_rowseal_guard ON theirs"
+        )
+    finally:
+        admin.run("ALTER EVENT TRIGGER rowseal_ddl ENABLE ALWAYS")
+    stored = (
+        "INSERT INTO theirs (user_hash, uuid, c, deleted_flag, owner_timestamp, sign_b64)"
+        " VALUES ('x', gen_random_uuid(), 'a', false, 1, 'z')"
+    )
+    diag = mallory.refused("RS007", stored)
+    assert "another type" in str(diag.message_primary)
+    assert not sprung(mallory)
+
+
+def test_a_stack_that_is_used_up_closes_no_table_of_others(
+    mallory: Db, example: Db, admin: Db
+) -> None:
+    table(mallory, "hers", "k bytea", "user_hash", declare=None)
+    mallory.run(
+        "SELECT rowseal.declare('hers', owner => 'user_hash', public_key => 'k');"
+        " GRANT SELECT ON hers TO app;"
+        " CREATE FUNCTION deep(n int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN"
+        "   IF n > 0 THEN RETURN deep(n - 1); END IF;"
+        "   ALTER TABLE public.hers ADD COLUMN x int; ALTER TABLE public.hers DROP COLUMN x;"
+        "   RETURN 0; END $$"
+    )
+    table(example, "his", "uuid uuid", declare=None)
+    example.run(
+        "SELECT rowseal.declare('his', owner => 'user_hash', identity => 'hers');"
+        " CREATE UNIQUE INDEX ON his (sign_b64)"  # nothing has followed that yet
+    )
+    enough, too_deep = 0, 4000
+    while too_deep - enough > 1:
+        depth = (enough + too_deep) // 2
+        if attempt(mallory, f"SELECT deep({depth})") is None:
+            enough = depth
+        else:
+            too_deep = depth
+        assert example.all("SELECT tag FROM rowseal.declarations WHERE queries = '{}'") == []

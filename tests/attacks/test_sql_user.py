@@ -1098,6 +1098,7 @@ HARMLESS = {
     "_spoilt",
     "_names",
     "_concerned",
+    "_touched",
     "_lost",
     "_server_health",
     "_table_health",

@@ -437,3 +437,43 @@ def test_to_ask_who_acts_leaves_the_session_as_it_is(example: Db) -> None:
             "mine"
         ]
     assert example.all("SELECT pg_listening_channels()") == ["rowseal"]
+
+
+def test_an_operator_for_a_domain_does_not_choose_the_key(
+    mallory: Db, example: Db, admin: Db
+) -> None:
+    """Whoever may create in the schema of an extension can make one for a domain over its type."""
+    admin.run("CREATE EXTENSION citext SCHEMA public; GRANT CREATE ON SCHEMA public TO mallory")
+    example.run(
+        "CREATE DOMAIN handle AS citext;"
+        " CREATE TABLE people (id handle PRIMARY KEY, k bytea, deleted_flag boolean,"
+        "   owner_timestamp bigint, sign_b64 bytea);"
+        " SELECT rowseal.declare('people', owner => 'id', public_key => 'k');"
+        f" CREATE TABLE posts (id handle, n integer, {SEALED}, PRIMARY KEY (id, n));"
+        " SELECT rowseal.declare('posts', owner => 'id', identity => 'people', feed => true);"
+        " GRANT SELECT, INSERT, UPDATE ON people, posts TO mallory"
+    )
+    ann, eve = Owner("Ann"), Owner("Eve")
+    for owner in (ann, eve):
+        card = {"id": owner.name, "k": owner.public_key, "deleted_flag": False}
+        example.insert(
+            "people", owner.sealed(example.form("people"), card | {"owner_timestamp": 1})
+        )
+    mallory.run(
+        "CREATE FUNCTION public.eq(handle, handle) RETURNS boolean LANGUAGE sql"
+        " AS $$ SELECT $1::text = 'Eve' $$;"
+        " CREATE OPERATOR public.= (LEFTARG = handle, RIGHTARG = handle, FUNCTION = public.eq)"
+    )
+    forged = {"id": "Ann", "n": 1, "deleted_flag": False, "owner_timestamp": 5}
+    envelope = eve.envelope(example.form("posts"), forged | {"parent_sign_b64": None})
+    for who in (mallory, example, admin):
+        ((outcome, _),) = who.all(
+            "SELECT outcome, reason FROM rowseal.receive(%s)", Json([envelope])
+        )
+        assert outcome == "rejected"
+    late = {"id": "Ann", "n": 1, "deleted_flag": False, "parent_sign_b64": None}
+    form = example.form("posts")
+    for at in (7, 6):
+        envelope = ann.envelope(form, late | {"owner_timestamp": at})
+        example.all("SELECT outcome FROM rowseal.receive(%s)", Json([envelope]))
+    assert example.all("SELECT owner_timestamp FROM posts") == [7]

@@ -541,9 +541,10 @@ def test_a_foreign_key_shows_in_health(example: Scratch, ann: Owner) -> None:
     assert all("to_card" in d for _, _, d in unwell(example))
 
 
-def test_an_inheritance_child_shows_in_health(example: Scratch) -> None:
-    example.run("CREATE TABLE kid () INHERITS (user_storage)")
-    assert any("inheritance" in d for c, _, d in unwell(example) if c == "structure")
+def test_an_inheritance_child_is_refused(example: Scratch) -> None:
+    diag = example.refused("RS007", "CREATE TABLE kid () INHERITS (user_storage)")
+    assert "inheritance" in str(diag.message_primary)
+    sound(example)
 
 
 def test_unlogged_is_refused(example: Scratch) -> None:

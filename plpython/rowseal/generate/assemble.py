@@ -64,7 +64,10 @@ def is_tip(subject: Subject) -> Function:
     columns = [*subject.key, subject.sign]
     arguments = ", ".join(f"k{n} {subject.column(c).base}" for n, c in enumerate(columns))
     t = subject.row("t")
-    same = (f"{t.ref(k)} {subject.operators[k]} k{n}" for n, k in enumerate(subject.key))
+    same = (
+        f"{subject.by_name[k].base(t)} {subject.operators[k]} k{n}"
+        for n, k in enumerate(subject.key)
+    )
     holes = {
         "main": subject.main.table,
         "same_key": " AND ".join(same),

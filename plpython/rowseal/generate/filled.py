@@ -5,6 +5,7 @@ from __future__ import annotations
 from .render import Holes, render
 from .subject import Place, Subject
 from .templates import TEMPLATES
+from .words import literal
 
 
 def rendered(name: str, holes: Holes, qualified: bool = False) -> str:
@@ -18,4 +19,12 @@ def rendered(name: str, holes: Holes, qualified: bool = False) -> str:
 def only_after(subject: Subject, place: Place) -> str:
     """The statement by which a definer function binds itself to the AFTER triggers of a place."""
     versions = str(place is subject.versions).lower()
-    return rendered("only_after", {"here": f"rowseal._table_of({subject.id}, {versions})"})
+    new = subject.row("NEW", place)  # of the types of its columns OLD is, too
+    types = {c: literal(subject.column(c).type_qualified) for c in place.columns}
+    holes = {
+        "here": f"rowseal._table_of({subject.id}, {versions})",
+        "otherwise_typed": " OR ".join(
+            f"pg_typeof({new.ref(c)}) <> {types[c]}::regtype" for c in types
+        ),
+    }
+    return rendered("only_after", holes)

@@ -7,7 +7,7 @@ from .filled import rendered
 from .plan import UNSET, Function
 from .render import Holes
 from .subject import Place, Row, Subject
-from .values import exact
+from .values import exact, without_domain
 from .words import field, ident, literal
 
 
@@ -66,7 +66,8 @@ def owners_card(row: Row) -> tuple[str, str, str] | None:
         key = f"rowseal._unbase64({exact(column, key)})"
     equal = {k.name: k.equal for k in identity.table.key}
     where = " AND ".join(
-        f"k.{field(theirs)} {equal[theirs]} {row.ref(ours)}"
+        f"{without_domain(identity.table.column(theirs), f'k.{field(theirs)}')} {equal[theirs]}"
+        f" {subject.by_name[ours].base(row)}"
         for theirs, ours in zip(identity.owner, subject.owner)
     )
     return identity.table.qualified, where, key

@@ -28,10 +28,12 @@ FUNCTIONS = frozenset(
     """
     bool_or concat concat_ws convert_to count current_setting decode encode format int8send
     jsonb_build_array jsonb_build_object jsonb_typeof octet_length pg_column_size
-    pg_partition_ancestors pg_trigger_depth record_image_eq set_config sha256 starts_with
+    pg_partition_ancestors pg_trigger_depth pg_typeof record_image_eq set_config sha256 starts_with
     """.split()
 )
-TYPES = {name: name for name in "bytea date json jsonb name record regclass text uuid".split()} | {
+TYPES = {
+    name: name for name in "bytea date json jsonb name record regclass regtype text uuid".split()
+} | {
     "boolean": "bool",
     "bigint": "int8",
     "integer": "int4",

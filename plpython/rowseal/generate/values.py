@@ -38,6 +38,11 @@ ELASTIC = frozenset(["jsonb", "jsonb[]", "numeric[]"])
 BRIEF = 4000
 
 
+def without_domain(column: Column, value: str) -> str:
+    """An operator that somebody made for the domain would win over the index's."""
+    return f"{value}::{column.base_qualified}" if column.domain else value
+
+
 class Refers(Protocol):
     """Whatever knows how a column is written: a row under its alias."""
 
@@ -124,12 +129,7 @@ class Signed:
         return exact(self.column, row.ref(self.name))
 
     def base(self, row: Refers) -> str:
-        """Without its domain.
-
-        An operator that somebody made for the domain would win over the index's.
-        """
-        value = row.ref(self.name)
-        return f"{value}::{self.column.base_qualified}" if self.column.domain else value
+        return without_domain(self.column, row.ref(self.name))
 
     def text(self, row: Refers) -> str | None:
         """The canonical value without quotes, where SQL can say it."""

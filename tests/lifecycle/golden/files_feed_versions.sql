@@ -10,6 +10,19 @@ BEGIN
         MESSAGE = 'this function is an AFTER trigger of a declared table, and nothing else';
     END IF;
   END IF;
+  IF pg_catalog.pg_typeof(NEW.user_hash) OPERATOR(pg_catalog.<>) 'pg_catalog.bytea'::pg_catalog.regtype
+      OR pg_catalog.pg_typeof(NEW.uuid) OPERATOR(pg_catalog.<>) 'pg_catalog.uuid'::pg_catalog.regtype
+      OR pg_catalog.pg_typeof(NEW.content) OPERATOR(pg_catalog.<>) 'pg_catalog.bytea'::pg_catalog.regtype
+          OR pg_catalog.pg_typeof(NEW.up) OPERATOR(pg_catalog.<>) 'pg_catalog.text'::pg_catalog.regtype
+      OR pg_catalog.pg_typeof(NEW.deleted_flag) OPERATOR(pg_catalog.<>) 'pg_catalog.bool'::pg_catalog.regtype
+      OR pg_catalog.pg_typeof(NEW.owner_timestamp) OPERATOR(pg_catalog.<>) 'pg_catalog.int8'::pg_catalog.regtype
+      OR pg_catalog.pg_typeof(NEW.content_sha256) OPERATOR(pg_catalog.<>) 'pg_catalog.bytea'::pg_catalog.regtype
+      OR pg_catalog.pg_typeof(NEW.name) OPERATOR(pg_catalog.<>) 'pg_catalog.text'::pg_catalog.regtype
+          OR pg_catalog.pg_typeof(NEW.sign_b64) OPERATOR(pg_catalog.<>) 'pg_catalog.bytea'::pg_catalog.regtype
+      THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = 'a column has another type than it was declared with',
+      HINT = rowseal._hint('RS007');
+  END IF;
   IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
     -- but the rows of a partition that this transaction has brought enter the feed (see _feed_rows)
     IF NEW.sign_b64 OPERATOR(pg_catalog.=) OLD.sign_b64

@@ -12,6 +12,23 @@ BEGIN
         MESSAGE = 'this function is an AFTER trigger of a declared table, and nothing else';
     END IF;
   END IF;
+  IF pg_catalog.pg_typeof(NEW.deleted_flag) OPERATOR(pg_catalog.<>) 'pg_catalog.bool'::pg_catalog.regtype
+      OR pg_catalog.pg_typeof(NEW.grantee_pkey) OPERATOR(pg_catalog.<>) 'pg_catalog.bytea'::pg_catalog.regtype
+      OR pg_catalog.pg_typeof(NEW.keys) OPERATOR(pg_catalog.<>) 'pg_catalog.jsonb'::pg_catalog.regtype
+          OR pg_catalog.pg_typeof(NEW.may_grant) OPERATOR(pg_catalog.<>) 'pg_catalog.int2'::pg_catalog.regtype
+      OR pg_catalog.pg_typeof(NEW.owner_timestamp) OPERATOR(pg_catalog.<>) 'pg_catalog.int8'::pg_catalog.regtype
+      OR pg_catalog.pg_typeof(NEW.tables) OPERATOR(pg_catalog.<>) 'pg_catalog._text'::pg_catalog.regtype
+          OR pg_catalog.pg_typeof(NEW.tombstones) OPERATOR(pg_catalog.<>) 'pg_catalog.bool'::pg_catalog.regtype
+      OR pg_catalog.pg_typeof(NEW.until) OPERATOR(pg_catalog.<>) 'pg_catalog.int8'::pg_catalog.regtype
+          OR pg_catalog.pg_typeof(NEW.upto) OPERATOR(pg_catalog.<>) 'pg_catalog._bytea'::pg_catalog.regtype
+      OR pg_catalog.pg_typeof(NEW.user_hash) OPERATOR(pg_catalog.<>) 'pg_catalog.bytea'::pg_catalog.regtype
+      OR pg_catalog.pg_typeof(NEW.writer_pkey) OPERATOR(pg_catalog.<>) 'pg_catalog.bytea'::pg_catalog.regtype
+      OR pg_catalog.pg_typeof(NEW.writer_prev) OPERATOR(pg_catalog.<>) 'pg_catalog.bytea'::pg_catalog.regtype
+      OR pg_catalog.pg_typeof(NEW.writer_seq) OPERATOR(pg_catalog.<>) 'pg_catalog.int8'::pg_catalog.regtype
+      OR pg_catalog.pg_typeof(NEW.sign_b64) OPERATOR(pg_catalog.<>) 'pg_catalog.bytea'::pg_catalog.regtype THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = 'a column has another type than it was declared with',
+      HINT = rowseal._hint('RS007');
+  END IF;
   IF TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN
     verdict := rowseal._licensed(3, rowseal._encoded(OLD.user_hash), OLD.writer_pkey, OLD.writer_seq,
         pg_catalog.sha256(pg_catalog.int8send(OLD.writer_seq) OPERATOR(pg_catalog.||) coalesce(OLD.writer_prev,
