@@ -25,7 +25,7 @@ class Spoken(NamedTuple):
     until: int  # means nothing in a revocation
     tombstones: bool
     may_grant: int
-    revokes: bool
+    upto: bytes | None  # of a revocation: its frontier, as a hash of the set
     under: frozenset[int]  # revocations in whose past it lies
 
 
@@ -113,10 +113,15 @@ def _standing(
             for row in rows
             if row.at <= licence.until and licence.may_grant >= 0 and licence.frontiers <= row.under
         ]
-    revoked: dict[bytes, set[int]] = defaultdict(set)
+    revoked: dict[bytes, dict[bytes, list[tuple[bytes, int]]]]
+    revoked = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        if row.revokes:
-            revoked[row.grantee].add(row.id)
-    level = {key: frozenset(ids) for key, ids in revoked.items()}
-    grants = [row for row in rows if not row.revokes and row.grantee not in chain.path]
+        if row.upto is not None:
+            revoked[row.grantee][row.upto].append((row.sign, row.id))
+    # to revoke again up to the same rows adds nothing
+    level = {
+        key: frozenset(min(same)[1] for same in by_frontier.values())
+        for key, by_frontier in revoked.items()
+    }
+    grants = [row for row in rows if row.upto is None and row.grantee not in chain.path]
     return chain._replace(revoked=(*chain.revoked, level)), grants

@@ -278,7 +278,7 @@ COMMENT ON FUNCTION rowseal._revoked(integer, text, bytea) IS 'Whether a revocat
 CREATE OR REPLACE FUNCTION rowseal._spoken(authority integer, keys bytea[])
 RETURNS TABLE (
   id bigint, sign bytea, at bigint, writer bytea, grantee bytea, until bigint, tombstones boolean, may_grant smallint,
-  revokes boolean, under bigint[])
+  upto bytea, under bigint[])
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
@@ -297,14 +297,16 @@ BEGIN
         FROM above a, LATERAL (SELECT g.* FROM rowseal._grants g
                                 WHERE g.authority = authority AND g.grantee = a.key OFFSET 0) g
     )
-    SELECT g.id, g.sign, g.at, g.writer, g.grantee, coalesce(g.until, 0), g.tombstones, g.may_grant, g.upto IS NOT NULL,
+    SELECT g.id, g.sign, g.at, g.writer, g.grantee, coalesce(g.until, 0), g.tombstones, g.may_grant,
+           CASE WHEN g.upto IS NOT NULL THEN pg_catalog.sha256(coalesce((
+             SELECT pg_catalog.string_agg(DISTINCT u, ''::bytea ORDER BY u) FROM pg_catalog.unnest(g.upto) u), '')) END,
            ARRAY(SELECT s.revocation FROM rowseal._stands s WHERE s.link = g.link)
       FROM rows g;
 END
 $$;
 COMMENT ON FUNCTION rowseal._spoken(integer, bytea[]) IS
   'Grants and revocations of an owner, all or those in chains to these keys, but for what chains do not depend on. '
-  'under: the revocations in whose past the row lies';
+  'upto: of a revocation, a hash of its frontier; under: the revocations in whose past the row lies';
 
 CREATE OR REPLACE FUNCTION rowseal._derived(authority integer, keys bytea[] DEFAULT NULL)
 RETURNS SETOF rowseal._licences LANGUAGE plpython3u STABLE

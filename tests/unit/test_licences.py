@@ -22,7 +22,8 @@ def derived(rows: list[Row]) -> dict[str, list[tuple[licences.Licence, list[Row]
     found = licences.licences(
         licences.Spoken(
             n, r.sign, r.at, r.writer and r.writer.encode(), r.grantee.encode(), r.until,
-            r.tombstones, r.may_grant, r.kind == "revocation",
+            r.tombstones, r.may_grant,
+            repr(sorted(r.upto)).encode() if r.kind == "revocation" else None,
             frozenset(v for v, reached in past.items() if r in reached),
         )
         for n, r in enumerate(spoken)
@@ -119,3 +120,15 @@ def test_the_cost_is_bounded() -> None:
     found = derived([*top, *among])
     assert time.process_time() - begun < 2
     assert all(len(found[k]) <= licences.MOST_CHAINS for k in keys)
+
+
+def test_to_revoke_again_up_to_the_same_rows_adds_nothing() -> None:
+    """Each chain has its own copy: 900 revocations of a key with 64 chains took 168 s."""
+    grants = [Row("grant", "O", b"g%02d" % n, grantee="W", until=9) for n in range(64)]
+    upto = frozenset([bytes(32)])
+    again = [Row("revocation", "O", b"r%03d" % n, grantee="W", upto=upto) for n in range(900)]
+    other = Row("revocation", "O", b"s", grantee="W", upto=frozenset([bytes(31) + b"1"]))
+    assert {
+        tuple(sorted(f.sign for f in frontiers))
+        for *_, frontiers in derived([*grants, *again, other])["W"]
+    } == {(b"r000", b"s")}
