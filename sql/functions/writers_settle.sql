@@ -422,6 +422,13 @@ BEGIN
   PERFORM rowseal._lock_writers(rowseal._grants_id(d.grants, d.id, d.writers), NULL, true);
   PERFORM rowseal._follow_grants(d);
   INSERT INTO rowseal._removals (opened) VALUES (d.relation);
+EXCEPTION WHEN OTHERS OR assert_failure THEN
+  IF rowseal._passing(SQLSTATE) THEN
+    RAISE;
+  END IF;
+  RAISE WARNING USING  -- it keeps no other table waiting
+    MESSAGE = pg_catalog.format('rowseal: %s does not follow what came while it was closed: %s', d.relation, SQLERRM),
+    HINT = 'Mend that, then SELECT rowseal.retry().';
 END
 $$;
 COMMENT ON FUNCTION rowseal._follow_opened(rowseal.declarations) IS

@@ -275,6 +275,8 @@ def test_a_table_that_opens_by_somebody_elses_command_runs_nothing_of_its_owners
         )
         admin.run("SELECT rowseal.retry(); SET search_path = hers, public")
         assert mallory.one("SELECT count(*) FROM t") == 1 and not admin.one(followed)
-        mallory.run("SELECT rowseal.retry()")
+        mallory.run("REVOKE DELETE ON t FROM mallory; SELECT rowseal.retry()")  # no error
+        assert mallory.one("SELECT count(*) FROM t") == 1 and not admin.one(followed)
+        mallory.run("GRANT DELETE ON t TO mallory; SELECT rowseal.retry()")
         assert mallory.one("SELECT count(*) FROM t") == 0 and admin.one(followed)
         assert mallory.all("SELECT who FROM ran") == ["mallory"]
