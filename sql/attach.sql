@@ -2,7 +2,19 @@
 -- _install.
 
 -- ------------------------------------------------------------------------------------------------------ row security
-ALTER TABLE rowseal.declarations ENABLE ROW LEVEL SECURITY;
+-- On every table: a right on all tables of a database (pg_read_all_data, pg_write_all_data) is none on these.  Whom
+-- privileges.sql gives a right needs a policy, owners and superusers do not.
+DO $$
+DECLARE
+  t regclass;
+BEGIN
+  FOR t IN SELECT c.oid FROM pg_catalog.pg_class c
+            WHERE c.relnamespace = 'rowseal'::pg_catalog.regnamespace AND c.relkind = 'r' LOOP
+    EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', t);
+  END LOOP;
+END
+$$;
+
 CREATE POLICY readable ON rowseal.declarations FOR SELECT USING (true);
 CREATE POLICY declarable ON rowseal.declarations FOR INSERT
   WITH CHECK (rowseal._owns(relation) AND (versions IS NULL OR rowseal._owns(versions))
@@ -10,11 +22,23 @@ CREATE POLICY declarable ON rowseal.declarations FOR INSERT
               AND (writers IS NULL OR rowseal._owns(writers)));  -- a row there takes rows away here
 CREATE POLICY removable ON rowseal.declarations FOR DELETE TO rowseal_internal USING (true);  -- see _removals
 
+CREATE POLICY readable ON rowseal.tags FOR SELECT USING (true);
+CREATE POLICY readable ON rowseal._opened FOR SELECT USING (true);
+CREATE POLICY removable ON rowseal._opened FOR DELETE TO rowseal_internal USING (true);
+CREATE POLICY readable ON rowseal.installation FOR SELECT USING (true);
+CREATE POLICY enterable ON rowseal._refused FOR INSERT WITH CHECK (true);  -- its triggers look at what it is
+
+CREATE POLICY readable ON rowseal.feed FOR SELECT TO rowseal_admin USING (true);
+CREATE POLICY readable ON rowseal.feed_state FOR SELECT TO rowseal_admin USING (true);
+CREATE POLICY readable ON rowseal.quarantine_dropped FOR SELECT TO rowseal_admin USING (true);
+CREATE POLICY readable ON rowseal.quarantine_limits FOR SELECT TO rowseal_admin USING (true);
+CREATE POLICY settable ON rowseal.quarantine_limits FOR UPDATE TO rowseal_admin USING (true);
+
 -- Curable rows show to who could have written them: then the session that brings the cure can let them in.  What came
 -- when no table had the tag was sent to nobody yet: it goes to a table whose owner is trusted with it.  Row security of
 -- the table itself may hide rows: here, too.
-ALTER TABLE rowseal.quarantine ENABLE ROW LEVEL SECURITY;
-CREATE POLICY administer ON rowseal.quarantine TO rowseal_admin USING (true);
+CREATE POLICY administer ON rowseal.quarantine FOR SELECT TO rowseal_admin USING (true);
+CREATE POLICY discardable ON rowseal.quarantine FOR DELETE TO rowseal_admin USING (true);
 CREATE POLICY writable ON rowseal.quarantine FOR SELECT USING (curable AND EXISTS (
   SELECT FROM rowseal.declarations d JOIN pg_catalog.pg_class c ON c.oid = d.relation
    WHERE d.tag = quarantine.tag
@@ -25,7 +49,6 @@ CREATE POLICY writable ON rowseal.quarantine FOR SELECT USING (curable AND EXIST
 -- Who may take out what: a declaration, or the note that its table opened, whoever owns the table; an entry
 -- administrators, and whoever owns the table that it is for.  A policy sees the current user, a SECURITY DEFINER
 -- function does not.
-ALTER TABLE rowseal._removals ENABLE ROW LEVEL SECURITY;
 CREATE POLICY removable ON rowseal._removals FOR INSERT WITH CHECK (
   (relation IS NULL OR rowseal._owns(relation))
   AND (opened IS NULL OR rowseal._owns(opened))
@@ -34,16 +57,15 @@ CREATE POLICY removable ON rowseal._removals FOR INSERT WITH CHECK (
      WHERE q.id = entry AND rowseal._may_discard(current_user, q.tag, q.sqlstate, q.role))));
 
 -- The owner of a table enters his erasures himself; nobody changes an entry.
-ALTER TABLE rowseal.erasures ENABLE ROW LEVEL SECURITY;
 CREATE POLICY administer ON rowseal.erasures FOR SELECT TO rowseal_admin USING (true);
 CREATE POLICY owned ON rowseal.erasures FOR SELECT USING (rowseal._owns(relation));
 CREATE POLICY erasable ON rowseal.erasures FOR INSERT WITH CHECK (
   rowseal._owns(relation)
   AND EXISTS (SELECT FROM rowseal.declarations d WHERE d.relation = erasures.relation AND d.tag = erasures.tag));
 
-ALTER TABLE rowseal.shapes ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON rowseal.shapes FOR SELECT USING (role = (SELECT rowseal._asker()));
-CREATE POLICY administer ON rowseal.shapes TO rowseal_admin USING (true);
+CREATE POLICY administer ON rowseal.shapes FOR SELECT TO rowseal_admin USING (true);
+CREATE POLICY removable ON rowseal.shapes FOR DELETE TO rowseal_admin USING (true);
 
 -- ---------------------------------------------------------------------------------------------------------- triggers
 CREATE TRIGGER complete BEFORE INSERT OR UPDATE ON rowseal.declarations

@@ -1,5 +1,48 @@
--- Who may do what: functions and views.  (Tables: see schema; row security: see attach.sql.)
-REVOKE ALL ON ALL ROUTINES IN SCHEMA rowseal FROM PUBLIC;
+-- Who may do what, the whole of it.  Of which rows, row security says: attach.sql.
+
+-- Nobody keeps what PostgreSQL's defaults gave him, or the default privileges of whoever runs CREATE EXTENSION.
+DO $$
+DECLARE
+  x record;
+BEGIN
+  FOR x IN
+    SELECT o.kind, o.name, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE a.grantee::pg_catalog.regrole::text END AS role
+      FROM (
+        SELECT 'SCHEMA' AS kind, 'rowseal' AS name, n.nspowner AS owner,
+               coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner)) AS rights
+          FROM pg_catalog.pg_namespace n WHERE n.nspname = 'rowseal'
+        UNION ALL
+        SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.oid::pg_catalog.regclass::text, c.relowner,
+               c.relacl
+          FROM pg_catalog.pg_class c WHERE c.relnamespace = 'rowseal'::pg_catalog.regnamespace
+        UNION ALL
+        SELECT 'ROUTINE', p.oid::pg_catalog.regprocedure::text, p.proowner,
+               coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))
+          FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'rowseal'::pg_catalog.regnamespace) o,
+      LATERAL pg_catalog.aclexplode(o.rights) a
+     WHERE a.grantee <> o.owner
+     GROUP BY 1, 2, 3
+  LOOP
+    EXECUTE pg_catalog.format('REVOKE ALL ON %s %s FROM %s', x.kind, x.name, x.role);
+  END LOOP;
+END
+$$;
+
+GRANT USAGE ON SCHEMA rowseal TO PUBLIC;
+GRANT SELECT ON
+  rowseal.declarations, rowseal.tags, rowseal._opened, rowseal.installation, rowseal.quarantine, rowseal.erasures,
+  rowseal.shapes, rowseal.writers, rowseal.equivocations TO PUBLIC;
+-- _removals and _refused are always empty: their triggers do what an INSERT asks for.
+GRANT INSERT ON rowseal.declarations, rowseal._removals, rowseal._refused TO PUBLIC;
+-- Numbers, role and time are not the caller's to give: he would take those to come.
+GRANT INSERT (relation, tag, key, fields, versions) ON rowseal.erasures TO PUBLIC;
+GRANT USAGE ON SEQUENCE rowseal.declarations_id_seq TO PUBLIC;
+
+GRANT SELECT ON rowseal.feed, rowseal.feed_state, rowseal.quarantine_dropped, rowseal.links TO rowseal_admin;
+GRANT SELECT, DELETE ON rowseal.quarantine, rowseal.shapes TO rowseal_admin;
+GRANT SELECT, UPDATE ON rowseal.quarantine_limits TO rowseal_admin;
+
+GRANT DELETE ON rowseal.declarations, rowseal._opened TO rowseal_internal;
 
 DO $$
 DECLARE
@@ -42,9 +85,6 @@ BEGIN
   END IF;
 END
 $$;
-
-GRANT SELECT ON rowseal.links TO rowseal_admin;
-GRANT SELECT ON rowseal.writers, rowseal.equivocations TO PUBLIC;
 
 -- Last: what health() compares with.
 INSERT INTO rowseal.installation SELECT rowseal._fingerprint();

@@ -28,4 +28,3 @@ $$;
 -- rowseal_internal owns rowseal's own tables and the functions that write them for everybody: it has no members.
 -- rowseal_admin reads and empties the quarantine and follows the feed. rowseal_trusted: its members' declared tables,
 -- with their triggers, may be written by links and by whoever brings a missing owner.
-GRANT USAGE ON SCHEMA rowseal TO PUBLIC;

@@ -46,7 +46,6 @@ CREATE UNIQUE INDEX ON rowseal.declarations (versions) WHERE versions <> 0;
 CREATE INDEX ON rowseal.declarations (writers) WHERE writers IS NOT NULL;  -- for _written
 SELECT pg_catalog.pg_extension_config_dump('rowseal.declarations', '');
 SELECT pg_catalog.pg_extension_config_dump('rowseal.declarations_id_seq', '');
-GRANT USAGE ON SEQUENCE rowseal.declarations_id_seq TO PUBLIC;
 
 COMMENT ON TABLE rowseal.declarations IS
   'The declared tables. Written by rowseal.declare and rowseal.undeclare; whoever owns a table may declare it (row '
@@ -84,15 +83,11 @@ COMMENT ON COLUMN rowseal.declarations.queries IS 'Generated queries behind payl
 COMMENT ON COLUMN rowseal.declarations.facts IS
   'Catalog facts that functions and triggers were generated from; health() compares them';
 
-GRANT SELECT, INSERT ON rowseal.declarations TO PUBLIC;  -- row security says whose
-GRANT DELETE ON rowseal.declarations TO rowseal_internal;
-
 CREATE TABLE rowseal.tags (tag text PRIMARY KEY, owner name NOT NULL, relation regclass NOT NULL);
 SELECT pg_catalog.pg_extension_config_dump('rowseal.tags', '');
 COMMENT ON TABLE rowseal.tags IS
   'The table that was declared with a tag last, and who owned it: rows may wait for it, and nobody else gets them. '
   'While the table is there, nobody else gets the tag either';
-GRANT SELECT ON rowseal.tags TO PUBLIC;
 
 CREATE TABLE rowseal._new_partitions (xid xid8 NOT NULL, relation oid NOT NULL, partition oid NOT NULL);
 ALTER TABLE rowseal._new_partitions OWNER TO rowseal_internal;
@@ -105,9 +100,6 @@ SELECT pg_catalog.pg_extension_config_dump('rowseal._opened', '');
 COMMENT ON TABLE rowseal._opened IS
   'Tables that were closed and have opened, and do not follow yet what was granted and revoked in between: see '
   '_follow_opened';
-GRANT SELECT ON rowseal._opened TO PUBLIC;
-GRANT DELETE ON rowseal._opened TO rowseal_internal;
 
 CREATE TABLE rowseal.installation (fingerprint bytea);
 COMMENT ON TABLE rowseal.installation IS 'What rowseal._fingerprint() said after installation; health() compares';
-GRANT SELECT ON rowseal.installation TO PUBLIC;

@@ -97,8 +97,3 @@ ALTER TABLE rowseal.quarantine OWNER TO rowseal_internal;
 ALTER TABLE rowseal._removals OWNER TO rowseal_internal;
 ALTER TABLE rowseal.quarantine_limits OWNER TO rowseal_internal;
 ALTER TABLE rowseal.quarantine_dropped OWNER TO rowseal_internal;
-GRANT SELECT ON rowseal.quarantine TO PUBLIC;  -- row security says which rows
-GRANT INSERT ON rowseal._removals TO PUBLIC;
-GRANT SELECT, DELETE ON rowseal.quarantine TO rowseal_admin;
-GRANT SELECT, UPDATE ON rowseal.quarantine_limits TO rowseal_admin;
-GRANT SELECT ON rowseal.quarantine_dropped TO rowseal_admin;

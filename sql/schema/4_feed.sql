@@ -57,6 +57,3 @@ ALTER TABLE rowseal.feed OWNER TO rowseal_internal;
 ALTER TABLE rowseal.feed_state OWNER TO rowseal_internal;
 ALTER TABLE rowseal._commits OWNER TO rowseal_internal;
 ALTER TABLE rowseal.erasures OWNER TO rowseal_internal;
-GRANT SELECT ON rowseal.feed, rowseal.feed_state TO rowseal_admin;
--- Row security says whose.  Numbers, role and time are not the caller's to give: he would take those to come.
-GRANT SELECT, INSERT (relation, tag, key, fields, versions) ON rowseal.erasures TO PUBLIC;

@@ -53,7 +53,6 @@ CREATE UNLOGGED TABLE rowseal._refused (
   changed   boolean NOT NULL,
   authentic rowseal._authentic
 );
-GRANT INSERT ON rowseal._refused TO PUBLIC;
 COMMENT ON TABLE rowseal._refused IS
   'Always empty: what may be a row of a writer and was refused, on its way into the quarantine and the ledger, in one '
   'statement with what follows from it for others';

@@ -26,5 +26,3 @@ COMMENT ON COLUMN rowseal.shapes.changed IS 'When a row last came';
 COMMENT ON COLUMN rowseal.shapes.up_to_date IS 'When the source last said that this is all there is';
 
 ALTER TABLE rowseal.shapes OWNER TO rowseal_internal;
-GRANT SELECT ON rowseal.shapes TO PUBLIC;  -- row security says whose
-GRANT DELETE ON rowseal.shapes TO rowseal_admin;

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 from kit import ROOT
+from kit.db import Db, Server
 from kit.example import EXAMPLE, Owner
 from kit.filled import KEY, MORE, fill
 from kit.scratch import Scratch, problems, scratch_role, shared_database, unwell
@@ -182,19 +183,71 @@ def test_everybodys_rights_on_tables_are_few(admin: Scratch) -> None:
         "writers SELECT",
         "equivocations SELECT",
     }
-    assert set(
-        admin.all(
-            "SELECT relname FROM pg_class WHERE relnamespace = 'rowseal'::regnamespace"
-            " AND relrowsecurity"
-        )
-    ) == {
-        "_removals",
-        "declarations",
-        "erasures",
-        "quarantine",
-        "shapes",
-    }
     assert admin.one("SELECT has_schema_privilege('app', 'rowseal', 'CREATE')") is False
+
+
+RIGHTS = """SELECT o.name, a.grantee::regrole::text, a.privilege_type, a.is_grantable FROM (
+      SELECT 'the schema', nspacl FROM pg_namespace WHERE nspname = 'rowseal'
+      UNION ALL
+      SELECT c.relname || '.' || t.attname, t.attacl
+        FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid
+       WHERE c.relnamespace = 'rowseal'::regnamespace
+      UNION ALL
+      SELECT c.relname, c.relacl FROM pg_class c WHERE c.relnamespace = 'rowseal'::regnamespace
+      UNION ALL
+      SELECT p.oid::regprocedure::text, coalesce(p.proacl, acldefault('f', p.proowner))
+        FROM pg_proc p WHERE p.pronamespace = 'rowseal'::regnamespace) o(name, acl),
+    LATERAL aclexplode(o.acl) a WHERE a.grantee <> 'rowseal_internal'::regrole
+      AND a.grantee <> 'postgres'::regrole ORDER BY 1, 2, 3"""
+
+
+def test_default_privileges_give_nobody_a_right(server: Server, database: str) -> None:
+    """They go to whatever CREATE EXTENSION creates."""
+    name = server.database("template0")
+    try:
+        with server.connect(database) as usual, server.connect(name) as c:
+            for kind in ("TABLES", "SEQUENCES", "FUNCTIONS", "SCHEMAS"):
+                c.execute(
+                    f"ALTER DEFAULT PRIVILEGES GRANT ALL ON {kind} TO mallory WITH GRANT OPTION"
+                )
+            c.execute("ALTER DEFAULT PRIVILEGES REVOKE ALL ON FUNCTIONS FROM PUBLIC")
+            c.execute("CREATE EXTENSION rowseal CASCADE")
+            rights = Db(usual).all(RIGHTS)
+            assert len(rights) > 100
+            assert Db(c).all(RIGHTS) == rights
+    finally:
+        server.drop(name)
+
+
+def test_a_right_on_all_tables_of_a_database_is_none_on_those_of_rowseal(
+    admin: Scratch, transaction: psycopg.Connection[Any]
+) -> None:
+    admin.run("GRANT pg_read_all_data, pg_write_all_data TO mallory")
+    admin.run("INSERT INTO rowseal._licences VALUES (1, '', '{}', 0, true, 0, '{}')")
+    admin.run("INSERT INTO rowseal._dead_rows VALUES ('t', '', '', 1, NULL, '')")
+    mallory, read, entered = Scratch(transaction, "mallory"), set(), set()
+    for table, column in admin.all(
+        "SELECT c.relname, (SELECT quote_ident(min(t.attname)) FROM pg_attribute t"
+        "   WHERE t.attrelid = c.oid AND t.attnum > 0"
+        "     AND t.attidentity = '' AND t.attgenerated = '')"
+        " FROM pg_class c"
+        " WHERE c.relnamespace = 'rowseal'::regnamespace AND c.relkind IN ('r', 'p', 'm', 'f')"
+    ):
+        assert mallory.run(f"DELETE FROM rowseal.{table}") == 0, table
+        if column:
+            assert mallory.run(f"UPDATE rowseal.{table} SET {column} = {column}") == 0, table
+        if mallory.one(f"SELECT count(*) FROM rowseal.{table}"):
+            read.add(table)
+        try:
+            mallory.run(f"INSERT INTO rowseal.{table} DEFAULT VALUES")
+        except psycopg.Error as e:
+            assert e.sqlstate == "42501" or table == "declarations", (table, e)
+        else:
+            entered.add(table)
+    assert read <= {"declarations", "tags", "installation", "_opened"}
+    assert entered <= {"_removals", "_refused", "feed"}  # whose triggers leave no row there
+    for table in entered:
+        assert admin.one(f"SELECT count(*) FROM rowseal.{table}") == 0
 
 
 def test_no_right_on_a_table_of_rowseal_locks_it(admin: Scratch) -> None:
