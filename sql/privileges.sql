@@ -56,8 +56,9 @@ DECLARE
     _derive,_walk,_make_locks,_may_lock,_authority_of,_enter,_grant,_ungrant,_dead,_held,_lock_walk,_may_ask,_may_read,
     _may_follow,_derived,_walk_differs,_retracted,_readable,_reads_all,_whole,_before,_spoken,_outside,_named}';
   -- triggers of a superuser call these, nobody else does
-  superusers CONSTANT text[] := '{_bind,_uninstall,_close,_keep_tag,_disown,_store,_refresh,_refresh_others,_follow,
-    _follow_named,_follow_partitions,_lose_columns,_watch_trigger,_warn_of_disabled,_forget_writers,_recall_dead}';
+  superusers CONSTANT text[] := '{_bind,_uninstall,_close,_take_tag,_keep_tag,_disown,_store,_refresh,_refresh_others,
+    _follow,_follow_named,_follow_partitions,_lose_columns,_watch_trigger,_warn_of_disabled,_forget_writers,
+    _recall_dead}';
   -- triggers that whoever restores his table creates
   restored CONSTANT text[] := '{_keep,_keep_writers,_cure,_settle_row}';
   f record;

@@ -194,16 +194,22 @@ END
 $$;
 
 -- Called by _install alone, with its rights.
-CREATE OR REPLACE FUNCTION rowseal._keep_tag(d rowseal.declarations) RETURNS void LANGUAGE sql
+CREATE OR REPLACE FUNCTION rowseal._take_tag(d rowseal.declarations) RETURNS void LANGUAGE sql
 SET search_path = pg_catalog, pg_temp AS $$
   INSERT INTO rowseal.tags
     SELECT d.tag, r.rolname, c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
      WHERE c.oid = d.relation
-    ON CONFLICT (tag) DO UPDATE SET owner = EXCLUDED.owner, relation = EXCLUDED.relation;
+    ON CONFLICT (tag) DO UPDATE SET owner = EXCLUDED.owner, relation = EXCLUDED.relation
+$$;
+COMMENT ON FUNCTION rowseal._take_tag(rowseal.declarations) IS 'Notes the table with this tag, and who owns it';
+
+-- Called by _install alone, with its rights.  It inserts nothing: pg_restore -j can follow DDL before it has the tags.
+CREATE OR REPLACE FUNCTION rowseal._keep_tag(d rowseal.declarations) RETURNS void LANGUAGE sql
+SET search_path = pg_catalog, pg_temp AS $$
   UPDATE rowseal.tags t SET owner = rowseal._owner_of(t.relation)  -- of a tag that the table had before, too
    WHERE t.relation = d.relation AND t.owner <> rowseal._owner_of(t.relation)
 $$;
-COMMENT ON FUNCTION rowseal._keep_tag(rowseal.declarations) IS 'Notes the table with this tag, and who owns it';
+COMMENT ON FUNCTION rowseal._keep_tag(rowseal.declarations) IS 'Notes who owns the table of these tags now';
 
 -- Called by _install alone, with its rights.
 CREATE OR REPLACE FUNCTION rowseal._disown(d rowseal.declarations) RETURNS void LANGUAGE plpgsql
@@ -347,6 +353,7 @@ BEGIN
   END IF;
   IF TG_OP = 'INSERT' THEN
     PERFORM rowseal._disown(NEW);
+    PERFORM rowseal._take_tag(NEW);
     PERFORM rowseal._recall_dead(NEW) WHERE NEW.grants;
   END IF;
   PERFORM rowseal._keep_tag(NEW);  -- its owner may have changed
