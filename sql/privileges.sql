@@ -81,6 +81,12 @@ BEGIN
       EXECUTE pg_catalog.format('GRANT EXECUTE ON ROUTINE %s TO PUBLIC', f.signature);
     END IF;
   END LOOP;
+  IF rowseal._internal_taken() IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS008',
+      MESSAGE = 'role rowseal_internal is not of rowseal alone: it has ' || rowseal._internal_taken(),
+      HINT = 'Who acts as that role can write rows in any owner''s name. REVOKE rowseal_internal FROM its members; '
+          || 'ALTER ROLE rowseal_internal NOLOGIN NOSUPERUSER NOCREATEROLE NOBYPASSRLS. Look who made it.';
+  END IF;
   IF rowseal._provider() IS NULL THEN
     RAISE WARNING USING MESSAGE = 'rowseal: no provider of signatures yet', HINT = rowseal._hint('RS014');
   END IF;

@@ -94,6 +94,19 @@ COMMENT ON FUNCTION rowseal._altered_functions(rowseal.declarations) IS
   'Generated functions that are missing, not as the manifest has them, or not for those to execute who should; NULL '
   'when there are none';
 
+CREATE OR REPLACE FUNCTION rowseal._internal_taken() RETURNS text LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_catalog.string_agg(x.what, ', ')
+    FROM pg_catalog.pg_roles r, LATERAL (VALUES
+      (CASE WHEN r.rolcanlogin THEN 'LOGIN' END), (CASE WHEN r.rolsuper THEN 'SUPERUSER' END),
+      (CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END), (CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END),
+      ('members ' || (SELECT pg_catalog.string_agg(DISTINCT m.member::pg_catalog.regrole::text, ', ')
+                        FROM pg_catalog.pg_auth_members m WHERE m.roleid = r.oid))) x(what)
+   WHERE r.rolname = 'rowseal_internal'
+$$;
+COMMENT ON FUNCTION rowseal._internal_taken() IS
+  'What rowseal_internal has that it should not: whoever acts as that role can write the tables of rowseal. Else NULL';
+
 -- health consists of two parts, each of which returns rows of its own: check, ok, detail.
 
 CREATE OR REPLACE FUNCTION rowseal._server_health() RETURNS TABLE ("check" text, ok boolean, detail text)
@@ -131,6 +144,18 @@ BEGIN
          count(*) FILTER (WHERE e.evtenabled = 'A') || ' of 5 enabled always' INTO ok, detail
     FROM pg_catalog.pg_event_trigger e
    WHERE e.evtname IN ('rowseal_ddl', 'rowseal_ddl_retry', 'rowseal_drop', 'rowseal_drop_refuse', 'rowseal_forget');
+  RETURN NEXT;
+
+  "check" := 'roles';
+  detail := 'rowseal_internal has ' || rowseal._internal_taken();
+  ok := detail IS NULL;
+  detail := coalesce(detail, (
+    SELECT pg_catalog.string_agg(r.rolname || ' has ' || coalesce('members ' || m.names, 'no members'),
+                                 ', ' ORDER BY r.rolname)
+      FROM pg_catalog.pg_roles r, LATERAL (
+        SELECT pg_catalog.string_agg(DISTINCT x.member::pg_catalog.regrole::text, ', ') AS names
+          FROM pg_catalog.pg_auth_members x WHERE x.roleid = r.oid) m
+     WHERE r.rolname IN ('rowseal_admin', 'rowseal_internal', 'rowseal_trusted')));
   RETURN NEXT;
 
   "check" := 'installation';

@@ -12,7 +12,8 @@ BEGIN
                                   pg_catalog.getdatabaseencoding()),
       HINT = 'The signed bytes are UTF-8. CREATE DATABASE … ENCODING ''UTF8'' TEMPLATE template0.';
   END IF;
-  -- Roles belong to the whole cluster: another database may have made them already.
+  -- Roles belong to the whole cluster: another database may have made them already.  Or somebody else: privileges.sql
+  -- looks at what rowseal_internal has.
   IF pg_catalog.to_regrole('rowseal_internal') IS NULL THEN
     CREATE ROLE rowseal_internal NOLOGIN;
   END IF;

@@ -1101,6 +1101,7 @@ HARMLESS = {
     "_touched",
     "_lost",
     "_server_health",
+    "_internal_taken",
     "_table_health",
     "_altered",
     "_obstacles",

@@ -319,6 +319,7 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
     "table … holds the public keys": lambda w: w.db.run("SELECT rowseal.undeclare('user_cards')"),
     "… on declared table": late_rule,
     "rowseal needs": LATIN,
+    "role rowseal_internal": "in a cluster of its own: see attacks/test_roles.py",
     "no right to declare": lambda w: w.mallory.run(
         "SELECT rowseal.declare('rowseal.declarations', owner => 'x')"
     ),
