@@ -94,14 +94,20 @@ COMMENT ON FUNCTION rowseal._altered_functions(rowseal.declarations) IS
   'Generated functions that are missing, not as the manifest has them, or not for those to execute who should; NULL '
   'when there are none';
 
+CREATE OR REPLACE FUNCTION rowseal._members_of(role text) RETURNS text LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT 'members ' || pg_catalog.string_agg(DISTINCT m.member::pg_catalog.regrole::text, ', ')
+    FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles r ON r.oid = m.roleid WHERE r.rolname = role
+$$;
+COMMENT ON FUNCTION rowseal._members_of(text) IS 'The direct members of a role; NULL when it has none';
+
 CREATE OR REPLACE FUNCTION rowseal._internal_taken() RETURNS text LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT pg_catalog.string_agg(x.what, ', ')
     FROM pg_catalog.pg_roles r, LATERAL (VALUES
       (CASE WHEN r.rolcanlogin THEN 'LOGIN' END), (CASE WHEN r.rolsuper THEN 'SUPERUSER' END),
       (CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END), (CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END),
-      ('members ' || (SELECT pg_catalog.string_agg(DISTINCT m.member::pg_catalog.regrole::text, ', ')
-                        FROM pg_catalog.pg_auth_members m WHERE m.roleid = r.oid))) x(what)
+      (rowseal._members_of(r.rolname::text))) x(what)
    WHERE r.rolname = 'rowseal_internal'
 $$;
 COMMENT ON FUNCTION rowseal._internal_taken() IS
@@ -146,16 +152,22 @@ BEGIN
    WHERE e.evtname IN ('rowseal_ddl', 'rowseal_ddl_retry', 'rowseal_drop', 'rowseal_drop_refuse', 'rowseal_forget');
   RETURN NEXT;
 
+  -- a dump can bring a guard without its declaration
+  "check" := 'guards';
+  SELECT pg_catalog.string_agg(g.tgrelid::pg_catalog.regclass::text, ', ' ORDER BY g.tgrelid) INTO detail
+    FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc p ON p.oid = g.tgfoid
+   WHERE g.tgname = 'zzz_rowseal_guard' AND p.pronamespace = 'rowseal'::pg_catalog.regnamespace AND g.tgparentid = 0
+     AND NOT EXISTS (SELECT FROM rowseal.declarations d WHERE g.tgrelid IN (d.relation, d.versions));
+  ok := detail IS NULL;
+  detail := coalesce('not declared any more, declare them anew: ' || detail, 'on declared tables alone');
+  RETURN NEXT;
+
   "check" := 'roles';
   detail := 'rowseal_internal has ' || rowseal._internal_taken();
   ok := detail IS NULL;
   detail := coalesce(detail, (
-    SELECT pg_catalog.string_agg(r.rolname || ' has ' || coalesce('members ' || m.names, 'no members'),
-                                 ', ' ORDER BY r.rolname)
-      FROM pg_catalog.pg_roles r, LATERAL (
-        SELECT pg_catalog.string_agg(DISTINCT x.member::pg_catalog.regrole::text, ', ') AS names
-          FROM pg_catalog.pg_auth_members x WHERE x.roleid = r.oid) m
-     WHERE r.rolname IN ('rowseal_admin', 'rowseal_internal', 'rowseal_trusted')));
+    SELECT pg_catalog.string_agg(r || ' has ' || coalesce(rowseal._members_of(r), 'no members'), ', ' ORDER BY r)
+      FROM pg_catalog.unnest('{rowseal_admin,rowseal_internal,rowseal_trusted}'::text[]) r));
   RETURN NEXT;
 
   "check" := 'installation';

@@ -44,8 +44,6 @@ CREATE TABLE rowseal.declarations (
 -- regclass: it survives renames here, and dumps as a name that restores to the new oid; 0 where the table was dropped
 CREATE UNIQUE INDEX ON rowseal.declarations (versions) WHERE versions <> 0;
 CREATE INDEX ON rowseal.declarations (writers) WHERE writers IS NOT NULL;  -- for _written
-SELECT pg_catalog.pg_extension_config_dump('rowseal.declarations', '');
-SELECT pg_catalog.pg_extension_config_dump('rowseal.declarations_id_seq', '');
 
 COMMENT ON TABLE rowseal.declarations IS
   'The declared tables. Written by rowseal.declare and rowseal.undeclare; whoever owns a table may declare it (row '
@@ -84,7 +82,6 @@ COMMENT ON COLUMN rowseal.declarations.facts IS
   'Catalog facts that functions and triggers were generated from; health() compares them';
 
 CREATE TABLE rowseal.tags (tag text PRIMARY KEY, owner name NOT NULL, relation regclass NOT NULL);
-SELECT pg_catalog.pg_extension_config_dump('rowseal.tags', '');
 COMMENT ON TABLE rowseal.tags IS
   'The table that was declared with a tag last, and who owned it: rows may wait for it, and nobody else gets them. '
   'While the table is there, nobody else gets the tag either';
@@ -96,7 +93,6 @@ COMMENT ON TABLE rowseal._new_partitions IS
 
 CREATE TABLE rowseal._opened (
   relation regclass PRIMARY KEY, xid xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id());
-SELECT pg_catalog.pg_extension_config_dump('rowseal._opened', '');
 COMMENT ON TABLE rowseal._opened IS
   'Tables that were closed and have opened, and do not follow yet what was granted and revoked in between: see '
   '_follow_opened';

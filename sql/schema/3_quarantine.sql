@@ -30,8 +30,6 @@ CREATE TABLE rowseal.quarantine (
   link             bytea,
   UNIQUE NULLS NOT DISTINCT (hash, role, subscription)
 );
-SELECT pg_catalog.pg_extension_config_dump('rowseal.quarantine', '');
-SELECT pg_catalog.pg_extension_config_dump('rowseal.quarantine_id_seq', '');
 
 COMMENT ON TABLE rowseal.quarantine IS 'Rows that were refused where an error would have stopped the rows behind them';
 COMMENT ON COLUMN rowseal.quarantine.tag IS 'Tag of the table the row was meant for';

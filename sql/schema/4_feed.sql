@@ -46,8 +46,6 @@ CREATE TABLE rowseal.erasures (
   role     text NOT NULL DEFAULT session_user,
   at       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
-SELECT pg_catalog.pg_extension_config_dump('rowseal.erasures', '');
-SELECT pg_catalog.pg_extension_config_dump('rowseal.erasures_id_seq', '');
 COMMENT ON TABLE rowseal.erasures IS
   'What rowseal.erase has emptied, and who did it; for the table''s owner and administrators';
 COMMENT ON COLUMN rowseal.erasures.key IS 'Key fields in canonical form';

@@ -173,11 +173,5 @@ BEGIN
   LOOP
     EXECUTE pg_catalog.format('ALTER TABLE rowseal.%I OWNER TO rowseal_internal', t);
   END LOOP;
-  -- derived, but in a dump nothing derives it anew: rows are restored before triggers
-  FOREACH t IN ARRAY
-    '{_authority,_authority_id_seq,_writer_rows,_dead_rows,_grants,_grants_id_seq,_licences,_stands,_wanted}'::text[]
-  LOOP
-    PERFORM pg_catalog.pg_extension_config_dump(('rowseal.' || t)::pg_catalog.regclass, '');
-  END LOOP;
 END
 $$;

@@ -1102,6 +1102,7 @@ HARMLESS = {
     "_lost",
     "_server_health",
     "_internal_taken",
+    "_members_of",
     "_table_health",
     "_altered",
     "_obstacles",

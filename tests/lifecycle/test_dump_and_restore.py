@@ -16,7 +16,7 @@ import pytest
 from kit.db import Db, Server
 from kit.example import EXAMPLE, Owner
 from kit.filled import KEY, MORE, fill
-from kit.scratch import problems, seal, unwell, write
+from kit.scratch import CARD, problems, seal, unwell, write
 from kit.server import bindir
 
 TABLES = ("user_cards", "user_storage", "Logs", "parts")
@@ -58,16 +58,10 @@ def empty(server: Server) -> Iterator[str]:
     server.drop(name)
 
 
-def tool(server: Server, program: str, *args: str) -> str:
-    """Run a client program of PostgreSQL; what it said on stderr, which must hold no error."""
-    bindir = subprocess.run(
-        [os.environ.get("PG_CONFIG", "pg_config"), "--bindir"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
+def tried(server: Server, program: str, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run a client program of PostgreSQL, as a superuser."""
     command = [
-        f"{bindir}/{program}",
+        f"{bindir()}/{program}",
         "-h",
         server.host,
         "-p",
@@ -76,7 +70,12 @@ def tool(server: Server, program: str, *args: str) -> str:
         "postgres",
         *args,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def tool(server: Server, program: str, *args: str) -> str:
+    """The same; what it said on stderr, which must hold no error."""
+    done = tried(server, program, *args)
     assert done.returncode == 0 and "ERROR" not in done.stderr, done.stderr
     return done.stderr
 
@@ -272,6 +271,112 @@ def test_data_restored_without_triggers_leaves_them_ordinary_and_health_tells(
                 Db(a).run(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}")
         assert unwell(db) == []
         goes_on(db, *source[1:])
+
+
+# ------------------------------------------------------------------------ what is not in a dump
+HERS = (
+    "CREATE SCHEMA hers; CREATE EXTENSION hstore; CREATE TYPE hers.mood AS ENUM ('good');"
+    f" CREATE TABLE hers.h (id bytea PRIMARY KEY, mood hers.mood, {CARD});"
+    " SELECT rowseal.declare('hers.h', owner => 'id', public_key => 'k');"
+    f" CREATE TABLE hers.i (id bytea PRIMARY KEY, mood hers.mood, parent_sign_b64 bytea, {CARD});"
+    " SELECT rowseal.declare('hers.i', owner => 'id', identity => 'hers.h',"
+    " versions => 'hers.i_versions')"
+)
+
+
+@pytest.fixture
+def both(server: Server, database: str) -> Iterator[Db]:
+    """Declared tables of app and of mallory, who has an extension of her own."""
+    with (
+        server.connect(database) as admin,
+        server.connect(database, "app") as app,
+        server.connect(database, "mallory") as mallory,
+    ):
+        admin.execute(f"GRANT CREATE ON DATABASE {database} TO mallory")
+        admin.execute("GRANT CREATE ON SCHEMA public TO app")
+        app.execute(EXAMPLE)
+        mallory.execute(HERS)
+        Db(admin).run("INSERT INTO rowseal._opened VALUES ('hers.h')")
+        Db(mallory).run(
+            "INSERT INTO rowseal.erasures (relation, tag, key, fields, versions)"
+            " VALUES ('hers.h', 'h', '{}', '{}', 0)"
+        )
+        yield Db(mallory)
+
+
+def passed_on(server: Server, source: Db, target: str, folder: Path) -> str:
+    """Dump and restore, errors or not; the dump."""
+    file = str(folder / "dump")
+    tool(server, "pg_dump", "-Fc", "-f", file, source.connection.info.dbname)
+    tried(server, "pg_restore", "-d", target, file)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("member", "tables", "declared", "guarded"),
+    [
+        ("TABLE hers.h", {"hers.i"}, set(), {"hers.i", "hers.i_versions"}),
+        ("TABLE hers.i", {"hers.h"}, {"hers.h"}, {"hers.i_versions"}),
+        ("TABLE hers.i_versions", {"hers.h", "hers.i"}, {"hers.h"}, {"hers.i"}),
+        ("SCHEMA hers", set(), set(), set()),
+    ],
+)
+def test_a_table_that_a_dump_leaves_out_takes_no_others_declaration_with_it(
+    member: str,
+    tables: set[str],
+    declared: set[str],
+    guarded: set[str],
+    server: Server,
+    both: Db,
+    empty: str,
+    tmp_path: Path,
+) -> None:
+    """pg_dump leaves out what is a member of an extension: of the two declared tables of mallory
+    one, so that the guards of the other have no declaration.
+    """
+    both.run(f"ALTER EXTENSION hstore ADD {member}")
+    passed_on(server, both, empty, tmp_path)
+    with server.connect(empty) as c:
+
+        def named(table: str) -> set[str]:
+            return set(Db(c).all(f"SELECT relation::text FROM rowseal.{table}"))
+
+        example = {"user_cards", "user_storage"}
+        assert named("declarations") == example | declared
+        assert named("tags") == example | tables
+        assert named("erasures") == named("_opened") == tables & {"hers.h"}
+        told = [d.split(": ")[1] for check, _, d in unwell(Db(c)) if check == "guards"]
+        assert {name for d in told for name in d.split(", ")} == guarded
+
+
+def test_a_restore_that_lost_the_declarations_is_told_and_brings_them_later(
+    server: Server, both: Db, empty: str, tmp_path: Path
+) -> None:
+    """The type is not in the dump, so her tables cannot be made."""
+    both.run("ALTER EXTENSION hstore ADD TYPE hers.mood")
+    file = passed_on(server, both, empty, tmp_path)
+    with server.connect(empty) as c:
+        db = Db(c)
+        assert db.all("SELECT relation FROM rowseal.declarations") == []
+        assert unwell(db) == [
+            (
+                "guards",
+                None,
+                "not declared any more, declare them anew:"
+                " public.user_cards, public.user_storage, public.user_storage_versions",
+            )
+        ]
+        tables = ("hers.h", "hers.i", "hers.i_versions")
+        for table in tables:
+            db.run(f"CREATE TABLE {table} ()")
+        wanted = (f"-t{t}" for t in ("declarations", "tags", "erasures", "_opened"))
+        tool(server, "pg_restore", "-d", empty, "--data-only", "-nrowseal", *wanted, file)
+        db.run(f"DROP TABLE {', '.join(tables)}")
+        assert db.all("SELECT relation::text FROM rowseal.declarations ORDER BY 1") == [
+            "user_cards",
+            "user_storage",
+        ]
+        assert unwell(db) == []
 
 
 # ---------------------------------------------------------------------------- leaving, coming back

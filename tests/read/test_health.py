@@ -17,6 +17,7 @@ def test_health_names_its_checks_for_every_table(example: Scratch) -> None:
         "algorithms",
         "pgsodium",
         "event triggers",
+        "guards",
         "roles",
         "installation",
     ]
