@@ -53,8 +53,9 @@ DECLARE
     _kept_ledger,_inconsistent,_held_envelopes}';
   -- those call these, nobody else does
   internal CONSTANT text[] := '{_count_dropped,_make_room,_leaving,_is_for,_entry,_rewritten,_authentic_entry,_waited,
-    _derive,_walk,_make_locks,_may_lock,_authority_of,_enter,_grant,_ungrant,_dead,_held,_lock_walk,_may_ask,_may_read,
-    _may_follow,_derived,_walk_differs,_retracted,_readable,_reads_all,_whole,_before,_spoken,_outside,_named}';
+    _derive,_walk,_make_locks,_may_lock,_authority_of,_enter,_grant,_ungrant,_dead,_held,_lock_walk,_may_ask,
+    _may_read,_may_follow,_derived,_walk_differs,_retracted,_readable,_reads_all,_whole,_before,_spoken,_outside,
+    _named,_may_forget}';
   -- triggers of a superuser call these, nobody else does
   superusers CONSTANT text[] := '{_bind,_uninstall,_close,_take_tag,_keep_tag,_disown,_store,_refresh,_refresh_others,
     _follow,_follow_named,_follow_partitions,_lose_columns,_watch_trigger,_warn_of_disabled,_forget_writers,

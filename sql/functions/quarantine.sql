@@ -220,11 +220,12 @@ BEGIN
     SELECT p.id, pg_catalog.row_number() OVER best AS rows, pg_catalog.sum(p.bytes) OVER best AS bytes
       FROM placed p WINDOW best AS (ORDER BY p.curable DESC, p.share, p.place, p.id DESC)
   ), chosen AS (  -- a little more than must be, so that it need not be done again at once
-    SELECT q.id FROM rowseal.quarantine q JOIN entries e ON e.id = q.id
+    SELECT q.id, q.link FROM rowseal.quarantine q JOIN entries e ON e.id = q.id
      WHERE e.rows > most.rows - most.rows / 20 OR e.bytes > most.bytes - most.bytes / 20
        FOR UPDATE OF q SKIP LOCKED  -- whoever takes one out just now may stay open
   ), gone AS (
-    DELETE FROM rowseal.quarantine q USING chosen c WHERE q.id = c.id RETURNING q.bytes
+    DELETE FROM rowseal.quarantine q USING chosen c
+     WHERE q.id = c.id AND (c.link IS NULL OR rowseal._may_forget(c.link)) RETURNING q.bytes
   ) SELECT count(*) AS rows, pg_catalog.sum(gone.bytes) AS bytes INTO surplus FROM gone;
   IF surplus.rows > 0 THEN
     PERFORM rowseal._count_dropped(carrier, source, surplus.rows, surplus.bytes);

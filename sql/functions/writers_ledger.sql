@@ -1,5 +1,11 @@
 -- The ledger: every authentic row of a writer, whether it counts or is held in the quarantine (docs/writers.md).
 -- What changes it is for rowseal_internal alone, called by definer functions that have seen the row.
+--
+-- Entries of the quarantine come and go in transactions that do not see each other, and a row of the ledger must name
+-- one that stays.  So one rule, for both sides: first the entry, then the row.  Who enters a row has locked its entry
+-- (_held; one that somebody takes out just now counts as gone), and writes the row.  Who takes an entry out writes the
+-- row, too, whichever entry it names, and looks then which others there are (_forget_held).  So whoever comes second
+-- sees what the first has done.
 
 CREATE OR REPLACE FUNCTION rowseal.link(writer_seq bigint, writer_prev bytea, signature bytea)
 RETURNS bytea LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -127,9 +133,11 @@ BEGIN
   END IF;
   INSERT INTO rowseal._writer_rows AS r VALUES (authority, writer, seq, link, prev, held, held IS NULL)
     ON CONFLICT ON CONSTRAINT _writer_rows_pkey
-    DO UPDATE SET held = EXCLUDED.held, fed = r.fed OR EXCLUDED.fed, sign = NULL
-      -- what is in its table is not held, whoever says so; and of what is held one entry is enough
-      WHERE r.held IS NOT NULL AND (EXCLUDED.held IS NULL OR r.held = 0);
+    DO UPDATE SET held = CASE WHEN r.held > 0 AND EXCLUDED.held IS NOT NULL THEN r.held ELSE EXCLUDED.held END,
+                  fed = r.fed OR EXCLUDED.fed, sign = NULL
+      -- what is in its table is not held, whoever says so; and of what is held one entry is enough.  It is written all
+      -- the same, not locked alone: as in _lock_writers.
+      WHERE r.held IS NOT NULL AND r.held IS DISTINCT FROM EXCLUDED.held;
   IF EXISTS (SELECT FROM rowseal._wanted w
               WHERE w.authority = authority AND w.writer = writer AND w.link = link
                 AND (w.seq IS NULL OR w.seq = seq)) THEN
@@ -266,6 +274,10 @@ BEGIN
   IF verdict IS NULL AND refused.sqlstate LIKE 'RS01_' THEN
     RETURN false;
   END IF;
+  PERFORM FROM rowseal.quarantine q WHERE q.id = entry FOR KEY SHARE SKIP LOCKED;
+  IF NOT FOUND THEN
+    RETURN false;  -- as if it had come just before it was taken out
+  END IF;
   moved := rowseal._enter(grants, o.owner, o.writer, o.seq, o.prev, o.link, entry);
   authority := rowseal._authority_of(grants, o.owner);
   SELECT r.held INTO holds FROM rowseal._writer_rows r
@@ -355,6 +367,22 @@ COMMENT ON FUNCTION rowseal._pass_on(integer, text) IS
   'What is held of keys that grants of an owner (NULL: of all) name by now is kept, and passed on, also what never '
   'counts again: others may need it as a link';
 
+CREATE OR REPLACE FUNCTION rowseal._may_forget(link bytea) RETURNS boolean LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  entries CONSTANT bigint[] := ARRAY(SELECT q.id FROM rowseal.quarantine q WHERE q.link = link);
+  free integer;
+BEGIN
+  PERFORM FROM rowseal._writer_rows r WHERE r.held = ANY (entries) FOR NO KEY UPDATE SKIP LOCKED;
+  GET DIAGNOSTICS free = ROW_COUNT;
+  RETURN free = (SELECT count(*) FROM rowseal._writer_rows r WHERE r.held = ANY (entries));
+END
+$$;
+COMMENT ON FUNCTION rowseal._may_forget(bytea) IS
+  'Whether nobody else is about to change what the ledger says of a link, so that an entry of it can be taken out '
+  'without waiting: whoever does may stay open. Locks what it says';
+
 -- SECURITY DEFINER, owner rowseal_internal: the ledger forgets a row whose body is gone, whoever discards it.
 CREATE OR REPLACE FUNCTION rowseal._forget_held() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
@@ -365,12 +393,17 @@ BEGIN
   IF TG_RELID <> 'rowseal.quarantine'::pg_catalog.regclass OR TG_WHEN <> 'AFTER' THEN
     RAISE EXCEPTION USING ERRCODE = 'RS009', MESSAGE = 'the ledger follows the quarantine, and nothing else';
   END IF;
+  -- Found by all its entries: by those, too, that others take out just now, who find it by this one.
+  UPDATE rowseal._writer_rows r SET held = r.held
+   WHERE r.held = ANY (ARRAY(SELECT q.id FROM rowseal.quarantine q WHERE q.link = OLD.link) || OLD.id);
   -- another source may have brought it, too
   SELECT pg_catalog.min(q.id) INTO another FROM rowseal.quarantine q WHERE q.link = OLD.link;
   IF another IS NOT NULL THEN
     UPDATE rowseal._writer_rows r SET held = another WHERE r.held = OLD.id;
-    IF FOUND THEN
-      UPDATE rowseal.quarantine q SET kept = OLD.kept WHERE q.id = another;
+    IF FOUND AND OLD.kept THEN  -- whoever takes that one out just now may stay open
+      UPDATE rowseal.quarantine q SET kept = true
+       WHERE q.id = ANY (ARRAY(SELECT x.id FROM rowseal.quarantine x
+                                WHERE x.id = another AND NOT x.kept FOR NO KEY UPDATE SKIP LOCKED));
     END IF;
     RETURN NULL;
   END IF;

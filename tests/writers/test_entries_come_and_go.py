@@ -1,0 +1,162 @@
+"""The ledger names an entry that is there, though rows come and entries go side by side."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from test_held_rows_follow import Cast
+
+from kit.db import Db, Server
+from kit.example import Owner
+from kit.writers import Writer, card
+from rowseal.client import SigningKey
+
+DISCARD = "SELECT rowseal.discard(ARRAY(SELECT id FROM rowseal.quarantine WHERE role = %s))"
+LEDGER = """SELECT r.seq, q.role FROM rowseal._writer_rows r
+              LEFT JOIN rowseal.quarantine q ON q.id = r.held ORDER BY r.writer, r.seq, q.id"""
+HELD = "SELECT role FROM rowseal.quarantine ORDER BY id"
+UNWELL = 'SELECT "check", detail FROM rowseal.health() WHERE NOT ok AND "check" <> \'foreign keys\''
+
+
+@pytest.fixture
+def c(db: Db) -> Cast:
+    return Cast(db)
+
+
+@pytest.fixture
+def other(server: Server, database: str) -> Iterator[Db]:
+    """A second session of the tables' owner."""
+    with server.connect(database, "app") as connection:
+        yield Db(connection)
+
+
+@contextmanager
+def beside(first: Db, action: Callable[[], Any], end: str = "COMMIT") -> Iterator[None]:
+    """While what the body does with ``first`` is open, somebody else acts; then that ends."""
+    errors: list[BaseException] = []
+
+    def act() -> None:
+        try:
+            action()
+        except psycopg.Error as error:
+            errors.append(error)
+
+    first.run("BEGIN")
+    yield
+    thread = threading.Thread(target=act)
+    thread.start()
+    thread.join(0.5)
+    first.run(end)
+    thread.join(20)
+    assert not thread.is_alive() and errors == []
+
+
+# -- one brings it while an entry is taken out
+@pytest.mark.parametrize("by", ["app", "postgres"])
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+def test_a_row_that_comes_while_its_entry_is_discarded(
+    c: Cast, admin: Db, other: Db, by: str, kept: bool, end: str
+) -> None:
+    if kept:
+        c.receive(c.granted(keys='{"key": "a"}'))
+    (row,) = c.rows("b")
+    c.receive(row)
+    with beside(c.db, lambda: c.receive(row, by=other if by == "app" else admin), end):
+        c.db.run(DISCARD, "app")
+    ledger = admin.all(LEDGER)
+    # both, or none of them; it never names one that is gone
+    assert [role for _, role in ledger] == admin.all(HELD)[: len(ledger)]
+    assert bool(ledger) == bool(admin.all(HELD)) and (ledger or end == "COMMIT")
+    assert c.sound() and admin.all("SELECT problem FROM rowseal.verify('grants')") == []
+    c.receive(row)
+    c.receive(c.granted(until=50))
+    assert c.stored() == ["b"] and c.sound() and c.db.all(UNWELL) == []
+    c.receive(c.revoked())
+    for table in ("t", "u", "grants"):
+        assert c.db.one("SELECT rowseal.undeclare(%s)", table)
+
+
+def test_an_entry_that_is_tried_again_while_it_is_discarded(c: Cast, admin: Db, other: Db) -> None:
+    (row,) = c.rows("a")
+    c.receive(row)
+    again = "INSERT INTO rowseal._refused (again, changed) SELECT id, false FROM rowseal.quarantine"
+    with beside(c.db, lambda: other.run(again)):
+        c.db.run(DISCARD, "app")
+    assert admin.all(LEDGER) == admin.all(HELD) == [] and c.sound()
+
+
+@pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ"])
+def test_an_entry_is_discarded_while_another_source_brings_the_row(
+    c: Cast, admin: Db, level: str
+) -> None:
+    (row,) = c.rows("a")
+    c.receive(row)
+
+    def discard() -> None:
+        c.db.run(f"BEGIN ISOLATION LEVEL {level}")
+        try:
+            c.db.run(DISCARD, "app")
+            c.db.run("COMMIT")
+        except psycopg.errors.SerializationFailure:
+            c.db.run("ROLLBACK")
+            c.db.run(DISCARD, "app")
+
+    with beside(admin, discard):
+        c.receive(row, by=admin)
+    assert admin.all(LEDGER) == [(1, "postgres")] and admin.all(HELD) == ["postgres"]
+    c.receive(c.granted())
+    assert c.stored() == ["a"] and c.sound()
+
+
+@pytest.mark.parametrize("first", ["app", "postgres"])
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+def test_both_entries_of_a_row_are_discarded_side_by_side(
+    c: Cast, admin: Db, other: Db, first: str, end: str
+) -> None:
+    (row,) = c.rows("a")
+    c.receive(row)
+    c.receive(row, by=admin)
+    assert admin.all(HELD) == ["app", "postgres"]
+    second = "postgres" if first == "app" else "app"
+    with beside(c.db, lambda: other.run(DISCARD, second), end):
+        c.db.run(DISCARD, first)
+    stays = [first] if end == "ROLLBACK" else []
+    assert admin.all(HELD) == stays and admin.all(LEDGER) == [(1, role) for role in stays]
+    c.receive(row)
+    c.receive(c.granted())
+    assert c.stored() == ["a"] and c.sound()
+
+
+def test_sources_that_make_room_side_by_side(c: Cast, server: Server, database: str) -> None:
+    """Neither waits for the other, and the ledger keeps what one of them keeps."""
+    people = [Writer(Owner(f"P{n}"), SigningKey.generate()) for n in range(90)]
+    for person in people:
+        card(c.db, person.owner)
+    rows = [p.envelope(c.forms["t"], {"key": "k", "owner_timestamp": 1}) for p in people]
+    with server.connect(database, "postgres") as one, server.connect(database, "app") as two:
+        a, b = Db(one), Db(two)
+        a.run("UPDATE rowseal.quarantine_limits SET rows = 30")
+        for source in (a, b):
+            c.receive(*rows[:26], by=source)
+        b.run("BEGIN")
+        c.receive(*rows[26:58], by=b)
+        a.run("SET lock_timeout = '5s'")
+        a.run("BEGIN")
+        c.receive(*rows[58:], by=a)
+        dropped = "SELECT role FROM rowseal.quarantine_dropped ORDER BY 1"
+        assert a.all(dropped) == ["postgres"] and b.all("SELECT count(*) FROM t") == [0]
+        a.run("COMMIT")
+        b.run("COMMIT")
+        assert a.all(dropped) == ["app", "postgres"]
+        astray = """SELECT count(*) FROM rowseal._writer_rows r
+                      FULL JOIN (SELECT DISTINCT link FROM rowseal.quarantine) q USING (link)
+                     WHERE r.link IS NULL OR q.link IS NULL
+                        OR NOT EXISTS (SELECT FROM rowseal.quarantine x WHERE x.id = r.held)"""
+        assert a.one(astray) == 0
+    assert c.sound()
