@@ -53,7 +53,7 @@ DECLARE
     _kept_ledger,_inconsistent,_held_envelopes}';
   -- those call these, nobody else does
   internal CONSTANT text[] := '{_count_dropped,_make_room,_leaving,_is_for,_entry,_rewritten,_authentic_entry,_waited,
-    _derive,_walk,_make_locks,_may_lock,_authority_of,_enter,_grant,_ungrant,_dead,_held,_lock_walk,_may_ask,
+    _derive,_walk,_make_locks,_may_lock,_authority_of,_enter,_stored,_grant,_ungrant,_dead,_held,_lock_walk,_may_ask,
     _may_read,_may_follow,_derived,_walk_differs,_retracted,_readable,_reads_all,_whole,_before,_spoken,_outside,
     _named,_may_forget}';
   -- triggers of a superuser call these, nobody else does

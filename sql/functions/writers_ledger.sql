@@ -160,6 +160,30 @@ COMMENT ON FUNCTION rowseal._enter(integer, text, bytea, bigint, bytea, bytea, b
   'Enters an authentic row into the ledger; whether a walk has moved by it. Then the tables have to follow, with the '
   'rights of who writes: the next trigger sees to that (_settle_N, _settle_row, _settle_refused)';
 
+CREATE OR REPLACE FUNCTION rowseal._stored(
+  grants integer, owner text, writer bytea, seq bigint, prev bytea, link bytea)
+RETURNS boolean LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+  IF EXISTS (
+    SELECT FROM rowseal._authority a JOIN rowseal._writer_rows r ON r.authority = a.id
+      JOIN rowseal.quarantine q ON q.id = r.held
+      JOIN rowseal.declarations d ON d.tag = q.tag AND d.queries <> '{}'
+                                 AND rowseal._grants_id(d.grants, d.id, d.writers) = grants
+      CROSS JOIN LATERAL rowseal._licensed_entry(grants, owner, d, q, r) v
+     WHERE a.grants = grants AND a.owner = owner AND r.writer = writer AND r.seq = seq AND r.link = link
+       AND v.sqlstate IS NOT NULL) THEN
+    RETURN false;
+  END IF;
+  PERFORM rowseal._enter(grants, owner, writer, seq, prev, link, NULL);
+  RETURN true;
+END
+$$;
+COMMENT ON FUNCTION rowseal._stored(integer, text, bytea, bigint, bytea, bytea) IS
+  'Enters a row that was stored into the ledger; false when it is held by now, and does not count: what ended it came '
+  'in the same statement, before this trigger, and has taken it out again';
+
 -- SECURITY DEFINER, owner rowseal_internal: it answers the trigger that follows, which runs with the rights of who
 -- writes.
 CREATE OR REPLACE FUNCTION rowseal._has_moved(grants integer, link bytea) RETURNS boolean LANGUAGE plpgsql STABLE

@@ -298,7 +298,7 @@ DECLARE
   entry bigint;
   hash_ bytea := rowseal._entry_hash(tag, 'canonical', envelope);
 BEGIN
-  SELECT x.id INTO authority FROM rowseal._authority x WHERE x.grants = grants AND x.owner = owner;
+  authority := rowseal._authority_of(grants, owner);
   dead := rowseal._dead(authority, writer, link);
   UPDATE rowseal.quarantine q
      SET sqlstate = verdict.sqlstate, reason = verdict.reason, curable = NOT dead, kept = NOT dead,
@@ -316,8 +316,12 @@ BEGIN
     VALUES (tag, verdict.sqlstate, verdict.reason, NOT dead, NOT dead, waits_for, session_user, rowseal._subscription(),
             pg_catalog.current_setting('application_name'), 'canonical', envelope, hash_, link)
     RETURNING q.id INTO entry;
+  -- its own statement may be about to enter it: see _stored
+  PERFORM rowseal._enter(grants, owner, writer, seq, pg_catalog.decode(envelope #>> '{row,writer_prev}', 'base64'),
+                         link, entry);
   UPDATE rowseal._writer_rows r SET held = entry
-   WHERE r.authority = authority AND r.writer = writer AND r.seq = seq AND r.link = link;
+   WHERE r.authority = authority AND r.writer = writer AND r.seq = seq AND r.link = link
+     AND r.held IS DISTINCT FROM entry;
 END
 $$;
 COMMENT ON FUNCTION rowseal._retracted(integer, text, bytea, bigint, bytea, text, text, rowseal.verdict, json) IS

@@ -41,12 +41,14 @@ BEGIN
   END IF;
   --: if grants
   IF @writer@ IS NOT NULL THEN
-    PERFORM rowseal._enter(@grants_id@, @owner@, @writer@, @number@, @previous@, @link@, NULL);
+    IF NOT rowseal._stored(@grants_id@, @owner@, @writer@, @number@, @previous@, @link@) THEN
+      RETURN NULL;
+    END IF;
   END IF;
   PERFORM rowseal._grant(ROW(NULL, NULL, @signature@, @at@, @writer@,
     CASE WHEN @writer@ IS NOT NULL THEN @link@ END, @columns@)::rowseal._grants, @grants_id@, @owner@);
   --: else
-  -- Most often this does.  _enter knows new owners, rows that are there, and walks that wait for this one.
+  -- Most often this does.  _stored knows new owners, rows that are there, and walks that wait for this one.
   SELECT x.id, x.revocations INTO authority, revocations FROM rowseal._authority x
    WHERE x.grants = @grants_id@ AND x.owner = @owner@;
   IF NOT revocations THEN
@@ -56,7 +58,7 @@ BEGIN
       RETURN NULL;
     END IF;
   END IF;
-  PERFORM rowseal._enter(@grants_id@, @owner@, @writer@, @number@, @previous@, @link@, NULL);
+  PERFORM rowseal._stored(@grants_id@, @owner@, @writer@, @number@, @previous@, @link@);
   --: end
   RETURN NULL;
 END

@@ -1,4 +1,6 @@
-"""The ledger names an entry that is there, though rows come and entries go side by side."""
+"""The ledger names an entry that is there, though rows come and entries go side by side;
+and what is taken out of its table in the statement that has put it there is held.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ from test_held_rows_follow import Cast
 
 from kit.db import Db, Server
 from kit.example import Owner
-from kit.writers import Writer, card
-from rowseal.client import SigningKey
+from kit.writers import Writer, card, grant, revocation
+from rowseal.client import SigningKey, envelope
 
 DISCARD = "SELECT rowseal.discard(ARRAY(SELECT id FROM rowseal.quarantine WHERE role = %s))"
 LEDGER = """SELECT r.seq, q.role FROM rowseal._writer_rows r
@@ -160,3 +162,76 @@ def test_sources_that_make_room_side_by_side(c: Cast, server: Server, database: 
                         OR NOT EXISTS (SELECT FROM rowseal.quarantine x WHERE x.id = r.held)"""
         assert a.one(astray) == 0
     assert c.sound()
+
+
+# -- a revocation and a row that it ends, in one statement
+class Rows:
+    """A manager and a writer of his; their rows are columns for SQL here, envelopes elsewhere."""
+
+    def __init__(self, here: Cast, there: Cast):
+        self.here, self.there, self.forms = here, there, here.forms
+        there.ann = here.ann
+        card(there.db, here.ann.owner)
+        self.manager, self.writer = here.new(), here.new()
+        self.both(here.ann, "grants", grant(self.manager, may_grant=2))
+        self.both(self.manager, "grants", grant(self.writer, may_grant=1))
+
+    def both(self, who: Writer, table: str, row: dict[str, Any]) -> None:
+        _, sent = self.signed(who, table, row)
+        assert self.here.receive(sent) == self.there.receive(sent)
+
+    def signed(self, who: Writer, table: str, row: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+        sealed = who.sealed(self.forms[table], row)
+        bare = {k: v for k, v in sealed.items() if k != "sign_b64"}
+        return sealed, envelope(self.forms[table], bare, who.key)
+
+    def same(self) -> None:
+        for table in ("t", "grants"):
+            assert self.here.db.digest(table) == self.there.db.digest(table), table
+        assert self.here.sound() and self.there.sound() and self.here.db.all(UNWELL) == []
+
+
+@pytest.fixture
+def rows(c: Cast, server: Server) -> Iterator[Rows]:
+    name = server.database()
+    with server.connect(name, "app") as connection:
+        yield Rows(c, Cast(Db(connection)))
+
+
+def put(table: str, *rows: dict[str, Any]) -> tuple[str, list[Any]]:
+    values = f"({', '.join(['%s'] * len(rows[0]))})"
+    sql = f"INSERT INTO {table} ({', '.join(rows[0])}) VALUES {', '.join([values] * len(rows))}"
+    return sql, [v for row in rows for v in row.values()]
+
+
+@pytest.mark.parametrize("first", ["grants", "t"])
+def test_a_row_that_the_same_statement_ends_is_held(rows: Rows, admin: Db, first: str) -> None:
+    ended, ended_sent = rows.signed(rows.manager, "grants", revocation(rows.writer, [], at=8))
+    row, row_sent = rows.signed(rows.writer, "t", {"key": "w", "owner_timestamp": 5})
+    a, b = put("t", row), put("grants", ended)
+    if first == "grants":
+        a, b = b, a
+    rows.here.db.run(f"WITH x AS ({a[0]}) {b[0]}", *a[1], *b[1])
+    assert rows.there.receive(ended_sent, row_sent) == ["superseded", "deferred"]
+    held = "SELECT count(*) FROM rowseal._writer_rows r JOIN rowseal.quarantine q ON q.id = r.held"
+    assert admin.one(held) == 1 and rows.here.stored() == []
+    rows.same()
+    rows.both(rows.here.ann, "grants", grant(rows.writer, at=9))
+    assert rows.here.stored() == ["w"] and admin.one(held) == 0
+    rows.same()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_grant_that_the_same_statement_ends_is_held(rows: Rows, admin: Db, order: int) -> None:
+    friend = rows.here.new()
+    ended, ended_sent = rows.signed(rows.manager, "grants", revocation(rows.writer, [], at=8))
+    granted, granted_sent = rows.signed(rows.writer, "grants", grant(friend, at=7))
+    sql, values = put("grants", *[ended, granted][::order])
+    rows.here.db.run(sql, *values)
+    assert rows.there.receive(ended_sent, granted_sent) == ["superseded", "deferred"]
+    rows.same()
+    (row,) = rows.here.rows("f", by=friend)
+    assert rows.here.receive(row) == rows.there.receive(row) == ["deferred"]
+    rows.both(rows.here.ann, "grants", grant(rows.writer, at=9, may_grant=1))
+    assert rows.here.stored() == ["f"]
+    rows.same()

@@ -52,9 +52,11 @@ BEGIN
     RETURN NULL;
   END IF;
   IF NEW.writer_pkey IS NOT NULL THEN
-    PERFORM rowseal._enter(3, rowseal._encoded(NEW.user_hash), NEW.writer_pkey, NEW.writer_seq, NEW.writer_prev,
+    IF NOT rowseal._stored(3, rowseal._encoded(NEW.user_hash), NEW.writer_pkey, NEW.writer_seq, NEW.writer_prev,
         pg_catalog.sha256(pg_catalog.int8send(NEW.writer_seq) OPERATOR(pg_catalog.||) coalesce(NEW.writer_prev,
-        '') OPERATOR(pg_catalog.||) NEW.sign_b64), NULL);
+        '') OPERATOR(pg_catalog.||) NEW.sign_b64)) THEN
+      RETURN NULL;
+    END IF;
   END IF;
   PERFORM rowseal._grant(ROW(NULL, NULL, NEW.sign_b64, NEW.owner_timestamp, NEW.writer_pkey,
     CASE WHEN NEW.writer_pkey IS NOT NULL

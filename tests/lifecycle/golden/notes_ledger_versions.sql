@@ -49,7 +49,7 @@ BEGIN
     END IF;
     RETURN NULL;
   END IF;
-  -- Most often this does.  _enter knows new owners, rows that are there, and walks that wait for this one.
+  -- Most often this does.  _stored knows new owners, rows that are there, and walks that wait for this one.
   SELECT x.id, x.revocations INTO authority, revocations FROM rowseal._authority x
    WHERE x.grants OPERATOR(pg_catalog.=) 3 AND x.owner OPERATOR(pg_catalog.=) rowseal._encoded(NEW.user_hash);
   IF NOT revocations THEN
@@ -61,8 +61,8 @@ BEGIN
       RETURN NULL;
     END IF;
   END IF;
-  PERFORM rowseal._enter(3, rowseal._encoded(NEW.user_hash), NEW.writer_pkey, NEW.writer_seq, NEW.writer_prev,
+  PERFORM rowseal._stored(3, rowseal._encoded(NEW.user_hash), NEW.writer_pkey, NEW.writer_seq, NEW.writer_prev,
       pg_catalog.sha256(pg_catalog.int8send(NEW.writer_seq) OPERATOR(pg_catalog.||) coalesce(NEW.writer_prev,
-      '') OPERATOR(pg_catalog.||) NEW.sign_b64), NULL);
+      '') OPERATOR(pg_catalog.||) NEW.sign_b64));
   RETURN NULL;
 END
