@@ -442,11 +442,12 @@ CREATE OR REPLACE FUNCTION rowseal._forget_writers(d rowseal.declarations) RETUR
 SET search_path = pg_catalog, pg_temp AS $$
   WITH dead AS (  -- with a body or without: it may be dropped while the table is not declared
       INSERT INTO rowseal._dead_rows
-        SELECT d.tag, a.owner, r.writer, r.seq, r.prev,
-               coalesce(r.sign, pg_catalog.decode(q.row ->> 'sign_b64', 'base64'))
+        SELECT d.tag, a.owner, r.writer, r.seq, r.prev, s.sign
           FROM rowseal._authority a JOIN rowseal._writer_rows r ON r.authority = a.id
           LEFT JOIN rowseal.quarantine q ON q.id = r.held
-         WHERE a.grants = d.id AND (r.held = 0 OR r.held > 0 AND rowseal._dead(a.id, r.writer, r.link))),
+          CROSS JOIN LATERAL (SELECT coalesce(r.sign, rowseal._unbase64(q.row ->> 'sign_b64'))) s(sign)
+         WHERE a.grants = d.id AND (r.held = 0 OR r.held > 0 AND rowseal._dead(a.id, r.writer, r.link))
+           AND s.sign IS NOT NULL),  -- else somebody has damaged it: that keeps no table from going
     gone AS (DELETE FROM rowseal._authority a WHERE a.grants = d.id RETURNING a.id),
     rows AS (DELETE FROM rowseal._writer_rows r USING gone WHERE r.authority = gone.id),
     licences AS (DELETE FROM rowseal._licences l USING gone WHERE l.authority = gone.id),

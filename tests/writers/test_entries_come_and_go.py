@@ -164,6 +164,14 @@ def test_sources_that_make_room_side_by_side(c: Cast, server: Server, database: 
     assert c.sound()
 
 
+def test_a_ledger_that_somebody_has_damaged_keeps_no_table_from_going(c: Cast, admin: Db) -> None:
+    c.receive(*c.rows("a", "b", "c"), c.revoked())
+    admin.run("UPDATE rowseal._writer_rows SET held = 99 WHERE seq = 1")
+    admin.run('UPDATE rowseal.quarantine SET row = \'{"sign_b64": "?"}\' WHERE id = 2')
+    c.db.run("SELECT rowseal.undeclare('t'); SELECT rowseal.undeclare('u'); DROP TABLE grants")
+    assert admin.all("SELECT seq FROM rowseal._dead_rows") == [3]
+
+
 # -- a revocation and a row that it ends, in one statement
 class Rows:
     """A manager and a writer of his; their rows are columns for SQL here, envelopes elsewhere."""
