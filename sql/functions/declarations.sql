@@ -222,6 +222,10 @@ BEGIN
     UPDATE rowseal.quarantine q
        SET sqlstate = 'RS007', reason = 'no table is declared with this tag', curable = true, waits_for = NULL
      WHERE q.tag = d.tag;
+    -- but what was for a table of the same grants table is for this one
+    UPDATE rowseal.quarantine q SET sqlstate = 'RS010', reason = 'no grant for this writer'
+      FROM rowseal._authority a JOIN rowseal._writer_rows r ON r.authority = a.id
+     WHERE a.grants = rowseal._grants_id(d.grants, d.id, d.writers) AND q.id = r.held AND q.tag = d.tag;
     DELETE FROM rowseal._dead_rows x WHERE x.tag = d.tag;
   END IF;
 END

@@ -523,7 +523,8 @@ DECLARE
   entry bigint;
 BEGIN
   -- safe from the bounds: whoever brings it again, in whatever spelling, brings nothing new
-  SELECT q.id INTO entry FROM rowseal.quarantine q WHERE q.link = o.link AND q.kept;
+  SELECT q.id INTO entry FROM rowseal.quarantine q
+   WHERE q.link = o.link AND q.kept AND q.tag = tag AND rowseal._is_for(q);
   IF FOUND THEN
     RETURN entry;
   ELSIF size > (SELECT l.bytes FROM rowseal.quarantine_limits l) AND NOT rowseal._named((

@@ -420,8 +420,9 @@ BEGIN
   -- Found by all its entries: by those, too, that others take out just now, who find it by this one.
   UPDATE rowseal._writer_rows r SET held = r.held
    WHERE r.held = ANY (ARRAY(SELECT q.id FROM rowseal.quarantine q WHERE q.link = OLD.link) || OLD.id);
-  -- another source may have brought it, too
-  SELECT pg_catalog.min(q.id) INTO another FROM rowseal.quarantine q WHERE q.link = OLD.link;
+  -- another source may have brought it, too; but what waits as if no table had had its tag is not for this one
+  SELECT pg_catalog.min(q.id) INTO another FROM rowseal.quarantine q
+   WHERE q.link = OLD.link AND (q.sqlstate = 'RS007') = (OLD.sqlstate = 'RS007');
   IF another IS NOT NULL THEN
     UPDATE rowseal._writer_rows r SET held = another WHERE r.held = OLD.id;
     IF FOUND AND OLD.kept THEN  -- whoever takes that one out just now may stay open

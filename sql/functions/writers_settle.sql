@@ -63,11 +63,12 @@ BEGIN
   SELECT coalesce(pg_catalog.array_agg(q.id ORDER BY h.n), '{}'),
          coalesce(pg_catalog.bool_or(v.sqlstate IS NULL), false)
     INTO held, counts
-      FROM pg_catalog.unnest(held) WITH ORDINALITY h(id, n) JOIN rowseal.quarantine q ON q.id = h.id AND q.curable
+      FROM pg_catalog.unnest(held) WITH ORDINALITY h(id, n)
+      JOIN rowseal.quarantine q ON q.id = h.id AND q.curable AND rowseal._is_for(q)
       -- else it follows later: _follow_grants; or another table has the tag by now
       JOIN rowseal.declarations t ON t.tag = q.tag AND t.queries <> '{}'
                                  AND rowseal._grants_id(t.grants, t.id, t.writers) = grants
-      JOIN rowseal._writer_rows r ON r.held = h.id
+      JOIN rowseal._writer_rows r ON r.held = h.id AND r.authority = authority
       CROSS JOIN LATERAL rowseal._licensed_entry(grants, owner, t, q, r) v
      WHERE CASE WHEN v.sqlstate IS NULL THEN rowseal._curable(ROW(q.sqlstate, q.reason)::rowseal.verdict)
                 ELSE v.sqlstate <> q.sqlstate END
@@ -272,8 +273,9 @@ BEGIN
     PERFORM rowseal._cannot_let_in(grants_table, refused => revoked IS NULL AND link IS NOT NULL
       AND pg_catalog.current_setting('session_replication_role') <> 'replica');  -- an error would stop the worker
   ELSIF affected.held <> '{}' THEN
-    IF EXISTS (SELECT FROM pg_catalog.unnest(affected.held) h  -- row security hides what is not his to write
-                WHERE NOT EXISTS (SELECT FROM rowseal.quarantine q WHERE q.id = h)) THEN
+    IF revoked IS NULL AND EXISTS (
+         SELECT FROM pg_catalog.unnest(affected.held) h  -- row security hides what is not his to write
+          WHERE NOT EXISTS (SELECT FROM rowseal.quarantine q WHERE q.id = h)) THEN
       RAISE insufficient_privilege USING MESSAGE = 'rows would count by this one that you may not write',
         HINT = 'Whoever stores grants, or a row that others wait for, needs SELECT, INSERT and UPDATE on the tables '
             || 'that name the grants table, and BYPASSRLS where they have row security.';
