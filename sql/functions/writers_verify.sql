@@ -111,7 +111,21 @@ BEGIN
        WHEN d.id IS NULL  -- who signed it nobody can tell before its table is declared again
        THEN rowseal.link(r.seq, r.prev, rowseal._unbase64(q.row ->> 'sign_b64')) IS DISTINCT FROM r.link
        ELSE ROW(o.owner, o.writer, o.seq, o.prev, o.link)
-            IS DISTINCT FROM ROW(a.owner, r.writer, r.seq, r.prev, r.link) END;
+            IS DISTINCT FROM ROW(a.owner, r.writer, r.seq, r.prev, r.link) END
+    UNION ALL
+    SELECT o.owner, 'a held row is not in the ledger'
+      FROM (SELECT d, q FROM rowseal.declarations d
+              -- what is for nobody yet is in no ledger: see _disown
+              JOIN rowseal.quarantine q ON q.tag = d.tag AND q.link IS NOT NULL AND q.sqlstate <> 'RS007'
+             WHERE d.queries <> '{}' AND rowseal._grants_id(d.grants, d.id, d.writers) = grants
+               -- first what costs little: most are named there
+               AND NOT EXISTS (SELECT FROM rowseal._writer_rows r JOIN rowseal._authority a ON a.id = r.authority
+                                WHERE r.held = q.id AND a.grants = grants) OFFSET 0) e
+      CROSS JOIN LATERAL rowseal._offered(e.d, (e.q).format, (e.q).row) o
+     WHERE o.writer IS NOT NULL AND NOT EXISTS (
+             SELECT FROM rowseal._authority a JOIN rowseal._writer_rows r ON r.authority = a.id
+              WHERE a.grants = grants AND a.owner = o.owner AND r.writer = o.writer AND r.seq = o.seq
+                AND r.link = o.link);
 END
 $$;
 COMMENT ON FUNCTION rowseal._inconsistent(integer) IS

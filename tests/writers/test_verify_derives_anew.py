@@ -113,6 +113,23 @@ def test_a_held_row_that_nobody_signed_is_shown(db: Db, admin: Db) -> None:
     assert "a stored row is not in the ledger" in problems(db, "grants")
 
 
+def test_a_held_row_that_the_ledger_lacks_is_shown(db: Db, admin: Db) -> None:
+    """No grant would let it in, and no walk find it."""
+    c = Cast(db)
+    sent = c.stranger.envelope(c.forms["t"], {"key": "s", "owner_timestamp": 1})
+    assert db.apply("t", [sent])[0][0] == "deferred"
+    assert problems(db, "t") == set() and unwell(db) == []
+    admin.run("DELETE FROM rowseal._writer_rows WHERE writer = %s", c.stranger.public_key)
+    for table in ("t", "grants"):
+        assert problems(db, table) == {"a held row is not in the ledger"}
+    assert unwell(db) == ["derived"]
+    db.run(
+        "SELECT rowseal.undeclare('t'); SELECT rowseal.declare('t', owner => 'user_hash',"
+        " identity => 'cards', writers => 'grants', versions => 't_versions')"
+    )
+    assert problems(db, "t") == set() and unwell(db) == []
+
+
 def test_a_stranger_whom_an_edited_dump_lets_in_is_shown(
     server: Server, database: str, db: Db, admin: Db
 ) -> None:
