@@ -500,7 +500,7 @@ BEGIN
   IF entry IS NOT NULL THEN
     moved := rowseal._held(entry, NEW.tag, o, NEW.verdict);
     -- It counts, somebody says, and its table cannot store it.
-    storable := (NEW.again IS NULL OR NEW.changed) AND (NEW.verdict).sqlstate NOT LIKE 'RS%'
+    storable := (NEW.again IS NULL OR NEW.changed) AND (NEW.verdict).sqlstate NOT LIKE 'RS01_'
                 AND EXISTS (SELECT FROM rowseal.quarantine x
                              WHERE x.id = entry AND x.sqlstate = (NEW.verdict).sqlstate);
     PERFORM rowseal._make_room(session_user, rowseal._subscription(), x.bytes)

@@ -196,6 +196,18 @@ def test_whoever_moves_a_walk_lets_in_what_stands(c: Cast, mallory: Db) -> None:
     assert c.stored() == ["a", "b", "out of scope"] and c.sound()
 
 
+def test_whoever_calls_a_row_that_counts_forged_has_it_stored(c: Cast, mallory: Db) -> None:
+    """A column of a length may round what was signed: so an authentic row may have RS001."""
+    c.db.run("SELECT rowseal.undeclare('t')")
+    for table in ("t", "t_versions"):
+        c.db.run(f"ALTER TABLE {table} ALTER key TYPE varchar(50)")
+    c.db.run(DECLARE)
+    c.receive(c.granted())
+    (row,) = c.rows("a")
+    mallory.run(REFUSED.format("RS001,x"), Json(row))
+    assert c.stored() == ["a"] and c.sound()
+
+
 @pytest.mark.parametrize("setting", ["off", "on"])
 def test_a_revocation_and_the_row_that_it_waits_for_in_one_statement(
     c: Cast, db: Db, setting: str
