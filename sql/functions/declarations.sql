@@ -219,13 +219,17 @@ BEGIN
               -- while it is there: see _may_take_tag
               WHERE t.tag = d.tag AND NOT EXISTS (SELECT FROM pg_catalog.pg_class x WHERE x.oid = t.relation)
                 AND NOT rowseal._acts_as(c.relowner, t.owner)) THEN
-    UPDATE rowseal.quarantine q
-       SET sqlstate = 'RS007', reason = 'no table is declared with this tag', curable = true, waits_for = NULL
-     WHERE q.tag = d.tag;
-    -- but what was for a table of the same grants table is for this one
-    UPDATE rowseal.quarantine q SET sqlstate = 'RS010', reason = 'no grant for this writer'
-      FROM rowseal._authority a JOIN rowseal._writer_rows r ON r.authority = a.id
-     WHERE a.grants = rowseal._grants_id(d.grants, d.id, d.writers) AND q.id = r.held AND q.tag = d.tag;
+    UPDATE rowseal.quarantine q SET sqlstate = e.sqlstate, curable = true, waits_for = NULL,
+           reason = CASE e.sqlstate WHEN 'RS007' THEN 'no table is declared with this tag'
+                                    ELSE 'no grant for this writer' END
+      FROM (SELECT x.id,  -- what was for a table of the same grants table is for this one
+                   CASE WHEN EXISTS (
+                     SELECT FROM rowseal._authority a JOIN rowseal._writer_rows r ON r.authority = a.id
+                      WHERE a.grants = rowseal._grants_id(d.grants, d.id, d.writers) AND r.held = x.id)
+                   THEN 'RS010' ELSE 'RS007' END AS sqlstate
+              FROM rowseal.quarantine x WHERE x.tag = d.tag
+               FOR UPDATE OF x SKIP LOCKED) e  -- who brings one again just now may stay open
+     WHERE q.id = e.id;
     DELETE FROM rowseal._dead_rows x WHERE x.tag = d.tag;
   END IF;
 END

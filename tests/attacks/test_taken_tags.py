@@ -240,3 +240,25 @@ def test_no_number_of_a_dropped_table_is_left(db: Db, admin: Db) -> None:
     admin.run("ALTER TABLE t ADD COLUMN y int")
     admin.run("SELECT rowseal.undeclare('t'), rowseal.undeclare('x'); DROP TABLE t, x")
     db.run(tables())
+
+
+def test_declare_waits_for_no_entry_that_somebody_brings_again(
+    mallory: Db, example: Db, admin: Db
+) -> None:
+    """What waited for a table of somebody else that is gone waits as if it had never been."""
+    table(mallory, "q", "uuid uuid")
+    junk = Json([{"table": "q", "row": {"user_hash": "AA=="}, "rowseal": 1, "sign_b64": ""}])
+    received = "SELECT outcome FROM rowseal.receive(%s)"
+    admin.all(received, junk)
+    mallory.run("DROP TABLE q")
+    mallory.run("BEGIN")
+    mallory.all(received, junk)
+    admin.run("BEGIN")
+    admin.all(received, junk)
+    try:
+        example.run("SET statement_timeout = '10s'")
+        table(example, "q", "uuid uuid")
+    finally:
+        admin.run("ROLLBACK")
+        mallory.run("ROLLBACK")
+    assert example.one("SELECT count(*) FROM rowseal.declarations WHERE tag = 'q'") == 1
