@@ -242,3 +242,20 @@ COMMENT ON FUNCTION rowseal._brief(jsonb) IS 'The same of the numbers in a JSON 
 CREATE OR REPLACE FUNCTION rowseal._brief(value jsonb[]) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$ SELECT rowseal._brief(pg_catalog.to_jsonb(value)) $$;
 COMMENT ON FUNCTION rowseal._brief(jsonb[]) IS 'The same of an array of JSON values';
+
+CREATE OR REPLACE FUNCTION rowseal._brief(value numrange[]) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT rowseal._brief(ARRAY(SELECT n FROM pg_catalog.unnest(value) r, LATERAL (
+    VALUES (pg_catalog.lower(r)), (pg_catalog.upper(r))) x(n)))
+$$;
+COMMENT ON FUNCTION rowseal._brief(numrange[]) IS 'The same of the bounds of ranges';
+
+CREATE OR REPLACE FUNCTION rowseal._brief(value nummultirange) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$ SELECT rowseal._brief(ARRAY(SELECT pg_catalog.unnest(value))) $$;
+COMMENT ON FUNCTION rowseal._brief(nummultirange) IS 'The same of the ranges in a multirange';
+
+CREATE OR REPLACE FUNCTION rowseal._brief(value nummultirange[]) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT rowseal._brief(ARRAY(SELECT r FROM pg_catalog.unnest(value) m, LATERAL pg_catalog.unnest(m) r))
+$$;
+COMMENT ON FUNCTION rowseal._brief(nummultirange[]) IS 'The same of an array of multiranges';

@@ -561,3 +561,19 @@ def test_wrong_calls_of_erase(example: Db, ann: Owner) -> None:
     assert example.one("SELECT rowseal.erase('s', %s, '{note}')", key(ann)) == 0  # no such key
     assert example.one("SELECT rowseal.erase('s', '{}', '{note}')") == 0
     assert example.all("SELECT FROM rowseal.erasures") == []
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_no_more_comes_back_than_may_come(layout: str, example: Db, ann: Owner) -> None:
+    """An envelope that nobody can write would stop every export."""
+    make(example, layout, healed=True)
+    form, content = example.form("s"), bytes(37 << 20)
+    sealed = ann.sealed(form, row(ann, content))
+    digest = {"value_b64_sha256": hashlib.sha256(content).digest()}
+    example.insert("s", {**sealed, "value_b64": None, **digest})
+    columns, values = ", ".join(sealed), ", ".join(["%s"] * len(sealed))
+    again = f"INSERT INTO s ({columns}) VALUES ({values})"
+    diag = example.refused("RS006", again, *sealed.values())
+    assert "bytes of content" in str(diag.message_primary)
+    diag = example.refused("RS006", "UPDATE s SET value_b64 = %s", content)
+    assert everything_holds(example) and list(example.all("SELECT rowseal.export('s')"))

@@ -65,6 +65,28 @@ def test_numbers_of_many_digits_block_no_good_row(
     assert admin.one("SELECT count(*), max(bytes) < 400000 FROM rowseal.quarantine") == (1, True)
 
 
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        ("numrange[]", ["[1e131071,)"] * 5000),
+        ("nummultirange", f"{{{','.join(f'[{n}e131000,{n}e131000]' for n in range(1, 3000))}}}"),
+        ("nummultirange[]", [f"{{[{n}e131000,{n}e131000]}}" for n in range(1, 3000)]),
+    ],
+)
+def test_ranges_of_long_numbers_are_not_written_out(
+    type_: str, value: object, example: Db, ann: Owner
+) -> None:
+    """75 kB took 4 GB; over a link a worker's lack of memory was tried again for ever."""
+    table(example, "q", f"uuid uuid, v {type_}")
+    bad = ann.envelope(example.form("q"), row(ann))
+    bad["row"]["v"] = value
+    pid = example.one("SELECT pg_backend_pid()")
+    before = cpu(pid)
+    ((outcome, reason),) = apply(example, "q", [bad])
+    assert outcome == "rejected" and str(reason).startswith("RS006")
+    assert cpu(pid) - before < 2 and most_memory(pid) // MIB < 500
+
+
 @pytest.mark.parametrize("large", [63 * MIB, 180 * MIB])
 def test_one_bound_for_every_row(large: int, example: Db, admin: Db, ann: Owner) -> None:
     """What is accepted can be kept, sent and printed; so it is refused before, with RS006."""

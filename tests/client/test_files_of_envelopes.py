@@ -121,3 +121,23 @@ def test_one_table_alone_takes_rows_as_postgresql_shows_them(filled: Db, other: 
         refused=lambda *a: told.append(a),
     ) == {"rejected": 1}
     assert told[0][0] == 1 and told[0][2].startswith("RS001: the row is not signed")
+
+
+def test_large_rows_are_batched_by_their_size(filled: Db, other: Db) -> None:
+    """A thousand rows of one owner could be more than the server has memory for."""
+    ann = Owner("Large")
+    card = ann.envelope(other.form("user_cards"), ann.card())
+    form = other.form("user_storage")
+    rows = [card, *(ann.envelope(form, ann.value(bytes(6_000_000))) for _ in range(5))]
+    done: list[int] = []
+    outcomes = import_rows(other.connection, (json.dumps(r) for r in rows), done.append)
+    assert outcomes == {"inserted": 6} and done == [4, 6]
+
+
+def test_letters_travel_as_themselves(other: Db) -> None:
+    """As escapes, a row of Cyrillic would be larger than what a row may have."""
+    ann = Owner("Ж" * 12_000_000)
+    envelope = ann.envelope(other.form("user_cards"), ann.card())
+    assert import_rows(other.connection, [json.dumps(envelope)]) == {"inserted": 1}
+    lone = json.dumps({**envelope, "other": "\ud800"})
+    assert import_rows(other.connection, [lone]) == {"rejected": 1}

@@ -13,6 +13,8 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Json, Jsonb
 
+from .text import compact_json
+
 Progress = Callable[[int], None]
 """Called with the number of rows done so far."""
 
@@ -24,6 +26,9 @@ NumberedRow = tuple[int, dict[str, Any]]
 
 
 _EXPORT = "SELECT envelope::text FROM rowseal.export(%s::regclass, %s::jsonb) envelope"
+
+
+_MOST = 16 * 1024 * 1024  # of characters in one statement: the server takes several times that
 
 
 class DamagedFile(ValueError):
@@ -107,7 +112,7 @@ class _Import:
         self.outcomes: Counter[str] = Counter()
 
     def store(self, rows: list[NumberedRow]) -> None:
-        arguments = {**self.arguments, "rows": Json([row for _, row in rows])}
+        arguments = {**self.arguments, "rows": Json([row for _, row in rows], compact_json)}
         try:
             with self.connection.transaction():
                 answers = self.connection.execute(self.query, arguments).fetchall()
@@ -136,23 +141,32 @@ def import_rows(
 ) -> Counter[str]:
     """Store the rows of a file; returns how many had which outcome.
 
-    Each ``batch`` of rows is a transaction, merged by ``rowseal.receive``, or into one table,
-    ``relation``, by ``rowseal.apply``, whose ``format`` is canonical or pgtext.  Importing a file
-    twice changes nothing; an invalid row goes to the quarantine and is told to ``refused``.
-    DamagedFile, psycopg.Error.
+    Each ``batch`` of rows, or some 16 MB of them, is a transaction, merged by ``rowseal.receive``,
+    or into one table, ``relation``, by ``rowseal.apply``, whose ``format`` is canonical or pgtext.
+    Importing a file twice changes nothing; an invalid row goes to the quarantine and is told to
+    ``refused``.  DamagedFile, psycopg.Error.
     """
     into = _Import(connection, relation, format, progress, refused)
     pending: list[NumberedRow] = []
+    size = 0
+
+    def sized(lines: Iterable[str | bytes]) -> Iterator[str | bytes]:
+        nonlocal size
+        for line in lines:
+            size += len(line)
+            yield line
 
     def store() -> None:
+        nonlocal size
         if pending:
             into.store(pending)
             pending.clear()
+        size = 0
 
     try:
-        for numbered in read_objects(lines, envelopes=format == "canonical"):
+        for numbered in read_objects(sized(lines), envelopes=format == "canonical"):
             pending.append(numbered)
-            if len(pending) >= batch:
+            if len(pending) >= batch or size >= _MOST:
                 store()
     except DamagedFile as e:
         store()

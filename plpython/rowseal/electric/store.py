@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg.types.json import Json
 
+from ..client.text import compact_json
 from .shapes import Shape, clean
 from .wire import Message, Refetch, message_offset
 
@@ -95,7 +96,7 @@ class Store:
     ) -> list[Outcome]:
         """Merge a batch, and note handle and offset, in one transaction."""
         query = "SELECT * FROM rowseal._pull(CAST(%s AS regclass), %s, %s, %s, %s, %s, %s)"
-        rows, deletions = Json(batch.rows), Json(batch.deletions)
+        rows, deletions = (Json(x, compact_json) for x in (batch.rows, batch.deletions))
         arguments = (shape.relation, shape.source, rows, deletions, handle, offset, up_to_date)
         async with self._turn:
             connection = await self._connected()

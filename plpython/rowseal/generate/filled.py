@@ -20,7 +20,7 @@ def only_after(subject: Subject, place: Place) -> str:
     """The statement by which a definer function binds itself to the AFTER triggers of a place."""
     versions = str(place is subject.versions).lower()
     new = subject.row("NEW", place)  # of the types of its columns OLD is, too
-    types = {c: literal(subject.column(c).type_qualified) for c in place.columns}
+    types = {c: literal(subject.column(c).type_qualified) for c in subject.stored}
     holes = {
         "here": f"rowseal._table_of({subject.id}, {versions})",
         "otherwise_typed": " OR ".join(

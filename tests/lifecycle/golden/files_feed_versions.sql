@@ -10,12 +10,12 @@ BEGIN
         MESSAGE = 'this function is an AFTER trigger of a declared table, and nothing else';
     END IF;
   END IF;
-  IF pg_catalog.pg_typeof(NEW.user_hash) OPERATOR(pg_catalog.<>) 'pg_catalog.bytea'::pg_catalog.regtype
-      OR pg_catalog.pg_typeof(NEW.uuid) OPERATOR(pg_catalog.<>) 'pg_catalog.uuid'::pg_catalog.regtype
-      OR pg_catalog.pg_typeof(NEW.content) OPERATOR(pg_catalog.<>) 'pg_catalog.bytea'::pg_catalog.regtype
-          OR pg_catalog.pg_typeof(NEW.up) OPERATOR(pg_catalog.<>) 'pg_catalog.text'::pg_catalog.regtype
+  IF pg_catalog.pg_typeof(NEW.content) OPERATOR(pg_catalog.<>) 'pg_catalog.bytea'::pg_catalog.regtype
       OR pg_catalog.pg_typeof(NEW.deleted_flag) OPERATOR(pg_catalog.<>) 'pg_catalog.bool'::pg_catalog.regtype
       OR pg_catalog.pg_typeof(NEW.owner_timestamp) OPERATOR(pg_catalog.<>) 'pg_catalog.int8'::pg_catalog.regtype
+          OR pg_catalog.pg_typeof(NEW.up) OPERATOR(pg_catalog.<>) 'pg_catalog.text'::pg_catalog.regtype
+      OR pg_catalog.pg_typeof(NEW.user_hash) OPERATOR(pg_catalog.<>) 'pg_catalog.bytea'::pg_catalog.regtype
+          OR pg_catalog.pg_typeof(NEW.uuid) OPERATOR(pg_catalog.<>) 'pg_catalog.uuid'::pg_catalog.regtype
       OR pg_catalog.pg_typeof(NEW.content_sha256) OPERATOR(pg_catalog.<>) 'pg_catalog.bytea'::pg_catalog.regtype
       OR pg_catalog.pg_typeof(NEW.name) OPERATOR(pg_catalog.<>) 'pg_catalog.text'::pg_catalog.regtype
           OR pg_catalog.pg_typeof(NEW.sign_b64) OPERATOR(pg_catalog.<>) 'pg_catalog.bytea'::pg_catalog.regtype

@@ -42,7 +42,9 @@ BEGIN
            WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash AND t.uuid OPERATOR(pg_catalog.=) NEW.uuid;
         END IF;
         IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-          IF NEW.content IS NULL AND OLD.content IS NOT NULL THEN
+          IF (coalesce(pg_catalog.octet_length(NEW.content), 0)) OPERATOR(pg_catalog.>) 37748736 THEN
+            verdict := ROW('RS006', 'more than 37748736 bytes of content')::rowseal.verdict;
+          ELSIF NEW.content IS NULL AND OLD.content IS NOT NULL THEN
             verdict := ROW('RS004', 'column content is erased by rowseal.erase alone, and stays so')::rowseal.verdict;
           END IF;
           -- only unsigned columns changed; under replication an unchanged row would circle

@@ -27,7 +27,9 @@ BEGIN
         verdict := ROW('RS009', 'history is append-only')::rowseal.verdict;
         EXIT judged;
       END IF;
-      IF NEW.content IS NULL AND OLD.content IS NOT NULL THEN
+      IF (coalesce(pg_catalog.octet_length(NEW.content), 0)) OPERATOR(pg_catalog.>) 37748736 THEN
+        verdict := ROW('RS006', 'more than 37748736 bytes of content')::rowseal.verdict;
+      ELSIF NEW.content IS NULL AND OLD.content IS NOT NULL THEN
         verdict := ROW('RS004', 'column content is erased by rowseal.erase alone, and stays so')::rowseal.verdict;
       END IF;
       -- only unsigned columns changed; under replication an unchanged row would go round in circles

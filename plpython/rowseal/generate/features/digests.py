@@ -53,6 +53,9 @@ def by_digest(subject: Subject) -> tuple[Signed, ...]:
     return tuple(ByDigest(s, kept[s.name]) if s.name in kept else s for s in subject.signed)
 
 
+TOO_MUCH = refusal(Verdict("RS006", f"more than {CONTENT} bytes of content"))
+
+
 class Digests(Feature):
     """Content goes by rowseal.erase alone, and comes back where the declaration says so."""
 
@@ -72,7 +75,8 @@ class Digests(Feature):
         )
 
     def updated_in_place(self, new: Row, old: Row) -> str:
-        out = []
+        # what comes back is no more than what may come
+        out = [f"IF {self._too_much(new)} THEN\n  verdict := {TOO_MUCH};\n"]
         for s in self.columns:
             now, before = new.ref(s.name), old.ref(s.name)
             changes = f"({now} IS NULL) <> ({before} IS NULL)"
@@ -111,9 +115,11 @@ class Digests(Feature):
 
     def judged(self, row: Row, verdict: str) -> str:
         """The envelope carries the contents beside the text."""
+        return f"CASE WHEN {self._too_much(row)}\n  THEN {TOO_MUCH} ELSE {verdict}\nEND"
+
+    def _too_much(self, row: Row) -> str:
         size = " + ".join(f"coalesce(octet_length({row.ref(s.name)}), 0)" for s in self.columns)
-        refused = refusal(Verdict("RS006", f"more than {CONTENT} bytes of content"))
-        return f"CASE WHEN ({size}) > {CONTENT}\n  THEN {refused} ELSE {verdict}\nEND"
+        return f"({size}) > {CONTENT}"
 
     # -- rowseal.erase
     def queries(self) -> Mapping[str, str]:
