@@ -80,7 +80,9 @@ BEGIN
   ELSIF t.typtype IN ('r', 'm') AND EXISTS (
       SELECT FROM pg_catalog.pg_range r
        WHERE type IN (r.rngtypid, r.rngmultitypid)
-         AND pg_catalog.jsonb_path_exists(rowseal._kind_of(r.rngsubtype), '$.**.refused')) THEN
+         AND (pg_catalog.jsonb_path_exists(rowseal._kind_of(r.rngsubtype), '$.**.refused')
+              -- which bound is the lower one would depend on the server
+              OR r.rngcollation NOT IN (0, 'pg_catalog."C"'::pg_catalog.regcollation))) THEN
     RETURN pg_catalog.jsonb_build_object('refused', pg_catalog.format_type(t.oid, NULL));
   ELSIF t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace THEN
     -- money depends on lc_monetary; oid and reg* name objects of one server; int2vector counts from 0;

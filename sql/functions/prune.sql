@@ -37,8 +37,8 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages =
 DECLARE
   d rowseal.declarations := rowseal._declaration(relation);
   target regclass;
-  payloads text[] := '{}';
-  part text[];
+  keys jsonb[] := '{}';
+  part jsonb[];
 BEGIN
   IF NOT rowseal._owns(relation) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS008', MESSAGE = pg_catalog.format('no right to erase in %s', relation),
@@ -52,19 +52,22 @@ BEGIN
   END IF;
   FOREACH target IN ARRAY pg_catalog.array_remove(ARRAY[d.relation, d.versions], NULL) LOOP
     EXECUTE pg_catalog.format('ALTER TABLE %s DISABLE TRIGGER zzz_rowseal_guard', target);
-    EXECUTE pg_catalog.format('WITH e(payload) AS (%s) SELECT coalesce(pg_catalog.array_agg(payload), ''{}'') FROM e',
-      d.queries ->> CASE WHEN target = d.relation THEN 'erase' ELSE 'erase_versions' END) INTO part USING key, columns;
-    payloads := payloads || part;
+    -- of each version its key alone: all payloads are more than one value can hold
+    EXECUTE pg_catalog.format($q$
+      WITH e(payload) AS (%s), k(key) AS (
+        SELECT (SELECT pg_catalog.jsonb_object_agg(f, e.payload::pg_catalog.jsonb -> 'row' -> f)
+                  FROM pg_catalog.unnest($3) f) FROM e
+      ) SELECT coalesce(pg_catalog.array_agg(key), '{}') FROM k $q$,
+      d.queries ->> CASE WHEN target = d.relation THEN 'erase' ELSE 'erase_versions' END)
+      INTO part USING key, columns, ARRAY(SELECT d.fields ->> c FROM pg_catalog.unnest(d.key) c);
+    keys := keys || part;
     EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER zzz_rowseal_guard', target);
   END LOOP;
   -- one entry for each spelling of the key (citext, numeric): the feed has them as they were signed
   INSERT INTO rowseal.erasures (relation, tag, key, fields, versions)
     SELECT d.relation, d.tag, k.key, ARRAY(SELECT d.fields ->> c FROM pg_catalog.unnest(columns) c), count(*)
-      FROM pg_catalog.unnest(payloads) p,
-           LATERAL (SELECT pg_catalog.jsonb_object_agg(d.fields ->> c, p::jsonb -> 'row' -> (d.fields ->> c)) AS key
-                      FROM pg_catalog.unnest(d.key) c) k
-     GROUP BY k.key;
-  RETURN pg_catalog.cardinality(payloads);
+      FROM pg_catalog.unnest(keys) k(key) GROUP BY k.key;
+  RETURN pg_catalog.cardinality(keys);
 END
 $$;
 COMMENT ON FUNCTION rowseal.erase(regclass, jsonb, text[]) IS

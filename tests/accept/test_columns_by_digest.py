@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import random
 import uuid
 from typing import Any
@@ -577,3 +578,26 @@ def test_no_more_comes_back_than_may_come(layout: str, example: Db, ann: Owner) 
     assert "bytes of content" in str(diag.message_primary)
     diag = example.refused("RS006", "UPDATE s SET value_b64 = %s", content)
     assert everything_holds(example) and list(example.all("SELECT rowseal.export('s')"))
+
+
+@pytest.mark.skipif(
+    "ROWSEAL_SLOW_TESTS" not in os.environ, reason="takes a minute: set ROWSEAL_SLOW_TESTS"
+)
+def test_however_much_the_versions_are_they_can_be_erased(example: Db, ann: Owner) -> None:
+    """All their payloads in one value would be more than a value can be."""
+    example.run(
+        f"CREATE TABLE s ({COLUMNS}, big text, PRIMARY KEY (user_hash, uuid));"
+        + DECLARE.format("s", "", ", versions => 'sv'")
+    )
+    form, big = example.form("s"), "x" * 14_600_000
+    for n in range(76):
+        sealed = ann.sealed(form, row(ann, b"secret", big=big, owner_timestamp=n))
+        columns = [c for c in sealed if c not in ("user_hash", "uuid")]
+        example.insert(
+            "s",
+            sealed,
+            "ON CONFLICT (user_hash, uuid) DO UPDATE SET "
+            + ", ".join(f"{c} = EXCLUDED.{c}" for c in columns),
+        )
+    assert example.one("SELECT rowseal.erase('s', %s, '{value_b64}')", key(ann)) == 76
+    assert example.all("SELECT versions FROM rowseal.erasures") == [76]

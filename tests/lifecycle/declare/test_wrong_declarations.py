@@ -110,6 +110,7 @@ REFUSED: dict[str, tuple[str, str, str]] = {
             f"""CREATE TYPE comp AS (a int, m money); CREATE DOMAIN dom AS oid;
             CREATE DOMAIN doms AS regclass[];
             CREATE TYPE roid AS RANGE (SUBTYPE = oid); CREATE DOMAIN ints AS int[];
+            CREATE TYPE words AS RANGE (SUBTYPE = text, MULTIRANGE_TYPE_NAME = manywords);
             CREATE TABLE c (id bytea PRIMARY KEY, bad {t}, {CARD})""",
             D,
             "'bad'",
@@ -134,6 +135,8 @@ REFUSED: dict[str, tuple[str, str, str]] = {
             "oidvector",
             "aclitem[]",
             "ints[]",
+            "words",
+            "manywords",
         )
     },
     "an inheritance child": (
