@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..declare.model import Column
 from .subject import Subject
-from .values import Signed, contains, unbase64
+from .values import NUMERIC_RANGES, Signed, contains, unbase64
 from .words import field, ident, literal
 
 # An envelope e.v is parsed once, its row once more.
@@ -35,6 +35,16 @@ def read(column: Column) -> str:
 def bare(column: Column) -> str:
     """Its type without a length or scale, too: any value that somebody can have signed."""
     return column.base_qualified if column.modified else read(column)
+
+
+def written_out(text: str, value: str, type_: str) -> str:
+    """A number whose text has no exponent: the canonical form has none, nor PostgreSQL's text.
+
+    1e131071 has eight bytes, and 131,072 digits as soon as it is written: of what nobody has
+    signed, that is not done, and the number is an error like any that is none.
+    """
+    none = f"concat('an exponent in ', left({text}, 40))::{type_}"
+    return f"CASE WHEN ({text} ~ '[0-9.][eE]') IS NOT TRUE THEN {value} ELSE {none} END"
 
 
 TypeOf = Callable[[Column], str]
@@ -80,7 +90,8 @@ def canonical(
 
 def _canonical(subject: Subject, name: str, type_: str, value: str, member: str) -> tuple[str, str]:
     """Type in the record, and the expression, of one column."""
-    kind = subject.column(name).kind
+    column = subject.column(name)
+    kind = column.kind
     if name in subject.wish.digests:
         return "jsonb", value  # see contents
     if kind == "json":
@@ -91,6 +102,10 @@ def _canonical(subject: Subject, name: str, type_: str, value: str, member: str)
         items = f"SELECT nullif(i.v, 'null') FROM {elements} ORDER BY i.n"
         there = f"pg_catalog.jsonb_typeof({member}::jsonb) <> 'null'"
         return "jsonb", f"CASE WHEN {there} THEN ARRAY({items})::{type_} END"
+    if kind == "numeric":
+        return "text", written_out(value, f"{value}::{type_}", type_)
+    if kind == {"array": "numeric"} or column.base in NUMERIC_RANGES:
+        return type_, written_out(f"{member}::text", value, type_)
     if kind == "bytea":
         return "text", f"{unbase64(value)}::{type_}"
     if contains(kind, "bytea"):
@@ -138,10 +153,13 @@ def pgtext(subject: Subject, type_of: TypeOf = stored) -> Decoding:
     definitions, values = [], {}
     for name in subject.stored:
         column = subject.column(name)
-        is_json = column.kind == "json"
-        type_ = type_of(column)
-        definitions.append(f"{ident(name)} {'text' if is_json else type_}")
-        values[name] = f"x.{field(name)}::{type_}" if is_json else f"x.{field(name)}"
+        type_, value = type_of(column), f"x.{field(name)}"
+        as_text = column.kind in ("json", "numeric")
+        definitions.append(f"{ident(name)} {'text' if as_text else type_}")
+        if as_text:
+            typed = f"{value}::{type_}"
+            value = written_out(value, typed, type_) if column.kind == "numeric" else typed
+        values[name] = value
     return Decoding(", ".join(definitions), values)
 
 

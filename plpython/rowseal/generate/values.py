@@ -33,7 +33,8 @@ SMALL = 4000  # bytes; of larger values Python writes base64 and JSON five times
 
 
 # Of these a value is a few bytes in the table and 147,455 digits as text.
-ELASTIC = frozenset("jsonb jsonb[] numeric[] numrange[] nummultirange nummultirange[]".split())
+NUMERIC_RANGES = frozenset("numrange numrange[] nummultirange nummultirange[]".split())
+ELASTIC = frozenset(["jsonb", "jsonb[]", "numeric[]"]) | NUMERIC_RANGES - {"numrange"}
 # With so many bytes it cannot be longer than canonical.MOST.
 BRIEF = 4000
 
