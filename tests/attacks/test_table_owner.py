@@ -269,7 +269,9 @@ def test_types_that_change_are_followed_or_seen(example: Db, ann: Owner) -> None
             assert problems(example, "q") != [] or unhealthy(example) != [], sql
 
 
-def test_children_rules_and_late_triggers_are_refused_or_seen(example: Db, ann: Owner) -> None:
+def test_children_rules_and_late_triggers_are_refused_or_seen(
+    example: Db, admin: Db, ann: Owner
+) -> None:
     example.run(
         "CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$"
         " BEGIN NEW.value_b64 := 'x'; RETURN NEW; END $$"
@@ -293,10 +295,12 @@ def test_children_rules_and_late_triggers_are_refused_or_seen(example: Db, ann: 
                 assert getattr(e, "sqlstate", "") == "RS007", sql  # noqa: PT017
             else:
                 assert unhealthy(example) != [], sql
+    admin.run("ALTER EVENT TRIGGER rowseal_ddl DISABLE")
     example.run(
         "CREATE TABLE child () INHERITS (user_storage);"
         " INSERT INTO child VALUES ('x', gen_random_uuid(), 'x', false, 1, NULL, 'x')"
     )
+    admin.run("ALTER EVENT TRIGGER rowseal_ddl ENABLE ALWAYS")
     assert problems(example, "user_storage") != [] and unhealthy(example) != []
 
 
