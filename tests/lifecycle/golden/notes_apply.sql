@@ -5,7 +5,8 @@ DECLARE
   outcomes text[] := pg_catalog.array_fill(NULL::text, ARRAY[pg_catalog.cardinality($1)]);
 BEGIN
   FOR r IN
-    SELECT e.n, x.deleted_flag AS c0, x.key AS c1, x.n AS c2, x.owner_timestamp AS c3, CASE
+    SELECT e.n, x.deleted_flag AS c0, x.key AS c1, CASE WHEN (x.n ~ '[0-9.][eE]') IS NOT TRUE THEN x.n::numeric
+        ELSE concat('an exponent in ', left(x.n, 40))::numeric END AS c2, x.owner_timestamp AS c3, CASE
         WHEN starts_with(x.parent_sign_b64, E'\\x') THEN (x.parent_sign_b64)::bytea
         ELSE decode(x.parent_sign_b64, 'base64') END::bytea AS c4, CASE WHEN starts_with(x.user_hash, E'\\x')
         THEN (x.user_hash)::bytea ELSE decode(x.user_hash, 'base64') END::bytea AS c5, CASE
@@ -17,15 +18,17 @@ BEGIN
            LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v, 'canonical')) w("row" json, "content" json,
                sign_b64 text, "rowseal" text),
                   LATERAL pg_catalog.json_to_record((CASE WHEN w.rowseal = '1'
-                      THEN w."row" END)) x(deleted_flag boolean, "key" text, "n" numeric, owner_timestamp bigint,
+                      THEN w."row" END)) x(deleted_flag boolean, "key" text, "n" text, owner_timestamp bigint,
                       parent_sign_b64 text, user_hash text, writer_pkey text, writer_prev text, writer_seq bigint)
      WHERE $2 = 'canonical'
     UNION ALL
-    SELECT e.n, x.deleted_flag AS c0, x.key AS c1, x.n AS c2, x.owner_timestamp AS c3, x.parent_sign_b64 AS c4,
-        x.user_hash AS c5, x.writer_pkey AS c6, x.writer_prev AS c7, x.writer_seq AS c8, x.sign_b64 AS c9
+    SELECT e.n, x.deleted_flag AS c0, x.key AS c1, CASE WHEN (x.n ~ '[0-9.][eE]') IS NOT TRUE THEN x.n::numeric
+        ELSE concat('an exponent in ', left(x.n, 40))::numeric END AS c2, x.owner_timestamp AS c3,
+        x.parent_sign_b64 AS c4, x.user_hash AS c5, x.writer_pkey AS c6, x.writer_prev AS c7, x.writer_seq AS c8,
+        x.sign_b64 AS c9
       FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
            LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v, 'pgtext')) x(deleted_flag boolean, "key" text,
-               "n" numeric, owner_timestamp bigint, parent_sign_b64 bytea, user_hash bytea, writer_pkey bytea,
+               "n" text, owner_timestamp bigint, parent_sign_b64 bytea, user_hash bytea, writer_pkey bytea,
                writer_prev bytea, writer_seq bigint, sign_b64 bytea)
      WHERE $2 = 'pgtext'
     ORDER BY 7, 3, 5 DESC, 2 DESC, 11 DESC, 1  -- every session takes its locks in this order

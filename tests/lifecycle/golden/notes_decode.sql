@@ -3,9 +3,11 @@ DECLARE
   r record;
   payload text;
 BEGIN
-  SELECT * INTO r FROM (SELECT x.deleted_flag AS deleted_flag, x.key AS "key", x.n AS "n",
-      x.owner_timestamp AS owner_timestamp, CASE WHEN starts_with(x.parent_sign_b64, E'\\x')
-      THEN (x.parent_sign_b64)::bytea ELSE decode(x.parent_sign_b64, 'base64') END::bytea AS parent_sign_b64, CASE
+  SELECT * INTO r FROM (SELECT x.deleted_flag AS deleted_flag, x.key AS "key", CASE
+      WHEN (x.n ~ '[0-9.][eE]') IS NOT TRUE THEN x.n::numeric
+      ELSE concat('an exponent in ', left(x.n, 40))::numeric END AS "n", x.owner_timestamp AS owner_timestamp, CASE
+      WHEN starts_with(x.parent_sign_b64, E'\\x') THEN (x.parent_sign_b64)::bytea
+      ELSE decode(x.parent_sign_b64, 'base64') END::bytea AS parent_sign_b64, CASE
       WHEN starts_with(x.user_hash, E'\\x') THEN (x.user_hash)::bytea
       ELSE decode(x.user_hash, 'base64') END::bytea AS user_hash, CASE WHEN starts_with(x.writer_pkey, E'\\x')
       THEN (x.writer_pkey)::bytea ELSE decode(x.writer_pkey, 'base64') END::bytea AS writer_pkey, CASE
@@ -16,16 +18,17 @@ BEGIN
           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v, 'canonical')) w("row" json, "content" json,
           sign_b64 text, "rowseal" text),
          LATERAL pg_catalog.json_to_record((CASE WHEN w.rowseal = '1' THEN w."row" END)) x(deleted_flag boolean,
-             "key" text, "n" numeric, owner_timestamp bigint, parent_sign_b64 text, user_hash text, writer_pkey text,
+             "key" text, "n" text, owner_timestamp bigint, parent_sign_b64 text, user_hash text, writer_pkey text,
              writer_prev text, writer_seq bigint)
      WHERE $2 = 'canonical'
     UNION ALL
-    SELECT x.deleted_flag AS deleted_flag, x.key AS "key", x.n AS "n", x.owner_timestamp AS owner_timestamp,
-        x.parent_sign_b64 AS parent_sign_b64, x.user_hash AS user_hash, x.writer_pkey AS writer_pkey,
-        x.writer_prev AS writer_prev, x.writer_seq AS writer_seq, x.sign_b64 AS sign_b64
+    SELECT x.deleted_flag AS deleted_flag, x.key AS "key", CASE WHEN (x.n ~ '[0-9.][eE]') IS NOT TRUE
+        THEN x.n::numeric ELSE concat('an exponent in ', left(x.n, 40))::numeric END AS "n",
+        x.owner_timestamp AS owner_timestamp, x.parent_sign_b64 AS parent_sign_b64, x.user_hash AS user_hash,
+        x.writer_pkey AS writer_pkey, x.writer_prev AS writer_prev, x.writer_seq AS writer_seq, x.sign_b64 AS sign_b64
       FROM (SELECT $1 AS v) e,
           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v, 'pgtext')) x(deleted_flag boolean, "key" text,
-          "n" numeric, owner_timestamp bigint, parent_sign_b64 bytea, user_hash bytea, writer_pkey bytea,
+          "n" text, owner_timestamp bigint, parent_sign_b64 bytea, user_hash bytea, writer_pkey bytea,
           writer_prev bytea, writer_seq bigint, sign_b64 bytea)
      WHERE $2 = 'pgtext') x;
   payload := concat('{"row":{', concat_ws(',',

@@ -3,7 +3,8 @@ DECLARE
   r record;
   outcome text := pg_catalog.set_config('rowseal.outcome', '', true);
 BEGIN
-  SELECT x.deleted_flag AS c0, x.key AS c1, x.n AS c2, x.owner_timestamp AS c3, CASE
+  SELECT x.deleted_flag AS c0, x.key AS c1, CASE WHEN (x.n ~ '[0-9.][eE]') IS NOT TRUE THEN x.n::numeric
+      ELSE concat('an exponent in ', left(x.n, 40))::numeric END AS c2, x.owner_timestamp AS c3, CASE
       WHEN starts_with(x.parent_sign_b64, E'\\x') THEN (x.parent_sign_b64)::bytea
       ELSE decode(x.parent_sign_b64, 'base64') END::bytea AS c4, CASE WHEN starts_with(x.user_hash, E'\\x')
       THEN (x.user_hash)::bytea ELSE decode(x.user_hash, 'base64') END::bytea AS c5, CASE
@@ -15,7 +16,7 @@ BEGIN
       LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v, 'canonical')) w("row" json, "content" json,
       sign_b64 text, "rowseal" text),
          LATERAL pg_catalog.json_to_record((CASE WHEN w.rowseal = '1' THEN w."row" END)) x(deleted_flag boolean,
-             "key" text, "n" numeric, owner_timestamp bigint, parent_sign_b64 text, user_hash text, writer_pkey text,
+             "key" text, "n" text, owner_timestamp bigint, parent_sign_b64 text, user_hash text, writer_pkey text,
              writer_prev text, writer_seq bigint);
   INSERT INTO public.notes (deleted_flag, "key", "n", owner_timestamp, parent_sign_b64, user_hash, writer_pkey,
       writer_prev, writer_seq, sign_b64) VALUES (r.c0, r.c1, r.c2, r.c3, r.c4, r.c5, r.c6, r.c7, r.c8, r.c9)
