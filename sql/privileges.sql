@@ -55,7 +55,7 @@ DECLARE
   internal CONSTANT text[] := '{_count_dropped,_make_room,_leaving,_is_for,_entry,_rewritten,_authentic_entry,_waited,
     _derive,_walk,_make_locks,_may_lock,_authority_of,_enter,_stored,_grant,_ungrant,_dead,_held,_lock_walk,_may_ask,
     _may_read,_may_follow,_derived,_walk_differs,_retracted,_readable,_reads_all,_whole,_before,_spoken,_outside,
-    _named,_may_forget}';
+    _named,_may_forget,_walked_below}';
   -- triggers of a superuser call these, nobody else does
   superusers CONSTANT text[] := '{_bind,_uninstall,_close,_take_tag,_keep_tag,_disown,_store,_refresh,_refresh_others,
     _follow,_follow_named,_follow_partitions,_lose_columns,_watch_trigger,_warn_of_disabled,_forget_writers,

@@ -364,7 +364,8 @@ SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
   authority integer;
-  named bigint[];
+  q rowseal.quarantine;
+  r rowseal._writer_rows;
 BEGIN
   PERFORM rowseal._may_ask(grants);
   IF owner IS NULL THEN
@@ -372,19 +373,20 @@ BEGIN
     RETURN;
   END IF;
   SELECT x.id INTO authority FROM rowseal._authority x WHERE x.grants = grants AND x.owner = owner;
-  named := ARRAY(
-    SELECT q.id FROM rowseal._writer_rows r JOIN rowseal.quarantine q ON q.id = r.held
-      -- else they are passed on when it is declared
-      JOIN rowseal.declarations d ON d.tag = q.tag AND rowseal._grants_id(d.grants, d.id, d.writers) = grants
-     WHERE r.authority = authority AND NOT r.fed
-       AND EXISTS (SELECT FROM rowseal._licences l WHERE l.authority = authority AND l.writer = r.writer)
-     ORDER BY q.id FOR NO KEY UPDATE OF q SKIP LOCKED);  -- whoever takes one out just now may stay open
-  IF named <> '{}' THEN
-    UPDATE rowseal.quarantine q SET kept = true
-      FROM rowseal._writer_rows r
-     WHERE q.id = ANY (named) AND NOT q.kept AND r.held = q.id AND NOT rowseal._dead(authority, r.writer, r.link);
-    UPDATE rowseal._writer_rows r SET fed = true WHERE r.held = ANY (named);
-  END IF;
+  FOR r IN SELECT * FROM rowseal._writer_rows x
+            WHERE x.authority = authority AND NOT x.fed
+              AND EXISTS (SELECT FROM rowseal._licences l WHERE l.authority = authority AND l.writer = x.writer)
+            ORDER BY x.held LOOP
+    -- whoever takes it out just now may stay open
+    SELECT * INTO q FROM rowseal.quarantine x WHERE x.id = r.held FOR NO KEY UPDATE SKIP LOCKED;
+    CONTINUE WHEN NOT FOUND OR NOT EXISTS (  -- else it is passed on when its table is declared
+      SELECT FROM rowseal.declarations d
+       WHERE d.tag = q.tag AND rowseal._grants_id(d.grants, d.id, d.writers) = grants);
+    IF NOT q.kept AND NOT rowseal._dead(authority, r.writer, r.link) THEN
+      UPDATE rowseal.quarantine x SET kept = true WHERE x.id = r.held;
+    END IF;
+    UPDATE rowseal._writer_rows x SET fed = true WHERE x.held = r.held;
+  END LOOP;
 END
 $$;
 COMMENT ON FUNCTION rowseal._pass_on(integer, text) IS

@@ -19,6 +19,29 @@ COMMENT ON FUNCTION rowseal._licensed_entry(
   integer, text, rowseal.declarations, rowseal.quarantine, rowseal._writer_rows) IS
   'As _licensed, of a row that the ledger knows as held: it has been verified, and is kept in canonical form';
 
+-- Called by _affected, so with its rights.
+CREATE OR REPLACE FUNCTION rowseal._walked_below(authority integer, writer bytea, seq bigint, link bytea)
+RETURNS bigint[] LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  revocations CONSTANT bigint[] := ARRAY(
+    SELECT g.id FROM rowseal._grants g
+     WHERE g.authority = authority AND g.grantee = writer AND g.upto IS NOT NULL);
+BEGIN
+  RETURN coalesce((
+    WITH RECURSIVE down(seq, prev, link, held) AS (
+      SELECT r.seq, r.prev, r.link, r.held FROM rowseal._writer_rows r
+       WHERE r.authority = authority AND r.writer = writer AND r.seq = seq AND r.link = link
+      UNION ALL
+      SELECT r.seq, r.prev, r.link, r.held FROM down d, rowseal._before(authority, writer, d.seq, d.prev) r
+       WHERE EXISTS (SELECT FROM rowseal._stands s
+                      WHERE s.revocation = ANY (revocations) AND s.link = r.link AND s.arrival = link)
+    ) SELECT pg_catalog.array_agg(d.held ORDER BY d.seq) FROM down d WHERE d.held > 0 AND d.seq < seq), '{}');
+END
+$$;
+COMMENT ON FUNCTION rowseal._walked_below(integer, bytea, bigint, bytea) IS
+  'Entries of what is held below a row along the walk that went on with it';
+
 -- SECURITY DEFINER, owner rowseal_internal: answers about the state, for _settle, which runs with the rights of who
 -- writes.
 CREATE OR REPLACE FUNCTION rowseal._affected(
@@ -28,24 +51,18 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp A
 #variable_conflict use_variable
 DECLARE
   authority integer;
-  revocations bigint[];
   changed bytea[];
+  candidates bigint[];
+  candidate bigint;
+  q rowseal.quarantine;
+  d rowseal.declarations;
+  r rowseal._writer_rows;
+  v rowseal.verdict;
 BEGIN
   PERFORM rowseal._may_ask(grants);
   SELECT x.id INTO authority FROM rowseal._authority x WHERE x.grants = grants AND x.owner = owner;
   -- If a walk went on with the row, what is held below it may have waited for it.
-  IF seq IS NOT NULL THEN
-    revocations := ARRAY(SELECT g.id FROM rowseal._grants g
-                          WHERE g.authority = authority AND g.grantee = writer AND g.upto IS NOT NULL);
-    WITH RECURSIVE down(seq, prev, link, held) AS (
-      SELECT r.seq, r.prev, r.link, r.held FROM rowseal._writer_rows r
-       WHERE r.authority = authority AND r.writer = writer AND r.seq = seq AND r.link = link
-      UNION ALL
-      SELECT r.seq, r.prev, r.link, r.held FROM down d, rowseal._before(authority, writer, d.seq, d.prev) r
-       WHERE EXISTS (SELECT FROM rowseal._stands s
-                      WHERE s.revocation = ANY (revocations) AND s.link = r.link AND s.arrival = link)
-    ) SELECT pg_catalog.array_agg(d.held ORDER BY d.seq) INTO held FROM down d WHERE d.held > 0 AND d.seq < seq;
-  END IF;
+  held := CASE WHEN seq IS NULL THEN '{}' ELSE rowseal._walked_below(authority, writer, seq, link) END;
   -- Also concerned is everybody whose licences have changed by it.
   SELECT coalesce(pg_catalog.array_agg(c.writer) FILTER (WHERE c.lost), '{}'), pg_catalog.array_agg(c.writer)
     INTO writers, changed
@@ -56,23 +73,30 @@ BEGIN
            WHERE c.authority = authority AND c.xid = pg_catalog.pg_current_xact_id_if_assigned() AND link IS NULL
           UNION ALL
           SELECT revoked, true WHERE revoked IS NOT NULL) c;
-  held := coalesce(held, '{}') || ARRAY(
-    SELECT r.held FROM rowseal._writer_rows r
-     WHERE r.authority = authority AND r.writer = ANY (changed) AND r.held > 0 ORDER BY r.seq);
+  held := held || ARRAY(
+    SELECT x.held FROM rowseal._writer_rows x
+     WHERE x.authority = authority AND x.writer = ANY (changed) AND x.held > 0 ORDER BY x.seq);
   -- Only what is judged otherwise now is verified again: else every grant would cost as much as all that is held.
-  SELECT coalesce(pg_catalog.array_agg(q.id ORDER BY h.n), '{}'),
-         coalesce(pg_catalog.bool_or(v.sqlstate IS NULL), false)
-    INTO held, counts
-      FROM pg_catalog.unnest(held) WITH ORDINALITY h(id, n)
-      JOIN rowseal.quarantine q ON q.id = h.id AND q.curable AND rowseal._is_for(q)
-      -- else it follows later: _follow_grants; or another table has the tag by now
-      JOIN rowseal.declarations t ON t.tag = q.tag AND t.queries <> '{}'
-                                 AND rowseal._grants_id(t.grants, t.id, t.writers) = grants
-      JOIN rowseal._writer_rows r ON r.held = h.id AND r.authority = authority
-      CROSS JOIN LATERAL rowseal._licensed_entry(grants, owner, t, q, r) v
-     WHERE CASE WHEN v.sqlstate IS NULL THEN rowseal._curable(ROW(q.sqlstate, q.reason)::rowseal.verdict)
-                ELSE v.sqlstate <> q.sqlstate END
-        OR rowseal._dead(authority, r.writer, r.link);
+  candidates := held;
+  held := '{}';
+  counts := false;
+  -- One by one, by their keys: a join would follow statistics, which may be of the time when little was held.
+  FOREACH candidate IN ARRAY candidates LOOP
+    SELECT * INTO q FROM rowseal.quarantine x WHERE x.id = candidate AND x.curable AND rowseal._is_for(x);
+    CONTINUE WHEN NOT FOUND;
+    SELECT * INTO d FROM rowseal.declarations x
+     WHERE x.tag = q.tag AND x.queries <> '{}' AND rowseal._grants_id(x.grants, x.id, x.writers) = grants;
+    CONTINUE WHEN NOT FOUND;  -- it follows later: _follow_grants; or another table has the tag by now
+    SELECT * INTO r FROM rowseal._writer_rows x WHERE x.held = candidate AND x.authority = authority;
+    CONTINUE WHEN NOT FOUND;
+    v := rowseal._licensed_entry(grants, owner, d, q, r);
+    IF rowseal._dead(authority, r.writer, r.link) OR (
+       CASE WHEN v.sqlstate IS NULL THEN rowseal._curable(ROW(q.sqlstate, q.reason)::rowseal.verdict)
+            ELSE v.sqlstate <> q.sqlstate END) THEN
+      held := held || candidate;
+      counts := counts OR v.sqlstate IS NULL;
+    END IF;
+  END LOOP;
 END
 $$;
 COMMENT ON FUNCTION rowseal._affected(integer, text, bytea, bigint, bytea, bytea) IS

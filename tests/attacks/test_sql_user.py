@@ -1252,6 +1252,7 @@ HARMLESS = {
     "_admit",
     "_revoked",
     "_affected",
+    "_walked_below",
     "_counting",
     "_losers",
     "_heads_of",

@@ -421,7 +421,7 @@ def test_a_row_waits_as_it_is_decoded(format: str, example: Db, admin: Db) -> No
     rows = [{**envelope, "row": spelled}, envelope]
     if format == "pgtext":
         sign = "\\x" + sealed["sign_b64"].hex()
-        rows = [{**spelled, "sign_b64": sign}, {**spelled, "n": "15e-1", "sign_b64": sign}]
+        rows = [{**spelled, "sign_b64": sign}, {**spelled, "n": "01.5", "sign_b64": sign}]
     assert [o for o, _ in apply(example, "q", rows, format)] == ["deferred", "deferred"]
     assert admin.all("SELECT waits_for, attempts FROM rowseal.quarantine") == [
         (f"user_cards {b64encode(bob.hash).decode()}", 1)
