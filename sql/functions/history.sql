@@ -1,5 +1,15 @@
 -- The versions of a key, and which of them were written without seeing each other.
 
+CREATE OR REPLACE FUNCTION rowseal._places(at bigint[], children bigint[], parents bigint[])
+RETURNS TABLE (version bigint, depth integer, latest bigint) LANGUAGE plpython3u IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+plpy.execute("SELECT rowseal._load()")
+return GD["rowseal"]("causal").places(*(numbers or [] for numbers in args))
+$$;
+COMMENT ON FUNCTION rowseal._places(bigint[], bigint[], bigint[]) IS
+  'Where versions stand in causal order, by their numbers from 1: at, their timestamps; children[i] names parents[i]. '
+  'In Python: a recursive query would follow every way that leads to a version';
+
 CREATE OR REPLACE FUNCTION rowseal.history(relation regclass, key jsonb, seen bytea[] DEFAULT '{}')
 RETURNS TABLE (depth integer, sign bytea, parent bytea, owner_timestamp bigint, deleted boolean, tip boolean,
   gap boolean, "row" jsonb, merged bytea[], writer bytea)
@@ -8,35 +18,36 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   d rowseal.declarations := rowseal._declaration(history.relation);
 BEGIN
-  -- UNION, not UNION ALL: a circle of parents cannot be signed, but a text column may hold anything
   RETURN QUERY EXECUTE pg_catalog.format($q$
-    WITH RECURSIVE version AS MATERIALIZED (%s), edge AS MATERIALIZED (
-      SELECT child.sign, child.owner_timestamp AS at, parent.sign AS parent
-        FROM version child JOIN version parent ON parent.sign = child.parent OR parent.sign = ANY (child.merged)
-    ), walk AS (
-      SELECT 0 AS depth, root.sign, root.owner_timestamp AS at
-        FROM version root WHERE NOT EXISTS (SELECT FROM edge WHERE edge.sign = root.sign)
-      UNION
-      SELECT walk.depth + 1, edge.sign, greatest(walk.at, edge.at) FROM walk JOIN edge ON edge.parent = walk.sign
+    WITH RECURSIVE version AS MATERIALIZED (
+      SELECT v.*, pg_catalog.row_number() OVER (ORDER BY v.owner_timestamp DESC, v.deleted DESC, v.sign DESC) AS n
+        FROM (%s) v
+    ), named AS MATERIALIZED (
+      SELECT version.n, p.parent FROM version, pg_catalog.unnest(version.parent || version.merged) p(parent)
+       WHERE p.parent IS NOT NULL
+    ), edge AS MATERIALIZED (
+      SELECT named.n AS child, here.n AS parent FROM named JOIN version here ON here.sign = named.parent
+    ), place AS (
+      SELECT p.* FROM (SELECT pg_catalog.array_agg(owner_timestamp ORDER BY n) AS at FROM version) v,
+                      (SELECT pg_catalog.array_agg(child) AS children, pg_catalog.array_agg(parent) AS parents
+                         FROM edge) e,
+                      rowseal._places(v.at, e.children, e.parents) p
     ), known AS (
-      SELECT s AS sign FROM pg_catalog.unnest($2) s
+      SELECT version.n FROM version WHERE version.sign = ANY ($2)
       UNION
-      SELECT edge.parent FROM known JOIN edge ON edge.sign = known.sign
-    ), longest AS (
-      SELECT walk.sign, pg_catalog.max(walk.depth) AS depth, pg_catalog.max(walk.at) AS at FROM walk GROUP BY walk.sign
+      SELECT edge.parent FROM known JOIN edge ON edge.child = known.n
+    ), gap AS (
+      SELECT named.n FROM named WHERE NOT EXISTS (SELECT FROM version here WHERE here.sign = named.parent)
     )
-    SELECT longest.depth, version.sign, version.parent, version.owner_timestamp, version.deleted,
-           NOT EXISTS (SELECT FROM version later WHERE (later.owner_timestamp, later.deleted, later.sign)
-                                                     > (version.owner_timestamp, version.deleted, version.sign)),
-           EXISTS (SELECT FROM pg_catalog.unnest(version.parent || version.merged) named
-                    WHERE named IS NOT NULL AND NOT EXISTS (SELECT FROM version here WHERE here.sign = named)),
+    SELECT place.depth, version.sign, version.parent, version.owner_timestamp, version.deleted, version.n = 1,
+           version.n IN (SELECT n FROM gap),
            CASE WHEN version.payload LIKE '{%%' THEN version.payload::pg_catalog.jsonb -> 'row' END,
            version.merged, version.writer
-      FROM longest JOIN version ON version.sign = longest.sign
-     WHERE NOT EXISTS (SELECT FROM known WHERE known.sign = version.sign)
+      FROM version JOIN place ON place.version = version.n
+     WHERE version.n NOT IN (SELECT n FROM known)
      -- No version comes before its parents: what counts is the highest timestamp on the way to it, which is its own
      -- where clocks are right.
-     ORDER BY longest.at, longest.depth, version.owner_timestamp, version.deleted, version.sign $q$,
+     ORDER BY place.latest, place.depth, version.owner_timestamp, version.deleted, version.sign $q$,
     d.queries ->> 'versions') USING history.key, history.seen;
 END
 $$;

@@ -1033,6 +1033,7 @@ HARMLESS = {
     "_one_based",
     "_few",
     "_commas",
+    "_places",
     "_bounded",
     "_excess",
     "_read",

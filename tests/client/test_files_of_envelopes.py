@@ -106,6 +106,22 @@ def test_json_that_postgresql_cannot_hold_is_told_by_its_line_and_the_rest_store
     assert other.digest("user_cards") == filled.digest("user_cards")
 
 
+def test_however_deep_a_line_is_nested_those_before_it_are_stored(filled: Db, other: Db) -> None:
+    """What could just be read could not be written again: an error without a line."""
+    good = [line for line in lines(filled) if '"user_cards"' in line]
+    for depth in range(900, 1000):
+        deep = f'{{"row":{{"x":{"[" * depth}{"]" * depth}}},"table":"t","sign_b64":""}}\n'
+        try:
+            outcomes = import_rows(other.connection, [*good, deep, *good])
+        except DamagedFile as e:
+            assert e.line == 3 and e.outcomes.total() == 2
+            break
+        assert outcomes.total() == 5
+    else:
+        pytest.fail("Python reads everything")
+    assert other.digest("user_cards") == filled.digest("user_cards")
+
+
 def test_one_table_alone_takes_rows_as_postgresql_shows_them(filled: Db, other: Db) -> None:
     for table in ("user_cards", "user_storage"):
         rows = filled.all(f"SELECT to_jsonb(t)::text FROM {table} t")

@@ -181,6 +181,17 @@ def test_what_is_handed_on_is_text_that_postgresql_can_hold(value: Any) -> None:
     )
 
 
+def test_what_can_just_be_read_is_handed_on() -> None:
+    for depth in range(900, 1000):
+        try:
+            value = json.loads("[" * depth + "]" * depth)
+        except RecursionError:
+            break
+        assert clean({"x": value}).keys() == {"x"} and isinstance(clean(value), str)
+    else:
+        pytest.fail("Python reads everything")
+
+
 def test_what_is_text_stays_as_it_is() -> None:
     assert clean({"a": "é😀\n", "b": None, "c": 7, "d": {"e": [1]}, "f": "\0 \ud800"}) == {
         "a": "é😀\n",

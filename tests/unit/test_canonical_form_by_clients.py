@@ -176,6 +176,8 @@ def test_a_client_refuses_what_is_no_envelope_without_an_error() -> None:
     for change in (
         {"row": {"j": 10**400}},
         {"rowseal": 10**400},
+        {"rowseal": 1.0},
+        {"rowseal": True},
         {"row": None},
         {"row": {"j": [1, 2]}},
         {"sign_b64": None},

@@ -116,18 +116,24 @@ class _Import:
         try:
             with self.connection.transaction():
                 answers = self.connection.execute(self.query, arguments).fetchall()
-        except psycopg.DataError as e:
-            # JSON that PostgreSQL cannot hold: U+0000, a lone surrogate, NaN
+        except (psycopg.DataError, RecursionError) as e:
+            # JSON that PostgreSQL cannot hold: U+0000, a lone surrogate, NaN; or nested too deep
             if len(rows) > 1:
                 for row in rows:
                     self.store([row])
                 return
-            answers = [(1, "rejected", f"{e.sqlstate}: {e.diag.message_primary}")]
+            answers = [(1, "rejected", _reason(e))]
         for ordinal, outcome, reason in answers:
             self.outcomes[outcome] += 1
             if reason is not None:
                 self.refused(rows[ordinal - 1][0], outcome, reason)
         self.progress(sum(self.outcomes.values()))
+
+
+def _reason(e: psycopg.DataError | RecursionError) -> str:
+    if isinstance(e, psycopg.DataError):
+        return f"{e.sqlstate}: {e.diag.message_primary}"
+    return "RS006: nested too deep"
 
 
 def import_rows(

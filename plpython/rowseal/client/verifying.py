@@ -24,7 +24,9 @@ def verify(envelope: Mapping[str, Any], public_key: bytes, form: Form | None = N
     try:
         signature = unbase64(envelope["sign_b64"])
         payload = _payload(envelope, form)
-        if signature is None or envelope.get("rowseal") != 1 or not _contents_fit(envelope):
+        if signature is None or type(envelope["rowseal"]) is not int or envelope["rowseal"] != 1:
+            return False  # also 1.0, and True, which are equal to 1
+        if not _contents_fit(envelope):
             return False
         return _genuine(signature, payload, public_key)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError):

@@ -181,7 +181,7 @@ def clean(value: Any) -> Any:
 
     What PostgreSQL cannot hold as text (NUL, halves of surrogate pairs) becomes U+FFFD: no owner
     signed that, and one such row must not be an error for its whole batch.  A value that is neither
-    text nor null becomes its JSON text.
+    text nor null becomes its JSON text, or U+FFFD where it is nested too deep to be written.
     """
     if value is None:
         return None
@@ -189,11 +189,18 @@ def clean(value: Any) -> Any:
         return _NO_TEXT.sub("\ufffd", value)
     if isinstance(value, dict):
         return {clean(name): _text(member) for name, member in value.items()}
-    return clean(json.dumps(value))
+    return clean(_json_text(value))
 
 
 def _text(value: Any) -> str | None:
     """A member of a row: text or null."""
     if value is None:
         return None
-    return _NO_TEXT.sub("\ufffd", value if isinstance(value, str) else json.dumps(value))
+    return _NO_TEXT.sub("\ufffd", value if isinstance(value, str) else _json_text(value))
+
+
+def _json_text(value: Any) -> str:
+    try:
+        return json.dumps(value)
+    except RecursionError:  # a little less deep than what could be read
+        return "\ufffd"
