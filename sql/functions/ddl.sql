@@ -478,6 +478,15 @@ $$;
 COMMENT ON FUNCTION rowseal._lose_columns(oid, boolean) IS
   'Follows the loss of columns or constraints of a table; a column that came back in the same command is a new one';
 
+CREATE OR REPLACE FUNCTION rowseal._installing() RETURNS boolean LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT coalesce(pg_catalog.current_setting('rowseal.installing', true), '') = 'on'  -- anybody can set it
+     AND current_user = (SELECT pg_catalog.pg_get_userbyid(n.nspowner) FROM pg_catalog.pg_namespace n
+                          WHERE n.oid = 'rowseal'::pg_catalog.regnamespace)
+$$;
+COMMENT ON FUNCTION rowseal._installing() IS
+  'Whether a function of rowseal changes tables by several commands just now, as who installed it';
+
 -- Not SECURITY DEFINER: it asks whose command it is.  What one owner could undeclare first is refused; the tables of
 -- others are broken by now, fail closed, and keep nobody from what is his, a superuser neither.
 CREATE OR REPLACE FUNCTION rowseal._on_drop_refuse() RETURNS event_trigger LANGUAGE plpgsql
@@ -499,7 +508,7 @@ BEGIN
   END IF;
   -- DROP TYPE … CASCADE, say: raises what is wrong without the column.  What strangers hung on our functions goes with
   -- them: see _uninstall.
-  IF TG_TAG <> 'ALTER TABLE' AND coalesce(pg_catalog.current_setting('rowseal.installing', true), '') <> 'on' THEN
+  IF TG_TAG <> 'ALTER TABLE' AND NOT rowseal._installing() THEN
     PERFORM rowseal._planned(d) FROM rowseal.declarations d
       WHERE EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() o
                      WHERE o.object_type = 'table column' AND o.objid IN (d.relation, d.versions))
@@ -591,11 +600,7 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   waiting text;
 BEGIN
-  -- Within a function of rowseal that changes a table by several commands, as who installed it.  The command that it
-  -- follows from comes here, too.
-  IF pg_catalog.current_setting('rowseal.installing', true) = 'on'
-     AND current_user = (SELECT pg_catalog.pg_get_userbyid(n.nspowner) FROM pg_catalog.pg_namespace n
-                          WHERE n.oid = 'rowseal'::pg_catalog.regnamespace) THEN
+  IF rowseal._installing() THEN  -- the command that it follows from comes here, too
     RETURN;
   END IF;
   PERFORM rowseal._let_in_partitions(d, f.partitions)

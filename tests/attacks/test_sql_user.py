@@ -1100,6 +1100,7 @@ HARMLESS = {
     "_names",
     "_concerned",
     "_touched",
+    "_installing",
     "_lost",
     "_server_health",
     "_internal_taken",
