@@ -89,6 +89,30 @@ COMMENT ON FUNCTION rowseal.verify(regclass) IS
   'Checks every stored row and version again: signature, form, fingerprint, certificates, order. Returns what is '
   'wrong; nothing when all is well';
 
+CREATE OR REPLACE FUNCTION rowseal.source(relation regclass)
+RETURNS TABLE (function regproc, triggers text[], definition text) LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  d rowseal.declarations := rowseal._declaration(source.relation);
+BEGIN
+  RETURN QUERY
+    SELECT p.oid::regproc, g.triggers, pg_catalog.pg_get_functiondef(p.oid)
+      FROM pg_catalog.pg_proc p,
+           LATERAL (SELECT pg_catalog.array_agg(pg_catalog.format('%I on %s', t.tgname, t.tgrelid::regclass)
+                                                ORDER BY t.tgrelid <> d.relation, t.tgname) AS triggers
+                      FROM pg_catalog.pg_trigger t
+                     WHERE t.tgfoid = p.oid AND t.tgrelid IN (d.relation, d.versions)) g
+     WHERE p.pronamespace = 'rowseal'::regnamespace
+       AND (g.triggers IS NOT NULL OR p.proname IN (
+             SELECT f ->> 'name' FROM pg_catalog.jsonb_array_elements(d.manifest -> 'functions') f))
+     ORDER BY g.triggers IS NULL, p.proname NOT LIKE '\_guard\_%', p.proname;
+END
+$$;
+COMMENT ON FUNCTION rowseal.source(regclass) IS
+  'The functions that guard a declared table and serve it, as they are in the database, and the triggers that call '
+  'them: the guard first, which decides on every row';
+
 CREATE OR REPLACE FUNCTION rowseal.export(relation regclass, owner jsonb DEFAULT NULL)
 RETURNS SETOF json LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$

@@ -1004,6 +1004,7 @@ HARMLESS = {
     "declare",
     "undeclare",
     "payload",
+    "source",
     "apply",
     "verify",
     "digest",
