@@ -27,7 +27,10 @@ DECLARE
   result bytea;
 BEGIN
   EXECUTE pg_catalog.format($q$
-      SELECT pg_catalog.sha256(coalesce(pg_catalog.string_agg(DISTINCT hash, '' ORDER BY hash), '')) FROM (%s) y $q$,
+      SELECT pg_catalog.sha256(coalesce(pg_catalog.string_agg(part, '' ORDER BY first), ''))
+        FROM (SELECT pg_catalog.get_byte(hash, 0) AS first,
+                     pg_catalog.sha256(pg_catalog.string_agg(DISTINCT hash, '' ORDER BY hash)) AS part
+                FROM (%s) y GROUP BY first) x $q$,
     (rowseal._declaration(relation)).queries ->> CASE WHEN owner IS NULL THEN 'digest' ELSE 'digest_owner' END)
     INTO result USING owner;
   RETURN result;
@@ -35,7 +38,8 @@ END
 $$;
 COMMENT ON FUNCTION rowseal.digest(regclass, jsonb) IS
   'A digest of all versions of a table, or of one owner''s ({"user_hash": …}) (32 bytes): equal on two servers if and '
-  'only if they hold the same signed rows, wherever and in whatever order they are stored';
+  'only if they hold the same signed rows, wherever and in whatever order they are stored. SHA-256 of 256 parts, each '
+  'the SHA-256 of the sorted hashes that begin with one byte: a value holds 33 million hashes, no more';
 
 CREATE OR REPLACE FUNCTION rowseal.digests(relation regclass, buckets integer DEFAULT 256, owner jsonb DEFAULT NULL)
 RETURNS TABLE (bucket integer, rows bigint, digest bytea) LANGUAGE plpgsql STABLE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import random
@@ -12,14 +13,24 @@ from kit.reading import KEY, STORAGE, version
 from kit.scratch import Scratch, seal, write
 
 
-def test_the_digest_of_an_empty_table_is_that_of_nothing(example: Scratch) -> None:
-    import hashlib
+def sha256(value: bytes) -> bytes:
+    return hashlib.sha256(value).digest()
 
-    assert (
-        example.digest("user_storage")
-        == example.digest("user_cards")
-        == hashlib.sha256(b"").digest()
+
+def test_the_digest_of_an_empty_table_is_that_of_nothing(example: Scratch) -> None:
+    assert example.digest("user_storage") == example.digest("user_cards") == sha256(b"")
+
+
+def test_the_digest_is_that_of_its_definition(example: Scratch, ann: Owner) -> None:
+    """Sorted hashes in 256 parts by their first byte, then the parts."""
+    for n in range(300):
+        example.insert("user_storage", seal(example, ann, "user_storage", ann.value(b"%d" % n)))
+    rows = example.all(
+        "SELECT rowseal.payload('user_storage', to_jsonb(s)), sign_b64 FROM user_storage s"
     )
+    hashes = sorted(sha256(payload.encode() + sign) for payload, sign in rows)
+    parts = (b"".join(part) for _, part in itertools.groupby(hashes, key=lambda h: h[0]))
+    assert example.digest("user_storage") == sha256(b"".join(map(sha256, parts)))
 
 
 def test_any_difference_changes_the_digest(example: Scratch, ann: Owner) -> None:
