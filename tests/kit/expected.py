@@ -69,7 +69,8 @@ class Expected:
         if item.table == "cards":
             return "duplicate" if item.row.owner in self.owners else "inserted"
         if item.row.owner not in self.owners:
-            return "deferred"
+            # a writer's key is in his row: no card is needed to see that it did not sign
+            return "rejected" if item.row.writer and not item.row.authentic else "deferred"
         if not item.row.authentic:
             tip = model.tips(self.versions()).get(item.version.key)
             older = tip is not None and item.version.order < tip.order
@@ -89,10 +90,10 @@ class Expected:
             self.waiting = [w for w in self.waiting if w.row.owner != item.row.owner]
             for waited in newest_first(cured):
                 self.take(waited)
-        elif item.row.owner not in self.owners:
-            self.waiting.append(item)
         elif outcome == "rejected":
             self.refused.add(item.row.sign)
+        elif item.row.owner not in self.owners:
+            self.waiting.append(item)
         elif item.row.authentic:
             before = self.known.get(item.row.sign)
             if before is None or (before.bare and self.healed):
