@@ -356,6 +356,32 @@ $$;
 COMMENT ON FUNCTION rowseal._follow(oid, oid, text, text) IS
   'Follows a change of a table, or of a trigger or a rule on it; kind: OID of the catalog of what was changed';
 
+CREATE OR REPLACE FUNCTION rowseal._sees_all(command text) RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF pg_catalog.current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
+    RAISE EXCEPTION USING ERRCODE = '25001',
+      MESSAGE = pg_catalog.format('%s needs READ COMMITTED in a database with rowseal', command),
+      DETAIL = 'The snapshot of this transaction may be older than a declaration, or rows that it is about.',
+      HINT = 'BEGIN ISOLATION LEVEL READ COMMITTED, or SET default_transaction_isolation.';
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._sees_all(text) IS
+  'Raises 25001 in a transaction with a snapshot of its own: what others have declared and stored since then it would '
+  'not see, and what it does could not be followed';
+
+CREATE OR REPLACE FUNCTION rowseal._new_alone(relation oid, tag text) RETURNS boolean LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT c.relpersistence = 't' OR c.relkind NOT IN ('r', 'p', 'i', 'I') OR (
+           tag IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO')
+           AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = relation))
+    FROM pg_catalog.pg_class c WHERE c.oid = relation
+$$;
+COMMENT ON FUNCTION rowseal._new_alone(oid, text) IS
+  'Whether a relation, by the command that was about it, can be no declared table, nor part of one: a temporary one, a '
+  'new one without parents, a view';
+
 -- SECURITY DEFINER: what it calls is for event triggers alone.
 CREATE OR REPLACE FUNCTION rowseal._on_ddl() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET rowseal.installing = 'on' AS $$
@@ -376,6 +402,7 @@ BEGIN
           HINT = 'Give the command by itself.';
       END IF;
       -- REFRESH … CONCURRENTLY alters a table of its own.  It may be another one, too.
+      PERFORM rowseal._sees_all('ALTER TABLE within REFRESH MATERIALIZED VIEW');
       PERFORM rowseal._refresh_others(d, false) FROM rowseal.declarations d WHERE rowseal._touched(d);
     END IF;
   END IF;
@@ -393,8 +420,10 @@ BEGIN
     -- what generated functions name is followed to its new name: its old one may be somebody else's by then
     IF TG_TAG IN ('ALTER TYPE', 'ALTER DOMAIN', 'ALTER SCHEMA', 'ALTER EXTENSION', 'ALTER OPERATOR',
                   'ALTER OPERATOR CLASS', 'ALTER OPERATOR FAMILY', 'ALTER COLLATION') THEN
+      PERFORM rowseal._sees_all(TG_TAG);
       PERFORM rowseal._follow_named(c.objid, c.classid);
     ELSIF c.relation IS NOT NULL THEN
+      PERFORM rowseal._sees_all(TG_TAG) WHERE rowseal._new_alone(c.relation, TG_TAG) IS NOT TRUE;
       PERFORM rowseal._follow(c.relation, c.classid, c.object_type, TG_TAG);
       PERFORM rowseal._follow_named(r.reltype, 'pg_catalog.pg_type'::pg_catalog.regclass)  -- its rows as values
          FROM pg_catalog.pg_class r WHERE r.oid = c.relation AND c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
@@ -412,6 +441,10 @@ SET search_path = pg_catalog, pg_temp SET rowseal.installing = 'on' AS $$
 DECLARE
   x record;
 BEGIN
+  PERFORM rowseal._sees_all(TG_TAG)
+    WHERE EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() o
+                   WHERE NOT o.is_temporary
+                     AND o.object_type IN ('table', 'table column', 'table constraint', 'trigger'));
   IF EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() o
               WHERE o.object_type = 'extension' AND o.object_identity = 'pgsodium') THEN
     PERFORM rowseal._bind();

@@ -160,6 +160,7 @@ BEGIN
   IF NEW.queries IS NOT NULL AND (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user) THEN
     RETURN NEW;
   END IF;
+  PERFORM rowseal._sees_all('rowseal.declare');
   IF TG_OP = 'INSERT' THEN
     LOOP  -- the sequence goes round
       NEW.id := pg_catalog.nextval('rowseal.declarations_id_seq');

@@ -111,18 +111,12 @@ DECLARE
   t pg_catalog.pg_type;
 BEGIN
   SELECT * INTO STRICT t FROM pg_catalog.pg_type WHERE oid = type;
-  IF t.typtype = 'd' THEN
-    RETURN rowseal._base_type(t.typbasetype);
-  ELSIF t.typsubscript = 'pg_catalog.array_subscript_handler'::pg_catalog.regproc THEN
-    -- none when the elements are a domain over arrays
-    RETURN coalesce((SELECT nullif(e.typarray, 0) FROM pg_catalog.pg_type e
-                      WHERE e.oid = rowseal._base_type(t.typelem)), type);
-  END IF;
-  RETURN type;
+  RETURN CASE WHEN t.typtype = 'd' THEN rowseal._base_type(t.typbasetype) ELSE type END;
 END
 $$;
 COMMENT ON FUNCTION rowseal._base_type(oid) IS
-  'The type below all domains, of an array those of its elements, too. What lies in attributes or bounds stays';
+  'The type below all domains. Those of elements, attributes and bounds stay: from an array of a domain to one of its '
+  'base leads a cast, if somebody has made one';
 
 -- What a name means is changed by whoever owns the type, its schema, or the extension that it belongs to.  The owner of
 -- the database, and with it of the schema public, is no adversary (docs/limits.md).
@@ -200,7 +194,6 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
   SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
            'name', a.attname,
            'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
-           'type_qualified', pg_catalog.format('%I.%I', tn.nspname, t.typname),
            'base', pg_catalog.format_type(b.oid, NULL),
            'base_qualified', pg_catalog.format('%I.%I', n.nspname, b.typname),
            'kind', k.kind,
@@ -231,7 +224,6 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
     FROM pg_catalog.pg_attribute a
     JOIN rowseal._types(relation) k ON k.type = a.atttypid
     JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-    JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace
     JOIN pg_catalog.pg_type b ON b.oid = rowseal._base_type(a.atttypid)
     JOIN pg_catalog.pg_namespace n ON n.oid = b.typnamespace
    WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped

@@ -1102,6 +1102,8 @@ HARMLESS = {
     "_concerned",
     "_touched",
     "_installing",
+    "_sees_all",
+    "_new_alone",
     "_lost",
     "_server_health",
     "_internal_taken",

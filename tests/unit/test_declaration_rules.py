@@ -17,7 +17,6 @@ def column(name: str, type_: str, **facts: Any) -> dict[str, Any]:
     kind = {"bytea": "bytea", "boolean": "boolean", "bigint": "integer"}.get(type_, "text")
     return {
         "name": name, "type": type_, "base": type_, "base_qualified": f"pg_catalog.{type_}",
-        "type_qualified": f"pg_catalog.{type_}",
         "kind": kind, "generated": False, "hash_of": None, "identity": "", "filled": False,
         "notnull": False, "toastable": True, "domain": False, "changeable": None,
         "modified": False, "required": False, **facts,

@@ -21,8 +21,7 @@ class Column(NamedTuple):
 
     name: str
     type: str  # as format_type shows it
-    type_qualified: str
-    base: str  # the type below all domains, of an array those of its elements, too
+    base: str  # the type below all domains
     base_qualified: str
     kind: Kind
     generated: bool
