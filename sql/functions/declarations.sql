@@ -50,9 +50,10 @@ BEGIN
     pg_catalog.to_jsonb(d) - ARRAY['facts', 'queries', 'spec', 'manifest'] || pg_catalog.jsonb_build_object(
       'identity_label', d.identity::text,
       'grants_table', (
-        SELECT pg_catalog.jsonb_build_object('id', g.id, 'grants', g.grants, 'identity', g.identity,
-                                             'label', g.relation::text)
-          FROM rowseal.declarations g WHERE g.relation = d.writers)),
+        SELECT pg_catalog.jsonb_build_object('id', g.id, 'grants', coalesce(g.grants, false), 'identity', g.identity,
+                                             'label', d.writers::text)
+          FROM (SELECT) one LEFT JOIN rowseal.declarations g ON g.relation = d.writers
+         WHERE d.writers IS NOT NULL)),
     rowseal._facts(d.relation), CASE WHEN d.versions IS NOT NULL THEN rowseal._facts(d.versions) END, card);
   RETURN rowseal._unless_refused(planned);
 END

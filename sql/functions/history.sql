@@ -60,9 +60,11 @@ on; the heads of the last reading, to go on from there.$$;
 CREATE OR REPLACE FUNCTION rowseal.heads(relation regclass, key jsonb)
 RETURNS TABLE (sign bytea, parent bytea, owner_timestamp bigint, deleted boolean, tip boolean, "row" jsonb)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  WITH h AS MATERIALIZED (SELECT * FROM rowseal.history(relation, key))
-  SELECT h.sign, h.parent, h.owner_timestamp, h.deleted, h.tip, h."row" FROM h
-   WHERE NOT EXISTS (SELECT FROM h c WHERE c.parent = h.sign OR h.sign = ANY (c.merged))
+  WITH h AS MATERIALIZED (SELECT * FROM rowseal.history(relation, key)), named AS (
+    SELECT p.sign FROM h, pg_catalog.unnest(h.parent || h.merged) p(sign)
+  )
+  SELECT h.sign, h.parent, h.owner_timestamp, h.deleted, h.tip, h."row"
+    FROM h WHERE NOT EXISTS (SELECT FROM named WHERE named.sign = h.sign)
    ORDER BY h.owner_timestamp DESC, h.deleted DESC, h.sign DESC
 $$;
 COMMENT ON FUNCTION rowseal.heads(regclass, jsonb) IS

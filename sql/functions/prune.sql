@@ -63,10 +63,15 @@ BEGIN
     keys := keys || part;
     EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER zzz_rowseal_guard', target);
   END LOOP;
-  -- one entry for each spelling of the key (citext, numeric): the feed has them as they were signed
+  -- one entry for each spelling of the key (citext, numeric): the feed has them as they were signed, and may have what
+  -- no table has any more
   INSERT INTO rowseal.erasures (relation, tag, key, fields, versions)
-    SELECT d.relation, d.tag, k.key, ARRAY(SELECT d.fields ->> c FROM pg_catalog.unnest(columns) c), count(*)
-      FROM pg_catalog.unnest(keys) k(key) GROUP BY k.key;
+    SELECT d.relation, d.tag, k.key, ARRAY(SELECT d.fields ->> c FROM pg_catalog.unnest(columns) c),
+           count(*) FILTER (WHERE k.stored)
+      FROM (SELECT x.key, true FROM pg_catalog.unnest(keys) x(key)
+             UNION ALL
+            SELECT rowseal.payload(relation, key)::jsonb -> 'row', false) k(key, stored)
+     GROUP BY k.key;
   RETURN pg_catalog.cardinality(keys);
 END
 $$;

@@ -269,6 +269,18 @@ COMMENT ON FUNCTION rowseal._cannot_let_in(regclass, boolean) IS
   'Held rows count now, and to let them in would run code of others: refuses what they count by (a grant, a link), or '
   'warns where that has to be (a revocation, a replication worker, or it was here before)';
 
+-- SECURITY DEFINER, owner rowseal_internal: as _affected.
+CREATE OR REPLACE FUNCTION rowseal._still_held(grants integer, entries bigint[]) RETURNS SETOF bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+  PERFORM rowseal._may_ask(grants);
+  RETURN QUERY SELECT q.id FROM rowseal.quarantine q WHERE q.id = ANY (entries);
+END
+$$;
+COMMENT ON FUNCTION rowseal._still_held(integer, bigint[]) IS
+  'Which of these entries the quarantine has, as the query sees it that asks';
+
 CREATE OR REPLACE FUNCTION rowseal._settle(
   grants integer, owner text, writer bytea, seq bigint, link bytea, revoked bytea)
 RETURNS void LANGUAGE plpgsql
@@ -297,8 +309,9 @@ BEGIN
     PERFORM rowseal._cannot_let_in(grants_table, refused => revoked IS NULL AND link IS NOT NULL
       AND pg_catalog.current_setting('session_replication_role') <> 'replica');  -- an error would stop the worker
   ELSIF affected.held <> '{}' THEN
+    -- row security hides what is not his to write; what has left meanwhile is hidden from nobody
     IF revoked IS NULL AND EXISTS (
-         SELECT FROM pg_catalog.unnest(affected.held) h  -- row security hides what is not his to write
+         SELECT FROM rowseal._still_held(grants, affected.held) h
           WHERE NOT EXISTS (SELECT FROM rowseal.quarantine q WHERE q.id = h)) THEN
       RAISE insufficient_privilege USING MESSAGE = 'rows would count by this one that you may not write',
         HINT = 'Whoever stores grants, or a row that others wait for, needs SELECT, INSERT and UPDATE on the tables '

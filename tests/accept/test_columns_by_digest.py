@@ -197,6 +197,24 @@ def test_domains_and_varchar(example: Db, ann: Owner) -> None:
     ).digest() and everything_holds(example)
 
 
+def test_content_that_no_table_has_any_more_goes_out_of_the_feed(
+    example: Db, admin: Db, ann: Owner
+) -> None:
+    """A tombstone, or prune, had taken the last version that had it; erase noted nothing."""
+    example.run(f"CREATE TABLE s ({COLUMNS}, PRIMARY KEY (user_hash, uuid))")
+    example.run(DECLARE.format("s", "", ", feed => true"))
+    form = example.form("s")
+    for r in (row(ann, b"secret"), row(ann, None, note=None, deleted_flag=True)):
+        assert example.apply("s", [ann.envelope(form, r)])[0][0] in ("inserted", "superseded")
+    contents = (
+        "SELECT count(*) FROM rowseal.feed WHERE envelope #> '{content,value_b64}' IS NOT NULL"
+    )
+    assert admin.one(contents) == 1
+    assert example.one("SELECT rowseal.erase('s', %s, '{value_b64}')", key(ann)) == 0
+    assert admin.one(contents) == 0
+    assert admin.one("SELECT versions FROM rowseal.erasures") == 0
+
+
 # ----------------------------------------------------------------------------------------- erasing
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_erased_rows_live_on(

@@ -109,3 +109,23 @@ def test_no_entry_keeps_a_table_from_being_declared(db: Db, admin: Db) -> None:
     assert c.receive(row) == ["deferred"]
     declare_again(db)
     assert db.all(KEYS) == ["a"] and admin.one("SELECT count(*) FROM rowseal.quarantine") == 1
+
+
+def test_a_table_does_not_open_without_its_grants_table(db: Db, admin: Db) -> None:
+    """It opened as one without writers; their rows were refused for good, and nothing told."""
+    cast = Cast(db, "a b")
+    admin.run("ALTER TABLE grants OWNER TO postgres")
+    admin.run("SELECT rowseal.undeclare('grants')")
+    db.run("ALTER TABLE t ALTER value SET DEFAULT 1; ALTER TABLE t ALTER value DROP DEFAULT")
+    closed = "SELECT queries = '{}' FROM rowseal.declarations WHERE tag = 't'"
+    assert admin.one(closed) and set(cast.receive(*cast.rows)) == {"deferred"}
+    admin.run("ALTER TABLE grants OWNER TO app")
+    db.run("SELECT rowseal.undeclare('t'), rowseal.undeclare('u')")
+    options = "owner => 'user_hash', identity => 'cards'"
+    db.run(f"SELECT rowseal.declare('grants', {options}, grants => true)")
+    for table in "tu":
+        db.run(
+            f"SELECT rowseal.declare('{table}', {options}, writers => 'grants',"
+            f" versions => '{table}_versions')"
+        )
+    assert db.all(KEYS) == ["a", "b"] and db.all("SELECT * FROM rowseal.verify('grants')") == []

@@ -5,6 +5,7 @@ and what is taken out of its table in the statement that has put it there is hel
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -162,6 +163,25 @@ def test_sources_that_make_room_side_by_side(c: Cast, server: Server, database: 
                         OR NOT EXISTS (SELECT FROM rowseal.quarantine x WHERE x.id = r.held)"""
         assert a.one(astray) == 0
     assert c.sound()
+
+
+def test_an_entry_that_leaves_while_a_grant_lets_it_in_stops_no_grant(
+    c: Cast, admin: Db, other: Db
+) -> None:
+    """What has gone was taken for what row security hides: the grant was refused (42501)."""
+    c.receive(*c.rows(*"abc"))
+    row = c.ann.sealed(c.forms["grants"], c.granted_row())
+    other.run("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE")  # that is where it will wait
+    done: list[Any] = []
+    thread = threading.Thread(target=lambda: done.append(c.db.insert("grants", row)))
+    thread.start()
+    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    while not admin.one(waits) and thread.is_alive():
+        time.sleep(0.05)
+    admin.run("SELECT rowseal.discard(ARRAY(SELECT min(id) FROM rowseal.quarantine))")
+    other.run("COMMIT")
+    thread.join(20)
+    assert len(done) == 1 and c.stored() == ["b", "c"] and c.sound()
 
 
 def test_a_ledger_that_somebody_has_damaged_keeps_no_table_from_going(c: Cast, admin: Db) -> None:

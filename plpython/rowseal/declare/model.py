@@ -108,9 +108,9 @@ class Identity(NamedTuple):
 class GrantsTable(NamedTuple):
     """The grants table that a table with writers names."""
 
-    id: int
+    id: int | None  # None, and so is its identity table: it is not declared
     grants: bool  # whether it is declared as one
-    identity: str
+    identity: str | None
     label: str
 
 
