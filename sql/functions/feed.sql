@@ -152,6 +152,9 @@ BEGIN
      AND NOT EXISTS (SELECT FROM pg_catalog.jsonb_each(NEW.key) k
                       WHERE (f.envelope -> 'row' -> k.key)::jsonb IS DISTINCT FROM k.value)
      AND EXISTS (SELECT FROM pg_catalog.json_object_keys(f.envelope -> 'content') c WHERE c = ANY (NEW.fields));
+  IF NOT FOUND THEN  -- nothing was erased anywhere
+    DELETE FROM rowseal.erasures e WHERE e.id = NEW.id AND e.versions = 0;
+  END IF;
   RETURN NULL;
 END
 $$;

@@ -71,6 +71,7 @@ BEGIN
       FROM (SELECT x.key, true FROM pg_catalog.unnest(keys) x(key)
              UNION ALL
             SELECT rowseal.payload(relation, key)::jsonb -> 'row', false) k(key, stored)
+     WHERE k.key ?& ARRAY(SELECT d.fields ->> c FROM pg_catalog.unnest(d.key) c)  -- of one key, not of all
      GROUP BY k.key;
   RETURN pg_catalog.cardinality(keys);
 END

@@ -210,6 +210,10 @@ def test_content_that_no_table_has_any_more_goes_out_of_the_feed(
         "SELECT count(*) FROM rowseal.feed WHERE envelope #> '{content,value_b64}' IS NOT NULL"
     )
     assert admin.one(contents) == 1
+    other = json.dumps({**json.loads(key(ann)), "uuid": str(uuid.UUID(int=9))})
+    for wrong in ("{}", json.dumps({"uuid": str(KEY)}), other):
+        assert example.one("SELECT rowseal.erase('s', %s, '{value_b64}')", wrong) == 0
+        assert admin.one(contents) == 1 and admin.all("SELECT FROM rowseal.erasures") == []
     assert example.one("SELECT rowseal.erase('s', %s, '{value_b64}')", key(ann)) == 0
     assert admin.one(contents) == 0
     assert admin.one("SELECT versions FROM rowseal.erasures") == 0
