@@ -384,7 +384,7 @@ COMMENT ON FUNCTION rowseal._new_alone(oid, text) IS
 
 -- SECURITY DEFINER: what it calls is for event triggers alone.
 CREATE OR REPLACE FUNCTION rowseal._on_ddl() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET rowseal.installing = 'on' AS $$
+SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET rowseal.installing = 'on' AS $$
 DECLARE
   c record;
 BEGIN
@@ -437,7 +437,7 @@ COMMENT ON FUNCTION rowseal._on_ddl() IS
 
 -- SECURITY DEFINER: the declaration of a dropped table is nobody's any more.
 CREATE OR REPLACE FUNCTION rowseal._on_drop() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET rowseal.installing = 'on' AS $$
+SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET rowseal.installing = 'on' AS $$
 DECLARE
   x record;
 BEGIN
@@ -461,7 +461,8 @@ BEGIN
   FOR x IN
     SELECT d FROM rowseal.declarations d
      WHERE EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() o
-                    WHERE o.object_type = 'table' AND (d.facts #> '{main,partitions}') ? o.object_identity)
+                    WHERE o.object_type = 'table'
+                      AND (d.facts #> '{main,partitions}') ? pg_catalog.format('%I.%I', o.schema_name, o.object_name))
   LOOP
     PERFORM rowseal._refresh(x.d, false, false);
   END LOOP;

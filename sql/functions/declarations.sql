@@ -31,7 +31,7 @@ COMMENT ON FUNCTION rowseal._unless_refused(jsonb) IS
   'What the Python package has decided; an error (RS007) where that is a refusal';
 
 CREATE OR REPLACE FUNCTION rowseal._planned(d rowseal.declarations) RETURNS jsonb LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp AS $$
+SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
 DECLARE
   planned jsonb;
   card jsonb;
@@ -345,7 +345,8 @@ $$;
 -- AFTER ROW, so after row security has decided.  SECURITY DEFINER: functions in plpython3u and in the schema rowseal
 -- are the superuser's to create.  It runs nothing of the table's owner: CREATE FUNCTION and CREATE TRIGGER only.
 CREATE OR REPLACE FUNCTION rowseal._install() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET client_min_messages = warning SET rowseal.installing = 'on' AS $$
+SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET client_min_messages = warning
+SET rowseal.installing = 'on' AS $$
 DECLARE
   planned jsonb;
   statement text;

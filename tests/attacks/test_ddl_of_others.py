@@ -117,6 +117,34 @@ def test_who_drops_a_column_of_his_own_key_with_its_type_is_refused(
     )
 
 
+# ------------------------------------------------------------------------ how identifiers are shown
+def test_no_definition_depends_on_how_identifiers_are_shown(
+    example: Db, ann: Owner, admin: Db
+) -> None:
+    example.run("SET quote_all_identifiers = on")
+    table(example, "p", "uuid uuid, n int", "user_hash, uuid, n", "PARTITION BY LIST (n)", None)
+    example.run(
+        "CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1);"
+        "CREATE TABLE p2 PARTITION OF p FOR VALUES IN (2);"
+        " SELECT rowseal.declare('p', owner => 'user_hash', identity => 'user_cards');"
+        " ALTER TABLE user_storage RENAME value_b64 TO v;"
+        " CREATE TABLE p3 PARTITION OF p FOR VALUES IN (3); ALTER TABLE p DETACH PARTITION p2;"
+        " DROP TABLE p1"
+    )
+    assert unhealthy(example) == [] == unhealthy(admin)
+    partitions = "SELECT facts #> '{main,partitions}' FROM rowseal.declarations WHERE tag = 'p'"
+    assert example.one(partitions) == ["public.p3"]
+    example.run("RESET quote_all_identifiers")
+    example.run(
+        "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+        " CREATE TRIGGER after AFTER INSERT ON user_storage FOR EACH ROW"
+        " EXECUTE FUNCTION nothing();"
+        " CREATE TRIGGER after AFTER INSERT ON p FOR EACH ROW EXECUTE FUNCTION nothing()"
+    )
+    example.run("ALTER TABLE p DETACH PARTITION p3")
+    assert unhealthy(example) == []
+
+
 # --------------------------------------------------------------------------------- names and rights
 def test_to_name_an_identity_table_select_on_it_is_needed(mallory: Db, example: Db) -> None:
     example.run("REVOKE SELECT ON user_cards FROM mallory")
