@@ -546,7 +546,8 @@ BEGIN
     PERFORM rowseal._planned(d) FROM rowseal.declarations d
       WHERE EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() o
                      WHERE o.object_type = 'table column' AND o.objid IN (d.relation, d.versions))
-        AND rowseal._owns(d.relation);
+        -- not as its member, which a superuser is of all, and anybody can make anybody else
+        AND rowseal._owner_of(d.relation) = current_user;
   END IF;
 END
 $$;

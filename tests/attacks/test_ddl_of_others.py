@@ -117,6 +117,22 @@ def test_who_drops_a_column_of_his_own_key_with_its_type_is_refused(
     )
 
 
+@pytest.mark.parametrize("member", ["postgres", "app"])
+def test_a_strangers_key_keeps_nobody_from_dropping_its_type(
+    member: str, mallory: Db, admin: Db, example: Db, warnings: list[str]
+) -> None:
+    """Not a superuser, nor whom somebody has made a member of the table's owner."""
+    example.run("CREATE DOMAIN key_ AS bytea")
+    mallory.run(f"CREATE TABLE theirs (id key_ PRIMARY KEY, {CARD}); {IDENTITY}")
+    admin.run("GRANT mallory TO app")
+    try:
+        who = admin if member == "postgres" else example
+        assert attempt(who, "DROP DOMAIN key_ CASCADE") is None
+        assert [c for c, r, _ in unwell(example) if r == "theirs"] == ["structure"]
+    finally:
+        admin.run("REVOKE mallory FROM app")
+
+
 # ------------------------------------------------------------------------ how identifiers are shown
 def test_no_definition_depends_on_how_identifiers_are_shown(
     example: Db, ann: Owner, admin: Db
