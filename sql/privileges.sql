@@ -57,9 +57,9 @@ DECLARE
     _may_read,_may_follow,_derived,_walk_differs,_retracted,_readable,_reads_all,_whole,_before,_spoken,_outside,
     _named,_may_forget,_walked_below}';
   -- triggers of a superuser call these, nobody else does
-  superusers CONSTANT text[] := '{_bind,_uninstall,_close,_take_tag,_keep_tag,_disown,_store,_refresh,_refresh_others,
-    _follow,_follow_named,_follow_partitions,_lose_columns,_watch_trigger,_warn_of_disabled,_forget_writers,
-    _recall_dead}';
+  superusers CONSTANT text[] := '{_bind,_retire,_uninstall,_close,_take_tag,_keep_tag,_disown,_store,_refresh,
+    _refresh_others,_follow,_follow_named,_follow_partitions,_lose_columns,_watch_trigger,_warn_of_disabled,
+    _forget_writers,_recall_dead}';
   -- triggers that whoever restores his table creates
   restored CONSTANT text[] := '{_keep,_keep_writers,_cure,_settle_row}';
   f record;

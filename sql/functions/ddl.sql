@@ -393,8 +393,9 @@ BEGIN
     PERFORM rowseal._bind();
   END IF;
   -- While a materialized view is refreshed, PostgreSQL tells event triggers nothing of what its functions do (but for
-  -- what they drop).  Functions and rights are not followed; and closing a table makes some.
-  IF NOT pg_catalog.starts_with(TG_TAG, 'DROP ') AND TG_TAG NOT IN ('CREATE FUNCTION', 'GRANT', 'REVOKE')
+  -- what they drop).  Functions and rights are not followed; and closing or undeclaring a table changes some.
+  IF NOT pg_catalog.starts_with(TG_TAG, 'DROP ')
+     AND TG_TAG NOT IN ('CREATE FUNCTION', 'ALTER FUNCTION', 'GRANT', 'REVOKE')
      AND NOT EXISTS (SELECT FROM pg_catalog.pg_event_trigger_ddl_commands()) THEN
     IF rowseal._asker() IS NULL THEN
       IF TG_TAG <> 'ALTER TABLE' THEN
@@ -540,9 +541,8 @@ BEGIN
       MESSAGE = pg_catalog.format('declared table %s needs %s', needs.relation, needs.object_identity),
       HINT = 'rowseal.undeclare it first, or drop both in one command.';
   END IF;
-  -- DROP TYPE … CASCADE, say: raises what is wrong without the column.  What strangers hung on our functions goes with
-  -- them: see _uninstall.
-  IF TG_TAG <> 'ALTER TABLE' AND NOT rowseal._installing() THEN
+  -- DROP TYPE … CASCADE, say: raises what is wrong without the column
+  IF TG_TAG <> 'ALTER TABLE' THEN
     PERFORM rowseal._planned(d) FROM rowseal.declarations d
       WHERE EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() o
                      WHERE o.object_type = 'table column' AND o.objid IN (d.relation, d.versions))

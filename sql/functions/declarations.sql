@@ -116,6 +116,22 @@ $$;
 COMMENT ON FUNCTION rowseal._unreachable(rowseal.declarations) IS
   'Schemas of a declared table that rowseal_internal, who owns the triggers of the feed and the ledger, may not use';
 
+CREATE OR REPLACE FUNCTION rowseal._free_number() RETURNS integer LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  number integer;
+BEGIN
+  LOOP  -- the sequence goes round
+    number := pg_catalog.nextval('rowseal.declarations_id_seq');
+    EXIT WHEN NOT EXISTS (SELECT FROM rowseal.declarations d WHERE d.id = number)
+          AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.proname = '_retired_' || number
+                             AND p.pronamespace = 'rowseal'::pg_catalog.regnamespace);
+  END LOOP;
+  RETURN number;
+END
+$$;
+COMMENT ON FUNCTION rowseal._free_number() IS 'A number that no declaration and no retired function has';
+
 CREATE OR REPLACE FUNCTION rowseal._may_take_tag(d rowseal.declarations) RETURNS void LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -163,10 +179,7 @@ BEGIN
   END IF;
   PERFORM rowseal._sees_all('rowseal.declare');
   IF TG_OP = 'INSERT' THEN
-    LOOP  -- the sequence goes round
-      NEW.id := pg_catalog.nextval('rowseal.declarations_id_seq');
-      EXIT WHEN NOT EXISTS (SELECT FROM rowseal.declarations d WHERE d.id = NEW.id);
-    END LOOP;
+    NEW.id := rowseal._free_number();
     PERFORM rowseal._may_take_tag(NEW);
     NEW.fields := NULL;
     -- none of them is dropped before this shows to whoever drops it
@@ -240,24 +253,59 @@ COMMENT ON FUNCTION rowseal._disown(rowseal.declarations) IS
   'What waits for a table of somebody else that is gone was not sent to whoever takes its tag: it waits as if no table '
   'had had it (see _may_have)';
 
+-- Called by _install and _uninstall, with their rights.
+CREATE OR REPLACE FUNCTION rowseal._retire(function_ regprocedure) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  p pg_catalog.pg_proc;
+  retired text;
+  role text;
+BEGIN
+  -- To drop what strangers hung on it (a view, a default) would wait for whoever uses that, and need a lock for each.
+  IF NOT EXISTS (SELECT FROM pg_catalog.pg_depend x
+                  WHERE x.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND x.refobjid = function_) THEN
+    EXECUTE pg_catalog.format('DROP FUNCTION %s', function_);
+    RETURN;
+  END IF;
+  SELECT * INTO p FROM pg_catalog.pg_proc x WHERE x.oid = function_;
+  retired := '_retired_' || rowseal._free_number();
+  EXECUTE pg_catalog.format('ALTER FUNCTION %s RENAME TO %I', function_, retired);
+  EXECUTE pg_catalog.format(
+    'CREATE OR REPLACE FUNCTION rowseal.%I(%s) RETURNS %s LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS %L',
+    retired, pg_catalog.pg_get_function_arguments(function_), pg_catalog.pg_get_function_result(function_),
+    pg_catalog.format(
+      'BEGIN RAISE EXCEPTION USING ERRCODE = ''RS007'', MESSAGE = %L, HINT = %L; END',
+      pg_catalog.format('rowseal.%I is retired: its table was undeclared, dropped or altered', p.proname),
+      'Drop what calls it: it was not made to be called by users.'));
+  -- it keeps no role from being dropped
+  FOR role IN SELECT a.grantee::pg_catalog.regrole::text FROM pg_catalog.aclexplode(p.proacl) a
+               WHERE a.grantee NOT IN (0, p.proowner) LOOP
+    EXECUTE pg_catalog.format('REVOKE EXECUTE ON FUNCTION %s FROM %s', function_, role);
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION rowseal._retire(regprocedure) IS
+  'Drops a generated function; where something depends on it, it is renamed and raises an error (RS007) from now on';
+
 -- Called by _install alone, with its rights.
 CREATE OR REPLACE FUNCTION rowseal._uninstall(d rowseal.declarations) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+  functions CONSTANT oid[] := ARRAY(
+    SELECT p.oid FROM pg_catalog.jsonb_array_elements(d.manifest -> 'functions') f
+      JOIN pg_catalog.pg_proc p ON p.proname = f ->> 'name' AND p.pronamespace = 'rowseal'::pg_catalog.regnamespace);
   trigger_ record;
-  function_ text;
 BEGIN
   FOR trigger_ IN
-    SELECT g.tgname, g.tgrelid::pg_catalog.regclass AS relation
-      FROM rowseal._wanted_triggers(d) w JOIN pg_catalog.pg_trigger g ON g.tgrelid = w.relation AND g.tgname = w.name
+    SELECT DISTINCT g.tgname, g.tgrelid::pg_catalog.regclass AS relation
+      FROM rowseal._wanted_triggers(d) w
+      JOIN pg_catalog.pg_trigger g ON g.tgrelid = w.relation
+                                  AND (g.tgname = w.name OR g.tgfoid = ANY (functions))  -- it may have been renamed
      WHERE g.tgparentid = 0
   LOOP
     EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', trigger_.tgname, trigger_.relation);
   END LOOP;
-  -- CASCADE: what a stranger hung on our function (a view, a default) does not keep its table's owner from his own
-  FOR function_ IN SELECT f ->> 'name' FROM pg_catalog.jsonb_array_elements(d.manifest -> 'functions') f LOOP
-    EXECUTE pg_catalog.format('DROP FUNCTION IF EXISTS rowseal.%I CASCADE', function_);
-  END LOOP;
+  PERFORM rowseal._retire(f) FROM pg_catalog.unnest(functions) f;
   IF d.grants THEN
     PERFORM rowseal._forget_writers(d);
   END IF;
@@ -372,6 +420,10 @@ BEGIN
     RETURN NULL;  -- no longer as declared: see _refresh
   END IF;
   planned := rowseal._planned(NEW);
+  PERFORM rowseal._retire(p.oid)
+    FROM pg_catalog.jsonb_array_elements(planned #> '{declaration,manifest,functions}') f
+    JOIN pg_catalog.pg_proc p ON p.proname = f ->> 'name' AND p.pronamespace = 'rowseal'::pg_catalog.regnamespace
+   WHERE pg_catalog.pg_get_function_arguments(p.oid) <> f ->> 'arguments';
   FOR statement IN SELECT * FROM pg_catalog.jsonb_array_elements_text(planned -> 'functions') LOOP
     EXECUTE statement;
   END LOOP;

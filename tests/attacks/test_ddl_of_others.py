@@ -297,20 +297,118 @@ HUNG = {
 }
 
 
+# by kind, what uses it: it stays, and raises an error
+USED = {
+    "a view": "SELECT * FROM v",
+    "a default": "INSERT INTO x DEFAULT VALUES",
+    "a check": "INSERT INTO x VALUES (1)",
+    "a function": "SELECT f()",
+}
+
+
+def called(db: Db, function: str) -> str:
+    """A call of a generated function of user_storage."""
+    number, arguments = db.one(
+        "SELECT d.id, p.pronargs FROM rowseal.declarations d JOIN pg_proc p"
+        " ON p.proname = %s || d.id WHERE d.tag = 'user_storage'",
+        function,
+    )
+    return f"rowseal.{function}{number}({', '.join(['NULL'] * arguments)})"
+
+
 @pytest.mark.parametrize("kind", HUNG)
 @pytest.mark.parametrize(
-    "leaving", ["SELECT rowseal.undeclare('user_storage')", "DROP TABLE user_storage"]
+    "leaving",
+    [
+        "SELECT rowseal.undeclare('user_storage')",
+        "DROP TABLE user_storage",
+        "ALTER TABLE user_storage_versions ADD colour text;"
+        " ALTER TABLE user_storage ADD colour text",
+    ],
 )
-def test_what_strangers_hang_on_generated_functions_holds_no_table_fast(
-    leaving: str, kind: str, mallory: Db, example: Db
+def test_what_strangers_hang_on_generated_functions_stops_nobody(
+    leaving: str, kind: str, mallory: Db, example: Db, ann: Owner
 ) -> None:
-    number, arguments = example.one(
-        "SELECT d.id, p.pronargs FROM rowseal.declarations d JOIN pg_proc p"
-        " ON p.proname = '_payload_' || d.id WHERE d.tag = 'user_storage'"
+    mallory.run(HUNG[kind].format(called(example, "_payload_")))
+    example.run("SET lock_timeout = '2s'")
+    with mallory.connection.transaction():
+        for held in mallory.all(
+            "SELECT oid::regclass::text FROM pg_class"
+            " WHERE relowner = 'mallory'::regrole AND relkind IN ('r', 'v')"
+        ):
+            mallory.run(f"LOCK TABLE {held} IN ACCESS SHARE MODE")
+        assert attempt(example, leaving) is None
+    assert unhealthy(example) == []
+    if kind in USED:
+        diag = mallory.refused("RS007", USED[kind])
+        assert "is retired" in str(diag.message_primary)
+    if "ALTER" in leaving:
+        sealed = ann.sealed(example.form("user_cards"), ann.card())
+        example.insert("user_cards", sealed)
+        sealed = ann.sealed(example.form("user_storage"), {**ann.value(), "colour": "red"})
+        assert insert(example, "user_storage", sealed) is None
+
+
+def test_a_function_with_the_same_arguments_is_made_anew_in_its_place(
+    mallory: Db, example: Db
+) -> None:
+    functions = (
+        "SELECT oid FROM pg_proc WHERE pronamespace = 'rowseal'::regnamespace"
+        " AND proname ~ '_[0-9]+$' ORDER BY oid"
     )
-    call = f"rowseal._payload_{number}({', '.join(['NULL'] * arguments)})"
-    mallory.run(HUNG[kind].format(call))
-    assert attempt(example, leaving) is None
+    example.run(
+        "CREATE DOMAIN word AS text; CREATE TYPE pair AS (a int, b text);"
+        " CREATE TABLE t (user_hash bytea, a char(3)[], b bit(3), c varchar(3), d numeric(9, 2),"
+        ' e word, f pair, g timestamptz(3), h interval day, i "char", j name, k int[][],'
+        " deleted_flag boolean, owner_timestamp bigint, sign_b64 bytea, "
+        " PRIMARY KEY (user_hash, c));"
+        " SELECT rowseal.declare('t', owner => 'user_hash', identity => 'user_cards')"
+    )
+    before = example.all(functions)
+    mallory.run(f"CREATE VIEW v AS SELECT {called(example, '_take_')}")
+    example.run("ALTER TABLE t RENAME c TO cc; ALTER TABLE user_storage RENAME value_b64 TO v")
+    example.run("SET quote_all_identifiers = on; ALTER TABLE t RENAME cc TO c")
+    assert example.all(functions) == before
+    assert unhealthy(example) == []
+
+
+def test_triggers_of_whoever_owns_a_partition_stop_nobody(
+    mallory: Db, admin: Db, example: Db
+) -> None:
+    table(example, "p", "uuid uuid, n int", "user_hash, uuid, n", "PARTITION BY LIST (n)", None)
+    example.run(
+        "CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1);"
+        " SELECT rowseal.declare('p', owner => 'user_hash', identity => 'user_cards', feed => true)"
+    )
+    number = example.one("SELECT id FROM rowseal.declarations WHERE tag = 'p'")
+    admin.run("ALTER TABLE p1 OWNER TO mallory")
+    mallory.run(
+        "CREATE TABLE x (a int); CREATE TRIGGER g BEFORE INSERT ON x"
+        f" FOR EACH ROW EXECUTE FUNCTION rowseal._guard_{number}()"
+    )
+    example.run("SET lock_timeout = '2s'; ALTER TRIGGER zzz_rowseal_guard ON p RENAME TO a")
+    with mallory.connection.transaction():
+        mallory.run("LOCK TABLE x IN ACCESS SHARE MODE")
+        example.run("SELECT rowseal.undeclare('p')")
+    mallory.refused("RS007", "INSERT INTO x VALUES (1)")
+    assert example.all("SELECT tgname FROM pg_trigger WHERE tgrelid = 'p'::regclass") == []
+    named = example.all(
+        "SELECT objid::regprocedure FROM pg_shdepend WHERE refobjid = 'mallory'::regrole"
+        " AND classid = 'pg_proc'::regclass"
+    )
+    assert named == []  # by no right of hers
+
+
+def test_a_table_is_undeclared_within_a_refresh_of_a_materialized_view(
+    mallory: Db, example: Db
+) -> None:
+    mallory.run(f"CREATE VIEW v AS SELECT {called(example, '_take_')}")
+    example.run(
+        "CREATE FUNCTION ddl() RETURNS int LANGUAGE plpgsql"
+        " AS $$ BEGIN PERFORM rowseal.undeclare('public.user_storage'); RETURN 1; END $$;"
+        "CREATE MATERIALIZED VIEW m AS SELECT public.ddl() WITH NO DATA"
+    )
+    assert attempt(example, "REFRESH MATERIALIZED VIEW m") is None
     assert unhealthy(example) == []
 
 

@@ -1078,6 +1078,7 @@ HARMLESS = {
     "_load_declaring",
     "_options",
     "_may_declare",
+    "_free_number",
     "_owner_columns",
     "_declared_same",
     "_check_tag",

@@ -191,6 +191,40 @@ def test_a_restored_database_goes_on_enforcing(
         goes_on(Db(c), *source[1:])
 
 
+def test_what_is_left_of_a_table_that_was_undeclared_is_restored(
+    server: Server, database: str, empty: str, tmp_path: Path, example: Db, ann: Owner
+) -> None:
+    number = example.one("SELECT id FROM rowseal.declarations WHERE tag = 'user_storage'")
+    with server.connect(database) as c:
+        c.execute(
+            "GRANT CREATE ON SCHEMA public TO mallory;"
+            " ALTER TABLE user_storage_versions OWNER TO mallory"
+        )
+    with server.connect(database, "mallory") as c:
+        c.execute(
+            f"CREATE VIEW v AS SELECT rowseal._take_{number}(NULL) AS x;"
+            f" CREATE TABLE x (a text DEFAULT rowseal._take_{number}(NULL));"
+            f" CREATE TRIGGER g BEFORE INSERT ON x FOR EACH ROW"
+            f" EXECUTE FUNCTION rowseal._guard_{number}()"
+        )
+    example.run("SELECT rowseal.undeclare('user_storage')")
+    file = str(tmp_path / "dump")
+    tool(server, "pg_dump", "-f", file, database)
+    tool(server, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", file, empty)
+    with server.connect(empty) as c:
+        db = Db(c)
+        assert unwell(db) == []
+        for use in ("SELECT * FROM v", "INSERT INTO x VALUES ('')"):
+            assert "is retired" in str(db.refused("RS007", use).message_primary)
+        db.run("ALTER TABLE user_storage_versions OWNER TO app")
+    with server.connect(empty, "app") as c:
+        db = Db(c)
+        db.run(EXAMPLE[EXAMPLE.rindex("SELECT rowseal.declare") :])
+        write(db, ann, "user_cards", ann.card())
+        write(db, ann, "user_storage", ann.value(b"1", KEY))
+        assert unwell(db) == []
+
+
 def test_the_quarantine_is_restored_and_goes_on(
     server: Server, source: tuple[str, list[Any], Owner], empty: str, tmp_path: Path
 ) -> None:

@@ -363,6 +363,14 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
         granted(w),
         w.db.run("SELECT rowseal.undeclare('grants')"),
     ),
+    "… is retired": lambda w: (
+        w.db.run(
+            "DO $$ BEGIN EXECUTE (SELECT 'CREATE VIEW v AS SELECT rowseal._take_' || id || '(NULL)'"
+            " FROM rowseal.declarations WHERE tag = 'user_storage'); END $$;"
+            " SELECT rowseal.undeclare('user_storage')"
+        ),
+        w.db.run("SELECT * FROM v"),
+    ),
     "table … is no grants table": lambda w: w.db.run(
         "SELECT rowseal.allow('user_storage', '{}', 'x', 1, 1)"
     ),

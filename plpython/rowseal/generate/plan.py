@@ -41,7 +41,7 @@ class Function(NamedTuple):
         return f"\n{head}{self.body.strip()}\n"
 
     def statements(self) -> list[str]:
-        """Makes it, or makes it anew."""
+        """Makes it, or makes it anew: what others hang on it stays, and nobody waits for them."""
         sets = "".join(
             f" SET {name} = {value if name == 'search_path' else literal(value)}"
             for name, value in self.settings.items()
@@ -49,27 +49,22 @@ class Function(NamedTuple):
         cost = f" COST {self.cost}" if self.cost else ""
         safe = " PARALLEL SAFE" if self.parallel else ""
         definer = " SECURITY DEFINER" if self.definer else ""
-        out = (
-            []
-            if self.returns == "trigger"
-            else [f"DROP FUNCTION IF EXISTS rowseal.{self.name} CASCADE"]
-        )
-        out.append(
+        create = (
             f"CREATE OR REPLACE FUNCTION rowseal.{self.name}({self.arguments})"
             f" RETURNS {self.returns}"
             f" LANGUAGE {self.language} {self.volatility}{safe}{definer}{cost}{sets}\n"
             f"AS {dollar(self.source.strip())}"
         )
-        if self.definer:
-            out.append(
-                f"ALTER FUNCTION rowseal.{self.name}({self.arguments}) OWNER TO rowseal_internal"
-            )
-        return out
+        if not self.definer:
+            return [create]
+        owner = f"ALTER FUNCTION rowseal.{self.name}({self.arguments}) OWNER TO rowseal_internal"
+        return [create, owner]
 
     def json(self) -> dict[str, object]:
-        """For the manifest: what health() compares with the catalogs."""
+        """For the manifest: what is compared with the catalogs."""
         return {
             "name": self.name,
+            "arguments": self.arguments,
             "source": self.source,
             "language": self.language,
             "volatility": self.volatility[0].lower(),
