@@ -327,6 +327,6 @@ $$;
 COMMENT ON FUNCTION rowseal.receive(json) IS
 $$Merges envelopes of any tables: each goes to the table declared with its tag, as by rowseal.apply; without such a
 table it waits in the quarantine. What the envelopes say decides here which tables are written, and tables have
-triggers: only those are whose code (rowseal._code_owners) is all by roles that could act as the current user anyway,
+triggers: only those are whose code (rowseal._distrusted) is all by roles that could act as the current user anyway,
 or are members of rowseal_trusted.
 envelopes: a JSON array. One result per envelope. Errors: 22023 no array.$$;

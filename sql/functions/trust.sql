@@ -41,8 +41,8 @@ COMMENT ON FUNCTION rowseal._trusted_owner(oid) IS
   'is inlined';
 
 CREATE OR REPLACE FUNCTION rowseal._written(relation regclass)
-RETURNS TABLE (relation regclass, versions regclass, identity regclass) LANGUAGE sql STABLE AS $$
-  SELECT x.relation, x.versions, x.identity
+RETURNS TABLE (relation regclass, versions regclass, identity regclass, kept boolean) LANGUAGE sql STABLE AS $$
+  SELECT x.relation, x.versions, x.identity, d.ledger IS NULL
     FROM (SELECT y.*, CASE WHEN y.grants THEN y.relation ELSE y.writers END AS ledger
             FROM rowseal.declarations y WHERE y.relation OPERATOR(pg_catalog.=) $1) d
     JOIN rowseal.declarations x ON x.relation OPERATOR(pg_catalog.=) ANY (ARRAY[d.relation, d.ledger])
@@ -50,8 +50,8 @@ RETURNS TABLE (relation regclass, versions regclass, identity regclass) LANGUAGE
 $$;
 COMMENT ON FUNCTION rowseal._written(regclass) IS
   'The tables that a row of this one may change, their versions tables, and the identity tables that are read: with '
-  'writers, a row may admit and retract rows in all tables of its grants table. Without a search path, so that it is '
-  'inlined';
+  'writers, a row may admit and retract rows in all tables of its grants table; kept: without, none ever goes. Without '
+  'a search path, so that it is inlined';
 
 CREATE OR REPLACE FUNCTION rowseal._names_of(owner oid, namespace oid) RETURNS SETOF oid LANGUAGE sql STABLE AS $$
   SELECT owner
@@ -64,65 +64,94 @@ COMMENT ON FUNCTION rowseal._names_of(oid, oid) IS
   'Who can put something else under the name of an object: its owner, and that of its schema, but for the owner of the '
   'database. Without a search path, so that it is inlined';
 
--- PL/pgSQL, which keeps the plan: it takes a fifth of the time.
-CREATE OR REPLACE FUNCTION rowseal._code_owners(relation regclass) RETURNS SETOF oid LANGUAGE plpgsql STABLE
+CREATE OR REPLACE FUNCTION rowseal._who_attached(trigger_ oid) RETURNS SETOF oid LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
+  SELECT a.grantee
+    FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid,
+         pg_catalog.aclexplode(c.relacl) a
+   WHERE g.oid = trigger_ AND (g.tgqual IS NOT NULL OR g.tgnargs > 0) AND a.privilege_type = 'TRIGGER'
+  UNION ALL
+  SELECT c.relowner
+    FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc f ON f.oid = g.tgfoid
+    JOIN rowseal.declarations d ON d.id = pg_catalog.substring(f.proname, '_([0-9]+)$')::integer
+    JOIN pg_catalog.pg_class c ON c.oid = d.relation
+   WHERE g.oid = trigger_ AND f.pronamespace = 'rowseal'::pg_catalog.regnamespace
+$$;
+COMMENT ON FUNCTION rowseal._who_attached(oid) IS
+  'Whose code a trigger may run besides that of its function''s owner. Nobody owns a trigger: what a condition or '
+  'arguments say, whoever may create triggers there has said (0: PUBLIC). A function of rowseal runs the code of the '
+  'table that it was made for';
+
+-- PL/pgSQL, which keeps the plan: it takes a fifth of the time.  The first that is found will do: whoever is not
+-- trusted may own more than can be read for every row that somebody sends.
+CREATE OR REPLACE FUNCTION rowseal._distrusted(relation regclass) RETURNS name LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
 BEGIN
   -- From the tables through pg_depend, in two steps over and over: what belongs to an object (triggers, constraints,
   -- defaults, indexes, policies, rules, partitions; the checks of a domain), and what that names (functions, operators,
-  -- types).  A function is an end: what it calls, its owner chose.
-  RETURN QUERY WITH RECURSIVE tables AS (
-    SELECT w.* FROM rowseal._written(relation) w
-  ), code(classid, objid) AS (
-    SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, t.oid::oid
-      FROM tables, pg_catalog.unnest(ARRAY[tables.relation, tables.versions]) t(oid) WHERE t.oid IS NOT NULL
+  -- types; the table of a foreign key).  A function is an end: what it calls, its owner chose.  And from each table to
+  -- those with a foreign key to it: whatever that does, PostgreSQL reads their rows, or changes them with triggers and
+  -- all; but not where it refers to the primary key of a table that keeps its rows.  Tables that are only read are an
+  -- end, too: class 0.
+  RETURN (WITH RECURSIVE tables AS (
+    SELECT w.* FROM rowseal._written($1) w
+  ), code(classid, objid, kept) AS (
+    SELECT t.classid, t.objid::oid, tables.kept
+      FROM tables, LATERAL (VALUES ('pg_catalog.pg_class'::pg_catalog.regclass::oid, tables.relation),
+                                   ('pg_catalog.pg_class'::pg_catalog.regclass, tables.versions),
+                                   (0, tables.identity)) t(classid, objid) WHERE t.objid IS NOT NULL
     UNION
-    SELECT 'pg_catalog.pg_policy'::pg_catalog.regclass, p.oid  -- the identity table is only read
+    SELECT 'pg_catalog.pg_policy'::pg_catalog.regclass, p.oid, tables.kept
       FROM tables JOIN pg_catalog.pg_policy p ON p.polrelid = tables.identity
     UNION
-    SELECT n.classid, n.objid FROM code c, LATERAL (
-      SELECT p.classid, p.objid FROM pg_catalog.pg_depend p
+    SELECT n.classid, n.objid, n.kept FROM code c, LATERAL (
+      SELECT p.classid, p.objid, c.kept FROM pg_catalog.pg_depend p
        WHERE p.refclassid = c.classid AND p.refobjid = c.objid AND p.deptype IN ('a', 'i', 'P', 'S')
          AND c.classid IN ('pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_type'::pg_catalog.regclass,
                            'pg_catalog.pg_constraint'::pg_catalog.regclass)
       UNION ALL
-      SELECT p.refclassid, p.refobjid FROM pg_catalog.pg_depend p
+      SELECT CASE WHEN c.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass
+                   AND p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass THEN 0 ELSE p.refclassid END,
+             p.refobjid, c.kept FROM pg_catalog.pg_depend p
        WHERE p.classid = c.classid AND p.objid = c.objid AND c.classid <> 'pg_catalog.pg_proc'::pg_catalog.regclass
          AND (p.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_type'::pg_catalog.regclass,
                                'pg_catalog.pg_operator'::pg_catalog.regclass)
               OR p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass  -- the attributes of a composite type
-                 AND c.classid = 'pg_catalog.pg_type'::pg_catalog.regclass)) n
+                 AND c.classid IN ('pg_catalog.pg_type'::pg_catalog.regclass,
+                                   'pg_catalog.pg_constraint'::pg_catalog.regclass))
+      UNION ALL
+      SELECT c.classid, k.conrelid, false
+        FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_constraint k ON k.oid = g.tgconstraint
+       WHERE c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+         AND g.tgrelid = c.objid AND g.tgconstrrelid <> 0 AND k.confrelid = c.objid
+         AND NOT (c.kept AND (SELECT i.indisprimary FROM pg_catalog.pg_index i WHERE i.indexrelid = k.conindid))) n
   )
-  SELECT DISTINCT o.oid
-    FROM (SELECT c.classid, c.objid FROM code c
-          UNION ALL
-          SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, w.identity::oid FROM tables w) x,
+  SELECT CASE o.oid WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.pg_get_userbyid(o.oid) END
+    FROM code x,
          LATERAL (  -- look-ups: a join may read the whole of pg_class
            SELECT c.relowner, c.relnamespace FROM pg_catalog.pg_class c
-            WHERE x.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = x.objid
+            WHERE x.classid IN (0, 'pg_catalog.pg_class'::pg_catalog.regclass) AND c.oid = x.objid
            UNION ALL
            SELECT t.typowner, t.typnamespace FROM pg_catalog.pg_type t
             WHERE x.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND t.oid = x.objid
            UNION ALL
            SELECT f.proowner, NULL FROM pg_catalog.pg_proc f
             WHERE x.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND f.oid = x.objid
-              AND f.pronamespace <> 'rowseal'::pg_catalog.regnamespace) n(owner, namespace),  -- ours
-         rowseal._names_of(n.owner, n.namespace) o(oid);
-END
-$$;
-COMMENT ON FUNCTION rowseal._code_owners(regclass) IS
-  'The roles whose code a write to this declared table may run: owners of the tables, of functions of triggers, '
-  'constraints, defaults, indexes and policies, of domains and other types; and of the schemas of tables and types';
-
-CREATE OR REPLACE FUNCTION rowseal._distrusted(relation regclass) RETURNS name LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-  RETURN (SELECT r.rolname FROM rowseal._code_owners(relation) o(oid) JOIN pg_catalog.pg_roles r ON r.oid = o.oid
-           WHERE NOT rowseal._trusted_owner(o.oid) ORDER BY 1 LIMIT 1);
+              AND f.pronamespace <> 'rowseal'::pg_catalog.regnamespace  -- ours
+           UNION ALL  -- but those that are ENABLE ALWAYS: the table's owner alone can do that
+           SELECT w.oid, NULL FROM pg_catalog.pg_trigger g, rowseal._who_attached(g.oid) w(oid)
+            WHERE x.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND g.oid = x.objid
+              AND g.tgenabled = 'O' AND NOT g.tgisinternal) n(owner, namespace),
+         rowseal._names_of(n.owner, n.namespace) o(oid)
+   WHERE NOT rowseal._trusted_owner(o.oid) LIMIT 1);
 END
 $$;
 COMMENT ON FUNCTION rowseal._distrusted(regclass) IS
-  'A role whose code a write to this table would run, and whom the current user does not trust; else NULL';
+  'A role whose code a write to this declared table may run, and whom the current user does not trust; else NULL. Code '
+  'is of the owners of the tables, of functions of triggers, constraints, defaults, indexes and policies, of domains '
+  'and other types, of tables that foreign keys connect with them; of the schemas of tables and types; and of '
+  '_who_attached a trigger';
 
 CREATE OR REPLACE FUNCTION rowseal._standing(relation regclass) RETURNS boolean LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$

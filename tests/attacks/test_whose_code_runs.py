@@ -12,11 +12,12 @@ from functools import partial
 from typing import Any
 
 import pytest
-from psycopg.types.json import Json
+from psycopg.types.json import Json, Jsonb
 
 from kit.attacks import SEALED, attempt, row, set_trap, sprung, table, unhealthy
 from kit.db import Db
 from kit.example import Owner
+from kit.process import cpu
 from kit.writers import tables
 
 TRIGGER = "CREATE TRIGGER t BEFORE INSERT ON {} FOR EACH ROW EXECUTE FUNCTION code()"
@@ -62,6 +63,42 @@ CODE: dict[str, tuple[str, str, str]] = {
         " ALTER TABLE user_cards ENABLE ROW LEVEL SECURITY",
         "",
     ),
+    "what a condition of a trigger says": (
+        "",
+        "GRANT TRIGGER ON q TO mallory",
+        "CREATE TRIGGER t BEFORE UPDATE ON q FOR EACH ROW"
+        " WHEN (query_to_xml('SELECT public.trap()', false, false, '') IS NOT NULL)"
+        " EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+    ),
+    "an argument of a trigger": (
+        "",
+        "GRANT TRIGGER ON q TO mallory",
+        "CREATE TRIGGER t BEFORE UPDATE ON q FOR EACH ROW"
+        " EXECUTE FUNCTION tsvector_update_trigger('a', 'public.hers', 'a')",
+    ),
+    "a foreign key to a unique key": (
+        "",
+        "ALTER TABLE siblings ADD UNIQUE (uuid); GRANT REFERENCES ON siblings TO mallory",
+        "CREATE TABLE f (u uuid REFERENCES siblings (uuid) ON UPDATE CASCADE)",
+    ),
+    "a foreign key to a table with writers": (
+        "",
+        "GRANT REFERENCES ON siblings TO mallory",
+        "CREATE TABLE f (h bytea, u uuid, FOREIGN KEY (h, u) REFERENCES siblings)",
+    ),
+    "a foreign key to a table with a foreign key": (
+        "",
+        "CREATE TABLE f (h bytea, u uuid PRIMARY KEY, FOREIGN KEY (h, u) REFERENCES q);"
+        " GRANT REFERENCES ON f TO mallory",
+        "CREATE TABLE g (u uuid REFERENCES f)",
+    ),
+    "a trigger of a table with a foreign key": (
+        "",
+        "CREATE TABLE f (h bytea, u uuid, FOREIGN KEY (h, u) REFERENCES q ON DELETE CASCADE);"
+        " GRANT TRIGGER ON f TO mallory",
+        TRIGGER.format("f"),
+    ),
+    "a table that it refers to": ("", "ALTER TABLE q ADD FOREIGN KEY (a) REFERENCES words", ""),
 }  # fmt: skip
 
 
@@ -78,7 +115,9 @@ def theirs(mallory: Db) -> None:
         CREATE OPERATOR public.~~~ (LEFTARG = text, RIGHTARG = text, FUNCTION = both_);
         CREATE DOMAIN word AS text CHECK (public.yes(VALUE));
         CREATE DOMAIN phrase AS word;
-        CREATE TYPE pair AS (w word)""")
+        CREATE TYPE pair AS (w word);
+        CREATE TABLE words (w text PRIMARY KEY); INSERT INTO words VALUES ('x');
+        GRANT REFERENCES ON words TO app""")
 
 
 @pytest.mark.parametrize("kind", CODE)
@@ -112,8 +151,9 @@ def test_a_third_partys_code_keeps_rows_waiting(
     assert [o for o, _ in answer] == ["deferred"] and answer[0][1].startswith("RS017")
     assert "mallory" in answer[0][1]
     assert admin.all("SELECT * FROM rowseal.retry()") == []
-    # health says where it does not look
-    assert not sprung(mallory) and set(unhealthy(example)) <= {"derived"}
+    # health says where it does not look, and what foreign keys keep out
+    problems = {"derived", "foreign keys", "unique", "revocation"}
+    assert not sprung(mallory) and set(unhealthy(example)) <= problems
     assert [o for o, _ in example.apply("q", [sent])] == [
         "inserted"
     ]  # who names the table trusts it
@@ -142,6 +182,80 @@ def test_code_that_runs_on_reading_alone_or_is_ours_keeps_no_row_waiting(
     sent = ann.envelope(example.form("user_storage"), ann.value())
     answer = admin.all("SELECT outcome FROM rowseal.receive(%s)", Json([sent]))
     assert answer == ["inserted"] and not sprung(mallory)
+
+
+def test_a_trigger_that_says_something_is_its_owners_by_enable_always(
+    mallory: Db, example: Db, admin: Db
+) -> None:
+    """Whom the table's owner lets create triggers cannot say so himself."""
+    example.run("""GRANT TRIGGER ON user_storage TO mallory;
+        CREATE TRIGGER t BEFORE UPDATE ON user_storage FOR EACH ROW WHEN (OLD IS DISTINCT FROM NEW)
+            EXECUTE FUNCTION suppress_redundant_updates_trigger()""")
+    question = "SELECT rowseal._distrusted('user_storage')"
+    assert admin.one(question) == "mallory"
+    always = "ALTER TABLE user_storage ENABLE ALWAYS TRIGGER t"
+    assert attempt(mallory, always) == "42501"
+    example.run(
+        "REVOKE TRIGGER ON user_storage FROM mallory; GRANT TRIGGER ON user_storage TO PUBLIC"
+    )
+    assert admin.one(question) == "PUBLIC"
+    example.run(always)
+    assert admin.one(question) is None
+
+
+@pytest.mark.parametrize(
+    ("event", "function"),
+    [
+        ("AFTER INSERT", "_cure('{}')"),
+        ("AFTER INSERT", "_settle_row('{}')"),
+        ("BEFORE INSERT", "_keep_writers('{}', 'main')"),
+        ("AFTER INSERT", "_guard_versions_{}()"),
+    ],
+)
+def test_triggers_of_rowseal_run_nothing_of_another_table(
+    event: str, function: str, mallory: Db, example: Db, admin: Db, ann: Owner
+) -> None:
+    """Functions that everybody may make triggers of, and those of her own table."""
+    theirs(mallory)
+    example.run("GRANT TRIGGER ON user_storage TO mallory; GRANT SELECT ON user_cards TO mallory")
+    table(mallory, "hers", "uuid uuid, value_b64 bytea", declare=", versions => 'hv'")
+    mallory.run(TRIGGER.format("hers"))
+    mine = mallory.one("SELECT id FROM rowseal.declarations WHERE tag = 'hers'")
+    trap = dict.fromkeys(("owner", "settle", "spent"), "SELECT public.trap()")
+    admin.run("SET session_replication_role = replica")
+    admin.run(
+        "UPDATE rowseal.declarations SET queries = queries || %s WHERE id = %s", Jsonb(trap), mine
+    )
+    admin.run("RESET session_replication_role")
+    mallory.run(
+        f"CREATE TRIGGER x {event} ON user_storage FOR EACH ROW"
+        f" EXECUTE FUNCTION rowseal.{function.format(mine)}"
+    )
+    sent = Json([ann.envelope(example.form("user_storage"), ann.value())])
+    question = "SELECT outcome, reason FROM rowseal.receive(%s)"
+    ((outcome, reason),) = admin.all(question, sent)
+    assert outcome == "deferred" and "mallory" in reason
+    example.run("REVOKE TRIGGER ON user_storage FROM mallory")  # nobody knows whose it is
+    admin.all(question, sent)
+    assert not sprung(mallory)
+
+
+def test_what_strangers_own_is_not_read_to_say_that_it_is_theirs(
+    mallory: Db, example: Db, admin: Db
+) -> None:
+    """One junk envelope cost seconds: her table's types have any number of checks."""
+    checks = " ".join(f"CONSTRAINT c{n} CHECK (VALUE <> '{n}')" for n in range(20_000))
+    mallory.run(f"CREATE DOMAIN much AS text {checks}")
+    example.run("GRANT SELECT ON user_cards TO mallory")
+    table(mallory, "hers", "uuid uuid, t much", declare=", unsigned => '{t}'")
+    table(example, "q", "uuid uuid, t much", declare=", unsigned => '{t}'")
+    junk = Json([{"table": "hers", "row": 0}, {"table": "q", "row": 0}])
+    receive = "SELECT outcome, reason FROM rowseal.receive(%s)"
+    assert all("mallory" in reason for _, reason in admin.all(receive, junk))
+    before = cpu(admin.connection.info.backend_pid)
+    for _ in range(5):
+        admin.all(receive, junk)
+    assert cpu(admin.connection.info.backend_pid) - before < 0.5  # it was 0.3 for each
 
 
 # ------------------------------------------------------------------------ judged, and then changed
