@@ -333,7 +333,7 @@ def both(server: Server, database: str) -> Iterator[Db]:
         Db(admin).run("INSERT INTO rowseal._opened VALUES ('hers.h')")
         Db(mallory).run(
             "INSERT INTO rowseal.erasures (relation, tag, key, fields, versions)"
-            " VALUES ('hers.h', 'h', '{}', '{}', 0)"
+            " VALUES ('hers.h', 'h', '{}', '{}', 1)"
         )
         yield Db(mallory)
 
