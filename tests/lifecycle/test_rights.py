@@ -31,6 +31,7 @@ DEFINER = {
     "_revoked",
     "_take_new_partitions",
     "_affected",
+    "_still_held",
     "_counting",
     "_losers",
     "_waiting",
