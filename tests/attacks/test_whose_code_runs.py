@@ -128,7 +128,8 @@ def test_a_third_partys_code_keeps_rows_waiting(
     columns, ours, hers = CODE[kind]
     writers = "writer_pkey bytea, writer_seq bigint, writer_prev bytea"
     unsigned = "{u}" if columns.startswith("u ") else "{}"
-    grants = "NULL" if "pair" in columns else "'grants'"  # no writers where a domain is within
+    within = "pair" in columns or "word[]" in columns
+    grants = "NULL" if within else "'grants'"  # no writers where a domain is within
     example.run(f"""
         CREATE TABLE grants (user_hash bytea, grantee_pkey bytea, tables text[], keys jsonb,
             tombstones boolean, until bigint, may_grant smallint, upto bytea[], {writers}, {SEALED},
