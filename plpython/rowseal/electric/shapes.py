@@ -183,17 +183,12 @@ def clean(value: Any) -> Any:
     signed that, and one such row must not be an error for its whole batch.  A value that is neither
     text nor null becomes its JSON text, or U+FFFD where it is nested too deep to be written.
     """
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return _NO_TEXT.sub("\ufffd", value)
     if isinstance(value, dict):
-        return {clean(name): _text(member) for name, member in value.items()}
-    return clean(_json_text(value))
+        return {_text(name): _text(member) for name, member in value.items()}
+    return _text(value)
 
 
 def _text(value: Any) -> str | None:
-    """A member of a row: text or null."""
     if value is None:
         return None
     return _NO_TEXT.sub("\ufffd", value if isinstance(value, str) else _json_text(value))
