@@ -99,17 +99,20 @@ ALTER TABLE rowseal._writer_rows ENABLE ALWAYS TRIGGER feed_held;
 ALTER TABLE rowseal.quarantine ENABLE ALWAYS TRIGGER forget_held;
 
 -- ---------------------------------------------------------------------------------------------------- event triggers
+CREATE EVENT TRIGGER rowseal_ddl_start ON ddl_command_start EXECUTE FUNCTION rowseal._on_ddl_start();
 CREATE EVENT TRIGGER rowseal_ddl ON ddl_command_end EXECUTE FUNCTION rowseal._on_ddl();
 CREATE EVENT TRIGGER rowseal_drop ON sql_drop EXECUTE FUNCTION rowseal._on_drop();
 CREATE EVENT TRIGGER rowseal_drop_refuse ON sql_drop EXECUTE FUNCTION rowseal._on_drop_refuse();
 CREATE EVENT TRIGGER rowseal_forget ON sql_drop EXECUTE FUNCTION rowseal._on_drop_forget();
 -- fires after rowseal_ddl, as those of sql_drop one after the other: event triggers of one event go by their names
 CREATE EVENT TRIGGER rowseal_ddl_retry ON ddl_command_end EXECUTE FUNCTION rowseal._on_ddl_retry();
+ALTER EVENT TRIGGER rowseal_ddl_start ENABLE ALWAYS;
 ALTER EVENT TRIGGER rowseal_ddl ENABLE ALWAYS;
 ALTER EVENT TRIGGER rowseal_drop ENABLE ALWAYS;
 ALTER EVENT TRIGGER rowseal_drop_refuse ENABLE ALWAYS;
 ALTER EVENT TRIGGER rowseal_forget ENABLE ALWAYS;
 ALTER EVENT TRIGGER rowseal_ddl_retry ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER rowseal_ddl_start IS 'Refuses DDL as rowseal_internal';
 COMMENT ON EVENT TRIGGER rowseal_ddl IS 'Keeps generated functions in step with declared tables';
 COMMENT ON EVENT TRIGGER rowseal_drop IS 'Forgets the declaration of a dropped table';
 COMMENT ON EVENT TRIGGER rowseal_drop_refuse IS 'Refuses to drop what a declared table of the same owner needs';

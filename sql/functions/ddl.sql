@@ -356,6 +356,19 @@ $$;
 COMMENT ON FUNCTION rowseal._follow(oid, oid, text, text) IS
   'Follows a change of a table, or of a trigger or a rule on it; kind: OID of the catalog of what was changed';
 
+-- Functions of that role meet types and operators of users.  Whatever code comes to run as it, it changes none of its
+-- tables and functions: a trigger that it put there would run as the next superuser who writes.
+CREATE OR REPLACE FUNCTION rowseal._on_ddl_start() RETURNS event_trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF current_user = 'rowseal_internal' THEN
+    RAISE insufficient_privilege USING MESSAGE = TG_TAG || ' is not for rowseal_internal',
+      DETAIL = 'That role writes the tables of rowseal, and gives no commands about them, nor about anything else.';
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._on_ddl_start() IS 'Refuses DDL as rowseal_internal, who owns tables and functions here';
+
 CREATE OR REPLACE FUNCTION rowseal._sees_all(command text) RETURNS void LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

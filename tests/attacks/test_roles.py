@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from kit.db import Db
-from kit.scratch import unwell
+from kit.scratch import Scratch, unwell
 from kit.server import Postgres, temporary_folder
 
 
@@ -59,3 +59,31 @@ def test_another_database_has_made_them_and_health_tells_who_is_in(cluster: Post
         )
         here.run("GRANT rowseal_internal TO mallory")
         assert unwell(there) == [("roles", None, "rowseal_internal has members mallory")]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "CREATE TRIGGER t BEFORE INSERT ON rowseal.feed EXECUTE FUNCTION suppress()",
+        "CREATE RULE r AS ON INSERT TO rowseal.quarantine DO ALSO NOTHING",
+        "CREATE POLICY p ON rowseal.feed USING (true)",
+        "ALTER TABLE rowseal.feed DISABLE TRIGGER ALL",
+        "ALTER TABLE rowseal.feed ALTER role SET DEFAULT evil()",
+        "ALTER TABLE rowseal._grants OWNER TO CURRENT_USER",
+        "ALTER FUNCTION rowseal._gaps(regclass) SECURITY INVOKER",
+        "ALTER FUNCTION rowseal._feed_1() SET search_path = evil",
+        "DROP FUNCTION rowseal._feed_1()",
+        "DROP OWNED BY rowseal_internal",
+        "CREATE INDEX ON rowseal.feed (evil(tag))",
+        "CREATE TEMP TABLE t ()",
+        "GRANT ALL ON rowseal._licences TO PUBLIC",
+        "COMMENT ON TABLE rowseal.feed IS 'evil'",
+    ],
+)
+def test_code_that_runs_as_rowseal_internal_puts_nothing_on_its_tables(
+    command: str, admin: Scratch
+) -> None:
+    """Whatever gets there by a cast or an operator is not in the next superuser's way."""
+    admin.run("SET ROLE rowseal_internal")
+    diag = admin.refused("42501", command)
+    assert str(diag.message_primary).endswith("is not for rowseal_internal")
