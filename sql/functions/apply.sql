@@ -126,6 +126,7 @@ DECLARE
   outcomes text[] := rowseal._merged(id, rows, format);
   i integer;
   before integer;
+  cost bigint := 0;
   strangers bigint := 0;
   bytes bigint := 0;
   flooded boolean;
@@ -135,15 +136,16 @@ BEGIN
     RETURN outcomes;
   END IF;
   FOR i IN 1 .. pg_catalog.cardinality(rows) LOOP
-    IF pg_catalog.starts_with(outcomes[i], '(RS002,') THEN
+    IF rowseal._cost_of_stranger(outcomes[i]) > 0 THEN
+      cost := cost + rowseal._cost_of_stranger(outcomes[i]);
       strangers := strangers + 1;
       bytes := bytes + pg_catalog.octet_length(rows[i]::text);
     END IF;
   END LOOP;
   -- for rows of a flood no more is done than to refuse them: good ones wait behind
-  flooded := strangers > 0 AND rowseal._flooded(strangers, bytes);
+  flooded := cost > 0 AND rowseal._flooded(cost, strangers, bytes);
   FOR i IN 1 .. pg_catalog.cardinality(rows) LOOP
-    IF NOT rowseal._settled(outcomes[i]) AND NOT (flooded AND pg_catalog.starts_with(outcomes[i], '(RS002,')) THEN
+    IF NOT rowseal._settled(outcomes[i]) AND NOT (flooded AND rowseal._cost_of_stranger(outcomes[i]) > 0) THEN
       hashes[i] := pg_catalog.md5(rows[i]::text);
     END IF;
   END LOOP;

@@ -237,9 +237,19 @@ COMMENT ON FUNCTION rowseal._make_room(text, text, bigint) IS
   'first, then those of whoever (owner, and of authentic rows writer) has most there, of each the oldest; among those '
   'who have as much, neither those who came first nor those who came last';
 
+CREATE OR REPLACE FUNCTION rowseal._cost_of_stranger(outcome text) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN CASE WHEN pg_catalog.starts_with(outcome, '(RS002,') THEN 1
+              WHEN pg_catalog.starts_with(outcome, '(RS010,') THEN 4 ELSE 0 END;
+END
+$$;
+COMMENT ON FUNCTION rowseal._cost_of_stranger(text) IS
+  'What it costs to keep a row of an owner or a writer whom nobody here knows, in rows of such owners; of others 0';
+
 -- SECURITY DEFINER, owner rowseal_internal: it counts.  Everybody can call it, for his own part of the quarantine.
-CREATE OR REPLACE FUNCTION rowseal._flooded(rows bigint, bytes bigint) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION rowseal._flooded(cost bigint, rows bigint, bytes bigint) RETURNS boolean LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
   minute CONSTANT text := (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) / 60)::bigint::text;
@@ -253,14 +263,14 @@ BEGIN
     PERFORM rowseal._count_dropped(session_user, rowseal._subscription(), rows, bytes);
     RETURN true;
   END IF;
-  rows := rows + CASE WHEN seen[1] = minute THEN seen[2]::bigint ELSE 0 END;
-  PERFORM pg_catalog.set_config('rowseal.unknown', pg_catalog.concat_ws(' ', minute, rows), false);
+  cost := cost + CASE WHEN seen[1] = minute THEN seen[2]::bigint ELSE 0 END;
+  PERFORM pg_catalog.set_config('rowseal.unknown', pg_catalog.concat_ws(' ', minute, cost), false);
   RETURN false;
 END
 $$;
-COMMENT ON FUNCTION rowseal._flooded(bigint, bigint) IS
-  'Whether this worker has met more rows of unknown owners in a minute than the quarantine keeps of a source: then '
-  'further ones, so many of so many bytes, are counted and no more';
+COMMENT ON FUNCTION rowseal._flooded(bigint, bigint, bigint) IS
+  'Whether rows of strangers have cost this worker more in a minute (see _cost_of_stranger) than the quarantine keeps '
+  'of a source: then further ones, so many of so many bytes, are counted and no more';
 
 CREATE OR REPLACE FUNCTION rowseal._may_write(relation regclass) RETURNS boolean LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$

@@ -135,6 +135,7 @@ RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET bytea_ou
 SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 AS $$
 DECLARE
   d rowseal.declarations;
+  cost bigint;
 BEGIN
   IF pg_catalog.current_setting('rowseal.mode', true) = 'apply' THEN
     PERFORM pg_catalog.set_config('rowseal.outcome', verdict::text, true);
@@ -142,7 +143,8 @@ BEGIN
   END IF;
   SELECT * INTO d FROM rowseal.declarations x WHERE x.relation = main;
   IF pg_catalog.current_setting('session_replication_role') = 'replica' THEN
-    IF verdict.sqlstate IS DISTINCT FROM 'RS002' OR NOT rowseal._flooded(1, pg_catalog.octet_length(payload)) THEN
+    cost := rowseal._cost_of_stranger(verdict::text);
+    IF cost = 0 OR NOT rowseal._flooded(cost, 1, pg_catalog.octet_length(payload)) THEN
       PERFORM rowseal._set_apart(d, relation, verdict, payload, signature, raw, content);
     END IF;
     RETURN;

@@ -1181,6 +1181,7 @@ HARMLESS = {
     # answers about arguments and catalogs; _judge_N remembers nothing
     "_judge_*",
     "_curable",
+    "_cost_of_stranger",
     "_passing",
     "_trusted",
     "_written",

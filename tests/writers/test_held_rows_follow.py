@@ -269,6 +269,24 @@ def test_a_flood_of_an_unknown_key_does_not_push_out_what_waits_for_the_same_own
     assert c.stored() == list("abcde")
 
 
+def test_a_worker_counts_what_floods_of_unknown_keys_bring_and_no_more(c: Cast, admin: Db) -> None:
+    """Such a row costs four of an unknown owner.  What is held of known keys is no flood."""
+    c.receive(c.granted())
+    admin.run(
+        "UPDATE rowseal.quarantine_limits SET rows = 100; SET session_replication_role = replica"
+    )
+    refused = [row for n in range(60) for row in c.rows(f"x{n}", by=c.new())]
+    for n in range(0, 60, 20):  # 80 rows' worth each time
+        admin.all(RECEIVE, Json(refused[n : n + 20]))
+    assert admin.one("SELECT count(*), sum(d.rows) FROM rowseal.quarantine_dropped d") == (1, 20)
+    assert admin.one("SELECT count(*) FROM rowseal.quarantine") <= 40
+    c.device.number, c.device.last = 0, None
+    before, bad = c.rows("a", "b")
+    admin.run("ALTER TABLE t ADD CHECK (key <> 'b')")
+    assert c.receive(before, bad, by=admin) == ["inserted", "rejected"]
+    assert admin.one("SELECT kept FROM rowseal.quarantine WHERE sqlstate = '23514'")
+
+
 # -- what a table has lost
 def test_what_comes_back_to_a_table_that_lost_it_is_let_in_when_it_counts(c: Cast) -> None:
     manager = c.new()
