@@ -182,7 +182,7 @@ RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-  d rowseal.declarations;
+  id integer;
   elements json[];
   outcomes text[];
 BEGIN
@@ -194,7 +194,7 @@ BEGIN
   IF elements IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'rows must be a JSON array of objects, or one object';
   END IF;
-  SELECT * INTO d FROM rowseal.declarations x WHERE x.relation = apply.relation;
+  SELECT x.id INTO id FROM rowseal.declarations x WHERE x.relation = apply.relation;
   IF NOT FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('table %s is not declared', relation),
       HINT = 'SELECT rowseal.declare(…) first.';
@@ -203,7 +203,7 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = pg_catalog.format('permission denied for table %s', relation),
       HINT = 'apply needs SELECT, INSERT and UPDATE.';
   END IF;
-  outcomes := rowseal._applied(d.id, elements, format);
+  outcomes := rowseal._applied(id, elements, format);
   RETURN QUERY SELECT * FROM rowseal._results(outcomes);
 END
 $$;

@@ -355,12 +355,15 @@ DECLARE
   entry bigint;
 BEGIN
   -- A row that comes again and again in one transaction is not written again and again: all versions would stay
-  -- until the end, to be stepped over each time.
+  -- until the end, to be stepped over each time.  And a link may have to go with a revocation: it is locked by those
+  -- alone who may lock its owner's rows anyway.
   SELECT q.id INTO entry FROM rowseal.quarantine q
    WHERE q.hash = hash_ AND q.role = session_user AND q.subscription IS NOT DISTINCT FROM source
-     AND q.last_seen >= pg_catalog.now()
-     AND (q.link IS NOT NULL
-          OR (q.sqlstate, q.reason, q.waits_for) IS NOT DISTINCT FROM (verdict.sqlstate, verdict.reason, waits_for));
+     AND CASE WHEN q.link IS NULL
+              THEN q.last_seen >= pg_catalog.now()
+                   AND (q.sqlstate, q.reason, q.waits_for)
+                       IS NOT DISTINCT FROM (verdict.sqlstate, verdict.reason, waits_for)
+              ELSE q.last_seen >= pg_catalog.now() OR NOT rowseal._may_follow(tag) END;
   IF FOUND THEN
     RETURN entry;
   ELSIF rowseal._leaving(hash_, session_user, source) THEN

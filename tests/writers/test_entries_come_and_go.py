@@ -184,6 +184,26 @@ def test_an_entry_that_leaves_while_a_grant_lets_it_in_stops_no_grant(
     assert len(done) == 1 and c.stored() == ["b", "c"] and c.sound()
 
 
+def test_who_has_lost_his_rights_does_not_hold_up_a_revocation_by_his_entry(
+    c: Cast, admin: Db, server: Server, database: str
+) -> None:
+    rows = c.rows("a", "b")
+    c.receive(c.granted(tables=["u"]))
+    c.db.run("GRANT SELECT, INSERT, UPDATE ON t, t_versions TO mallory")
+    with server.connect(database, "mallory") as connection:
+        mallory = Db(connection)
+        assert c.receive(*rows, by=mallory) == ["deferred", "deferred"]
+        c.db.run("REVOKE ALL ON t, t_versions FROM mallory")
+        mallory.run("BEGIN")
+        kept = admin.all("SELECT row::text FROM rowseal.quarantine")
+        mallory.run("SELECT rowseal.receive(%s::json)", f"[{','.join(kept)}]")
+        c.db.run("SET lock_timeout = '5s'")
+        assert c.receive(c.revoked(at=9)) == ["superseded"]
+        assert admin.all("SELECT DISTINCT curable FROM rowseal.quarantine") == [False]
+        mallory.run("COMMIT")
+    assert c.sound()
+
+
 def test_a_ledger_that_somebody_has_damaged_keeps_no_table_from_going(c: Cast, admin: Db) -> None:
     c.receive(*c.rows("a", "b", "c"), c.revoked())
     admin.run("UPDATE rowseal._writer_rows SET held = 99 WHERE seq = 1")
