@@ -212,50 +212,60 @@ COMMENT ON FUNCTION rowseal._plan(jsonb, jsonb, jsonb, jsonb) IS
   'Checks a declaration against catalog facts; returns it completed, with the statements that enforce it, or '
   '{"refused": …}';
 
--- Whether values fit into the canonical text at all.  A number of a few bytes can have 147,455 digits, and is to be
--- refused before they are written.
-CREATE OR REPLACE FUNCTION rowseal._brief(numbers numeric[]) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp AS $$
+-- How long values would be, before they are written: a number of a few bytes can have 147,455 digits.
+CREATE OR REPLACE FUNCTION rowseal._digits(numbers numeric[], short integer DEFAULT 100) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   number numeric;
-  room integer := 62 * 1024 * 1024;
+  bytes bytea;
+  groups integer;
+  digits bigint := 0;
+  most CONSTANT numeric := pg_catalog.power(10::numeric, short);
 BEGIN
   FOREACH number IN ARRAY coalesce(numbers, '{}') LOOP
-    CONTINUE WHEN number IS NULL OR (pg_catalog.abs(number) < 1e100 AND pg_catalog.scale(number) < 100);
-    room := room - pg_catalog.octet_length(number::text);
-    EXIT WHEN room < 0;
+    CONTINUE WHEN number IS NULL OR (pg_catalog.abs(number) < most AND pg_catalog.scale(number) <= short);
+    bytes := pg_catalog.numeric_send(number);  -- counts, weight of the first, sign, scale, groups of four digits
+    groups := 256 * pg_catalog.get_byte(bytes, 2) + pg_catalog.get_byte(bytes, 3);
+    digits := digits + CASE WHEN groups < 32768 THEN 4 * groups + 1 ELSE 0 END
+                     + 256 * pg_catalog.get_byte(bytes, 6) + pg_catalog.get_byte(bytes, 7);
   END LOOP;
-  RETURN room >= 0;
+  RETURN digits;
 END
 $$;
-COMMENT ON FUNCTION rowseal._brief(numeric[]) IS
-  'Whether numbers are not too long to be written: at most 62 MiB, without those of up to 200 digits';
+COMMENT ON FUNCTION rowseal._digits(numeric[], integer) IS
+  'How many digits numbers have all together, or up to three each more, without those that are short: of at most so '
+  'many digits before the point and after it';
 
-CREATE OR REPLACE FUNCTION rowseal._brief(value jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+CREATE OR REPLACE FUNCTION rowseal._digits(number numeric) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$ SELECT rowseal._digits(ARRAY[number]) $$;
+COMMENT ON FUNCTION rowseal._digits(numeric) IS 'The same of one number';
+
+CREATE OR REPLACE FUNCTION rowseal._digits(value jsonb) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT rowseal._brief(ARRAY(
+  SELECT rowseal._digits(ARRAY(
     SELECT n::numeric FROM pg_catalog.jsonb_array_elements(  -- of a jsonb_path_query each result costs what is left
-      pg_catalog.jsonb_path_query_array(value, 'strict $.** ? (@.type() == "number")')) n))
+      pg_catalog.jsonb_path_query_array(value, 'strict $.** ? (@.type() == "number")')) n), 350)
 $$;
-COMMENT ON FUNCTION rowseal._brief(jsonb) IS 'The same of the numbers in a JSON value';
+COMMENT ON FUNCTION rowseal._digits(jsonb) IS
+  'The same of the numbers in a JSON value, but for those as long as doubles can be';
 
-CREATE OR REPLACE FUNCTION rowseal._brief(value jsonb[]) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp AS $$ SELECT rowseal._brief(pg_catalog.to_jsonb(value)) $$;
-COMMENT ON FUNCTION rowseal._brief(jsonb[]) IS 'The same of an array of JSON values';
+CREATE OR REPLACE FUNCTION rowseal._digits(value numrange) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$ SELECT rowseal._digits(ARRAY[value]) $$;
+COMMENT ON FUNCTION rowseal._digits(numrange) IS 'The same of one range';
 
-CREATE OR REPLACE FUNCTION rowseal._brief(value numrange[]) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+CREATE OR REPLACE FUNCTION rowseal._digits(value numrange[]) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT rowseal._brief(ARRAY(SELECT n FROM pg_catalog.unnest(value) r, LATERAL (
+  SELECT rowseal._digits(ARRAY(SELECT n FROM pg_catalog.unnest(value) r, LATERAL (
     VALUES (pg_catalog.lower(r)), (pg_catalog.upper(r))) x(n)))
 $$;
-COMMENT ON FUNCTION rowseal._brief(numrange[]) IS 'The same of the bounds of ranges';
+COMMENT ON FUNCTION rowseal._digits(numrange[]) IS 'The same of the bounds of ranges';
 
-CREATE OR REPLACE FUNCTION rowseal._brief(value nummultirange) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp AS $$ SELECT rowseal._brief(ARRAY(SELECT pg_catalog.unnest(value))) $$;
-COMMENT ON FUNCTION rowseal._brief(nummultirange) IS 'The same of the ranges in a multirange';
+CREATE OR REPLACE FUNCTION rowseal._digits(value nummultirange) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$ SELECT rowseal._digits(ARRAY(SELECT pg_catalog.unnest(value))) $$;
+COMMENT ON FUNCTION rowseal._digits(nummultirange) IS 'The same of the ranges in a multirange';
 
-CREATE OR REPLACE FUNCTION rowseal._brief(value nummultirange[]) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+CREATE OR REPLACE FUNCTION rowseal._digits(value nummultirange[]) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT rowseal._brief(ARRAY(SELECT r FROM pg_catalog.unnest(value) m, LATERAL pg_catalog.unnest(m) r))
+  SELECT rowseal._digits(ARRAY(SELECT r FROM pg_catalog.unnest(value) m, LATERAL pg_catalog.unnest(m) r))
 $$;
-COMMENT ON FUNCTION rowseal._brief(nummultirange[]) IS 'The same of an array of multiranges';
+COMMENT ON FUNCTION rowseal._digits(nummultirange[]) IS 'The same of an array of multiranges';

@@ -77,7 +77,11 @@ DECLARE
   shown json;
 BEGIN
   BEGIN
-    IF pg_catalog.pg_column_size(raw) <= most AND rowseal._brief(pg_catalog.to_jsonb(raw)) THEN
+    -- to_jsonb writes numbers with all their digits
+    IF pg_catalog.pg_column_size(raw) <= CASE WHEN EXISTS (
+         SELECT FROM pg_catalog.pg_attribute a, LATERAL rowseal._within(a.atttypid) w
+          WHERE a.attrelid = relation AND w.oid = 'numeric'::regtype) THEN 4000 ELSE most END
+       AND rowseal._digits(pg_catalog.to_jsonb(raw)) <= most THEN
       shown := pg_catalog.row_to_json(raw);
     END IF;
   EXCEPTION WHEN OTHERS OR assert_failure THEN

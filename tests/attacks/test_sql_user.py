@@ -1127,7 +1127,7 @@ HARMLESS = {
     "_applied",
     "_unguarded",
     "_writers_health",
-    "_brief",
+    "_digits",
     "_received",
     "_receive",
     "_feed_rows",

@@ -160,7 +160,7 @@ def every_signed_column_has_a_canonical_form(case: Case) -> None:
             raise Refused(
                 f"column {signed.name!r} of {case.label} has type {refused}, "
                 "which has no canonical form",
-                "Its text depends on the server or leaves something out. "
+                "Its text depends on the server, leaves something out, or has no end. "
                 "Use another type, or list the column as unsigned.",
             )
         if signed.identity == "a":

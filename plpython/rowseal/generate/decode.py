@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..declare.model import Column
 from .subject import Subject
-from .values import NUMERIC_RANGES, Signed, contains, unbase64
+from .values import NUMERIC_RANGES, Signed, contains, long_digits, unbase64
 from .words import field, ident, literal
 
 # An envelope e.v is parsed once, its row once more.
@@ -37,14 +37,27 @@ def bare(column: Column) -> str:
     return column.base_qualified if column.modified else read(column)
 
 
-def written_out(text: str, value: str, type_: str) -> str:
-    """A number whose text has no exponent: the canonical form has none, nor PostgreSQL's text.
+def written_out(column: Column, text: str, value: str, type_: str) -> str:
+    """A value whose long numbers came with all their digits.
 
+    The canonical form has no exponents, nor PostgreSQL's text, but JSON and letters that look so.
     1e131071 has eight bytes, and 131,072 digits as soon as it is written: of what nobody has
     signed, that is not done, and the number is an error like any that is none.
     """
+    digits = long_digits(column, value)
+    if digits is None:
+        return value
     none = f"concat('an exponent in ', left({text}, 40))::{type_}"
-    return f"CASE WHEN ({text} ~ '[0-9.][eE]') IS NOT TRUE THEN {value} ELSE {none} END"
+    fits = f"({text} ~ '[0-9.][eE]') IS NOT TRUE"
+    if not plain_numbers(column):
+        fits += f" OR {digits} <= octet_length({text})"
+    return f"CASE WHEN {fits} THEN {value} ELSE {none} END"
+
+
+def plain_numbers(column: Column) -> bool:
+    """Whether its text is that of numbers alone."""
+    numbers = ("numeric", {"array": "numeric"})
+    return column.kind in numbers or column.base in NUMERIC_RANGES
 
 
 TypeOf = Callable[[Column], str]
@@ -95,24 +108,28 @@ def _canonical(subject: Subject, name: str, type_: str, value: str, member: str)
     if name in subject.wish.digests:
         return "jsonb", value  # see contents
     if kind == "json":
-        return "jsonb", f"{member}::{type_}"  # of a record, a JSON null would be NULL
+        # of a record, a JSON null would be NULL
+        return "json", written_out(column, f"{value}::text", f"{member}::{type_}", type_)
     if kind == {"array": "json"}:
         # of a record, elements that are arrays would be taken for dimensions
         elements = f"pg_catalog.jsonb_array_elements({member}::jsonb) WITH ORDINALITY i(v, n)"
         items = f"SELECT nullif(i.v, 'null') FROM {elements} ORDER BY i.n"
         there = f"pg_catalog.jsonb_typeof({member}::jsonb) <> 'null'"
-        return "jsonb", f"CASE WHEN {there} THEN ARRAY({items})::{type_} END"
+        array = f"CASE WHEN {there} THEN ARRAY({items})::{type_} END"
+        return "json", written_out(column, f"{value}::text", array, type_)
     if kind == "numeric":
-        return "text", written_out(value, f"{value}::{type_}", type_)
-    if kind == {"array": "numeric"} or column.base in NUMERIC_RANGES:
-        return type_, written_out(f"{member}::text", value, type_)
+        return "text", written_out(column, value, f"{value}::{type_}", type_)
+    if plain_numbers(column):
+        return type_, written_out(column, f"{member}::text", value, type_)
     if kind == "bytea":
         return "text", f"{unbase64(value)}::{type_}"
     if contains(kind, "bytea"):
         hexed = f"rowseal._hex({literal(json.dumps(kind))}, {value})"
         record = f"pg_catalog.jsonb_to_record(pg_catalog.jsonb_build_object('v', {hexed}))"
-        return "jsonb", f"(SELECT h.v FROM {record} h(v {type_}))"
-    return type_, value
+        return "jsonb", written_out(
+            column, f"{value}::text", f"(SELECT h.v FROM {record} h(v {type_}))", type_
+        )
+    return type_, written_out(column, f"{member}::text", value, type_)
 
 
 def contents(subject: Subject, beside: str, row: str) -> dict[str, str]:
@@ -154,11 +171,10 @@ def pgtext(subject: Subject, type_of: TypeOf = stored) -> Decoding:
     for name in subject.stored:
         column = subject.column(name)
         type_, value = type_of(column), f"x.{field(name)}"
-        as_text = column.kind in ("json", "numeric")
+        as_text = column.kind == "json" or long_digits(column, value)
         definitions.append(f"{ident(name)} {'text' if as_text else type_}")
         if as_text:
-            typed = f"{value}::{type_}"
-            value = written_out(value, typed, type_) if column.kind == "numeric" else typed
+            value = written_out(column, value, f"{value}::{type_}", type_)
         values[name] = value
     return Decoding(", ".join(definitions), values)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from ..declare.model import Column
-from ..form.canonical import Kind, json_string, most_elements
+from ..form.canonical import MOST, Kind, json_string, most_elements
 from .words import field, literal
 
 # Other types are somebody's: a cast that their owner defines could stand in for the text.
@@ -32,10 +32,9 @@ SELF_CONTAINED = frozenset("boolean bytea float integer json numeric text uuid".
 SMALL = 4000  # bytes; of larger values Python writes base64 and JSON five times as fast
 
 
-# Of these a value is a few bytes in the table and 147,455 digits as text.
 NUMERIC_RANGES = frozenset("numrange numrange[] nummultirange nummultirange[]".split())
-ELASTIC = frozenset(["jsonb", "jsonb[]", "numeric[]"]) | NUMERIC_RANGES - {"numrange"}
-# With so many bytes it cannot be longer than canonical.MOST.
+# A number is a few bytes in the table and 147,455 digits as text.  With so many bytes a value
+# cannot be longer than canonical.MOST.
 BRIEF = 4000
 
 
@@ -79,6 +78,32 @@ def contains(kind: Kind, leaf: str) -> bool:
     if "array" in kind:
         return leaf == "array" or contains(kind["array"], leaf)
     return any(contains(k, leaf) for _, k in kind["composite"])
+
+
+def long_digits(column: Column, value: str) -> str | None:
+    """How many digits the long numbers in a value have; None where it has none.
+
+    What is text in the table, as of the types json and json[], is as long as it is written.
+    """
+    if column.base in NUMERIC_RANGES or column.base in ("jsonb", "numeric[]"):
+        return f"rowseal._digits({value})"
+    return None if column.base in ("json", "json[]") else _digits(value, column.kind)
+
+
+def _digits(value: str, kind: Kind, depth: int = 0) -> str | None:
+    """The same by the kind.  Elements one by one: a cast of their array could be somebody's."""
+    if kind == "numeric":
+        return f"rowseal._digits({value})"
+    if kind == "json":
+        return f"rowseal._digits(to_jsonb({value}))"
+    if isinstance(kind, str):
+        return None
+    if "array" in kind:
+        inner = _digits(f"d{depth}", kind["array"], depth + 1)
+        return inner and f"(SELECT sum({inner}) FROM pg_catalog.unnest({value}) d{depth})"
+    attributes = [(f"({value}).{field(name)}", k) for name, k in kind["composite"]]
+    found = [digits for at, k in attributes if (digits := _digits(at, k, depth))]
+    return " + ".join(f"coalesce({digits}, 0)" for digits in found) or None
 
 
 def self_contained(kind: Kind) -> bool:
@@ -159,10 +184,11 @@ class Signed:
 
     def brief(self, row: Refers) -> Iterator[str]:
         """Conditions under which its text is not too long to be written at all."""
-        if self.column.base in ELASTIC:
-            value = row.ref(self.name)
+        value = row.ref(self.name)
+        digits = long_digits(self.column, value)
+        if digits and self.kind != "numeric" and self.column.base != "numrange":  # 147,455 at most
             size = f"pg_column_size({value}) <= {BRIEF}"
-            yield f"({value} IS NULL OR {size} OR rowseal._brief({value}))"
+            yield f"({value} IS NULL OR {size} OR {digits} <= {MOST})"
 
     def passed(self, row: Refers) -> str:
         """What Python gets: PostgreSQL writes the text of all arguments before Python sees any."""

@@ -6,8 +6,11 @@ DECLARE
 BEGIN
   FOR r IN
     SELECT e.n, x.deleted_flag AS c0, CASE WHEN starts_with(x.grantee_pkey, E'\\x') THEN (x.grantee_pkey)::bytea
-        ELSE decode(x.grantee_pkey, 'base64') END::bytea AS c1,
-        ((CASE WHEN w.rowseal = '1' THEN w."row" END) -> 'keys')::jsonb AS c2, x.may_grant AS c3,
+        ELSE decode(x.grantee_pkey, 'base64') END::bytea AS c1, CASE WHEN (x.keys::text ~ '[0-9.][eE]') IS NOT TRUE
+        OR rowseal._digits(((CASE WHEN w.rowseal = '1'
+        THEN w."row" END) -> 'keys')::jsonb) <= octet_length(x.keys::text)
+        THEN ((CASE WHEN w.rowseal = '1' THEN w."row" END) -> 'keys')::jsonb
+        ELSE concat('an exponent in ', left(x.keys::text, 40))::jsonb END AS c2, x.may_grant AS c3,
         x.owner_timestamp AS c4, x.tables AS c5, x.tombstones AS c6, x.until AS c7,
         (SELECT h.v FROM pg_catalog.jsonb_to_record(pg_catalog.jsonb_build_object('v',
         rowseal._hex('{"array": "bytea"}', x.upto))) h(v bytea[])) AS c8, CASE WHEN starts_with(x.user_hash, E'\\x')
@@ -20,14 +23,16 @@ BEGIN
            LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v, 'canonical')) w("row" json, "content" json,
                sign_b64 text, "rowseal" text),
                   LATERAL pg_catalog.json_to_record((CASE WHEN w.rowseal = '1'
-                      THEN w."row" END)) x(deleted_flag boolean, grantee_pkey text, "keys" jsonb, may_grant smallint,
+                      THEN w."row" END)) x(deleted_flag boolean, grantee_pkey text, "keys" json, may_grant smallint,
                       owner_timestamp bigint, "tables" text[], "tombstones" boolean, "until" bigint, "upto" jsonb,
                       user_hash text, writer_pkey text, writer_prev text, writer_seq bigint)
      WHERE $2 = 'canonical'
     UNION ALL
-    SELECT e.n, x.deleted_flag AS c0, x.grantee_pkey AS c1, x.keys::jsonb AS c2, x.may_grant AS c3,
-        x.owner_timestamp AS c4, x.tables AS c5, x.tombstones AS c6, x.until AS c7, x.upto AS c8, x.user_hash AS c9,
-        x.writer_pkey AS c10, x.writer_prev AS c11, x.writer_seq AS c12, x.sign_b64 AS c13
+    SELECT e.n, x.deleted_flag AS c0, x.grantee_pkey AS c1, CASE WHEN (x.keys ~ '[0-9.][eE]') IS NOT TRUE
+        OR rowseal._digits(x.keys::jsonb) <= octet_length(x.keys) THEN x.keys::jsonb
+        ELSE concat('an exponent in ', left(x.keys, 40))::jsonb END AS c2, x.may_grant AS c3, x.owner_timestamp AS c4,
+        x.tables AS c5, x.tombstones AS c6, x.until AS c7, x.upto AS c8, x.user_hash AS c9, x.writer_pkey AS c10,
+        x.writer_prev AS c11, x.writer_seq AS c12, x.sign_b64 AS c13
       FROM pg_catalog.unnest($1) WITH ORDINALITY e(v, n),
            LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v, 'pgtext')) x(deleted_flag boolean,
                grantee_pkey bytea, "keys" text, may_grant smallint, owner_timestamp bigint, "tables" text[],

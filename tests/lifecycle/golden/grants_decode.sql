@@ -4,8 +4,12 @@ DECLARE
   payload text;
 BEGIN
   SELECT * INTO r FROM (SELECT x.deleted_flag AS deleted_flag, CASE WHEN starts_with(x.grantee_pkey, E'\\x')
-      THEN (x.grantee_pkey)::bytea ELSE decode(x.grantee_pkey, 'base64') END::bytea AS grantee_pkey,
-      ((CASE WHEN w.rowseal = '1' THEN w."row" END) -> 'keys')::jsonb AS "keys", x.may_grant AS may_grant,
+      THEN (x.grantee_pkey)::bytea ELSE decode(x.grantee_pkey, 'base64') END::bytea AS grantee_pkey, CASE
+      WHEN (x.keys::text ~ '[0-9.][eE]') IS NOT TRUE
+      OR rowseal._digits(((CASE WHEN w.rowseal = '1'
+      THEN w."row" END) -> 'keys')::jsonb) <= octet_length(x.keys::text)
+      THEN ((CASE WHEN w.rowseal = '1' THEN w."row" END) -> 'keys')::jsonb
+      ELSE concat('an exponent in ', left(x.keys::text, 40))::jsonb END AS "keys", x.may_grant AS may_grant,
       x.owner_timestamp AS owner_timestamp, x.tables AS "tables", x.tombstones AS "tombstones", x.until AS "until",
       (SELECT h.v FROM pg_catalog.jsonb_to_record(pg_catalog.jsonb_build_object('v',
       rowseal._hex('{"array": "bytea"}', x.upto))) h(v bytea[])) AS "upto", CASE WHEN starts_with(x.user_hash, E'\\x')
@@ -19,12 +23,14 @@ BEGIN
           LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v, 'canonical')) w("row" json, "content" json,
           sign_b64 text, "rowseal" text),
          LATERAL pg_catalog.json_to_record((CASE WHEN w.rowseal = '1' THEN w."row" END)) x(deleted_flag boolean,
-             grantee_pkey text, "keys" jsonb, may_grant smallint, owner_timestamp bigint, "tables" text[],
+             grantee_pkey text, "keys" json, may_grant smallint, owner_timestamp bigint, "tables" text[],
              "tombstones" boolean, "until" bigint, "upto" jsonb, user_hash text, writer_pkey text, writer_prev text,
              writer_seq bigint)
      WHERE $2 = 'canonical'
     UNION ALL
-    SELECT x.deleted_flag AS deleted_flag, x.grantee_pkey AS grantee_pkey, x.keys::jsonb AS "keys",
+    SELECT x.deleted_flag AS deleted_flag, x.grantee_pkey AS grantee_pkey, CASE
+        WHEN (x.keys ~ '[0-9.][eE]') IS NOT TRUE OR rowseal._digits(x.keys::jsonb) <= octet_length(x.keys)
+        THEN x.keys::jsonb ELSE concat('an exponent in ', left(x.keys, 40))::jsonb END AS "keys",
         x.may_grant AS may_grant, x.owner_timestamp AS owner_timestamp, x.tables AS "tables",
         x.tombstones AS "tombstones", x.until AS "until", x.upto AS "upto", x.user_hash AS user_hash,
         x.writer_pkey AS writer_pkey, x.writer_prev AS writer_prev, x.writer_seq AS writer_seq, x.sign_b64 AS sign_b64
@@ -36,8 +42,9 @@ BEGIN
      WHERE $2 = 'pgtext') x;
   payload := rowseal._payload_3(rowseal._one_based(r.tables) AND rowseal._one_based(r.upto),
       rowseal._few(r.tables, 262144) AND rowseal._few(r.upto, 262144),
-      (r.keys IS NULL OR pg_column_size(r.keys) <= 4000 OR rowseal._brief(r.keys)), r.deleted_flag, r.grantee_pkey,
-      CASE WHEN (r.keys IS NULL OR pg_column_size(r.keys) <= 4000 OR rowseal._brief(r.keys)) THEN r.keys END,
+      (r.keys IS NULL OR pg_column_size(r.keys) <= 4000 OR rowseal._digits(r.keys) <= 65011712), r.deleted_flag,
+      r.grantee_pkey, CASE
+      WHEN (r.keys IS NULL OR pg_column_size(r.keys) <= 4000 OR rowseal._digits(r.keys) <= 65011712) THEN r.keys END,
       r.may_grant, r.owner_timestamp, CASE WHEN rowseal._few(r.tables, 262144) THEN r.tables END, r.tombstones,
       r.until, CASE WHEN rowseal._few(r.upto, 262144) THEN r.upto END, r.user_hash, r.writer_pkey, r.writer_prev,
       r.writer_seq);

@@ -39,11 +39,11 @@ BEGIN
   envelope := rowseal._envelope(rowseal._payload_3(rowseal._one_based(NEW.tables) AND rowseal._one_based(NEW.upto),
       rowseal._few(NEW.tables, 262144) AND rowseal._few(NEW.upto, 262144),
       (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
-      OR rowseal._brief(NEW.keys)), NEW.deleted_flag, NEW.grantee_pkey, CASE
+      OR rowseal._digits(NEW.keys) OPERATOR(pg_catalog.<=) 65011712), NEW.deleted_flag, NEW.grantee_pkey, CASE
       WHEN (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
-      OR rowseal._brief(NEW.keys)) THEN NEW.keys END, NEW.may_grant, NEW.owner_timestamp, CASE
-      WHEN rowseal._few(NEW.tables, 262144) THEN NEW.tables END, NEW.tombstones, NEW.until, CASE
-      WHEN rowseal._few(NEW.upto, 262144) THEN NEW.upto END, NEW.user_hash, NEW.writer_pkey, NEW.writer_prev,
+      OR rowseal._digits(NEW.keys) OPERATOR(pg_catalog.<=) 65011712) THEN NEW.keys END, NEW.may_grant,
+      NEW.owner_timestamp, CASE WHEN rowseal._few(NEW.tables, 262144) THEN NEW.tables END, NEW.tombstones, NEW.until,
+      CASE WHEN rowseal._few(NEW.upto, 262144) THEN NEW.upto END, NEW.user_hash, NEW.writer_pkey, NEW.writer_prev,
       NEW.writer_seq), NEW.sign_b64);
   INSERT INTO rowseal.feed (tag, owner, envelope, role, subscription)
     VALUES ('grants', (((envelope) OPERATOR(pg_catalog.->) 'row') OPERATOR(pg_catalog.->>) 'user_hash'), envelope,

@@ -73,17 +73,17 @@ BEGIN
                              'tables or upto is no plain array, or keys no JSON object')::rowseal.verdict
            WHEN pg_catalog.octet_length((NEW.tables)::pg_catalog.text) OPERATOR(pg_catalog.>) 4096
                OR pg_catalog.octet_length((CASE
-                   WHEN (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
-                       OR rowseal._brief(NEW.keys))
+               WHEN (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
+                   OR rowseal._digits(NEW.keys) OPERATOR(pg_catalog.<=) 65011712)
                THEN NEW.keys END)::pg_catalog.text) OPERATOR(pg_catalog.>) 4096
                THEN ROW('RS013', 'tables or keys have more than 4096 bytes as text')::rowseal.verdict
       END, rowseal._judge_3(public_key, NEW.sign_b64, rowseal._one_based(NEW.tables) AND rowseal._one_based(NEW.upto),
           rowseal._few(NEW.tables, 262144) AND rowseal._few(NEW.upto, 262144),
           (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
-              OR rowseal._brief(NEW.keys)), NEW.deleted_flag,
-          NEW.grantee_pkey, CASE
-              WHEN (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
-              OR rowseal._brief(NEW.keys))
+              OR rowseal._digits(NEW.keys) OPERATOR(pg_catalog.<=) 65011712),
+          NEW.deleted_flag, NEW.grantee_pkey, CASE
+          WHEN (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
+              OR rowseal._digits(NEW.keys) OPERATOR(pg_catalog.<=) 65011712)
           THEN NEW.keys END, NEW.may_grant, NEW.owner_timestamp, CASE WHEN rowseal._few(NEW.tables, 262144)
           THEN NEW.tables END, NEW.tombstones, NEW.until, CASE WHEN rowseal._few(NEW.upto, 262144) THEN NEW.upto END,
           NEW.user_hash, NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq));
@@ -112,17 +112,17 @@ BEGIN
                              'tables or upto is no plain array, or keys no JSON object')::rowseal.verdict
            WHEN pg_catalog.octet_length((NEW.tables)::pg_catalog.text) OPERATOR(pg_catalog.>) 4096
                OR pg_catalog.octet_length((CASE
-                   WHEN (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
-                       OR rowseal._brief(NEW.keys))
+               WHEN (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
+                   OR rowseal._digits(NEW.keys) OPERATOR(pg_catalog.<=) 65011712)
                THEN NEW.keys END)::pg_catalog.text) OPERATOR(pg_catalog.>) 4096
                THEN ROW('RS013', 'tables or keys have more than 4096 bytes as text')::rowseal.verdict
       END, rowseal._judge_3(NEW.writer_pkey, NEW.sign_b64, rowseal._one_based(NEW.tables)
           AND rowseal._one_based(NEW.upto), rowseal._few(NEW.tables, 262144) AND rowseal._few(NEW.upto, 262144),
           (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
-              OR rowseal._brief(NEW.keys)), NEW.deleted_flag,
-          NEW.grantee_pkey, CASE
-              WHEN (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
-              OR rowseal._brief(NEW.keys))
+              OR rowseal._digits(NEW.keys) OPERATOR(pg_catalog.<=) 65011712),
+          NEW.deleted_flag, NEW.grantee_pkey, CASE
+          WHEN (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
+              OR rowseal._digits(NEW.keys) OPERATOR(pg_catalog.<=) 65011712)
           THEN NEW.keys END, NEW.may_grant, NEW.owner_timestamp, CASE WHEN rowseal._few(NEW.tables, 262144)
           THEN NEW.tables END, NEW.tombstones, NEW.until, CASE WHEN rowseal._few(NEW.upto, 262144) THEN NEW.upto END,
           NEW.user_hash, NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq)),
@@ -154,10 +154,10 @@ BEGIN
         rowseal._payload_3(rowseal._one_based(NEW.tables) AND rowseal._one_based(NEW.upto),
         rowseal._few(NEW.tables, 262144) AND rowseal._few(NEW.upto, 262144),
         (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
-            OR rowseal._brief(NEW.keys)), NEW.deleted_flag,
-        NEW.grantee_pkey, CASE
-            WHEN (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
-            OR rowseal._brief(NEW.keys))
+            OR rowseal._digits(NEW.keys) OPERATOR(pg_catalog.<=) 65011712),
+        NEW.deleted_flag, NEW.grantee_pkey, CASE
+        WHEN (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000
+            OR rowseal._digits(NEW.keys) OPERATOR(pg_catalog.<=) 65011712)
         THEN NEW.keys END, NEW.may_grant, NEW.owner_timestamp, CASE WHEN rowseal._few(NEW.tables, 262144)
         THEN NEW.tables END, NEW.tombstones, NEW.until, CASE WHEN rowseal._few(NEW.upto, 262144) THEN NEW.upto END,
         NEW.user_hash, NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq), NEW.sign_b64, NEW);

@@ -42,12 +42,12 @@ BEGIN
             rowseal._envelope(rowseal._payload_3(rowseal._one_based(OLD.tables) AND rowseal._one_based(OLD.upto),
             rowseal._few(OLD.tables, 262144) AND rowseal._few(OLD.upto, 262144),
             (OLD.keys IS NULL OR pg_catalog.pg_column_size(OLD.keys) OPERATOR(pg_catalog.<=) 4000
-            OR rowseal._brief(OLD.keys)), OLD.deleted_flag, OLD.grantee_pkey, CASE
+            OR rowseal._digits(OLD.keys) OPERATOR(pg_catalog.<=) 65011712), OLD.deleted_flag, OLD.grantee_pkey, CASE
             WHEN (OLD.keys IS NULL OR pg_catalog.pg_column_size(OLD.keys) OPERATOR(pg_catalog.<=) 4000
-            OR rowseal._brief(OLD.keys)) THEN OLD.keys END, OLD.may_grant, OLD.owner_timestamp, CASE
-            WHEN rowseal._few(OLD.tables, 262144) THEN OLD.tables END, OLD.tombstones, OLD.until, CASE
-            WHEN rowseal._few(OLD.upto, 262144) THEN OLD.upto END, OLD.user_hash, OLD.writer_pkey, OLD.writer_prev,
-            OLD.writer_seq), OLD.sign_b64));
+            OR rowseal._digits(OLD.keys) OPERATOR(pg_catalog.<=) 65011712) THEN OLD.keys END, OLD.may_grant,
+            OLD.owner_timestamp, CASE WHEN rowseal._few(OLD.tables, 262144) THEN OLD.tables END, OLD.tombstones,
+            OLD.until, CASE WHEN rowseal._few(OLD.upto, 262144) THEN OLD.upto END, OLD.user_hash, OLD.writer_pkey,
+            OLD.writer_prev, OLD.writer_seq), OLD.sign_b64));
     END IF;
     RETURN NULL;
   END IF;

@@ -4,8 +4,11 @@ DECLARE
   outcome text := pg_catalog.set_config('rowseal.outcome', '', true);
 BEGIN
   SELECT x.deleted_flag AS c0, CASE WHEN starts_with(x.grantee_pkey, E'\\x') THEN (x.grantee_pkey)::bytea
-      ELSE decode(x.grantee_pkey, 'base64') END::bytea AS c1,
-      ((CASE WHEN w.rowseal = '1' THEN w."row" END) -> 'keys')::jsonb AS c2, x.may_grant AS c3,
+      ELSE decode(x.grantee_pkey, 'base64') END::bytea AS c1, CASE WHEN (x.keys::text ~ '[0-9.][eE]') IS NOT TRUE
+      OR rowseal._digits(((CASE WHEN w.rowseal = '1'
+      THEN w."row" END) -> 'keys')::jsonb) <= octet_length(x.keys::text)
+      THEN ((CASE WHEN w.rowseal = '1' THEN w."row" END) -> 'keys')::jsonb
+      ELSE concat('an exponent in ', left(x.keys::text, 40))::jsonb END AS c2, x.may_grant AS c3,
       x.owner_timestamp AS c4, x.tables AS c5, x.tombstones AS c6, x.until AS c7,
       (SELECT h.v FROM pg_catalog.jsonb_to_record(pg_catalog.jsonb_build_object('v',
       rowseal._hex('{"array": "bytea"}', x.upto))) h(v bytea[])) AS c8, CASE WHEN starts_with(x.user_hash, E'\\x')
@@ -18,7 +21,7 @@ BEGIN
       LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v, 'canonical')) w("row" json, "content" json,
       sign_b64 text, "rowseal" text),
          LATERAL pg_catalog.json_to_record((CASE WHEN w.rowseal = '1' THEN w."row" END)) x(deleted_flag boolean,
-             grantee_pkey text, "keys" jsonb, may_grant smallint, owner_timestamp bigint, "tables" text[],
+             grantee_pkey text, "keys" json, may_grant smallint, owner_timestamp bigint, "tables" text[],
              "tombstones" boolean, "until" bigint, "upto" jsonb, user_hash text, writer_pkey text, writer_prev text,
              writer_seq bigint);
   INSERT INTO public.grants (deleted_flag, grantee_pkey, "keys", may_grant, owner_timestamp, "tables", "tombstones",
