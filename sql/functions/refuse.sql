@@ -70,19 +70,43 @@ $$;
 COMMENT ON FUNCTION rowseal._key_of(rowseal.declarations, regclass, record) IS
   'The key of a row of a declared table, a partition or a versions table; NULL of one that no index could hold';
 
+CREATE OR REPLACE FUNCTION rowseal._shown_column(name name, type oid) RETURNS text LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  value CONSTANT text := pg_catalog.format('($1).%I', name);
+  as_text CONSTANT text := pg_catalog.format(
+    'CASE WHEN pg_catalog.num_nonnulls(%s) = 1 THEN pg_catalog.to_json(pg_catalog.format(''%%s'', %1$s)) END', value);
+  size CONSTANT text := pg_catalog.format('pg_catalog.to_json(pg_catalog.pg_column_size(%s))', value);
+BEGIN
+  IF type = 'jsonb'::regtype THEN
+    RETURN pg_catalog.format('CASE WHEN rowseal._digits(%s) < 1000 THEN pg_catalog.to_json(%1$s) ELSE %s END',
+                             value, size);
+  ELSIF EXISTS (SELECT FROM rowseal._within(type) w WHERE w.oid IN ('numeric'::regtype, 'jsonb'::regtype)) THEN
+    RETURN pg_catalog.format('CASE WHEN pg_catalog.pg_column_size(%s) < 100 THEN %s ELSE %s END', value, as_text, size);
+  END IF;
+  -- of other people's types the text: to_json would call a cast that their owner can define
+  RETURN CASE WHEN type < 16384 THEN pg_catalog.format('pg_catalog.to_json(%s)', value) ELSE as_text END;
+END
+$$;
+COMMENT ON FUNCTION rowseal._shown_column(name, oid) IS
+  'An expression for a column of the row $1 as JSON; where its numbers may have many digits, how many bytes it has';
+
 CREATE OR REPLACE FUNCTION rowseal._shown(relation regclass, key jsonb, raw record) RETURNS json LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   most CONSTANT integer := 1024 * 1024;
+  columns CONSTANT name[] := ARRAY(SELECT a.attname FROM pg_catalog.pg_attribute a
+    WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum);
+  query CONSTANT text := 'SELECT pg_catalog.json_object_agg(x.name, x.value ORDER BY x.n) '
+    'FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest(ARRAY[%s])) WITH ORDINALITY x(name, value, n)';
   shown json;
 BEGIN
   BEGIN
-    -- to_jsonb writes numbers with all their digits
-    IF pg_catalog.pg_column_size(raw) <= CASE WHEN EXISTS (
-         SELECT FROM pg_catalog.pg_attribute a, LATERAL rowseal._within(a.atttypid) w
-          WHERE a.attrelid = relation AND w.oid = 'numeric'::regtype) THEN 4000 ELSE most END
-       AND rowseal._digits(pg_catalog.to_jsonb(raw)) <= most THEN
-      shown := pg_catalog.row_to_json(raw);
+    IF pg_catalog.pg_column_size(raw) <= most THEN
+      EXECUTE pg_catalog.format(query, (
+        SELECT pg_catalog.string_agg(rowseal._shown_column(a.attname, a.atttypid), ', ' ORDER BY a.attnum)
+          FROM pg_catalog.pg_attribute a WHERE a.attrelid = relation AND a.attname = ANY (columns)))
+        INTO shown USING raw, columns;
     END IF;
   EXCEPTION WHEN OTHERS OR assert_failure THEN
     IF rowseal._passing(SQLSTATE) THEN
@@ -92,15 +116,9 @@ BEGIN
   IF pg_catalog.octet_length(shown::text) <= most THEN
     RETURN shown;
   END IF;
-  EXECUTE (
-    SELECT pg_catalog.format(
-             'SELECT pg_catalog.json_object_agg(x.name, x.size) '
-             'FROM ROWS FROM (pg_catalog.unnest(%L::text[]), pg_catalog.unnest(ARRAY[%s])) x(name, size)',
-             pg_catalog.array_agg(a.attname ORDER BY a.attnum),
-             pg_catalog.string_agg(pg_catalog.format('pg_catalog.pg_column_size(($1).%I)', a.attname), ', '
-                                   ORDER BY a.attnum))
-      FROM pg_catalog.pg_attribute a WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped)
-    INTO shown USING raw;
+  EXECUTE pg_catalog.format(query, (
+    SELECT pg_catalog.string_agg(pg_catalog.format('pg_catalog.pg_column_size(($1).%I)', c), ', ' ORDER BY n)
+      FROM pg_catalog.unnest(columns) WITH ORDINALITY x(c, n))) INTO shown USING raw, columns;
   RETURN pg_catalog.json_build_object('key', key, 'bytes', shown);
 END
 $$;

@@ -82,6 +82,23 @@ COMMENT ON FUNCTION rowseal._who_attached(oid) IS
   'arguments say, whoever may create triggers there has said (0: PUBLIC). A function of rowseal runs the code of the '
   'table that it was made for';
 
+CREATE OR REPLACE FUNCTION rowseal._one_spelling(index oid) RETURNS boolean LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_catalog.bool_and(
+           EXISTS (SELECT FROM pg_catalog.pg_amproc p
+                    WHERE p.amprocfamily = o.opcfamily AND p.amproclefttype = o.opcintype
+                      AND p.amprocrighttype = o.opcintype AND p.amprocnum = 4  -- equalimage
+                      AND p.amproc IN ('btequalimage'::regproc, 'btvarstrequalimage'::regproc))
+           AND NOT EXISTS (SELECT FROM pg_catalog.pg_collation c
+                            WHERE c.oid = x.collid AND NOT c.collisdeterministic))
+    FROM pg_catalog.pg_index i,
+         ROWS FROM (pg_catalog.unnest(i.indclass::oid[]), pg_catalog.unnest(i.indcollation::oid[])) x(opclass, collid)
+    JOIN pg_catalog.pg_opclass o ON o.oid = x.opclass
+   WHERE i.indexrelid = index
+$$;
+COMMENT ON FUNCTION rowseal._one_spelling(oid) IS
+  'Whether values that an index takes for equal are the same byte for byte: not 1 and 1.0 of numeric, say';
+
 -- PL/pgSQL, which keeps the plan: it takes a fifth of the time.  The first that is found will do: whoever is not
 -- trusted may own more than can be read for every row that somebody sends.
 CREATE OR REPLACE FUNCTION rowseal._distrusted(relation regclass) RETURNS name LANGUAGE plpgsql STABLE
@@ -92,8 +109,8 @@ BEGIN
   -- defaults, indexes, policies, rules, partitions; the checks of a domain), and what that names (functions, operators,
   -- types; the table of a foreign key).  A function is an end: what it calls, its owner chose.  And from each table to
   -- those with a foreign key to it: whatever that does, PostgreSQL reads their rows, or changes them with triggers and
-  -- all; but not where it refers to the primary key of a table that keeps its rows.  Tables that are only read are an
-  -- end, too: class 0.
+  -- all; but not where it refers to the primary key of a table that keeps its rows, and no key of it can change, not in
+  -- its spelling either.  Tables that are only read are an end, too: class 0.
   RETURN (WITH RECURSIVE tables AS (
     SELECT w.* FROM rowseal._written($1) w
   ), code(classid, objid, kept) AS (
@@ -125,7 +142,8 @@ BEGIN
         FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_constraint k ON k.oid = g.tgconstraint
        WHERE c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
          AND g.tgrelid = c.objid AND g.tgconstrrelid <> 0 AND k.confrelid = c.objid
-         AND NOT (c.kept AND (SELECT i.indisprimary FROM pg_catalog.pg_index i WHERE i.indexrelid = k.conindid))) n
+         AND NOT (c.kept AND (SELECT i.indisprimary FROM pg_catalog.pg_index i WHERE i.indexrelid = k.conindid)
+                  AND rowseal._one_spelling(k.conindid))) n
   )
   SELECT CASE o.oid WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.pg_get_userbyid(o.oid) END
     FROM code x,
@@ -198,7 +216,7 @@ BEGIN
   SELECT pg_catalog.bool_and(rowseal._trusted_owner(c.relowner)) AS trusted,
          pg_catalog.array_agg(c.oid) AS oids, pg_catalog.array_agg(c.oid::regclass::text) AS names,
          pg_catalog.string_agg(c.oid::regclass::text, ', ') FILTER (
-           WHERE t.written AND pg_catalog.has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE')) AS written,
+           WHERE t.written AND pg_catalog.has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')) AS written,
          pg_catalog.string_agg(c.oid::regclass::text, ', ') FILTER (
            WHERE NOT t.written AND pg_catalog.has_table_privilege(c.oid, 'SELECT')) AS read
     INTO tables

@@ -1149,6 +1149,8 @@ HARMLESS = {
     "_refuse",
     "_set_apart",
     "_shown",
+    "_shown_column",
+    "_one_spelling",
     "_key_of",
     "receive",
     # what the session itself has collected, merged with its rights; nothing where it is no worker

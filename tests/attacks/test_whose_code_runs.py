@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -283,6 +284,89 @@ def test_a_trigger_that_is_being_created_keeps_rows_waiting(
     receive = partial(admin.all, "SELECT outcome, reason FROM rowseal.receive(%s)", sent)
     ((outcome, reason),) = meanwhile(mallory, TRIGGER.format("user_storage"), receive)
     assert outcome == "deferred" and "code of mallory" in reason and not sprung(mallory)
+
+
+def test_a_trigger_that_is_being_created_where_rows_are_archived_keeps_them_waiting(
+    mallory: Db, example: Db, admin: Db, ann: Owner
+) -> None:
+    """Who carries rows may do no more there than INSERT, and locks it by that."""
+    theirs(mallory)
+    table(admin, "q", "uuid uuid, a text", declare=", versions => 'qv'")
+    admin.run(
+        "GRANT SELECT, INSERT, UPDATE ON q TO app; GRANT SELECT, INSERT ON qv TO app;"
+        " GRANT TRIGGER ON qv TO mallory"
+    )
+    first = {**row(ann), "a": "1"}
+    later = {**first, "a": "2", "owner_timestamp": first["owner_timestamp"] + 1}
+    one, two = (Json([ann.envelope(example.form("q"), r)]) for r in (first, later))
+    question = "SELECT outcome, reason FROM rowseal.receive(%s)"
+    assert example.all(question, one) == [("inserted", None)]
+    receive = partial(example.all, question, two)
+    ((outcome, reason),) = meanwhile(mallory, TRIGGER.format("qv"), receive)
+    assert outcome == "deferred" and "code of mallory" in reason and not sprung(mallory)
+
+
+@pytest.mark.parametrize(
+    ("type_", "first", "again", "waits"),
+    [
+        ("numeric", Decimal(1), Decimal("1.0"), True),
+        ("citext", "a", "A", True),
+        ("text", "a", "b", False),
+    ],
+)
+def test_no_strangers_table_follows_a_key_that_is_spelled_otherwise(
+    type_: str, first: Any, again: Any, waits: bool, mallory: Db, example: Db, admin: Db, ann: Owner
+) -> None:
+    """It is the same key, so it never goes; but ON UPDATE CASCADE goes by its bytes."""
+    theirs(mallory)
+    admin.run("CREATE EXTENSION citext SCHEMA public")
+    example.run(f"""
+        CREATE TABLE q (user_hash bytea, n {type_}, {SEALED}, PRIMARY KEY (user_hash, n));
+        SELECT rowseal.declare('q', owner => 'user_hash', identity => 'user_cards');
+        GRANT SELECT, REFERENCES ON q TO mallory""")
+    common = {"user_hash": ann.hash, "deleted_flag": False, "parent_sign_b64": None}
+    one, two = (
+        ann.envelope(example.form("q"), common | {"n": n, "owner_timestamp": at})
+        for at, n in enumerate((first, again), 1)
+    )
+    assert [o for o, _ in example.apply("q", [one])] == ["inserted"]
+    mallory.run(f"""
+        CREATE TABLE f (h bytea, n {type_}, FOREIGN KEY (h, n) REFERENCES q ON UPDATE CASCADE);
+        CREATE TRIGGER t AFTER UPDATE ON f FOR EACH ROW EXECUTE FUNCTION code()""")
+    mallory.run("INSERT INTO f SELECT user_hash, n FROM q")
+    question = "SELECT outcome, reason FROM rowseal.receive(%s)"
+    ((outcome, reason),) = admin.all(question, Json([two]))
+    assert not sprung(mallory)
+    if waits:
+        assert outcome == "deferred" and "code of mallory" in reason
+    else:
+        assert outcome == "inserted"
+
+
+def test_a_row_that_is_noted_runs_no_cast_of_a_types_owner(
+    mallory: Db, example: Db, admin: Db, ann: Owner
+) -> None:
+    """To show it to administrators, to_jsonb called one to json."""
+    set_trap(mallory)
+    mallory.run(
+        "CREATE TYPE mood AS ENUM ('good'); CREATE FUNCTION shown(mood) RETURNS json"
+        " LANGUAGE plpgsql AS $$ BEGIN PERFORM public.trap(); RETURN '1'; END $$;"
+        " CREATE CAST (mood AS json) WITH FUNCTION shown(mood)"
+    )
+    example.run(f"""
+        CREATE TABLE q (user_hash bytea, uuid uuid, c mood, n numeric[], j jsonb, {SEALED},
+            PRIMARY KEY (user_hash, uuid));
+        SELECT rowseal.declare('q', owner => 'user_hash', identity => 'user_cards')""")
+    values = {"c": "good", "n": [Decimal(10) ** 400] * 20, "j": '{"a": [1]}'}
+    envelope = ann.envelope(example.form("q"), {**row(ann), **values})
+    assert [o for o, _ in example.apply("q", [envelope])] == ["inserted"]
+    admin.run("SET session_replication_role = replica")
+    admin.run("DELETE FROM q")
+    admin.run("RESET session_replication_role")
+    noted = admin.one("SELECT row FROM rowseal.quarantine")
+    assert (noted["c"], noted["j"], noted["deleted_flag"]) == ("good", {"a": [1]}, False)
+    assert 100 < noted["n"] < 5000 and noted["parent_sign_b64"] is None  # its size
+    assert not sprung(mallory)
 
 
 def test_the_owner_of_an_identity_table_can_put_something_else_under_its_name(
