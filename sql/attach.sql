@@ -112,7 +112,7 @@ ALTER EVENT TRIGGER rowseal_drop ENABLE ALWAYS;
 ALTER EVENT TRIGGER rowseal_drop_refuse ENABLE ALWAYS;
 ALTER EVENT TRIGGER rowseal_forget ENABLE ALWAYS;
 ALTER EVENT TRIGGER rowseal_ddl_retry ENABLE ALWAYS;
-COMMENT ON EVENT TRIGGER rowseal_ddl_start IS 'Refuses DDL as rowseal_internal';
+COMMENT ON EVENT TRIGGER rowseal_ddl_start IS 'Refuses DDL as rowseal_internal, and what could not be followed';
 COMMENT ON EVENT TRIGGER rowseal_ddl IS 'Keeps generated functions in step with declared tables';
 COMMENT ON EVENT TRIGGER rowseal_drop IS 'Forgets the declaration of a dropped table';
 COMMENT ON EVENT TRIGGER rowseal_drop_refuse IS 'Refuses to drop what a declared table of the same owner needs';

@@ -113,7 +113,7 @@ EXCEPTION WHEN OTHERS OR assert_failure THEN
   IF blamed AND (SQLSTATE <> 'RS007' OR rowseal._spoilt(old, now_)) THEN
     RAISE;
   END IF;
-  -- Or it is the fault of whose command it is, that of no table: his stack is used up, say.
+  -- Or it is the fault of whose command it is, that of no table: he holds all locks that there are, say.
   IF SQLSTATE <> 'RS007' AND (now_ IS NULL OR rowseal._lasting(now_) = rowseal._lasting(old)) THEN
     RAISE WARNING USING MESSAGE = pg_catalog.format('rowseal: %s does not follow this change: %s', d.relation, SQLERRM),
       HINT = 'rowseal.health() shows whether it has to.';
@@ -356,6 +356,20 @@ $$;
 COMMENT ON FUNCTION rowseal._follow(oid, oid, text, text) IS
   'Follows a change of a table, or of a trigger or a rule on it; kind: OID of the catalog of what was changed';
 
+-- Each level of PL/pgSQL takes some 3 kB: with 200 left nothing here fails halfway by what somebody has used up before.
+-- Volatile, so that no plan keeps its result.
+CREATE OR REPLACE FUNCTION rowseal._room(levels integer DEFAULT 200) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF levels > 0 THEN
+    PERFORM rowseal._room(levels - 1);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._room(integer) IS
+  'Raises 54001 where the session''s stack is nearly used up: what follows a command, or a grant, cannot be left out, '
+  'and would be the fault of no table or row';
+
 -- Functions of that role meet types and operators of users.  Whatever code comes to run as it, it changes none of its
 -- tables and functions: a trigger that it put there would run as the next superuser who writes.
 CREATE OR REPLACE FUNCTION rowseal._on_ddl_start() RETURNS event_trigger LANGUAGE plpgsql
@@ -364,10 +378,13 @@ BEGIN
   IF current_user = 'rowseal_internal' THEN
     RAISE insufficient_privilege USING MESSAGE = TG_TAG || ' is not for rowseal_internal',
       DETAIL = 'That role writes the tables of rowseal, and gives no commands about them, nor about anything else.';
+  ELSIF NOT rowseal._installing() THEN
+    PERFORM rowseal._room();
   END IF;
 END
 $$;
-COMMENT ON FUNCTION rowseal._on_ddl_start() IS 'Refuses DDL as rowseal_internal, who owns tables and functions here';
+COMMENT ON FUNCTION rowseal._on_ddl_start() IS
+  'Refuses DDL as rowseal_internal, who owns tables and functions here, and where what follows it would find no room';
 
 CREATE OR REPLACE FUNCTION rowseal._sees_all(command text) RETURNS void LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -472,14 +489,12 @@ BEGIN
   LOOP
     PERFORM rowseal._close(x.d, 'the versions table is gone');
   END LOOP;
-  FOR x IN
-    SELECT d FROM rowseal.declarations d
-     WHERE EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() o
-                    WHERE o.object_type = 'table'
-                      AND (d.facts #> '{main,partitions}') ? pg_catalog.format('%I.%I', o.schema_name, o.object_name))
-  LOOP
-    PERFORM rowseal._refresh(x.d, false, false);
-  END LOOP;
+  -- of a partition the catalogs keep nothing: its table is told by names, and another one may have had them
+  PERFORM rowseal._refresh_others(d, false)
+     FROM rowseal.declarations d
+    WHERE EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() o
+                   WHERE o.object_type = 'table'
+                     AND (d.facts #> '{main,partitions}') ? pg_catalog.format('%I.%I', o.schema_name, o.object_name));
   -- columns and constraints that went with something else, or with an ALTER TABLE
   FOR x IN SELECT DISTINCT l.relation FROM rowseal._lost() l LOOP
     PERFORM rowseal._lose_columns(x.relation, TG_TAG = 'ALTER TABLE');

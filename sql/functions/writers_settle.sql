@@ -291,6 +291,7 @@ DECLARE
   grants_table CONSTANT regclass := (SELECT g.relation FROM rowseal.declarations g WHERE g.id = grants);
   d rowseal.declarations;
 BEGIN
+  PERFORM rowseal._room();
   IF affected.writers <> '{}' THEN
     FOR d IN SELECT x.* FROM rowseal.declarations x
               WHERE x.id = grants OR x.writers = grants_table

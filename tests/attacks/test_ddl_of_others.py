@@ -7,7 +7,19 @@ from __future__ import annotations
 import pytest
 from psycopg.types.json import Json
 
-from kit.attacks import KEY, attempt, insert, row, set_trap, sprung, table, unhealthy
+from kit.attacks import (
+    KEY,
+    SEALED,
+    STACKED,
+    attempt,
+    deepest,
+    insert,
+    row,
+    set_trap,
+    sprung,
+    table,
+    unhealthy,
+)
 from kit.db import Db
 from kit.example import Owner
 from kit.process import cpu
@@ -788,6 +800,49 @@ def test_no_cast_of_a_stranger_runs_as_rowseal_internal(
     diag = mallory.refused("RS007", stored)
     assert "another type" in str(diag.message_primary)
     assert not sprung(mallory)
+
+
+@pytest.mark.parametrize("command", ["DROP TABLE names.cards", "ALTER SCHEMA names RENAME TO old"])
+def test_no_stack_that_is_used_up_leaves_a_table_open(
+    command: str, mallory: Db, example: Db, admin: Db
+) -> None:
+    """The schema's owner made another identity table of that name."""
+    admin.run("CREATE SCHEMA names AUTHORIZATION mallory")
+    if "ALTER" in command:
+        admin.run(f"GRANT CREATE ON DATABASE {admin.connection.info.dbname} TO mallory")
+    mallory.run("GRANT ALL ON SCHEMA names TO app")
+    example.run(
+        f"CREATE TABLE names.cards (user_hash bytea PRIMARY KEY, k bytea, {SEALED});"
+        " SELECT rowseal.declare('names.cards', owner => 'user_hash', public_key => 'k')"
+    )
+    table(example, "q", "uuid uuid", declare=None)
+    example.run("SELECT rowseal.declare('q', owner => 'user_hash', identity => 'names.cards')")
+    mallory.run(STACKED.format("names.deep", command))
+    most = deepest(mallory, "names.deep")
+    assert most > 100
+    for depth in range(most - 40, most + 1, 4):
+        mallory.run("BEGIN")
+        mallory.run(f"SELECT names.deep({depth})")
+        state = "SELECT queries = '{}' OR identity::text = 'old.cards' FROM rowseal.declarations"
+        assert mallory.all(f"{state} WHERE tag = 'q'") == [True]
+        mallory.run("ROLLBACK")
+
+
+def test_what_names_a_former_partition_keeps_nobody_waiting(
+    mallory: Db, example: Db, admin: Db
+) -> None:
+    """It was hers, and her declaration has not followed that it went; its name is anybody's."""
+    example.run("GRANT SELECT ON user_cards TO mallory")
+    naming_her_identities(mallory)
+    admin.run(
+        "SET session_replication_role = replica; UPDATE rowseal.declarations SET facts ="
+        " jsonb_set(facts, '{main,partitions}', '[\"public.staging\"]') WHERE tag = 'theirs';"
+        " RESET session_replication_role"
+    )
+    example.run("CREATE TABLE staging (); SET lock_timeout = '3s'")
+    mallory.run("BEGIN; SELECT rowseal.undeclare('theirs')")
+    example.run("DROP TABLE staging")
+    mallory.run("ROLLBACK")
 
 
 def test_a_stack_that_is_used_up_closes_no_table_of_others(

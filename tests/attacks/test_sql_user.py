@@ -1151,6 +1151,7 @@ HARMLESS = {
     "_shown",
     "_shown_column",
     "_one_spelling",
+    "_room",
     "_key_of",
     "receive",
     # what the session itself has collected, merged with its rights; nothing where it is no worker

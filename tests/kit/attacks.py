@@ -189,3 +189,23 @@ def set_trap(mallory: Db) -> None:
 
 def sprung(mallory: Db) -> bool:
     return bool(mallory.one("SELECT last_value = 666 FROM sprung"))
+
+
+STACKED = """CREATE FUNCTION {0}(n int) RETURNS int LANGUAGE plpgsql AS
+    $$ BEGIN IF n > 0 THEN RETURN {0}(n - 1); END IF; {1}; RETURN 0; END $$"""
+"""A function that gives a command at the bottom of so many calls."""
+
+
+def deepest(db: Db, function: str) -> int:
+    """From how deep in the stack such a command goes through; nothing of it stays."""
+    enough, too_deep = 0, 4000
+    while too_deep - enough > 1:
+        depth = (enough + too_deep) // 2
+        db.run("BEGIN")
+        try:
+            db.run(f"SELECT {function}({depth})")
+            enough = depth
+        except psycopg.errors.StatementTooComplex:
+            too_deep = depth
+        db.run("ROLLBACK")
+    return enough

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from test_held_rows_follow import DECLARE, Cast, fed
 
+from kit.attacks import STACKED, deepest
 from kit.db import Db, Server
 from kit.example import Owner
 from kit.network import until
@@ -280,3 +281,19 @@ def test_a_table_that_opens_by_somebody_elses_command_runs_nothing_of_its_owners
         mallory.run("GRANT DELETE ON t TO mallory; SELECT rowseal.retry()")
         assert mallory.one("SELECT count(*) FROM t") == 0 and admin.one(followed)
         assert mallory.all("SELECT who FROM ran") == ["mallory"]
+
+
+def test_a_revocation_from_a_stack_that_is_used_up_is_followed_or_refused(c: Cast) -> None:
+    """It was stored, and its writer's rows stayed for good: nothing told but verify."""
+    c.receive(c.granted(), *c.rows("a"))
+    form = c.forms["grants"]
+    c.db.run("CREATE TABLE stash (LIKE grants)")
+    c.db.insert("stash", c.ann.sealed(form, revocation(c.device, [])))
+    c.db.run(STACKED.format("deep", "INSERT INTO public.grants SELECT * FROM public.stash"))
+    most = deepest(c.db, "deep")
+    assert most > 100
+    for depth in range(most - 40, most + 1, 4):
+        c.db.run("BEGIN")
+        c.db.run(f"SELECT deep({depth})")
+        assert c.stored() == [] and c.db.one("SELECT count(*) FROM grants") == 2
+        c.db.run("ROLLBACK")
