@@ -1152,6 +1152,7 @@ HARMLESS = {
     "_shown_column",
     "_one_spelling",
     "_room",
+    "_elsewhere",
     "_key_of",
     "receive",
     # what the session itself has collected, merged with its rights; nothing where it is no worker
