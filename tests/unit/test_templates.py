@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from rowseal.generate.render import WIDTH, TemplateError, fill, lines, qualify, render, wrap
@@ -107,6 +109,14 @@ def test_long_lines_are_broken_between_words() -> None:
     broken = wrap(statement)
     assert all(len(line) <= WIDTH for line in broken.split("\n"))
     assert " ".join(broken.split()) == " ".join(statement.split())
+
+
+def test_a_line_is_broken_in_one_pass() -> None:
+    """Composites in composites make a line of a megabyte, in everybody's DDL and health."""
+    line = "VALUES (" + ", ".join(f"NEW.column_{n} = a.b" for n in range(3000)) + ")"
+    begun = time.process_time()
+    assert len(wrap(line).split("\n")) > 500
+    assert time.process_time() - begun < 2
 
 
 def test_every_template_explains_its_holes() -> None:

@@ -86,15 +86,15 @@ def tokens(sql: str) -> Iterator[Token]:
 
 def lines(sql: str) -> list[str]:
     """The lines of SQL text; a line break in a name or a constant does not count."""
-    out = [""]
+    out: list[list[str]] = [[]]
     for token in tokens(sql):
         if token.kind == "space" and "\n" in token.text:
             first, *more = token.text.split("\n")
-            out[-1] += first
-            out += more
+            out[-1].append(first)
+            out += ([part] for part in more)
         else:
-            out[-1] += token.text
-    return out
+            out[-1].append(token.text)
+    return ["".join(parts) for parts in out]
 
 
 # ------------------------------------------------------------------------------------------- holes
@@ -277,15 +277,25 @@ def _breaks(line: str) -> Iterator[tuple[int, int]]:
 
 
 def broken(line: str, indent: str) -> Iterator[str]:
-    """A line in pieces of at most WIDTH characters, broken where the nesting is lowest."""
-    while len(line) > WIDTH:
-        fitting = [(depth, -at) for depth, at in _breaks(line) if WIDTH * 0.2 < at <= WIDTH]
-        if not fitting:
+    """A line in pieces of at most WIDTH characters, broken where the nesting is lowest.
+
+    It is read once: it may have a megabyte.
+    """
+    breaks = list(_breaks(line)) if len(line) > WIDTH else []
+    begin, prefix, n = 0, "", 0  # of a piece: its place in the line, its indent, its first break
+    while len(prefix) + len(line) - begin > WIDTH:
+        here = begin - len(prefix)
+        while n < len(breaks) and breaks[n][1] <= max(begin - 1, here + WIDTH * 0.2):
+            n += 1
+        end = n
+        while end < len(breaks) and breaks[end][1] <= here + WIDTH:
+            end += 1
+        if n == end:
             break
-        at = -min(fitting)[1]
-        yield line[:at]
-        line = indent + line[at + 1 :]
-    yield line
+        at = min(breaks[n:end], key=lambda b: (b[0], -b[1]))[1]
+        yield prefix + line[begin:at]
+        begin, prefix = at + 1, indent
+    yield prefix + line[begin:]
 
 
 def wrap(sql: str) -> str:
