@@ -661,6 +661,7 @@ COMMENT ON FUNCTION rowseal._let_in_partitions(rowseal.declarations, oid[]) IS
 CREATE OR REPLACE FUNCTION rowseal._on_ddl_retry() RETURNS event_trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+  cured CONSTANT text[] := '{RS007,RS015,RS019}';
   waiting text;
 BEGIN
   IF rowseal._installing() THEN  -- the command that it follows from comes here, too
@@ -676,9 +677,12 @@ BEGIN
       JOIN rowseal.declarations d ON x.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
                                  AND x.objid IN (d.relation, d.versions)
      WHERE EXISTS (SELECT FROM rowseal.quarantine q
-                    WHERE q.curable AND q.tag = d.tag AND q.sqlstate IN ('RS007', 'RS015', 'RS019'))
+                    WHERE q.curable AND q.tag = d.tag AND q.sqlstate = ANY (cured))
   LOOP
-    PERFORM rowseal._retry(NULL, waiting);
+    PERFORM rowseal._lock_arrival(waiting, true);
+    -- these alone: all that is held for the table would be tried under the lock of each ALTER TABLE
+    PERFORM rowseal._retry(NULL, NULL, ARRAY(
+      SELECT q.id FROM rowseal.quarantine q WHERE q.curable AND q.tag = waiting AND q.sqlstate = ANY (cured)));
   END LOOP;
 END
 $$;

@@ -342,6 +342,32 @@ def test_a_new_table_and_a_new_column_cure(site: Site, app: Db) -> None:
     assert (app.all("SELECT headline FROM news"), site.quarantined()) == (["Rain"], [])
 
 
+def test_a_column_cures_what_waits_for_one_and_tries_nothing_else(site: Site, app: Db) -> None:
+    """Thousands may be held there, and an ALTER TABLE keeps the table locked."""
+    ann = Owner()
+    site.join(ann)
+    app.run(
+        "CREATE SEQUENCE tries; CREATE FUNCTION short() RETURNS trigger LANGUAGE plpgsql AS $$"
+        " BEGIN IF octet_length(NEW.value_b64) > 8 THEN PERFORM nextval('public.tries');"
+        " RAISE insufficient_privilege; END IF; RETURN NEW; END $$;"
+        " CREATE TRIGGER a BEFORE INSERT ON user_storage FOR EACH ROW EXECUTE FUNCTION short()"
+    )
+    add = (
+        "ALTER TABLE user_storage_versions ADD later text; ALTER TABLE user_storage ADD later text"
+    )
+    held = ann.envelope(site.form("user_storage"), ann.value(b"x" * 9))
+    app.run(add)
+    waits = ann.envelope(site.form("user_storage"), ann.value(b"y") | {"later": "z"})
+    app.run(add.replace("ADD", "DROP").replace(" text", ""))
+    app.apply("user_storage", [held, waits])
+    assert sorted(site.quarantined()) == ["42501", "RS015"]
+    tries = app.one("SELECT last_value FROM tries")
+    app.run("ALTER TABLE user_storage ALTER value_b64 SET STATISTICS 10")
+    assert app.one("SELECT last_value FROM tries") == tries
+    app.run(add)
+    assert (app.all("SELECT later FROM user_storage"), site.quarantined()) == (["z"], ["42501"])
+
+
 @pytest.mark.parametrize(
     "columns", [{"nobody": "x"}, {"note": 7}, {"uuid": None}, {"user_hash": None}]
 )
