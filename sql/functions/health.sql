@@ -149,8 +149,7 @@ BEGIN
   SELECT count(*) FILTER (WHERE e.evtenabled = 'A') = 6,
          count(*) FILTER (WHERE e.evtenabled = 'A') || ' of 6 enabled always' INTO ok, detail
     FROM pg_catalog.pg_event_trigger e
-   WHERE e.evtname IN ('rowseal_ddl_start', 'rowseal_ddl', 'rowseal_ddl_retry', 'rowseal_drop', 'rowseal_drop_refuse',
-                       'rowseal_forget');
+   WHERE e.evtname ~ '^rowseal_(ddl_start|ddl|ddl_retry|drop|drop_refuse|forget)$';
   RETURN NEXT;
 
   -- a dump can bring a guard without its declaration

@@ -82,13 +82,14 @@ COMMENT ON FUNCTION rowseal._who_attached(oid) IS
   'arguments say, whoever may create triggers there has said (0: PUBLIC). A function of rowseal runs the code of the '
   'table that it was made for';
 
-CREATE OR REPLACE FUNCTION rowseal._one_spelling(index oid) RETURNS boolean LANGUAGE sql STABLE
+CREATE OR REPLACE FUNCTION rowseal._lasting_key(index oid) RETURNS boolean LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT pg_catalog.bool_and(
-           EXISTS (SELECT FROM pg_catalog.pg_amproc p
-                    WHERE p.amprocfamily = o.opcfamily AND p.amproclefttype = o.opcintype
-                      AND p.amprocrighttype = o.opcintype AND p.amprocnum = 4  -- equalimage
-                      AND p.amproc IN ('btequalimage'::regproc, 'btvarstrequalimage'::regproc))
+           i.indisprimary
+           AND EXISTS (SELECT FROM pg_catalog.pg_amproc p
+                        WHERE p.amprocfamily = o.opcfamily AND p.amproclefttype = o.opcintype
+                          AND p.amprocrighttype = o.opcintype AND p.amprocnum = 4  -- equalimage
+                          AND p.amproc IN ('btequalimage'::regproc, 'btvarstrequalimage'::regproc))
            AND NOT EXISTS (SELECT FROM pg_catalog.pg_collation c
                             WHERE c.oid = x.collid AND NOT c.collisdeterministic))
     FROM pg_catalog.pg_index i,
@@ -96,8 +97,8 @@ SET search_path = pg_catalog, pg_temp AS $$
     JOIN pg_catalog.pg_opclass o ON o.oid = x.opclass
    WHERE i.indexrelid = index
 $$;
-COMMENT ON FUNCTION rowseal._one_spelling(oid) IS
-  'Whether values that an index takes for equal are the same byte for byte: not 1 and 1.0 of numeric, say';
+COMMENT ON FUNCTION rowseal._lasting_key(oid) IS
+  'Whether an index is of a primary key whose equal values are the same byte for byte: not 1 and 1.0 of numeric, say';
 
 -- PL/pgSQL, which keeps the plan: it takes a fifth of the time.  The first that is found will do: whoever is not
 -- trusted may own more than can be read for every row that somebody sends.
@@ -142,8 +143,7 @@ BEGIN
         FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_constraint k ON k.oid = g.tgconstraint
        WHERE c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
          AND g.tgrelid = c.objid AND g.tgconstrrelid <> 0 AND k.confrelid = c.objid
-         AND NOT (c.kept AND (SELECT i.indisprimary FROM pg_catalog.pg_index i WHERE i.indexrelid = k.conindid)
-                  AND rowseal._one_spelling(k.conindid))) n
+         AND NOT (c.kept AND rowseal._lasting_key(k.conindid))) n
   )
   SELECT CASE o.oid WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.pg_get_userbyid(o.oid) END
     FROM code x,

@@ -1150,7 +1150,7 @@ HARMLESS = {
     "_set_apart",
     "_shown",
     "_shown_column",
-    "_one_spelling",
+    "_lasting_key",
     "_room",
     "_elsewhere",
     "_key_of",
