@@ -4,7 +4,7 @@
 -- refuses to be anything but an AFTER ROW trigger of this very table.
 --
 --   @only_after@    refuses to be anything else
---   @same_version@  NEW is the version that OLD was
+--   @no_news@       NEW is the version that OLD was, and has got back nothing that it had lost
 --   @envelope@      NEW as an envelope
 --   @tag@           name of the table in the signed bytes
 --   @owner@         owner of the variable envelope, as text
@@ -14,7 +14,7 @@ BEGIN
   @only_after@
   IF TG_OP = 'UPDATE' THEN
     -- but the rows of a partition that this transaction has brought enter the feed (see _feed_rows)
-    IF @same_version@ AND NOT EXISTS (SELECT FROM pg_partition_ancestors(TG_RELID) a, pg_catalog.pg_inherits i
+    IF @no_news@ AND NOT EXISTS (SELECT FROM pg_partition_ancestors(TG_RELID) a, pg_catalog.pg_inherits i
                                        WHERE i.inhrelid = a.relid AND pg_catalog.age(i.xmin) <= 0) THEN
       RETURN NULL;
     END IF;

@@ -587,6 +587,33 @@ def test_wrong_calls_of_erase(example: Db, ann: Owner) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_comes_back_travels(layout: str, example: Db, admin: Db, ann: Owner) -> None:
+    """Whoever follows has got the row without its content, which somebody had taken off."""
+    make(example, layout, ", feed => true", healed=True)
+    form = example.form("s")
+    first = row(ann, b"1")
+    intact = [
+        ann.envelope(form, {**first, "owner_timestamp": at, "value_b64": b"%d" % at})
+        for at in ([1] if layout == "unversioned" else [1, 2])
+    ]
+    stripped = [{k: v for k, v in e.items() if k != "content"} for e in intact]
+    receive = "SELECT outcome FROM rowseal.receive(%s)"
+    for envelopes in (stripped, intact, intact, stripped):
+        example.all(receive, Json(envelopes))
+    fed = "SELECT envelope::jsonb ? 'content' FROM rowseal.feed WHERE tag = 's' ORDER BY position"
+    assert admin.all(fed) == [False] * len(intact) + [True] * len(intact)
+    feed = admin.all("SELECT envelope FROM rowseal.feed WHERE tag = 's'")
+    whole = "SELECT count(*) FROM rowseal.export('s') e WHERE (e::jsonb -> 'content') IS NOT NULL"
+    assert example.one(whole) == len(intact)
+    make(example, layout, name="o", healed=True)
+    example.run("SELECT rowseal.undeclare('s'), rowseal.undeclare('o')")
+    example.run(DECLARE.format("o", ', "healed": ["value_b64", "note"]', ", tag => 's'"))
+    example.all(receive, Json(feed))
+    newest = "SELECT value_b64 FROM o ORDER BY owner_timestamp DESC LIMIT 1"
+    assert example.one(newest) == b"%d" % len(intact)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_no_more_comes_back_than_may_come(layout: str, example: Db, ann: Owner) -> None:
     """An envelope that nobody can write would stop every export."""
     make(example, layout, healed=True)

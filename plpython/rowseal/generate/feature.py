@@ -75,6 +75,10 @@ class Feature:
         """The verdict on a stored row, for verify, wrapped; k is the owner's card."""
         return verdict
 
+    def completed(self, new: Row, old: Row) -> str:
+        """Whether an UPDATE has brought back what the same version had lost."""
+        return ""
+
     def spare(self, row: Row, partition: str) -> str:
         """Whether prune may take a version; ``partition``: by key, the newest first."""
         return ""

@@ -106,6 +106,10 @@ class Digests(Feature):
             f"   WHERE {' AND '.join(where)};\nEND IF;"
         )
 
+    def completed(self, new: Row, old: Row) -> str:
+        back = (f"{old.ref(s.name)} IS NULL AND {new.ref(s.name)} IS NOT NULL" for s in self.healed)
+        return " OR ".join(back)
+
     def content(self, row: Row) -> str:
         fields = ", ".join(literal(s.field) for s in self.columns)
         return (

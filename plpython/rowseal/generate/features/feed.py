@@ -18,10 +18,12 @@ class Feed(Feature):
     def functions(self) -> Iterable[Function]:
         subject = self.subject
         for place in subject.places:
-            new = subject.row("NEW", place)
+            new, old = (subject.row(alias, place) for alias in ("NEW", "OLD"))
+            same = f"{new.ref(subject.sign)} = {old.ref(subject.sign)}"
+            completed = subject.slot("completed", new, old)
             holes = {
                 "only_after": only_after(subject, place),
-                "same_version": f"{new.ref(subject.sign)} = {new.called('OLD').ref(subject.sign)}",
+                "no_news": f"{same} AND NOT ({completed})" if completed else same,
                 "envelope": new.envelope,
                 "tag": literal(subject.tag),
                 "owner": new.owner_text("envelope"),
@@ -35,10 +37,11 @@ class Feed(Feature):
         name = f"_feed_{subject.id}"
         yield Trigger(NAME, "AFTER INSERT OR UPDATE", "main", subject.main.table, name)
         if subject.versions is not None:
-            # a version that came late is news; archiving a tip is not
+            # a version that came late is news, or what one gets back; archiving a tip is not
             new = subject.row("NEW", subject.versions)
             key = ", ".join(map(new.exact, (*subject.key, subject.sign)))
             late = f"NOT rowseal._is_tip_{subject.id}({key})"
             name = f"_feed_versions_{subject.id}"
             table = subject.versions.table
-            yield Trigger(NAME, "AFTER INSERT", "versions", table, name, when=late)
+            healed = "AFTER INSERT OR UPDATE" if subject.wish.healed else "AFTER INSERT"
+            yield Trigger(NAME, healed, "versions", table, name, when=late)
