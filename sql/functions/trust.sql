@@ -111,17 +111,16 @@ BEGIN
   -- types; the table of a foreign key).  A function is an end: what it calls, its owner chose.  And from each table to
   -- those with a foreign key to it: whatever that does, PostgreSQL reads their rows, or changes them with triggers and
   -- all; but not where it refers to the primary key of a table that keeps its rows, and no key of it can change, not in
-  -- its spelling either.  Tables that are only read are an end, too: class 0.
+  -- its spelling either.  Tables that are only read are an end, too: class 0; but what a query reads, a policy's or a
+  -- view's, runs its own policies, or query: class 1.
   RETURN (WITH RECURSIVE tables AS (
     SELECT w.* FROM rowseal._written($1) w
   ), code(classid, objid, kept) AS (
     SELECT t.classid, t.objid::oid, tables.kept
       FROM tables, LATERAL (VALUES ('pg_catalog.pg_class'::pg_catalog.regclass::oid, tables.relation),
                                    ('pg_catalog.pg_class'::pg_catalog.regclass, tables.versions),
-                                   (0, tables.identity)) t(classid, objid) WHERE t.objid IS NOT NULL
-    UNION
-    SELECT 'pg_catalog.pg_policy'::pg_catalog.regclass, p.oid, tables.kept
-      FROM tables JOIN pg_catalog.pg_policy p ON p.polrelid = tables.identity
+                                   (0, tables.identity), (1, tables.identity)) t(classid, objid)
+     WHERE t.objid IS NOT NULL
     UNION
     SELECT n.classid, n.objid, n.kept FROM code c, LATERAL (
       SELECT p.classid, p.objid, c.kept FROM pg_catalog.pg_depend p
@@ -139,6 +138,17 @@ BEGIN
                  AND c.classid IN ('pg_catalog.pg_type'::pg_catalog.regclass,
                                    'pg_catalog.pg_constraint'::pg_catalog.regclass))
       UNION ALL
+      SELECT 1, p.refobjid, c.kept FROM pg_catalog.pg_depend p
+       WHERE p.classid = c.classid AND p.objid = c.objid AND p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+         AND c.classid IN ('pg_catalog.pg_policy'::pg_catalog.regclass, 'pg_catalog.pg_rewrite'::pg_catalog.regclass)
+      UNION ALL
+      SELECT r.classid, r.objid, c.kept FROM (
+        SELECT 'pg_catalog.pg_policy'::pg_catalog.regclass, p.polrelid, p.oid FROM pg_catalog.pg_policy p
+        UNION ALL
+        SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass, w.ev_class, w.oid FROM pg_catalog.pg_rewrite w
+         WHERE w.ev_type = '1') r(classid, relation, objid)
+       WHERE c.classid = 1 AND r.relation = c.objid
+      UNION ALL
       SELECT c.classid, k.conrelid, false
         FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_constraint k ON k.oid = g.tgconstraint
        WHERE c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
@@ -148,8 +158,8 @@ BEGIN
   SELECT CASE o.oid WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.pg_get_userbyid(o.oid) END
     FROM code x,
          LATERAL (  -- look-ups: a join may read the whole of pg_class
-           SELECT c.relowner, c.relnamespace FROM pg_catalog.pg_class c
-            WHERE x.classid IN (0, 'pg_catalog.pg_class'::pg_catalog.regclass) AND c.oid = x.objid
+           SELECT c.relowner, CASE WHEN x.classid <> 1 THEN c.relnamespace END FROM pg_catalog.pg_class c
+            WHERE x.classid IN (0, 1, 'pg_catalog.pg_class'::pg_catalog.regclass) AND c.oid = x.objid
            UNION ALL
            SELECT t.typowner, t.typnamespace FROM pg_catalog.pg_type t
             WHERE x.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND t.oid = x.objid
@@ -168,8 +178,8 @@ $$;
 COMMENT ON FUNCTION rowseal._distrusted(regclass) IS
   'A role whose code a write to this declared table may run, and whom the current user does not trust; else NULL. Code '
   'is of the owners of the tables, of functions of triggers, constraints, defaults, indexes and policies, of domains '
-  'and other types, of tables that foreign keys connect with them; of the schemas of tables and types; and of '
-  '_who_attached a trigger';
+  'and other types, of tables that foreign keys connect with them, of what policies and views read; of the schemas of '
+  'tables and types; and of _who_attached a trigger';
 
 CREATE OR REPLACE FUNCTION rowseal._standing(relation regclass) RETURNS boolean LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$

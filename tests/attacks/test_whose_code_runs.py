@@ -64,6 +64,28 @@ CODE: dict[str, tuple[str, str, str]] = {
         " ALTER TABLE user_cards ENABLE ROW LEVEL SECURITY",
         "",
     ),
+    "a table that a policy reads": (
+        "",
+        "CREATE POLICY p ON q USING (a IN (SELECT w FROM words));"
+        " ALTER TABLE q ENABLE ROW LEVEL SECURITY",
+        "",
+    ),
+    "a view that a policy of the identity table reads": (
+        "",
+        "CREATE VIEW mine AS SELECT name FROM user_cards WHERE public.yes(name);"
+        " CREATE VIEW ours AS SELECT name FROM mine;"
+        " CREATE POLICY p ON user_cards USING (name IN (SELECT name FROM ours));"
+        " ALTER TABLE user_cards ENABLE ROW LEVEL SECURITY",
+        "",
+    ),
+    "a policy of a table that a policy reads": (
+        "",
+        "CREATE TABLE team (name text); CREATE POLICY p ON team USING (public.yes(name));"
+        " ALTER TABLE team ENABLE ROW LEVEL SECURITY;"
+        " CREATE POLICY p ON q USING (a IN (SELECT name FROM team));"
+        " ALTER TABLE q ENABLE ROW LEVEL SECURITY",
+        "",
+    ),
     "what a condition of a trigger says": (
         "",
         "GRANT TRIGGER ON q TO mallory",
@@ -118,7 +140,7 @@ def theirs(mallory: Db) -> None:
         CREATE DOMAIN phrase AS word;
         CREATE TYPE pair AS (w word);
         CREATE TABLE words (w text PRIMARY KEY); INSERT INTO words VALUES ('x');
-        GRANT REFERENCES ON words TO app""")
+        GRANT SELECT, REFERENCES ON words TO app""")
 
 
 @pytest.mark.parametrize("kind", CODE)
@@ -165,6 +187,41 @@ def test_a_third_partys_code_keeps_rows_waiting(
         assert admin.all("SELECT outcome FROM rowseal.retry()") == ["duplicate"]
     finally:
         admin.run("REVOKE rowseal_trusted FROM mallory")
+
+
+def test_a_strangers_view_that_a_policy_reads_runs_in_nobodys_name(
+    mallory: Db, example: Db, ann: Owner
+) -> None:
+    """She can put any function into it afterwards; superusers go by no policy, others do."""
+    theirs(mallory)
+    mallory.run("CREATE VIEW team AS SELECT w FROM words; GRANT SELECT ON team TO PUBLIC")
+    example.run(
+        "CREATE POLICY p ON user_storage"
+        " USING (encode(user_hash, 'hex') <> ALL (SELECT w FROM public.team));"
+        " ALTER TABLE user_storage ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
+    )
+    mallory.run("CREATE OR REPLACE VIEW team AS SELECT w FROM words WHERE public.yes(w)")
+    sent = ann.envelope(example.form("user_storage"), ann.value())
+    ((outcome, reason),) = example.all(
+        "SELECT outcome, reason FROM rowseal.receive(%s)", Json([sent])
+    )
+    assert not sprung(mallory)
+    assert outcome == "deferred" and reason.startswith("RS017") and "mallory" in reason
+
+
+def test_what_a_policy_reads_keeps_no_row_waiting_where_its_owners_are_trusted(
+    example: Db, admin: Db, ann: Owner
+) -> None:
+    """Nor does a view of PostgreSQL's, nor who owns the schema: it is read by its number."""
+    admin.run("CREATE SCHEMA hers AUTHORIZATION mallory; GRANT ALL ON SCHEMA hers TO app")
+    example.run(
+        "CREATE TABLE hers.team (name text);"
+        " CREATE POLICY p ON user_storage USING (EXISTS (SELECT FROM information_schema.tables t"
+        "   LEFT JOIN hers.team ON team.name = t.table_name));"
+        " ALTER TABLE user_storage ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
+    )
+    sent = ann.envelope(example.form("user_storage"), ann.value())
+    assert example.all("SELECT outcome FROM rowseal.receive(%s)", Json([sent])) == ["inserted"]
 
 
 def unsaid(db: Db) -> list[Any]:
