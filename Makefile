@@ -76,7 +76,7 @@ lint:
 	  --proc-without-search-path 'rowseal._verified(signature bytea,message bytea,public_key bytea)' \
 	  --proc-without-search-path 'rowseal._settled(outcome text)' --proc-without-search-path 'rowseal._trusted_owner(owner oid)' \
 	  --proc-without-search-path 'rowseal._results(outcomes text[],ordinal integer,outcome text,reason text)' \
-	  --proc-without-search-path 'rowseal._arrive()' \
+	  --proc-without-search-path 'rowseal._arrive()' --proc-without-search-path 'rowseal._room(levels integer)' \
 	  --proc-without-search-path 'rowseal._few(value anyarray,most integer)' \
 	  --proc-without-search-path 'rowseal._written(relation regclass,relation regclass,versions regclass,identity regclass,kept boolean)' \
 	  --proc-without-search-path 'rowseal._names_of(owner oid,namespace oid)' \

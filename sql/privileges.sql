@@ -96,3 +96,4 @@ $$;
 
 -- Last: what health() compares with.
 INSERT INTO rowseal.installation SELECT rowseal._fingerprint();
+SET LOCAL rowseal.installing = '';

@@ -113,45 +113,37 @@ BEGIN
   -- all; but not where it refers to the primary key of a table that keeps its rows, and no key of it can change, not in
   -- its spelling either.  Tables that are only read are an end, too: class 0; but what a query reads, a policy's or a
   -- view's, runs its own policies, or query: class 1.
-  RETURN (WITH RECURSIVE tables AS (
-    SELECT w.* FROM rowseal._written($1) w
-  ), code(classid, objid, kept) AS (
-    SELECT t.classid, t.objid::oid, tables.kept
-      FROM tables, LATERAL (VALUES ('pg_catalog.pg_class'::pg_catalog.regclass::oid, tables.relation),
-                                   ('pg_catalog.pg_class'::pg_catalog.regclass, tables.versions),
-                                   (0, tables.identity), (1, tables.identity)) t(classid, objid)
+  RETURN (WITH RECURSIVE code(classid, objid, kept) AS (
+    SELECT t.classid, t.objid::oid, w.kept
+      FROM rowseal._written($1) w, LATERAL (VALUES ('pg_class'::regclass::oid, w.relation),
+        ('pg_class'::regclass, w.versions), (0, w.identity), (1, w.identity)) t(classid, objid)
      WHERE t.objid IS NOT NULL
     UNION
     SELECT n.classid, n.objid, n.kept FROM code c, LATERAL (
       SELECT p.classid, p.objid, c.kept FROM pg_catalog.pg_depend p
        WHERE p.refclassid = c.classid AND p.refobjid = c.objid AND p.deptype IN ('a', 'i', 'P', 'S')
-         AND c.classid IN ('pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_type'::pg_catalog.regclass,
-                           'pg_catalog.pg_constraint'::pg_catalog.regclass)
+         AND c.classid IN ('pg_class'::regclass, 'pg_type'::regclass, 'pg_constraint'::regclass)
       UNION ALL
-      SELECT CASE WHEN c.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass
-                   AND p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass THEN 0 ELSE p.refclassid END,
-             p.refobjid, c.kept FROM pg_catalog.pg_depend p
-       WHERE p.classid = c.classid AND p.objid = c.objid AND c.classid <> 'pg_catalog.pg_proc'::pg_catalog.regclass
-         AND (p.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_type'::pg_catalog.regclass,
-                               'pg_catalog.pg_operator'::pg_catalog.regclass)
-              OR p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass  -- the attributes of a composite type
-                 AND c.classid IN ('pg_catalog.pg_type'::pg_catalog.regclass,
-                                   'pg_catalog.pg_constraint'::pg_catalog.regclass))
+      SELECT CASE WHEN c.classid = 'pg_constraint'::regclass AND p.refclassid = 'pg_class'::regclass THEN 0
+                  ELSE p.refclassid END, p.refobjid, c.kept FROM pg_catalog.pg_depend p
+       WHERE p.classid = c.classid AND p.objid = c.objid AND c.classid <> 'pg_proc'::regclass
+         AND (p.refclassid IN ('pg_proc'::regclass, 'pg_type'::regclass, 'pg_operator'::regclass)
+              -- the attributes of a composite type
+              OR p.refclassid = 'pg_class'::regclass AND c.classid IN ('pg_type'::regclass, 'pg_constraint'::regclass))
       UNION ALL
       SELECT 1, p.refobjid, c.kept FROM pg_catalog.pg_depend p
-       WHERE p.classid = c.classid AND p.objid = c.objid AND p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-         AND c.classid IN ('pg_catalog.pg_policy'::pg_catalog.regclass, 'pg_catalog.pg_rewrite'::pg_catalog.regclass)
+       WHERE p.classid = c.classid AND p.objid = c.objid AND p.refclassid = 'pg_class'::regclass
+         AND c.classid IN ('pg_policy'::regclass, 'pg_rewrite'::regclass)
       UNION ALL
-      SELECT r.classid, r.objid, c.kept FROM (
-        SELECT 'pg_catalog.pg_policy'::pg_catalog.regclass, p.polrelid, p.oid FROM pg_catalog.pg_policy p
-        UNION ALL
-        SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass, w.ev_class, w.oid FROM pg_catalog.pg_rewrite w
-         WHERE w.ev_type = '1') r(classid, relation, objid)
-       WHERE c.classid = 1 AND r.relation = c.objid
+      SELECT 'pg_policy'::regclass, p.oid, c.kept FROM pg_catalog.pg_policy p
+       WHERE c.classid = 1 AND p.polrelid = c.objid
+      UNION ALL
+      SELECT 'pg_rewrite'::regclass, w.oid, c.kept FROM pg_catalog.pg_rewrite w
+       WHERE c.classid = 1 AND w.ev_class = c.objid AND w.ev_type = '1'
       UNION ALL
       SELECT c.classid, k.conrelid, false
         FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_constraint k ON k.oid = g.tgconstraint
-       WHERE c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+       WHERE c.classid = 'pg_class'::regclass
          AND g.tgrelid = c.objid AND g.tgconstrrelid <> 0 AND k.confrelid = c.objid
          AND NOT (c.kept AND rowseal._lasting_key(k.conindid))) n
   )
@@ -159,17 +151,15 @@ BEGIN
     FROM code x,
          LATERAL (  -- look-ups: a join may read the whole of pg_class
            SELECT c.relowner, CASE WHEN x.classid <> 1 THEN c.relnamespace END FROM pg_catalog.pg_class c
-            WHERE x.classid IN (0, 1, 'pg_catalog.pg_class'::pg_catalog.regclass) AND c.oid = x.objid
-           UNION ALL
-           SELECT t.typowner, t.typnamespace FROM pg_catalog.pg_type t
-            WHERE x.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND t.oid = x.objid
-           UNION ALL
-           SELECT f.proowner, NULL FROM pg_catalog.pg_proc f
-            WHERE x.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND f.oid = x.objid
+            WHERE x.classid IN (0, 1, 'pg_class'::regclass) AND c.oid = x.objid
+           UNION ALL SELECT t.typowner, t.typnamespace FROM pg_catalog.pg_type t
+            WHERE x.classid = 'pg_type'::regclass AND t.oid = x.objid
+           UNION ALL SELECT f.proowner, NULL FROM pg_catalog.pg_proc f
+            WHERE x.classid = 'pg_proc'::regclass AND f.oid = x.objid
               AND f.pronamespace <> 'rowseal'::pg_catalog.regnamespace  -- ours
-           UNION ALL  -- but those that are ENABLE ALWAYS: the table's owner alone can do that
-           SELECT w.oid, NULL FROM pg_catalog.pg_trigger g, rowseal._who_attached(g.oid) w(oid)
-            WHERE x.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND g.oid = x.objid
+           -- not those that are ENABLE ALWAYS: the table's owner alone can do that
+           UNION ALL SELECT w.oid, NULL FROM pg_catalog.pg_trigger g, rowseal._who_attached(g.oid) w(oid)
+            WHERE x.classid = 'pg_trigger'::regclass AND g.oid = x.objid
               AND g.tgenabled = 'O' AND NOT g.tgisinternal) n(owner, namespace),
          rowseal._names_of(n.owner, n.namespace) o(oid)
    WHERE NOT rowseal._trusted_owner(o.oid) LIMIT 1);

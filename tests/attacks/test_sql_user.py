@@ -364,7 +364,7 @@ def test_functions_without_a_search_path_name_every_schema(example: Db) -> None:
             AND proconfig::text !~ 'search_path' IS NOT FALSE""")
     )
     hot = {"_guard", "_feed", "_ledger", "_settle"}
-    others = {"_arrive", "_settled", "_results", "_trusted_owner", "_verified"}
+    others = {"_arrive", "_room", "_settled", "_results", "_trusted_owner", "_verified"}
     others |= {
         "_encoded",
         "_string",

@@ -91,6 +91,7 @@ def test_every_function_has_a_fixed_search_path(admin: Scratch) -> None:
         "_ledger_versions_*",
         "_arrive",
         "_settled",
+        "_room",
         "_results",
         "_trusted_owner",
         "_verified",
