@@ -356,7 +356,7 @@ $$;
 COMMENT ON FUNCTION rowseal._follow(oid, oid, text, text) IS
   'Follows a change of a table, or of a trigger or a rule on it; kind: OID of the catalog of what was changed';
 
--- Each level takes some 2.5 kB of the stack: with 120 left nothing here fails halfway by what somebody has used up before.
+-- Each level takes some 2.5 kB of the stack: with 120 left nothing here fails halfway by what was used up before.
 -- Volatile, so that no plan keeps its result; without a search path, which would take most of its time.
 CREATE OR REPLACE FUNCTION rowseal._room(levels integer DEFAULT 120) RETURNS integer LANGUAGE plpgsql AS $$
 BEGIN
