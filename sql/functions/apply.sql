@@ -33,13 +33,6 @@ $$;
 COMMENT ON FUNCTION rowseal._unguarded(regclass) IS
   'Raises RS019: a guard is off, or another trigger has taken the row away. What stored the row is rolled back with it';
 
-CREATE OR REPLACE FUNCTION rowseal._elsewhere() RETURNS rowseal.verdict LANGUAGE sql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp AS $$
-  SELECT ROW('RS007', 'a table or type is not what its name says')::rowseal.verdict
-$$;
-COMMENT ON FUNCTION rowseal._elsewhere() IS
-  'The verdict where a name leads elsewhere than when the table was declared, and its functions have not followed that';
-
 CREATE OR REPLACE FUNCTION rowseal._passing(sqlstate text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

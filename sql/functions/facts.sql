@@ -204,7 +204,6 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
            'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
            'base', pg_catalog.format_type(b.oid, NULL),
            'base_qualified', pg_catalog.format('%I.%I', n.nspname, b.typname),
-           'type_oid', a.atttypid::bigint, 'base_oid', b.oid::bigint,
            'kind', k.kind,
            'collation', (
              SELECT pg_catalog.format('%I.%I', ln.nspname, l.collname)
@@ -264,7 +263,7 @@ COMMENT ON FUNCTION rowseal._key_facts(oid) IS
 CREATE OR REPLACE FUNCTION rowseal._facts(relation regclass) RETURNS jsonb LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
   SELECT pg_catalog.jsonb_build_object(
-    'qualified', pg_catalog.format('%I.%I', n.nspname, c.relname), 'oid', c.oid::bigint,
+    'qualified', pg_catalog.format('%I.%I', n.nspname, c.relname),
     'label', pg_catalog.format('%I.%I', n.nspname, c.relname),
     'relkind', c.relkind, 'persistence', c.relpersistence, 'partition', c.relispartition,
     'inherits', NOT c.relispartition AND c.relkind = 'r' AND EXISTS (

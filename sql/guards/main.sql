@@ -5,7 +5,6 @@
 --   @main@              the table
 --   @variables@         variables of features
 --   @prepare@           features complete NEW
---   @moved@             names that are used here lead elsewhere than they did, and nothing has followed that
 --   @key_of_new@        t has the key of NEW
 --   @same_as_tip@       tip is NEW, byte for byte
 --   @arrived_again@     features: an identical row was inserted
@@ -42,11 +41,6 @@ DECLARE
 BEGIN
   @prepare@
   <<judged>> LOOP
-    IF @moved@ THEN
-      verdict := rowseal._elsewhere();
-      EXIT judged;
-    END IF;
-
     -- 1. What is there?
     IF TG_OP = 'INSERT' THEN
       SELECT * INTO tip FROM @main@ t WHERE @key_of_new@;
@@ -63,7 +57,7 @@ BEGIN
         @arrived_again@
         IF TG_OP = 'UPDATE' THEN
           @updated_in_place@
-          -- unsigned columns; what replication brings would circle
+          -- only unsigned columns changed; under replication an unchanged row would circle
           kept := NOT (current_setting('session_replication_role') = 'replica' AND record_image_eq(NEW, OLD));
         END IF;
         EXIT judged;
@@ -73,6 +67,7 @@ BEGIN
         EXIT judged;
       END IF;
       @lock@
+      -- the owner is one of its columns (decision 4)
       IF TG_OP = 'UPDATE' AND (@same_key@) IS NOT TRUE THEN
         verdict := ROW('RS003', 'primary key and owner never change')::rowseal.verdict;
         EXIT judged;
@@ -83,13 +78,13 @@ BEGIN
         EXIT judged;
       END IF;
       --: end
-      newer := (@order_new@ > @order_tip@) IS NOT FALSE;  -- else it was tampered with
+      newer := (@order_new@ > @order_tip@) IS NOT FALSE;  -- a tip without order was tampered with
       IF NOT newer AND @other_signature@ THEN
         --: if versions
-        -- late: the versions table's guard decides
+        -- a late version: the guard of the versions table decides
         @archive_new@
         IF NOT FOUND AND current_setting('rowseal.outcome', true) = 'archived' THEN
-          outcome := 'duplicate';  -- by another session
+          outcome := 'duplicate';  -- another session was faster
         END IF;
         --: else
         outcome := 'stale';
@@ -97,7 +92,7 @@ BEGIN
         EXIT judged;
       END IF;
       IF TG_OP = 'INSERT' AND newer THEN
-        -- this guard decides again, on the locked row
+        -- a newer version: this guard decides again, on the locked row
         UPDATE @main@ t SET @set_new@ WHERE @key_of_new@;
         IF NOT FOUND THEN
           PERFORM FROM @main@ t WHERE @key_of_new@ FOR UPDATE;
@@ -114,15 +109,15 @@ BEGIN
 
     -- 4. Then it is carried out.
     IF NOT newer THEN
-      outcome := 'duplicate';  -- there, in another spelling
+      outcome := 'duplicate';  -- the version that is there, in another spelling
     ELSE
-      outcome := 'inserted';  -- the key stops a second session
+      outcome := 'inserted';  -- the primary key stops a second session
       IF TG_OP = 'UPDATE' THEN
         --: if versions
         @archive_tip@
         --: end
         --: if toastable
-        -- unchanged out-of-line values, for subscribers
+        -- subscribers need unchanged out-of-line values, too: a composite value fetches them
         whole := @whole@;
         @copies@
         --: end

@@ -1152,7 +1152,6 @@ HARMLESS = {
     "_shown_column",
     "_lasting_key",
     "_room",
-    "_elsewhere",
     "_key_of",
     "receive",
     # what the session itself has collected, merged with its rights; nothing where it is no worker

@@ -35,8 +35,6 @@ class Column(NamedTuple):
     modified: bool  # by a length, a scale …
     required: bool  # NOT NULL without a default
     collation: str | None = None  # where it is not the one of its type
-    type_oid: int = 0
-    base_oid: int = 0
 
 
 class KeyColumn(NamedTuple):
@@ -67,7 +65,6 @@ class Table(NamedTuple):
     rules: tuple[str, ...]
     late_triggers: tuple[str, ...]
     partitions: tuple[str, ...]
-    oid: int = 0
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> Table:

@@ -101,7 +101,6 @@ def take(subject: Subject) -> Function:
     body = rendered(
         "take",
         {
-            "moved": subject.moved,
             "canonical": _numbered(decoding.values.values()),
             "canonical_source": decoding.source,
             "relation": subject.main.oid,
@@ -118,7 +117,6 @@ def apply(subject: Subject) -> Function:
     body = rendered(
         "apply",
         {
-            "moved": subject.moved,
             "canonical": _numbered(canonical.values.values()),
             "canonical_source": canonical.source,
             "pgtext": _numbered(text.values.values()),
@@ -140,7 +138,6 @@ def decode(subject: Subject) -> Function:
     body = rendered(
         "decode",
         {
-            "moved": subject.moved,
             "columns": f"SELECT * INTO r FROM ({query}) x;",
             "payload": r.payload,
             "envelope": f"rowseal._envelope(payload, {r.signature}{content})",

@@ -36,11 +36,9 @@ def _common(subject: Subject, place: Place) -> dict[str, str]:
     """Holes that all guards have."""
     new = subject.row("NEW", place)
     content = f", {new.content}" if new.content else ""
-    relation = f"rowseal._table_of({subject.id}, false)"
     refused = f"{new.judged_payload}, {new.signature}, NEW{content}"
     return {
-        "leave": rendered("leave", {"relation": relation, "refused": refused}),
-        "moved": subject.moved,
+        "leave": rendered("leave", {"relation": subject.main.oid, "refused": refused}),
         "variables": subject.slot("variables"),
         "prepare": subject.slot("prepare", new),
         "updated_in_place": subject.slot("updated_in_place", new, new.called("OLD")),

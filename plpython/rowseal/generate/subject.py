@@ -13,8 +13,6 @@ from ..form.canonical import Form, json_string
 from .values import BUILT_IN, Signed, exact
 from .words import field, ident, literal
 
-FIRST_OF_USERS = 16384  # numbers of objects that initdb did not make
-
 
 class Place(NamedTuple):
     """A table in which versions lie: the main table, or the versions table."""
@@ -253,7 +251,6 @@ class Subject:
             Signed(table.column(c), self.field[c]) for c in names
         )
         self.features: Sequence[object] = ()  # each a Feature, which knows a Subject
-        self.tables = {t.qualified: t.oid for t in (table, versions, identity.table) if t}
         name = (self.name_column,) if self.name_column else ()
         signed = (s.name for s in self.signed)
         self.stored = (*signed, *wish.digests.values(), *name, self.sign)
@@ -268,19 +265,6 @@ class Subject:
         if versions is not None:
             columns = declaration.version_columns or {}
             self.versions = Place(versions.qualified, columns, "_versions", declaration.version_key)
-
-    @property
-    def moved(self) -> str:
-        """Whether a name leads elsewhere than it did when this was generated.
-
-        Names are constants of the plan, as in the queries, so it costs half a microsecond.
-        """
-        columns = [self.column(c) for c in self.stored]
-        types = {c.type: c.type_oid for c in columns}
-        types |= {c.base_qualified: c.base_oid for c in columns}
-        theirs = {name: oid for name, oid in types.items() if oid >= FIRST_OF_USERS}
-        tables = _elsewhere("regclass", self.tables)
-        return f"{tables} OR {_elsewhere('regtype', theirs)}" if theirs else tables
 
     # -- columns
     def column(self, name: str) -> Column:
@@ -323,10 +307,3 @@ class Subject:
         for feature in self.features:
             text = getattr(feature, name)(row, text)
         return text
-
-
-def _elsewhere(type_: str, numbers: Mapping[str, int]) -> str:
-    """Whether names of tables or types do not lead to these."""
-    names = ", ".join(map(literal, numbers))
-    oids = ",".join(map(str, numbers.values()))
-    return f"ARRAY[{names}]::{type_}[] <> '{{{oids}}}'"

@@ -11,12 +11,6 @@ DECLARE
   news pg_catalog.bool;
 BEGIN
   <<judged>> LOOP
-    IF ARRAY['public.notes', 'public.notes_versions',
-        'public.user_cards']::pg_catalog.regclass[] OPERATOR(pg_catalog.<>) '{12345,12345,12345}' THEN
-      verdict := rowseal._elsewhere();
-      EXIT judged;
-    END IF;
-
     -- 1. What is there?
     IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
       SELECT * INTO tip FROM public.notes t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
@@ -36,7 +30,7 @@ BEGIN
           NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq, NEW.sign_b64))) THEN
         outcome := 'duplicate';
         IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-          -- unsigned columns; what replication brings would circle
+          -- only unsigned columns changed; under replication an unchanged row would circle
           kept := NOT (pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
               AND pg_catalog.record_image_eq(NEW, OLD));
         END IF;
@@ -51,6 +45,7 @@ BEGIN
           THEN
         CONTINUE judged;
       END IF;
+      -- the owner is one of its columns (decision 4)
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE'
           AND (NEW.user_hash OPERATOR(pg_catalog.=) tip.user_hash
           AND NEW.key OPERATOR(pg_catalog.=) tip.key) IS NOT TRUE THEN
@@ -59,20 +54,20 @@ BEGIN
       END IF;
       newer := (ROW(NEW.owner_timestamp, NEW.deleted_flag,
           NEW.sign_b64) OPERATOR(pg_catalog.>) ROW(tip.owner_timestamp, tip.deleted_flag,
-          tip.sign_b64)) IS NOT FALSE;  -- else it was tampered with
+          tip.sign_b64)) IS NOT FALSE;  -- a tip without order was tampered with
       IF NOT newer AND NEW.sign_b64 OPERATOR(pg_catalog.<>) tip.sign_b64 THEN
-        -- late: the versions table's guard decides
+        -- a late version: the guard of the versions table decides
         INSERT INTO public.notes_versions (deleted_flag, "key", "n", owner_timestamp, parent_sign_b64, user_hash,
             writer_pkey, writer_prev, writer_seq, sign_b64)
           VALUES (NEW.deleted_flag, NEW.key, NEW.n, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash,
               NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq, NEW.sign_b64) ON CONFLICT (sign_b64) DO NOTHING;
         IF NOT FOUND AND pg_catalog.current_setting('rowseal.outcome', true) OPERATOR(pg_catalog.=) 'archived' THEN
-          outcome := 'duplicate';  -- by another session
+          outcome := 'duplicate';  -- another session was faster
         END IF;
         EXIT judged;
       END IF;
       IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND newer THEN
-        -- this guard decides again, on the locked row
+        -- a newer version: this guard decides again, on the locked row
         UPDATE public.notes t SET deleted_flag = NEW.deleted_flag, "key" = NEW.key, "n" = NEW.n,
             owner_timestamp = NEW.owner_timestamp, parent_sign_b64 = NEW.parent_sign_b64, user_hash = NEW.user_hash,
             writer_pkey = NEW.writer_pkey, writer_prev = NEW.writer_prev, writer_seq = NEW.writer_seq,
@@ -184,15 +179,15 @@ BEGIN
 
     -- 4. Then it is carried out.
     IF NOT newer THEN
-      outcome := 'duplicate';  -- there, in another spelling
+      outcome := 'duplicate';  -- the version that is there, in another spelling
     ELSE
-      outcome := 'inserted';  -- the key stops a second session
+      outcome := 'inserted';  -- the primary key stops a second session
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
         INSERT INTO public.notes_versions (deleted_flag, "key", "n", owner_timestamp, parent_sign_b64, user_hash,
             writer_pkey, writer_prev, writer_seq, sign_b64)
           VALUES (tip.deleted_flag, tip.key, tip.n, tip.owner_timestamp, tip.parent_sign_b64, tip.user_hash,
               tip.writer_pkey, tip.writer_prev, tip.writer_seq, tip.sign_b64) ON CONFLICT (sign_b64) DO NOTHING;
-        -- unchanged out-of-line values, for subscribers
+        -- subscribers need unchanged out-of-line values, too: a composite value fetches them
         whole := ROW(NEW.user_hash, NEW.key, NEW.n, NEW.parent_sign_b64, NEW.writer_pkey, NEW.writer_seq,
             NEW.writer_prev, NEW.deleted_flag, NEW.owner_timestamp, NEW.sign_b64);
         NEW.key := whole.key;
@@ -212,7 +207,7 @@ BEGIN
   IF outcome IS NOT NULL AND pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply' THEN
     outcome := pg_catalog.set_config('rowseal.outcome', outcome, true);
   ELSIF verdict IS NOT NULL THEN
-    PERFORM rowseal._refuse(TG_RELID, rowseal._table_of(4, false), verdict,
+    PERFORM rowseal._refuse(TG_RELID, 'public.notes'::pg_catalog.regclass, verdict,
         rowseal._payload_4(NEW.deleted_flag, NEW.key, NEW.n, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash,
         NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq), NEW.sign_b64, NEW);
   END IF;

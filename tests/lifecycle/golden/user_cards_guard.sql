@@ -10,11 +10,6 @@ DECLARE
   whole public.user_cards;
 BEGIN
   <<judged>> LOOP
-    IF ARRAY['public.user_cards']::pg_catalog.regclass[] OPERATOR(pg_catalog.<>) '{12345}' THEN
-      verdict := rowseal._elsewhere();
-      EXIT judged;
-    END IF;
-
     -- 1. What is there?
     IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
       SELECT * INTO tip FROM public.user_cards t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash;
@@ -33,7 +28,7 @@ BEGIN
           NEW.owner_timestamp, NEW.sign_pkey, NEW.user_hash, NEW.sign_b64))) THEN
         outcome := 'duplicate';
         IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-          -- unsigned columns; what replication brings would circle
+          -- only unsigned columns changed; under replication an unchanged row would circle
           kept := NOT (pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
               AND pg_catalog.record_image_eq(NEW, OLD));
         END IF;
@@ -44,6 +39,7 @@ BEGIN
             'the row is not signed: key, timestamp, deletion flag or signature is missing')::rowseal.verdict;
         EXIT judged;
       END IF;
+      -- the owner is one of its columns (decision 4)
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND (NEW.user_hash OPERATOR(pg_catalog.=) tip.user_hash) IS NOT TRUE
           THEN
         verdict := ROW('RS003', 'primary key and owner never change')::rowseal.verdict;
@@ -55,13 +51,13 @@ BEGIN
       END IF;
       newer := (ROW(NEW.owner_timestamp, NEW.deleted_flag,
           NEW.sign_b64) OPERATOR(pg_catalog.>) ROW(tip.owner_timestamp, tip.deleted_flag,
-          tip.sign_b64)) IS NOT FALSE;  -- else it was tampered with
+          tip.sign_b64)) IS NOT FALSE;  -- a tip without order was tampered with
       IF NOT newer AND NEW.sign_b64 OPERATOR(pg_catalog.<>) tip.sign_b64 THEN
         outcome := 'stale';
         EXIT judged;
       END IF;
       IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND newer THEN
-        -- this guard decides again, on the locked row
+        -- a newer version: this guard decides again, on the locked row
         UPDATE public.user_cards t SET contact_cert = NEW.contact_cert, contact_pkey = NEW.contact_pkey,
             crypt_cert = NEW.crypt_cert, crypt_pkey = NEW.crypt_pkey, deleted_flag = NEW.deleted_flag,
             "name" = NEW.name, owner_timestamp = NEW.owner_timestamp, sign_pkey = NEW.sign_pkey,
@@ -81,11 +77,11 @@ BEGIN
 
     -- 4. Then it is carried out.
     IF NOT newer THEN
-      outcome := 'duplicate';  -- there, in another spelling
+      outcome := 'duplicate';  -- the version that is there, in another spelling
     ELSE
-      outcome := 'inserted';  -- the key stops a second session
+      outcome := 'inserted';  -- the primary key stops a second session
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-        -- unchanged out-of-line values, for subscribers
+        -- subscribers need unchanged out-of-line values, too: a composite value fetches them
         whole := ROW(NEW.user_hash, NEW.sign_pkey, NEW.contact_pkey, NEW.contact_cert, NEW.crypt_pkey, NEW.crypt_cert,
             NEW.name, NEW.deleted_flag, NEW.owner_timestamp, NEW.sign_b64);
         NEW.contact_cert := whole.contact_cert;
@@ -106,7 +102,7 @@ BEGIN
   IF outcome IS NOT NULL AND pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply' THEN
     outcome := pg_catalog.set_config('rowseal.outcome', outcome, true);
   ELSIF verdict IS NOT NULL THEN
-    PERFORM rowseal._refuse(TG_RELID, rowseal._table_of(1, false), verdict,
+    PERFORM rowseal._refuse(TG_RELID, 'public.user_cards'::pg_catalog.regclass, verdict,
         rowseal._payload_1(NEW.contact_cert, NEW.contact_pkey, NEW.crypt_cert, NEW.crypt_pkey, NEW.deleted_flag,
         NEW.name, NEW.owner_timestamp, NEW.sign_pkey, NEW.user_hash), NEW.sign_b64, NEW);
   END IF;
