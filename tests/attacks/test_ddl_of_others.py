@@ -658,7 +658,7 @@ def test_many_columns_of_large_types_cost_nobody_else_anything(mallory: Db, exam
     pid = example.connection.info.backend_pid
     before = cpu(pid)
     example.run("ALTER TABLE user_cards RENAME sign_pkey TO pk")
-    assert cpu(pid) - before < 6
+    assert cpu(pid) - before < 3
     assert unhealthy(example) == []
 
 
@@ -851,12 +851,10 @@ def test_a_stack_that_is_used_up_closes_no_table_of_others(
     table(mallory, "hers", "k bytea", "user_hash", declare=None)
     mallory.run(
         "SELECT rowseal.declare('hers', owner => 'user_hash', public_key => 'k');"
-        " GRANT SELECT ON hers TO app;"
-        " CREATE FUNCTION deep(n int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN"
-        "   IF n > 0 THEN RETURN deep(n - 1); END IF;"
-        "   ALTER TABLE public.hers ADD COLUMN x int; ALTER TABLE public.hers DROP COLUMN x;"
-        "   RETURN 0; END $$"
+        " GRANT SELECT ON hers TO app"
     )
+    altered = "ALTER TABLE public.hers ADD COLUMN x int; ALTER TABLE public.hers DROP COLUMN x"
+    mallory.run(STACKED.format("deep", altered))
     table(example, "his", "uuid uuid", declare=None)
     example.run(
         "SELECT rowseal.declare('his', owner => 'user_hash', identity => 'hers');"
