@@ -33,10 +33,15 @@ def server(postgresql_proc: Any) -> Server:
     return Server(postgresql_proc.host, postgresql_proc.port)
 
 
+def with_example(server: Server) -> str:
+    """A fresh database with the tables of the running example."""
+    return server.database(server.prepared("rowseal_example", EXAMPLE))
+
+
 @pytest.fixture
-def database(server: Server) -> Iterator[str]:
-    """The name of a fresh database with the extension."""
-    name = server.database()
+def database(server: Server, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of a fresh database with the extension, and with what ``example`` says."""
+    name = with_example(server) if "example" in request.fixturenames else server.database()
     yield name
     server.drop(name)
 
@@ -58,7 +63,6 @@ def admin(server: Server, database: str) -> Iterator[Db]:
 @pytest.fixture
 def example(db: Db) -> Db:
     """``db`` with the tables of the running example, owned by ``app``, declared and empty."""
-    db.run(EXAMPLE)
     return db
 
 
@@ -74,11 +78,9 @@ def transaction(shared: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[
 @pytest.fixture
 def other(server: Server) -> Iterator[Db]:
     """The example's empty tables in another database."""
-    name = server.database()
+    name = with_example(server)
     with server.connect(name, "app") as c:
-        db = Db(c)
-        db.run(EXAMPLE)
-        yield db
+        yield Db(c)
     server.drop(name)
 
 

@@ -285,9 +285,8 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   off text;
 BEGIN
-  SELECT coalesce(f #>> '{late_triggers,0}', f #>> '{rules,0}',
-                  (SELECT t.name FROM rowseal._trigger_problems(d) t WHERE t.problem = 'not the one installed' LIMIT 1))
-    INTO off FROM rowseal._facts(changed) f;
+  off := coalesce((SELECT x.name::text FROM rowseal._late(changed) x ORDER BY x.rule, x.name LIMIT 1),
+                  (SELECT t.name FROM rowseal._trigger_problems(d) t WHERE t.problem = 'not the one installed' LIMIT 1));
   IF off IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
       MESSAGE = pg_catalog.format(
@@ -338,6 +337,11 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   x record;
 BEGIN
+  -- _install makes its triggers, and has just looked at the table
+  IF EXISTS (SELECT FROM rowseal.declarations d
+              WHERE changed IN (d.relation, d.versions) AND NOT d.manifest ? 'made_by') THEN
+    RETURN;
+  END IF;
   FOR x IN SELECT * FROM rowseal._concerned(changed) LOOP
     IF x.own AND kind <> 'pg_catalog.pg_class'::pg_catalog.regclass THEN
       PERFORM rowseal._watch_trigger(x.d, changed, command);
@@ -358,7 +362,7 @@ COMMENT ON FUNCTION rowseal._follow(oid, oid, text, text) IS
 
 -- Each level takes some 2.5 kB of the stack: with 120 left nothing here fails halfway by what was used up before.
 -- Volatile, so that no plan keeps its result; without a search path, which would take most of its time.
-CREATE OR REPLACE FUNCTION rowseal._room(levels integer DEFAULT 120) RETURNS integer LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION rowseal._room(levels integer DEFAULT 120) RETURNS integer LANGUAGE plpgsql STRICT AS $$
 BEGIN
   RETURN CASE WHEN levels OPERATOR(pg_catalog.=) 0 THEN 0 ELSE rowseal._room(levels OPERATOR(pg_catalog.-) 1) END;
 END

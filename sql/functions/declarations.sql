@@ -33,15 +33,11 @@ COMMENT ON FUNCTION rowseal._unless_refused(jsonb) IS
 CREATE OR REPLACE FUNCTION rowseal._planned(d rowseal.declarations) RETURNS jsonb LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
 DECLARE
+  known CONSTANT jsonb := rowseal._known_facts(d);
   planned jsonb;
-  card jsonb;
 BEGIN
-  SELECT pg_catalog.jsonb_build_object('facts', rowseal._facts(i.relation), 'public_key', i.public_key,
-                                       'owner', i.owner, 'algorithms', i.algorithms)
-    INTO card FROM rowseal.declarations i WHERE i.relation = d.identity;
-  IF (d.versions IS NOT NULL AND rowseal._facts(d.versions) IS NULL)
-      OR (d.identity IS NOT NULL AND rowseal._facts(d.identity) IS NULL)
-      OR (d.writers IS NOT NULL AND rowseal._facts(d.writers) IS NULL) THEN
+  IF EXISTS (SELECT FROM pg_catalog.unnest(ARRAY[d.versions, d.identity, d.writers]) x
+              WHERE x IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = x)) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
         MESSAGE = pg_catalog.format('the versions, identity or grants table of %s is gone', d.relation),
       HINT = 'rowseal.undeclare the table and declare it anew.';
@@ -54,12 +50,13 @@ BEGIN
                                              'label', d.writers::text)
           FROM (SELECT) one LEFT JOIN rowseal.declarations g ON g.relation = d.writers
          WHERE d.writers IS NOT NULL)),
-    rowseal._facts(d.relation), CASE WHEN d.versions IS NOT NULL THEN rowseal._facts(d.versions) END, card);
+    known -> 'main', nullif(known -> 'versions', 'null'), nullif(known -> 'identity', 'null'))
+    || pg_catalog.jsonb_build_object('facts', known);
   RETURN rowseal._unless_refused(planned);
 END
 $$;
 COMMENT ON FUNCTION rowseal._planned(rowseal.declarations) IS
-  'The completed declaration and its statements; raises RS007 for a wrong one';
+  'The completed declaration, its statements, and the facts that they rest on; raises RS007 for a wrong one';
 
 CREATE OR REPLACE FUNCTION rowseal._table_owners(d rowseal.declarations) RETURNS SETOF oid LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -76,7 +73,8 @@ SET search_path = pg_catalog, pg_temp AS $$
     'versions', CASE WHEN d.versions IS NOT NULL THEN rowseal._facts(d.versions) END,
     'identity', (
       SELECT pg_catalog.jsonb_build_object(
-               'facts', f - ARRAY['unique', 'partitions', 'late_triggers', 'rules'] || pg_catalog.jsonb_build_object(
+               'facts', f || '{"unique": [], "partitions": [], "late_triggers": [], "rules": []}'
+                 || pg_catalog.jsonb_build_object(
                  'columns', pg_catalog.jsonb_path_query_array(  -- what else it has is no concern of others
                    f, '$.columns[*] ? (@.name == $names[*])',
                    pg_catalog.jsonb_build_object('names', i.owner || i.public_key))),
@@ -172,6 +170,7 @@ CREATE OR REPLACE FUNCTION rowseal._complete_declaration() RETURNS trigger LANGU
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   named regclass;
+  planned jsonb;
 BEGIN
   -- a superuser's complete row is one that pg_restore puts back, before the tables have their keys
   IF NEW.queries IS NOT NULL AND (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user) THEN
@@ -196,14 +195,15 @@ BEGIN
       MESSAGE = pg_catalog.format('%s or its versions table %s has another part already', NEW.relation, NEW.versions),
       HINT = 'A table is either declared or the versions table of one declared table. rowseal.declarations shows all.';
   END IF;
-  NEW := pg_catalog.jsonb_populate_record(NEW, rowseal._planned(NEW) -> 'declaration');
+  planned := rowseal._planned(NEW);
+  NEW := pg_catalog.jsonb_populate_record(NEW, planned -> 'declaration');
+  NEW.facts := planned -> 'facts';
   IF rowseal._unreachable(NEW) IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
       MESSAGE = pg_catalog.format('the feed or ledger of %s is out of reach: rowseal_internal may not use schema %s',
                                   NEW.relation, rowseal._unreachable(NEW)),
       HINT = 'GRANT USAGE ON SCHEMA … TO rowseal_internal; its triggers run as that role.';
   END IF;
-  NEW.facts := rowseal._known_facts(NEW);
   RETURN NEW;
 END
 $$;

@@ -177,11 +177,19 @@ CREATE OR REPLACE FUNCTION rowseal._types(relation oid) RETURNS TABLE (type oid,
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
 DECLARE
   left_ bigint := 4096;
+  scalar boolean;
 BEGIN
-  FOR type IN SELECT a.atttypid FROM pg_catalog.pg_attribute a
-               WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
-               GROUP BY 1 ORDER BY pg_catalog.min(a.attnum) LOOP
-    IF left_ > 0 THEN
+  FOR type, scalar IN
+    SELECT a.atttypid, t.typtype = 'b' AND t.typelem = 0 AND t.oid < 16384  -- made by initdb
+      FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+     WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+     GROUP BY t.oid, a.atttypid ORDER BY pg_catalog.min(a.attnum)
+  LOOP
+    IF scalar THEN  -- most are: nothing is within
+      left_ := left_ - 1;
+      kind := rowseal._kind_of(type);
+      changeable := NULL;
+    ELSIF left_ > 0 THEN
       left_ := left_ - (SELECT count(*) FROM rowseal._within(type));
       kind := rowseal._kind(type);
       changeable := pg_catalog.format_type(rowseal._changeable(type), NULL);
@@ -260,6 +268,19 @@ $$;
 COMMENT ON FUNCTION rowseal._key_facts(oid) IS
   'The columns of a primary key, each with strategy 3 of its index: of a btree that is its equality';
 
+CREATE OR REPLACE FUNCTION rowseal._late(relation oid) RETURNS TABLE (name name, rule boolean) LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  WITH parts AS MATERIALIZED (SELECT rowseal._tree(relation) AS oid)
+  SELECT g.tgname, false FROM parts p JOIN pg_catalog.pg_trigger g ON g.tgrelid = p.oid
+   WHERE NOT g.tgisinternal AND g.tgparentid = 0
+     AND g.tgtype & 3 = 3 AND g.tgtype & 20 <> 0  -- ROW, BEFORE; INSERT or UPDATE
+     AND g.tgname > 'zzz_rowseal_guard'::pg_catalog.name
+  UNION ALL
+  SELECT r.rulename, true FROM parts p JOIN pg_catalog.pg_rewrite r ON r.ev_class = p.oid WHERE r.ev_type <> '1'
+$$;
+COMMENT ON FUNCTION rowseal._late(oid) IS
+  'Triggers that fire after the guard of a table, or of its partitions, and rules: they could change or divert rows';
+
 CREATE OR REPLACE FUNCTION rowseal._facts(relation regclass) RETURNS jsonb LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
   SELECT pg_catalog.jsonb_build_object(
@@ -283,14 +304,9 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
        WHERE ui.indrelid = c.oid AND ui.indisunique AND NOT ui.indisexclusion AND ui.indimmediate
          AND ui.indpred IS NULL AND ui.indexprs IS NULL),
     'rules', (
-      SELECT coalesce(pg_catalog.jsonb_agg(r.rulename ORDER BY r.rulename), '[]')
-        FROM pg_catalog.pg_rewrite r WHERE r.ev_class IN (SELECT rowseal._tree(c.oid)) AND r.ev_type <> '1'),
+      SELECT coalesce(pg_catalog.jsonb_agg(x.name ORDER BY x.name), '[]') FROM rowseal._late(c.oid) x WHERE x.rule),
     'late_triggers', (
-      SELECT coalesce(pg_catalog.jsonb_agg(g.tgname ORDER BY g.tgname), '[]')
-        FROM pg_catalog.pg_trigger g
-       WHERE g.tgrelid IN (SELECT rowseal._tree(c.oid)) AND NOT g.tgisinternal AND g.tgparentid = 0
-         AND g.tgtype & 3 = 3 AND g.tgtype & 20 <> 0  -- ROW, BEFORE; INSERT or UPDATE
-         AND g.tgname > 'zzz_rowseal_guard'::pg_catalog.name),
+      SELECT coalesce(pg_catalog.jsonb_agg(x.name ORDER BY x.name), '[]') FROM rowseal._late(c.oid) x WHERE NOT x.rule),
     'partitions', (
       SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.format('%I.%I', pn.nspname, p.relname)
                                            ORDER BY pn.nspname, p.relname), '[]')

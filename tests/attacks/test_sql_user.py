@@ -1096,6 +1096,7 @@ HARMLESS = {
     "_known_facts",
     "_column_facts",
     "_key_facts",
+    "_late",
     "_has_default",
     "_renamed",
     "_spoilt",
@@ -1293,6 +1294,7 @@ HARMLESS = {
     "_keep",
 }
 DEFINERS = {
+    "_on_ddl",
     "_on_drop_forget",
     "_remove",
     "_kept_grants",
@@ -1329,7 +1331,6 @@ DEFINERS = {
     "_advance",
     "_bind",
     "_install",
-    "_on_ddl",
     "_on_drop",
     "prune_feed",
     "_forget",

@@ -14,7 +14,7 @@ from psycopg.types.json import Json, Jsonb
 from kit.attacks import KEY, apply, attempt, insert, intact, row, table, waiting
 from kit.db import Db
 from kit.example import Owner
-from kit.process import cpu, most_memory
+from kit.process import cpu, most_memory, spent
 from kit.scratch import pgtext
 from rowseal.client import Form
 
@@ -68,7 +68,7 @@ def test_numbers_of_many_digits_block_no_good_row(
     )
     assert (bad_one, good_one) == ("rejected", ("inserted", None))
     assert why[:2] in ("RS", "22"), why  # and not 54 or XX: nothing was written out to find it
-    assert cpu(pid) - before < 2 and most_memory(pid) // MIB < 500
+    assert spent(pid, before) < 2 and most_memory(pid) // MIB < 500
     assert admin.one("SELECT count(*), max(bytes) < 400000 FROM rowseal.quarantine") == (1, True)
 
 
@@ -89,7 +89,7 @@ def test_numbers_are_not_written_out_for_nobody(format: str, example: Db, ann: O
     answers = example.all(
         "SELECT DISTINCT outcome FROM rowseal.apply('q', %s, %s)", Json(bad), format
     )
-    assert answers == ["rejected"] and cpu(pid) - before < 2
+    assert answers == ["rejected"] and spent(pid, before) < 2
     good = row(ann, n1=Decimal("1e131071"), n2=Decimal("-1e-300"), n3=Decimal("NaN"))
     assert apply(example, "q", [ann.envelope(form, good)]) == [("inserted", None)]
 
@@ -123,7 +123,7 @@ def test_numbers_inside_of_values_are_not_written_out(
     before = cpu(pid)
     outcomes = "SELECT DISTINCT outcome, reason LIKE '22P02%%' FROM rowseal.receive(%s::json)"
     assert example.all(outcomes, f"[{','.join(sent)}]") == [("rejected", True)]
-    assert cpu(pid) - before < 2 and most_memory(pid) // MIB < 200
+    assert spent(pid, before) < 2 and most_memory(pid) // MIB < 200
     envelope = ann.envelope(form, row(ann, v=good))
     assert apply(example, "q", [envelope]) == [("inserted", None)]
     assert intact(example, "q")
@@ -168,7 +168,7 @@ def test_ranges_of_long_numbers_are_not_written_out(
     ((outcome, reason),) = example.all(answers, Json([bad]), format)
     assert outcome == "rejected"
     assert reason.startswith("22P02"), reason
-    assert cpu(pid) - before < 2 and most_memory(pid) // MIB < 500
+    assert spent(pid, before) < 2 and most_memory(pid) // MIB < 500
 
 
 @pytest.mark.parametrize("large", [63 * MIB, 180 * MIB])
@@ -213,7 +213,7 @@ def test_json_of_nobody_costs_what_its_bytes_cost(example: Db, ann: Owner) -> No
         pid = example.one("SELECT pg_backend_pid()")
         before = cpu(pid)
         assert example.all("SELECT outcome FROM rowseal.apply('q', %s::json)", sent) == ["rejected"]
-        assert (cpu(pid) - before) / len(sent) * 1e6 < 0.6, element
+        assert spent(pid, before) / len(sent) * 1e6 < 0.6, element
 
 
 @pytest.mark.parametrize("whose", ["Ann's", "nobody's", "no object", "a long tag"])

@@ -18,7 +18,7 @@ from psycopg.types.json import Json, Jsonb
 from kit.attacks import SEALED, attempt, row, set_trap, sprung, table, unhealthy
 from kit.db import Db
 from kit.example import Owner
-from kit.process import cpu
+from kit.process import cpu, spent
 from kit.writers import tables
 
 TRIGGER = "CREATE TRIGGER t BEFORE INSERT ON {} FOR EACH ROW EXECUTE FUNCTION code()"
@@ -315,7 +315,7 @@ def test_what_strangers_own_is_not_read_to_say_that_it_is_theirs(
     before = cpu(admin.connection.info.backend_pid)
     for _ in range(5):
         admin.all(receive, junk)
-    assert cpu(admin.connection.info.backend_pid) - before < 0.5  # it was 0.3 for each
+    assert spent(admin.connection.info.backend_pid, before) < 0.5  # it was 0.3 for each
 
 
 # ------------------------------------------------------------------------ judged, and then changed

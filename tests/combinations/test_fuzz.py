@@ -18,7 +18,7 @@ import pytest
 
 from kit.db import Db, Server
 from kit.example import EXAMPLE, Owner
-from kit.process import cpu, most_memory
+from kit.process import cpu, most_memory, spent
 from kit.scratch import pgtext
 from kit.writers import GRANTS, WRITER
 from rowseal.client.files import DamagedFile, import_rows
@@ -186,7 +186,7 @@ def test_no_row_raises_or_takes_a_good_one_with_it(door: str, place: Place) -> N
         except Exception as e:
             raise AssertionError(f"round {n}, {table}: {e}\n" + "\n".join(sent)[:3000]) from e
         size = sum(map(len, sent)) / 1e6
-        assert cpu(pid) - before < 0.25 + 0.6 * size, f"round {n}: {sent}"[:3000]
+        assert spent(pid, before) < 0.25 + 0.6 * size, f"round {n}: {sent}"[:3000]
         assert place.is_there(table, good), f"round {n}, {table}: lost beside\n{sent}"[:3000]
 
 
@@ -252,7 +252,7 @@ def test_what_is_refused_costs_what_its_bytes_cost(
         db.all("SELECT rowseal.apply('wide', %s::json)", spell(good))  # loads Python
         before, memory = cpu(pid), most_memory(pid)
         answer = db.one("SELECT outcome FROM rowseal.apply('wide', %s::json)", sent)
-        seconds, memory = cpu(pid) - before, most_memory(pid) - memory
+        seconds, memory = spent(pid, before), most_memory(pid) - memory
     assert answer == "rejected" or field == "extra"
     megabytes = len(sent) / 1e6
     assert seconds < 0.1 + SECONDS * megabytes, f"{seconds / megabytes:.2f} s/MB"

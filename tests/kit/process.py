@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import re
+import time
+
+# Seconds that _job takes on the machine for which the tests' bounds are written.
+REFERENCE = 0.013
 
 
 def cpu(pid: int) -> float:
     """Seconds of CPU."""
     with open(f"/proc/{pid}/schedstat") as file:
         return int(file.read().split()[0]) / 1e9
+
+
+def spent(pid: int, before: float) -> float:
+    """Seconds of CPU since ``before``; a slower machine than that of REFERENCE has more time."""
+    seconds = cpu(pid) - before
+    return seconds / max(1.0, min(_job() for _ in range(3)) / REFERENCE)
+
+
+def _job() -> float:
+    begun, total = time.thread_time(), 0
+    for n in range(200_000):
+        total += n
+    return time.thread_time() - begun
 
 
 def most_memory(pid: int) -> int:

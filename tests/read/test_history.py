@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kit.example import Owner
-from kit.process import cpu
+from kit.process import cpu, spent
 from kit.reading import KEY, key_of, version
 from kit.scratch import Scratch, write
 
@@ -139,4 +139,4 @@ def test_the_history_of_versions_that_name_all_before_them(example: Scratch, ann
     key = json.dumps({"user_hash": b64encode(ann.hash).decode(), "k": 1})
     assert example.all(call.format("depth", "history"), key) == list(range(300))
     assert example.all(call.format("sign", "heads"), key) == [last]
-    assert cpu(pid) - before < 3
+    assert spent(pid, before) < 3

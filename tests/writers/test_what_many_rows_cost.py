@@ -11,16 +11,11 @@ import pytest
 from psycopg.types.json import Json, Jsonb
 
 from kit.example import Owner
+from kit.process import cpu, spent
 from kit.writers import Replica, Writer, card, grant, link_of, revocation
 from rowseal.client import SigningKey
 
 FEW, MANY = 100, 400
-
-
-def cpu(replica: Replica) -> float:
-    """Seconds of CPU that the backend has used."""
-    with open(f"/proc/{replica.connection.info.backend_pid}/schedstat") as file:
-        return int(file.read().split()[0]) / 1e9
 
 
 class Device:
@@ -71,9 +66,10 @@ class Device:
         return self.db.all("SELECT outcome FROM rowseal.receive(%s)", Json(envelopes))
 
     def cost(self, do: Callable[[], object]) -> float:
-        before = cpu(self.replica)
+        pid = self.replica.connection.info.backend_pid
+        before = cpu(pid)
         do()
-        return cpu(self.replica) - before
+        return spent(pid, before)
 
 
 def held_again(replica: Replica, rows: int) -> float:
