@@ -58,7 +58,8 @@ COMMENT ON FUNCTION rowseal._store(rowseal.declarations) IS
 CREATE OR REPLACE FUNCTION rowseal._spoilt(old jsonb, now_ jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
   -- A column is changed in the versions table first, and then in the main one: in between they differ.
-  SELECT old <> '{}' AND (old - 'identity') #- '{versions,columns}' <> (now_ - 'identity') #- '{versions,columns}'
+  SELECT old <> '{}' AND (old - 'identity') #- '{versions,columns}' #- '{versions,kinds}'
+                      <> (now_ - 'identity') #- '{versions,columns}' #- '{versions,kinds}'
 $$;
 COMMENT ON FUNCTION rowseal._spoilt(jsonb, jsonb) IS
   'Whether a table that was in order no longer is, and what has changed is no first half of a change in two tables';

@@ -75,11 +75,18 @@ SET search_path = pg_catalog, pg_temp AS $$
       SELECT pg_catalog.jsonb_build_object(
                'facts', f || '{"unique": [], "partitions": [], "late_triggers": [], "rules": []}'
                  || pg_catalog.jsonb_build_object(
-                 'columns', pg_catalog.jsonb_path_query_array(  -- what else it has is no concern of others
-                   f, '$.columns[*] ? (@.name == $names[*])',
-                   pg_catalog.jsonb_build_object('names', i.owner || i.public_key))),
+                      'columns', u.columns,
+                      'kinds', (SELECT coalesce(pg_catalog.jsonb_object_agg(k.name, k.kind), '{}')
+                                  FROM pg_catalog.jsonb_each(f -> 'kinds') k(name, kind)
+                                 WHERE pg_catalog.jsonb_path_exists(
+                                         u.columns, '$[*] ? (@.kind == $name)',
+                                         pg_catalog.jsonb_build_object('name', k.name)))),
                'owner', i.owner, 'public_key', i.public_key, 'algorithms', i.algorithms)
-        FROM rowseal.declarations i, rowseal._facts(i.relation) f WHERE i.relation = d.identity),
+        FROM rowseal.declarations i, rowseal._facts(i.relation) f,
+             LATERAL (SELECT pg_catalog.jsonb_path_query_array(  -- what else it has is no concern of others
+                        f, '$.columns[*] ? (@.name == $names[*])',
+                        pg_catalog.jsonb_build_object('names', i.owner || i.public_key))) u(columns)
+       WHERE i.relation = d.identity),
     'roles', (SELECT pg_catalog.jsonb_agg(r.rolname ORDER BY r.rolname) FROM pg_catalog.pg_roles r
                WHERE r.oid IN (SELECT rowseal._table_owners(d))))
 $$;

@@ -173,10 +173,11 @@ $$;
 COMMENT ON FUNCTION rowseal._tree(oid) IS 'A table and its partitions of all levels';
 
 -- Each type once, and of all together no more than this: see _within.
-CREATE OR REPLACE FUNCTION rowseal._types(relation oid) RETURNS TABLE (type oid, kind jsonb, changeable text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
+CREATE OR REPLACE FUNCTION rowseal._types(relation oid)
+RETURNS TABLE (type oid, base oid, filled boolean, kind jsonb, changeable text) LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
 DECLARE
-  left_ bigint := 4096;
+  left_ bigint := 1024;
   scalar boolean;
 BEGIN
   FOR type, scalar IN
@@ -185,6 +186,7 @@ BEGIN
      WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
      GROUP BY t.oid, a.atttypid ORDER BY pg_catalog.min(a.attnum)
   LOOP
+    base := type; filled := false;
     IF scalar THEN  -- most are: nothing is within
       left_ := left_ - 1;
       kind := rowseal._kind_of(type);
@@ -195,15 +197,20 @@ BEGIN
       changeable := pg_catalog.format_type(rowseal._changeable(type), NULL);
     ELSE
       kind := pg_catalog.jsonb_build_object('refused', pg_catalog.format(
-        '%s, after columns of 4096 types', pg_catalog.format_type(type, NULL)));
+        '%s, after columns of 1024 types', pg_catalog.format_type(type, NULL)));
       changeable := NULL;
+    END IF;
+    IF NOT scalar THEN
+      base := rowseal._base_type(type);
+      filled := rowseal._has_default(type);
     END IF;
     RETURN NEXT;
   END LOOP;
 END
 $$;
 COMMENT ON FUNCTION rowseal._types(oid) IS
-  'The types of the columns of a table, with their kinds (see _kind, _changeable)';
+  'The types of the columns of a table; filled: a domain gives a value to who names none (see _base_type, '
+  '_has_default, _kind, _changeable)';
 
 CREATE OR REPLACE FUNCTION rowseal._column_facts(relation oid) RETURNS jsonb LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
@@ -212,7 +219,7 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
            'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
            'base', pg_catalog.format_type(b.oid, NULL),
            'base_qualified', pg_catalog.format('%I.%I', n.nspname, b.typname),
-           'kind', k.kind,
+           'kind', pg_catalog.format_type(a.atttypid, NULL),
            'collation', (
              SELECT pg_catalog.format('%I.%I', ln.nspname, l.collname)
                FROM pg_catalog.pg_collation l JOIN pg_catalog.pg_namespace ln ON ln.oid = l.collnamespace
@@ -230,7 +237,7 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
                                      pg_catalog.format('sha256(decode(%I, ''base64''::text))', h.attname))),
            'identity', a.attidentity,
            'filled', a.attgenerated = '' AND (a.atthasdef OR a.atthasmissing OR a.attidentity <> ''
-                                              OR rowseal._has_default(a.atttypid)),
+                                              OR k.filled),
            'notnull', a.attnotnull,
            'toastable', t.typlen = -1,
            'domain', b.oid <> a.atttypid,
@@ -240,12 +247,12 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
     FROM pg_catalog.pg_attribute a
     JOIN rowseal._types(relation) k ON k.type = a.atttypid
     JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-    JOIN pg_catalog.pg_type b ON b.oid = rowseal._base_type(a.atttypid)
+    JOIN pg_catalog.pg_type b ON b.oid = k.base
     JOIN pg_catalog.pg_namespace n ON n.oid = b.typnamespace
    WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
 $$;
 COMMENT ON FUNCTION rowseal._column_facts(oid) IS
-  'Catalog facts of the columns of a table, in their order. filled: rows that name no value there, or were there '
+  'Catalog facts of the columns of a table, in their order; _facts has the kinds, each once. filled: rows that name no value there, or were there '
   'before the column, have one all the same';
 
 CREATE OR REPLACE FUNCTION rowseal._key_facts(relation oid) RETURNS jsonb LANGUAGE sql STABLE
@@ -290,6 +297,8 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
     'inherits', NOT c.relispartition AND c.relkind = 'r' AND EXISTS (
       SELECT FROM pg_catalog.pg_inherits i WHERE c.oid IN (i.inhrelid, i.inhparent)),
     'columns', rowseal._column_facts(c.oid),
+    'kinds', (SELECT coalesce(pg_catalog.jsonb_object_agg(pg_catalog.format_type(k.type, NULL), k.kind), '{}')
+                FROM rowseal._types(c.oid) k),
     'key', rowseal._key_facts(c.oid),
     'key_deferrable', NOT coalesce(x.indimmediate, true),
     'key_compares', coalesce(m.amname = 'btree' AND NOT x.indisexclusion, true),

@@ -34,9 +34,11 @@ CARD = [
 
 def table(*more: dict[str, Any], **facts: Any) -> Table:
     """An identity table with further columns."""
+    columns = [*CARD, *more]
     given = {
         "qualified": "public.c", "label": "public.c", "relkind": "r", "persistence": "p",
-        "partition": False, "inherits": False, "columns": [*CARD, *more],
+        "partition": False, "inherits": False, "columns": columns,
+        "kinds": {c["kind"]: c["kind"] for c in columns},
         "key": [{"name": "id", "equal": "OPERATOR(pg_catalog.=)"}], "key_deferrable": False,
         "key_compares": True, "deferrable": [], "unique": [["id"]], "rules": [],
         "late_triggers": [], "partitions": [], **facts,

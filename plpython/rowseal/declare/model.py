@@ -68,10 +68,13 @@ class Table(NamedTuple):
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> Table:
+        kinds = facts["kinds"]  # a large one stands there once for all columns of its type
         return cls(
             **{
-                **facts,
-                "columns": tuple(Column(**c) for c in facts["columns"] or ()),
+                **{name: value for name, value in facts.items() if name != "kinds"},
+                "columns": tuple(
+                    Column(**{**c, "kind": kinds[c["kind"]]}) for c in facts["columns"] or ()
+                ),
                 "key": tuple(KeyColumn(**k) for k in facts["key"] or ()),
                 "unique": tuple(tuple(u) for u in facts["unique"]),
                 **{name: tuple(facts[name]) for name in LISTS},
