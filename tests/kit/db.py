@@ -111,7 +111,7 @@ class Server:
                 return name
             c.execute(f"CREATE DATABASE {name} TEMPLATE rowseal_template")
         with self.connect(name, "app") as c:
-            c.execute(setup)  # type: ignore[arg-type]
+            c.execute(setup)
         return name
 
     def drop(self, name: str) -> None:
