@@ -33,6 +33,18 @@ $$;
 COMMENT ON FUNCTION rowseal._unguarded(regclass) IS
   'Raises RS019: a guard is off, or another trigger has taken the row away. What stored the row is rolled back with it';
 
+-- Where the schema has been restored, and its declarations not yet, the numbers are those of another database.  Older
+-- snapshots than a declaration do not count.
+CREATE OR REPLACE FUNCTION rowseal._elsewhere(id integer) RETURNS rowseal.verdict LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT ROW('RS007', 'a table or type is not what its name says')::rowseal.verdict
+   WHERE EXISTS (SELECT FROM rowseal.declarations d WHERE d.id = $1)
+      OR pg_catalog.current_setting('transaction_isolation') <> 'read committed'
+$$;
+COMMENT ON FUNCTION rowseal._elsewhere(integer) IS
+  'The verdict where a name leads elsewhere than when the table was declared, and its functions have not followed that; '
+  'NULL where it is not declared: it is being restored';
+
 CREATE OR REPLACE FUNCTION rowseal._passing(sqlstate text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

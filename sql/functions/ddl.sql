@@ -58,8 +58,10 @@ COMMENT ON FUNCTION rowseal._store(rowseal.declarations) IS
 CREATE OR REPLACE FUNCTION rowseal._spoilt(old jsonb, now_ jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
   -- A column is changed in the versions table first, and then in the main one: in between they differ.
-  SELECT old <> '{}' AND (old - 'identity') #- '{versions,columns}' #- '{versions,kinds}'
-                      <> (now_ - 'identity') #- '{versions,columns}' #- '{versions,kinds}'
+  SELECT old <> '{}' AND 2 = (
+    SELECT count(DISTINCT (facts - 'identity') #- '{main,oids}' #- '{versions,oids}'
+                          #- '{versions,columns}' #- '{versions,kinds}')
+      FROM (VALUES (old), (now_)) x(facts))
 $$;
 COMMENT ON FUNCTION rowseal._spoilt(jsonb, jsonb) IS
   'Whether a table that was in order no longer is, and what has changed is no first half of a change in two tables';
@@ -69,7 +71,7 @@ SET search_path = pg_catalog, pg_temp AS $$
   SELECT pg_catalog.bool_and(
            t.now_ - later.facts = t.old - later.facts
            AND (t.now_ -> 'key' = 'null' OR t.now_ -> 'key' = t.old -> 'key'))
-    FROM (VALUES ('{key,key_deferrable,key_compares,unique,deferrable,partitions,late_triggers,rules}'::text[]))
+    FROM (VALUES ('{key,key_deferrable,key_compares,unique,deferrable,partitions,late_triggers,rules,oids}'::text[]))
            later(facts),
          (VALUES ('{main}'::text[]), ('{versions}'), ('{identity,facts}')) part(path),
          LATERAL (SELECT coalesce(nullif(old #> part.path, 'null'), '{"key": null}') AS old,
@@ -88,7 +90,10 @@ BEGIN
   now_ := rowseal._known_facts(d);
   IF now_ = old THEN
     RETURN;
-  ELSIF EXISTS (SELECT FROM rowseal._trigger_problems(d) t
+  END IF;
+  -- one after the other: pg_restore -j makes triggers in several sessions, and the last has to see all
+  PERFORM FROM rowseal.declarations x WHERE x.relation = d.relation FOR UPDATE;
+  IF EXISTS (SELECT FROM rowseal._trigger_problems(d) t
                  WHERE t.problem = 'missing' AND t.relation IN (d.relation, d.versions)) THEN
     -- It is being restored, and its triggers are to come; or health() tells.  Else what its queries name may be
     -- something else now, and is not read or called any more.
@@ -204,7 +209,7 @@ RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp A
                       OR x.relation IN (SELECT rowseal._tree(changed)) OR x.versions IN (SELECT rowseal._tree(changed))
                  ) o(own)
    WHERE coalesce(o.own, false) OR changed IN (x.identity, x.writers)
-   ORDER BY x.identity IS NULL DESC  -- the others rest on them
+   ORDER BY x.identity IS NULL DESC, x.writers IS NULL DESC, x.id  -- the others rest on them
 $$;
 COMMENT ON FUNCTION rowseal._concerned(oid) IS
   'The declarations that a change of this table concerns; own: it is their main or versions table, or a partition or '
@@ -342,6 +347,14 @@ BEGIN
   IF EXISTS (SELECT FROM rowseal.declarations d
               WHERE changed IN (d.relation, d.versions) AND NOT d.manifest ? 'made_by') THEN
     RETURN;
+  END IF;
+  -- pg_restore -j makes them beside the transaction that brings their declaration: this one waits for it
+  IF kind = 'pg_catalog.pg_trigger'::pg_catalog.regclass
+     AND NOT EXISTS (SELECT FROM rowseal.declarations d WHERE changed IN (d.relation, d.versions))
+     AND EXISTS (SELECT FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc p ON p.oid = g.tgfoid
+                  WHERE g.tgrelid = changed AND g.tgname = 'zzz_rowseal_guard'
+                    AND p.pronamespace = 'rowseal'::pg_catalog.regnamespace) THEN
+    LOCK TABLE rowseal.declarations IN SHARE ROW EXCLUSIVE MODE;
   END IF;
   FOR x IN SELECT * FROM rowseal._concerned(changed) LOOP
     IF x.own AND kind <> 'pg_catalog.pg_class'::pg_catalog.regclass THEN

@@ -75,7 +75,7 @@ SET search_path = pg_catalog, pg_temp AS $$
       SELECT pg_catalog.jsonb_build_object(
                'facts', f || '{"unique": [], "partitions": [], "late_triggers": [], "rules": []}'
                  || pg_catalog.jsonb_build_object(
-                      'columns', u.columns,
+                      'oids', (f -> 'oids') - 'types', 'columns', u.columns,
                       'kinds', (SELECT coalesce(pg_catalog.jsonb_object_agg(k.name, k.kind), '{}')
                                   FROM pg_catalog.jsonb_each(f -> 'kinds') k(name, kind)
                                  WHERE pg_catalog.jsonb_path_exists(
@@ -415,7 +415,8 @@ BEGIN
     PERFORM rowseal._make_locks(NEW.id);
   END IF;
   IF TG_OP = 'INSERT' AND pg_catalog.to_regprocedure(pg_catalog.format('rowseal._guard_%s()', NEW.id)) IS NOT NULL THEN
-    RETURN NULL;  -- restored: the dump brings functions and triggers
+    PERFORM rowseal._refresh(NEW, false, false);  -- restored: functions know numbers of another database
+    RETURN NULL;
   END IF;
   IF TG_OP = 'INSERT' THEN
     PERFORM rowseal._disown(NEW);

@@ -255,6 +255,20 @@ COMMENT ON FUNCTION rowseal._column_facts(oid) IS
   'Catalog facts of the columns of a table, in their order; _facts has the kinds, each once. filled: rows that name no value there, or were there '
   'before the column, have one all the same';
 
+CREATE OR REPLACE FUNCTION rowseal._type_oids(relation oid) RETURNS jsonb LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
+  SELECT coalesce(pg_catalog.jsonb_object_agg(x.name, x.oid::bigint), '{}')
+    FROM pg_catalog.pg_attribute a
+    JOIN rowseal._types(relation) k ON k.type = a.atttypid
+    JOIN pg_catalog.pg_type b ON b.oid = k.base
+    JOIN pg_catalog.pg_namespace n ON n.oid = b.typnamespace,
+         LATERAL (VALUES (pg_catalog.format_type(a.atttypid, a.atttypmod), a.atttypid),
+                         (pg_catalog.format('%I.%I', n.nspname, b.typname), b.oid)) x(name, oid)
+   WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND x.oid >= 16384  -- not made by initdb
+$$;
+COMMENT ON FUNCTION rowseal._type_oids(oid) IS
+  'The numbers of the types of a table''s columns, by the names that generated functions have for them';
+
 CREATE OR REPLACE FUNCTION rowseal._key_facts(relation oid) RETURNS jsonb LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
   SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
@@ -297,6 +311,7 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
     'inherits', NOT c.relispartition AND c.relkind = 'r' AND EXISTS (
       SELECT FROM pg_catalog.pg_inherits i WHERE c.oid IN (i.inhrelid, i.inhparent)),
     'columns', rowseal._column_facts(c.oid),
+    'oids', pg_catalog.jsonb_build_object('relation', c.oid::bigint, 'types', rowseal._type_oids(c.oid)),
     'kinds', (SELECT coalesce(pg_catalog.jsonb_object_agg(pg_catalog.format_type(k.type, NULL), k.kind), '{}')
                 FROM rowseal._types(c.oid) k),
     'key', rowseal._key_facts(c.oid),

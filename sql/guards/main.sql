@@ -5,6 +5,8 @@
 --   @main@              the table
 --   @variables@         variables of features
 --   @prepare@           features complete NEW
+--   @id@                its number
+--   @moved@             names that are used here lead elsewhere than they did, and nothing has followed that
 --   @key_of_new@        t has the key of NEW
 --   @same_as_tip@       tip is NEW, byte for byte
 --   @arrived_again@     features: an identical row was inserted
@@ -41,6 +43,11 @@ DECLARE
 BEGIN
   @prepare@
   <<judged>> LOOP
+    IF @moved@ THEN
+      verdict := rowseal._elsewhere(@id@);
+      EXIT judged WHEN verdict IS NOT NULL;
+    END IF;
+
     -- 1. What is there?
     IF TG_OP = 'INSERT' THEN
       SELECT * INTO tip FROM @main@ t WHERE @key_of_new@;
@@ -50,14 +57,14 @@ BEGIN
       known := true;
     END IF;
 
-    -- 2. What is NEW to it?  No signature is looked at.
+    -- 2. What is NEW to it?  No signature yet.
     IF known THEN
       IF @same_as_tip@ THEN
         outcome := 'duplicate';
         @arrived_again@
         IF TG_OP = 'UPDATE' THEN
           @updated_in_place@
-          -- only unsigned columns changed; under replication an unchanged row would circle
+          -- unsigned columns; what replication brings would circle
           kept := NOT (current_setting('session_replication_role') = 'replica' AND record_image_eq(NEW, OLD));
         END IF;
         EXIT judged;
@@ -67,7 +74,6 @@ BEGIN
         EXIT judged;
       END IF;
       @lock@
-      -- the owner is one of its columns (decision 4)
       IF TG_OP = 'UPDATE' AND (@same_key@) IS NOT TRUE THEN
         verdict := ROW('RS003', 'primary key and owner never change')::rowseal.verdict;
         EXIT judged;
@@ -78,13 +84,13 @@ BEGIN
         EXIT judged;
       END IF;
       --: end
-      newer := (@order_new@ > @order_tip@) IS NOT FALSE;  -- a tip without order was tampered with
+      newer := (@order_new@ > @order_tip@) IS NOT FALSE;  -- else it was tampered with
       IF NOT newer AND @other_signature@ THEN
         --: if versions
-        -- a late version: the guard of the versions table decides
+        -- late: the versions table's guard decides
         @archive_new@
         IF NOT FOUND AND current_setting('rowseal.outcome', true) = 'archived' THEN
-          outcome := 'duplicate';  -- another session was faster
+          outcome := 'duplicate';  -- by another session
         END IF;
         --: else
         outcome := 'stale';
@@ -92,7 +98,7 @@ BEGIN
         EXIT judged;
       END IF;
       IF TG_OP = 'INSERT' AND newer THEN
-        -- a newer version: this guard decides again, on the locked row
+        -- decided again, on the locked row
         UPDATE @main@ t SET @set_new@ WHERE @key_of_new@;
         IF NOT FOUND THEN
           PERFORM FROM @main@ t WHERE @key_of_new@ FOR UPDATE;
@@ -109,15 +115,15 @@ BEGIN
 
     -- 4. Then it is carried out.
     IF NOT newer THEN
-      outcome := 'duplicate';  -- the version that is there, in another spelling
+      outcome := 'duplicate';  -- there, in another spelling
     ELSE
-      outcome := 'inserted';  -- the primary key stops a second session
+      outcome := 'inserted';  -- the key stops a second session
       IF TG_OP = 'UPDATE' THEN
         --: if versions
         @archive_tip@
         --: end
         --: if toastable
-        -- subscribers need unchanged out-of-line values, too: a composite value fetches them
+        -- unchanged large values, for subscribers
         whole := @whole@;
         @copies@
         --: end

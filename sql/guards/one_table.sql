@@ -4,6 +4,8 @@
 --   @main@              the table
 --   @variables@         variables of features
 --   @prepare@           features complete NEW
+--   @id@                its number
+--   @moved@             names that are used here lead elsewhere than they did, and nothing has followed that
 --   @same_as_old@       NEW is OLD, byte for byte, as far as it is signed
 --   @updated_in_place@  features: an UPDATE left all that is signed alone
 --   @version_of_new@    t is the version NEW, by the primary key
@@ -29,6 +31,10 @@ DECLARE
 BEGIN
   @prepare@
   <<judged>> BEGIN
+    IF @moved@ THEN
+      verdict := rowseal._elsewhere(@id@);
+      EXIT judged WHEN verdict IS NOT NULL;
+    END IF;
     IF TG_OP = 'UPDATE' THEN
       IF (@same_as_old@) IS NOT TRUE THEN
         verdict := ROW('RS009', 'history is append-only')::rowseal.verdict;

@@ -3,6 +3,8 @@
 --
 -- It is read before it is stored: what a large one needs for that, ten times its size, is free again by then.
 --
+--   @id@                its number
+--   @moved@             names that are used here lead elsewhere than they did
 --   @canonical@         the stored columns of an envelope e.v, as c0, c1 …
 --   @canonical_source@  what these are read from
 --   @relation@          the table
@@ -11,6 +13,9 @@ DECLARE
   r record;
   outcome text := pg_catalog.set_config('rowseal.outcome', '', true);
 BEGIN
+  IF @moved@ THEN
+    RETURN rowseal._elsewhere(@id@)::text;
+  END IF;
   SELECT @canonical@ INTO r FROM (SELECT $1 AS v) e, @canonical_source@;
   @merge@
   outcome := pg_catalog.current_setting('rowseal.outcome');

@@ -828,6 +828,74 @@ def test_no_stack_that_is_used_up_leaves_a_table_open(
         mallory.run("ROLLBACK")
 
 
+# Somebody has altered something else that the table rests on, and has not committed.
+BUSY = "BEGIN; SELECT FROM rowseal.declarations WHERE tag = 'q' FOR UPDATE"
+
+
+def test_what_could_not_follow_a_name_is_closed(
+    mallory: Db, example: Db, admin: Db, ann: Owner
+) -> None:
+    """Nobody waits for it; so whoever takes the old name chose the keys."""
+    admin.run(
+        "CREATE SCHEMA names AUTHORIZATION mallory;"
+        f" GRANT CREATE ON DATABASE {admin.connection.info.dbname} TO mallory"
+    )
+    mallory.run("GRANT ALL ON SCHEMA names TO app")
+    example.run(
+        f"CREATE TABLE names.cards (user_hash bytea PRIMARY KEY, k bytea, {SEALED});"
+        " SELECT rowseal.declare('names.cards', owner => 'user_hash', public_key => 'k')"
+    )
+    table(example, "q", "uuid uuid", declare=None)
+    example.run(
+        "SELECT rowseal.declare('q', owner => 'user_hash', identity => 'names.cards',"
+        " versions => 'qv'); GRANT SELECT, INSERT, UPDATE ON q TO mallory"
+    )
+    eve, form = Owner("Eve"), example.form("q")
+    forged = {**row(ann)}
+    assert insert(mallory, "q", eve.sealed(form, forged)) is not None
+    admin.run(BUSY)
+    mallory.run(
+        "ALTER SCHEMA names RENAME TO old; CREATE SCHEMA names;"
+        " CREATE TABLE names.cards (user_hash bytea, k bytea);"
+        " GRANT USAGE ON SCHEMA names TO PUBLIC; GRANT SELECT ON names.cards TO PUBLIC"
+    )
+    admin.run("ROLLBACK")
+    mallory.run("INSERT INTO names.cards (user_hash, k) VALUES (%s, %s)", ann.hash, eve.public_key)
+    assert insert(mallory, "q", eve.sealed(form, forged)) == "RS007"
+    for who in (example, admin):
+        ((outcome, reason),) = who.apply("q", [eve.envelope(form, forged)])
+        assert outcome == "deferred" and reason.startswith("RS007")
+    assert insert(example, "qv", eve.sealed(form, forged)) == "RS007"
+    assert example.one("SELECT count(*) FROM q") == 0
+    assert ("structure", "q") in [(c, r) for c, r, _ in unwell(example)]
+    example.run("ALTER TABLE q ALTER uuid SET STATISTICS 10")  # it follows
+    assert insert(example, "q", eve.sealed(form, forged)) == "RS002"
+
+
+def test_no_check_runs_of_a_domain_that_has_taken_the_name_of_a_type(
+    mallory: Db, example: Db, admin: Db, ann: Owner
+) -> None:
+    set_trap(mallory)
+    mallory.run("CREATE TYPE mood AS ENUM ('good')")
+    table(example, "q", "uuid uuid, c mood, d mood[]")
+    form = example.form("q")
+    admin.run(BUSY)
+    mallory.run("ALTER TYPE mood RENAME TO old")
+    admin.run("ROLLBACK")
+    mallory.run(
+        "CREATE FUNCTION yes(old) RETURNS boolean LANGUAGE plpgsql"
+        " AS $$ BEGIN PERFORM public.trap(); RETURN true; END $$;"
+        " CREATE DOMAIN mood AS old CHECK (yes(VALUE))"
+    )
+    envelope = ann.envelope(form, {**row(ann), "c": "good", "d": ["good"]})
+    for who in (example, admin):
+        ((outcome, reason),) = who.apply("q", [envelope])
+        assert outcome == "deferred" and reason.startswith("RS007")
+        two = [ann.envelope(form, {**row(ann), "c": "good"}) for _ in range(2)]
+        assert [o for o, _ in who.apply("q", two)] == ["deferred"] * 2
+    assert not sprung(mallory)
+
+
 def test_what_names_a_former_partition_keeps_nobody_waiting(
     mallory: Db, example: Db, admin: Db
 ) -> None:

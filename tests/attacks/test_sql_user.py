@@ -1097,6 +1097,7 @@ HARMLESS = {
     "_column_facts",
     "_key_facts",
     "_late",
+    "_type_oids",
     "_has_default",
     "_renamed",
     "_spoilt",
@@ -1153,6 +1154,7 @@ HARMLESS = {
     "_shown_column",
     "_lasting_key",
     "_room",
+    "_elsewhere",
     "_key_of",
     "receive",
     # what the session itself has collected, merged with its rights; nothing where it is no worker

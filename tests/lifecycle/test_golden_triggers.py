@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,12 @@ def rendered(db: Db) -> dict[str, str]:
     """File name to body."""
     db.run(EXAMPLE)
     db.run(EVERYTHING)
-    return {f"{tag}{name}.sql": body.strip() + "\n" for tag, name, body in db.all(FUNCTIONS)}
+    return {f"{tag}{name}.sql": _portable(body) for tag, name, body in db.all(FUNCTIONS)}
+
+
+def _portable(body: str) -> str:
+    """Numbers of tables and types, which differ from database to database, as one."""
+    return re.sub(r"(?<=[{,])\d{5,}(?=[,}])", "12345", body).strip() + "\n"
 
 
 def test_the_triggers_are_as_committed(rendered: dict[str, str]) -> None:

@@ -218,6 +218,14 @@ def identity_gone(w: World) -> None:
     w.mallory.insert("c", row)
 
 
+def not_followed(w: World) -> None:
+    w.admin.run(
+        "ALTER EVENT TRIGGER rowseal_ddl DISABLE; ALTER TABLE user_cards RENAME TO cards;"
+        " CREATE TABLE user_cards AS TABLE cards"
+    )
+    w.put()
+
+
 def strangers_tag(w: World) -> None:
     eve = Owner("Eve")
     w.db.apply("user_storage", [eve.envelope(w.db.form("user_storage"), eve.value())])
@@ -314,6 +322,7 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
     ),
     "declared table": lambda w: w.db.run("DROP TABLE user_cards"),
     "the identity table is not": identity_gone,
+    "a table or type": not_followed,
     "no right to tag": strangers_tag,
     "no right to use … as identity": lambda w: w.mallory.run(STRANGERS),
     "table … holds the public keys": lambda w: w.db.run("SELECT rowseal.undeclare('user_cards')"),

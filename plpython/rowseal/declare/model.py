@@ -65,6 +65,7 @@ class Table(NamedTuple):
     rules: tuple[str, ...]
     late_triggers: tuple[str, ...]
     partitions: tuple[str, ...]
+    oids: Mapping[str, Any]  # {"relation": …, "types": {name: …}} in this database
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> Table:

@@ -101,6 +101,8 @@ def take(subject: Subject) -> Function:
     body = rendered(
         "take",
         {
+            "id": str(subject.id),
+            "moved": subject.moved,
             "canonical": _numbered(decoding.values.values()),
             "canonical_source": decoding.source,
             "relation": subject.main.oid,
@@ -117,6 +119,8 @@ def apply(subject: Subject) -> Function:
     body = rendered(
         "apply",
         {
+            "id": str(subject.id),
+            "moved": subject.moved,
             "canonical": _numbered(canonical.values.values()),
             "canonical_source": canonical.source,
             "pgtext": _numbered(text.values.values()),
@@ -138,6 +142,7 @@ def decode(subject: Subject) -> Function:
     body = rendered(
         "decode",
         {
+            "moved": subject.moved,
             "columns": f"SELECT * INTO r FROM ({query}) x;",
             "payload": r.payload,
             "envelope": f"rowseal._envelope(payload, {r.signature}{content})",

@@ -36,9 +36,12 @@ def _common(subject: Subject, place: Place) -> dict[str, str]:
     """Holes that all guards have."""
     new = subject.row("NEW", place)
     content = f", {new.content}" if new.content else ""
+    relation = f"rowseal._table_of({subject.id}, false)"
     refused = f"{new.judged_payload}, {new.signature}, NEW{content}"
     return {
-        "leave": rendered("leave", {"relation": subject.main.oid, "refused": refused}),
+        "leave": rendered("leave", {"relation": relation, "refused": refused}),
+        "id": str(subject.id),
+        "moved": subject.moved,
         "variables": subject.slot("variables"),
         "prepare": subject.slot("prepare", new),
         "updated_in_place": subject.slot("updated_in_place", new, new.called("OLD")),

@@ -4,6 +4,9 @@ DECLARE
   outcome text;
   outcomes text[] := pg_catalog.array_fill(NULL::text, ARRAY[pg_catalog.cardinality($1)]);
 BEGIN
+  IF ARRAY['public.events', 'public.user_cards']::regclass[] <> '{12345,12345}' THEN
+    RETURN pg_catalog.array_fill(rowseal._elsewhere(6)::text, ARRAY[pg_catalog.cardinality($1)]);
+  END IF;
   FOR r IN
     SELECT e.n, x.at AS c0, x.deleted_flag AS c1, x.owner_timestamp AS c2, CASE
         WHEN starts_with(x.parent_sign_b64, E'\\x') THEN (x.parent_sign_b64)::bytea

@@ -8,6 +8,10 @@ DECLARE
   kept pg_catalog.bool := false;
 BEGIN
   <<judged>> BEGIN
+    IF ARRAY['public.events', 'public.user_cards']::pg_catalog.regclass[] OPERATOR(pg_catalog.<>) '{12345,12345}' THEN
+      verdict := rowseal._elsewhere(6);
+      EXIT judged WHEN verdict IS NOT NULL;
+    END IF;
     IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
       IF ((NEW.sign_b64 OPERATOR(pg_catalog.=) OLD.sign_b64
           AND pg_catalog.record_image_eq(ROW(NEW.at, NEW.deleted_flag, NEW.owner_timestamp, NEW.parent_sign_b64,
@@ -63,7 +67,7 @@ BEGIN
   IF outcome IS NOT NULL AND pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply' THEN
     outcome := pg_catalog.set_config('rowseal.outcome', outcome, true);
   ELSIF verdict IS NOT NULL THEN
-    PERFORM rowseal._refuse(TG_RELID, 'public.events'::pg_catalog.regclass, verdict,
+    PERFORM rowseal._refuse(TG_RELID, rowseal._table_of(6, false), verdict,
         rowseal._payload_6(NEW.at, NEW.deleted_flag, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash,
             NEW.uuid),
         NEW.sign_b64, NEW);

@@ -4,6 +4,9 @@ DECLARE
   outcome text;
   outcomes text[] := pg_catalog.array_fill(NULL::text, ARRAY[pg_catalog.cardinality($1)]);
 BEGIN
+  IF ARRAY['public.files', 'public.files_versions', 'public.user_cards']::regclass[] <> '{12345,12345,12345}' THEN
+    RETURN pg_catalog.array_fill(rowseal._elsewhere(5)::text, ARRAY[pg_catalog.cardinality($1)]);
+  END IF;
   FOR r IN
     SELECT e.n, CASE WHEN starts_with((CASE WHEN pg_catalog.jsonb_typeof((w.content -> 'content')::jsonb) = 'string'
         THEN w.content ->> 'content' END), E'\\x')

@@ -16,6 +16,11 @@ BEGIN
     NEW.content_sha256 := NULL;
   END IF;
   <<judged>> BEGIN
+    IF ARRAY['public.files', 'public.files_versions',
+        'public.user_cards']::pg_catalog.regclass[] OPERATOR(pg_catalog.<>) '{12345,12345,12345}' THEN
+      verdict := rowseal._elsewhere(5);
+      EXIT judged WHEN verdict IS NOT NULL;
+    END IF;
     IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
       IF ((NEW.sign_b64 OPERATOR(pg_catalog.=) OLD.sign_b64
           AND pg_catalog.record_image_eq(ROW(CASE WHEN NEW.content IS NULL THEN NEW.content_sha256
@@ -127,7 +132,7 @@ BEGIN
   IF outcome IS NOT NULL AND pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply' THEN
     outcome := pg_catalog.set_config('rowseal.outcome', outcome, true);
   ELSIF verdict IS NOT NULL THEN
-    PERFORM rowseal._refuse(TG_RELID, 'public.files'::pg_catalog.regclass, verdict,
+    PERFORM rowseal._refuse(TG_RELID, rowseal._table_of(5, false), verdict,
         rowseal._payload_5(CASE WHEN NEW.content IS NULL THEN NEW.content_sha256
             ELSE pg_catalog.sha256(NEW.content::pg_catalog.bytea) END,
         NEW.deleted_flag, NEW.owner_timestamp, NEW.up, NEW.user_hash, NEW.uuid), NEW.sign_b64, NEW,

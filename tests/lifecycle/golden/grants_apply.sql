@@ -4,6 +4,9 @@ DECLARE
   outcome text;
   outcomes text[] := pg_catalog.array_fill(NULL::text, ARRAY[pg_catalog.cardinality($1)]);
 BEGIN
+  IF ARRAY['public.grants', 'public.user_cards']::regclass[] <> '{12345,12345}' THEN
+    RETURN pg_catalog.array_fill(rowseal._elsewhere(3)::text, ARRAY[pg_catalog.cardinality($1)]);
+  END IF;
   FOR r IN
     SELECT e.n, x.deleted_flag AS c0, CASE WHEN starts_with(x.grantee_pkey, E'\\x') THEN (x.grantee_pkey)::bytea
         ELSE decode(x.grantee_pkey, 'base64') END::bytea AS c1, CASE WHEN (x.keys::text ~ '[0-9.][eE]') IS NOT TRUE

@@ -3,6 +3,9 @@ DECLARE
   r record;
   payload text;
 BEGIN
+  IF ARRAY['public.grants', 'public.user_cards']::regclass[] <> '{12345,12345}' THEN
+    RETURN NULL;
+  END IF;
   SELECT * INTO r FROM (SELECT x.deleted_flag AS deleted_flag, CASE WHEN starts_with(x.grantee_pkey, E'\\x')
       THEN (x.grantee_pkey)::bytea ELSE decode(x.grantee_pkey, 'base64') END::bytea AS grantee_pkey, CASE
       WHEN (x.keys::text ~ '[0-9.][eE]') IS NOT TRUE

@@ -9,6 +9,10 @@ DECLARE
   news pg_catalog.bool;
 BEGIN
   <<judged>> BEGIN
+    IF ARRAY['public.grants', 'public.user_cards']::pg_catalog.regclass[] OPERATOR(pg_catalog.<>) '{12345,12345}' THEN
+      verdict := rowseal._elsewhere(3);
+      EXIT judged WHEN verdict IS NOT NULL;
+    END IF;
     IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
       IF ((NEW.sign_b64 OPERATOR(pg_catalog.=) OLD.sign_b64
           AND pg_catalog.record_image_eq(ROW(NEW.deleted_flag, NEW.grantee_pkey, NEW.keys, NEW.may_grant,
@@ -150,7 +154,7 @@ BEGIN
   IF outcome IS NOT NULL AND pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply' THEN
     outcome := pg_catalog.set_config('rowseal.outcome', outcome, true);
   ELSIF verdict IS NOT NULL THEN
-    PERFORM rowseal._refuse(TG_RELID, 'public.grants'::pg_catalog.regclass, verdict,
+    PERFORM rowseal._refuse(TG_RELID, rowseal._table_of(3, false), verdict,
         rowseal._payload_3(rowseal._one_based(NEW.tables) AND rowseal._one_based(NEW.upto),
         rowseal._few(NEW.tables, 262144) AND rowseal._few(NEW.upto, 262144),
         (NEW.keys IS NULL OR pg_catalog.pg_column_size(NEW.keys) OPERATOR(pg_catalog.<=) 4000

@@ -4,6 +4,9 @@ DECLARE
   outcome text;
   outcomes text[] := pg_catalog.array_fill(NULL::text, ARRAY[pg_catalog.cardinality($1)]);
 BEGIN
+  IF ARRAY['public.notes', 'public.notes_versions', 'public.user_cards']::regclass[] <> '{12345,12345,12345}' THEN
+    RETURN pg_catalog.array_fill(rowseal._elsewhere(4)::text, ARRAY[pg_catalog.cardinality($1)]);
+  END IF;
   FOR r IN
     SELECT e.n, x.deleted_flag AS c0, x.key AS c1, CASE WHEN (x.n ~ '[0-9.][eE]') IS NOT TRUE THEN x.n::numeric
         ELSE concat('an exponent in ', left(x.n, 40))::numeric END AS c2, x.owner_timestamp AS c3, CASE

@@ -11,6 +11,12 @@ DECLARE
   news pg_catalog.bool;
 BEGIN
   <<judged>> LOOP
+    IF ARRAY['public.notes', 'public.notes_versions',
+        'public.user_cards']::pg_catalog.regclass[] OPERATOR(pg_catalog.<>) '{12345,12345,12345}' THEN
+      verdict := rowseal._elsewhere(4);
+      EXIT judged WHEN verdict IS NOT NULL;
+    END IF;
+
     -- 1. What is there?
     IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
       SELECT * INTO tip FROM public.notes t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
@@ -21,7 +27,7 @@ BEGIN
       known := true;
     END IF;
 
-    -- 2. What is NEW to it?  No signature is looked at.
+    -- 2. What is NEW to it?  No signature yet.
     IF known THEN
       IF (tip.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64
           AND pg_catalog.record_image_eq(ROW(tip.deleted_flag, tip.key, tip.n, tip.owner_timestamp,
@@ -30,7 +36,7 @@ BEGIN
           NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq, NEW.sign_b64))) THEN
         outcome := 'duplicate';
         IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-          -- only unsigned columns changed; under replication an unchanged row would circle
+          -- unsigned columns; what replication brings would circle
           kept := NOT (pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
               AND pg_catalog.record_image_eq(NEW, OLD));
         END IF;
@@ -45,7 +51,6 @@ BEGIN
           THEN
         CONTINUE judged;
       END IF;
-      -- the owner is one of its columns (decision 4)
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE'
           AND (NEW.user_hash OPERATOR(pg_catalog.=) tip.user_hash
           AND NEW.key OPERATOR(pg_catalog.=) tip.key) IS NOT TRUE THEN
@@ -54,20 +59,20 @@ BEGIN
       END IF;
       newer := (ROW(NEW.owner_timestamp, NEW.deleted_flag,
           NEW.sign_b64) OPERATOR(pg_catalog.>) ROW(tip.owner_timestamp, tip.deleted_flag,
-          tip.sign_b64)) IS NOT FALSE;  -- a tip without order was tampered with
+          tip.sign_b64)) IS NOT FALSE;  -- else it was tampered with
       IF NOT newer AND NEW.sign_b64 OPERATOR(pg_catalog.<>) tip.sign_b64 THEN
-        -- a late version: the guard of the versions table decides
+        -- late: the versions table's guard decides
         INSERT INTO public.notes_versions (deleted_flag, "key", "n", owner_timestamp, parent_sign_b64, user_hash,
             writer_pkey, writer_prev, writer_seq, sign_b64)
           VALUES (NEW.deleted_flag, NEW.key, NEW.n, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash,
               NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq, NEW.sign_b64) ON CONFLICT (sign_b64) DO NOTHING;
         IF NOT FOUND AND pg_catalog.current_setting('rowseal.outcome', true) OPERATOR(pg_catalog.=) 'archived' THEN
-          outcome := 'duplicate';  -- another session was faster
+          outcome := 'duplicate';  -- by another session
         END IF;
         EXIT judged;
       END IF;
       IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND newer THEN
-        -- a newer version: this guard decides again, on the locked row
+        -- decided again, on the locked row
         UPDATE public.notes t SET deleted_flag = NEW.deleted_flag, "key" = NEW.key, "n" = NEW.n,
             owner_timestamp = NEW.owner_timestamp, parent_sign_b64 = NEW.parent_sign_b64, user_hash = NEW.user_hash,
             writer_pkey = NEW.writer_pkey, writer_prev = NEW.writer_prev, writer_seq = NEW.writer_seq,
@@ -179,15 +184,15 @@ BEGIN
 
     -- 4. Then it is carried out.
     IF NOT newer THEN
-      outcome := 'duplicate';  -- the version that is there, in another spelling
+      outcome := 'duplicate';  -- there, in another spelling
     ELSE
-      outcome := 'inserted';  -- the primary key stops a second session
+      outcome := 'inserted';  -- the key stops a second session
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
         INSERT INTO public.notes_versions (deleted_flag, "key", "n", owner_timestamp, parent_sign_b64, user_hash,
             writer_pkey, writer_prev, writer_seq, sign_b64)
           VALUES (tip.deleted_flag, tip.key, tip.n, tip.owner_timestamp, tip.parent_sign_b64, tip.user_hash,
               tip.writer_pkey, tip.writer_prev, tip.writer_seq, tip.sign_b64) ON CONFLICT (sign_b64) DO NOTHING;
-        -- subscribers need unchanged out-of-line values, too: a composite value fetches them
+        -- unchanged large values, for subscribers
         whole := ROW(NEW.user_hash, NEW.key, NEW.n, NEW.parent_sign_b64, NEW.writer_pkey, NEW.writer_seq,
             NEW.writer_prev, NEW.deleted_flag, NEW.owner_timestamp, NEW.sign_b64);
         NEW.key := whole.key;
@@ -207,7 +212,7 @@ BEGIN
   IF outcome IS NOT NULL AND pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply' THEN
     outcome := pg_catalog.set_config('rowseal.outcome', outcome, true);
   ELSIF verdict IS NOT NULL THEN
-    PERFORM rowseal._refuse(TG_RELID, 'public.notes'::pg_catalog.regclass, verdict,
+    PERFORM rowseal._refuse(TG_RELID, rowseal._table_of(4, false), verdict,
         rowseal._payload_4(NEW.deleted_flag, NEW.key, NEW.n, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash,
         NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq), NEW.sign_b64, NEW);
   END IF;

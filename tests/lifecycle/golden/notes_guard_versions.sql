@@ -11,6 +11,11 @@ DECLARE
   news pg_catalog.bool;
 BEGIN
   <<judged>> BEGIN
+    IF ARRAY['public.notes', 'public.notes_versions',
+        'public.user_cards']::pg_catalog.regclass[] OPERATOR(pg_catalog.<>) '{12345,12345,12345}' THEN
+      verdict := rowseal._elsewhere(4);
+      EXIT judged WHEN verdict IS NOT NULL;
+    END IF;
     IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
       IF ((NEW.sign_b64 OPERATOR(pg_catalog.=) OLD.sign_b64
           AND pg_catalog.record_image_eq(ROW(NEW.deleted_flag, NEW.key, NEW.n, NEW.owner_timestamp,
@@ -195,7 +200,7 @@ BEGIN
   IF outcome IS NOT NULL AND pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply' THEN
     outcome := pg_catalog.set_config('rowseal.outcome', outcome, true);
   ELSIF verdict IS NOT NULL THEN
-    PERFORM rowseal._refuse(TG_RELID, 'public.notes'::pg_catalog.regclass, verdict,
+    PERFORM rowseal._refuse(TG_RELID, rowseal._table_of(4, false), verdict,
         rowseal._payload_4(NEW.deleted_flag, NEW.key, NEW.n, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash,
         NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq), NEW.sign_b64, NEW);
   END IF;

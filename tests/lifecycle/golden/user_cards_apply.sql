@@ -4,6 +4,9 @@ DECLARE
   outcome text;
   outcomes text[] := pg_catalog.array_fill(NULL::text, ARRAY[pg_catalog.cardinality($1)]);
 BEGIN
+  IF ARRAY['public.user_cards']::regclass[] <> '{12345}' THEN
+    RETURN pg_catalog.array_fill(rowseal._elsewhere(1)::text, ARRAY[pg_catalog.cardinality($1)]);
+  END IF;
   FOR r IN
     SELECT e.n, CASE WHEN starts_with(x.contact_cert, E'\\x') THEN (x.contact_cert)::bytea
         ELSE decode(x.contact_cert, 'base64') END::bytea AS c0, CASE WHEN starts_with(x.contact_pkey, E'\\x')

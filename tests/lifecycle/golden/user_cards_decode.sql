@@ -3,6 +3,9 @@ DECLARE
   r record;
   payload text;
 BEGIN
+  IF ARRAY['public.user_cards']::regclass[] <> '{12345}' THEN
+    RETURN NULL;
+  END IF;
   SELECT * INTO r FROM (SELECT CASE WHEN starts_with(x.contact_cert, E'\\x') THEN (x.contact_cert)::bytea
       ELSE decode(x.contact_cert, 'base64') END::bytea AS contact_cert, CASE WHEN starts_with(x.contact_pkey, E'\\x')
       THEN (x.contact_pkey)::bytea ELSE decode(x.contact_pkey, 'base64') END::bytea AS contact_pkey, CASE

@@ -10,6 +10,11 @@ DECLARE
   whole public.user_cards;
 BEGIN
   <<judged>> LOOP
+    IF ARRAY['public.user_cards']::pg_catalog.regclass[] OPERATOR(pg_catalog.<>) '{12345}' THEN
+      verdict := rowseal._elsewhere(1);
+      EXIT judged WHEN verdict IS NOT NULL;
+    END IF;
+
     -- 1. What is there?
     IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
       SELECT * INTO tip FROM public.user_cards t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash;
@@ -19,7 +24,7 @@ BEGIN
       known := true;
     END IF;
 
-    -- 2. What is NEW to it?  No signature is looked at.
+    -- 2. What is NEW to it?  No signature yet.
     IF known THEN
       IF (tip.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64
           AND pg_catalog.record_image_eq(ROW(tip.contact_cert, tip.contact_pkey, tip.crypt_cert, tip.crypt_pkey,
@@ -28,7 +33,7 @@ BEGIN
           NEW.owner_timestamp, NEW.sign_pkey, NEW.user_hash, NEW.sign_b64))) THEN
         outcome := 'duplicate';
         IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-          -- only unsigned columns changed; under replication an unchanged row would circle
+          -- unsigned columns; what replication brings would circle
           kept := NOT (pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
               AND pg_catalog.record_image_eq(NEW, OLD));
         END IF;
@@ -39,7 +44,6 @@ BEGIN
             'the row is not signed: key, timestamp, deletion flag or signature is missing')::rowseal.verdict;
         EXIT judged;
       END IF;
-      -- the owner is one of its columns (decision 4)
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND (NEW.user_hash OPERATOR(pg_catalog.=) tip.user_hash) IS NOT TRUE
           THEN
         verdict := ROW('RS003', 'primary key and owner never change')::rowseal.verdict;
@@ -51,13 +55,13 @@ BEGIN
       END IF;
       newer := (ROW(NEW.owner_timestamp, NEW.deleted_flag,
           NEW.sign_b64) OPERATOR(pg_catalog.>) ROW(tip.owner_timestamp, tip.deleted_flag,
-          tip.sign_b64)) IS NOT FALSE;  -- a tip without order was tampered with
+          tip.sign_b64)) IS NOT FALSE;  -- else it was tampered with
       IF NOT newer AND NEW.sign_b64 OPERATOR(pg_catalog.<>) tip.sign_b64 THEN
         outcome := 'stale';
         EXIT judged;
       END IF;
       IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND newer THEN
-        -- a newer version: this guard decides again, on the locked row
+        -- decided again, on the locked row
         UPDATE public.user_cards t SET contact_cert = NEW.contact_cert, contact_pkey = NEW.contact_pkey,
             crypt_cert = NEW.crypt_cert, crypt_pkey = NEW.crypt_pkey, deleted_flag = NEW.deleted_flag,
             "name" = NEW.name, owner_timestamp = NEW.owner_timestamp, sign_pkey = NEW.sign_pkey,
@@ -77,11 +81,11 @@ BEGIN
 
     -- 4. Then it is carried out.
     IF NOT newer THEN
-      outcome := 'duplicate';  -- the version that is there, in another spelling
+      outcome := 'duplicate';  -- there, in another spelling
     ELSE
-      outcome := 'inserted';  -- the primary key stops a second session
+      outcome := 'inserted';  -- the key stops a second session
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-        -- subscribers need unchanged out-of-line values, too: a composite value fetches them
+        -- unchanged large values, for subscribers
         whole := ROW(NEW.user_hash, NEW.sign_pkey, NEW.contact_pkey, NEW.contact_cert, NEW.crypt_pkey, NEW.crypt_cert,
             NEW.name, NEW.deleted_flag, NEW.owner_timestamp, NEW.sign_b64);
         NEW.contact_cert := whole.contact_cert;
@@ -102,7 +106,7 @@ BEGIN
   IF outcome IS NOT NULL AND pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply' THEN
     outcome := pg_catalog.set_config('rowseal.outcome', outcome, true);
   ELSIF verdict IS NOT NULL THEN
-    PERFORM rowseal._refuse(TG_RELID, 'public.user_cards'::pg_catalog.regclass, verdict,
+    PERFORM rowseal._refuse(TG_RELID, rowseal._table_of(1, false), verdict,
         rowseal._payload_1(NEW.contact_cert, NEW.contact_pkey, NEW.crypt_cert, NEW.crypt_pkey, NEW.deleted_flag,
         NEW.name, NEW.owner_timestamp, NEW.sign_pkey, NEW.user_hash), NEW.sign_b64, NEW);
   END IF;

@@ -3,6 +3,10 @@ DECLARE
   r record;
   payload text;
 BEGIN
+  IF ARRAY['public.user_storage', 'public.user_storage_versions',
+      'public.user_cards']::regclass[] <> '{12345,12345,12345}' THEN
+    RETURN NULL;
+  END IF;
   SELECT * INTO r FROM (SELECT x.deleted_flag AS deleted_flag, x.owner_timestamp AS owner_timestamp, CASE
       WHEN starts_with(x.parent_sign_b64, E'\\x') THEN (x.parent_sign_b64)::bytea
       ELSE decode(x.parent_sign_b64, 'base64') END::bytea AS parent_sign_b64, CASE

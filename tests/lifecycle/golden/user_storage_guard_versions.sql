@@ -10,6 +10,11 @@ DECLARE
   kept pg_catalog.bool := false;
 BEGIN
   <<judged>> BEGIN
+    IF ARRAY['public.user_storage', 'public.user_storage_versions',
+        'public.user_cards']::pg_catalog.regclass[] OPERATOR(pg_catalog.<>) '{12345,12345,12345}' THEN
+      verdict := rowseal._elsewhere(2);
+      EXIT judged WHEN verdict IS NOT NULL;
+    END IF;
     IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
       IF ((NEW.sign_b64 OPERATOR(pg_catalog.=) OLD.sign_b64
           AND pg_catalog.record_image_eq(ROW(NEW.deleted_flag, NEW.owner_timestamp, NEW.parent_sign_b64,
@@ -116,7 +121,7 @@ BEGIN
   IF outcome IS NOT NULL AND pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply' THEN
     outcome := pg_catalog.set_config('rowseal.outcome', outcome, true);
   ELSIF verdict IS NOT NULL THEN
-    PERFORM rowseal._refuse(TG_RELID, 'public.user_storage'::pg_catalog.regclass, verdict,
+    PERFORM rowseal._refuse(TG_RELID, rowseal._table_of(2, false), verdict,
         rowseal._payload_2(NEW.deleted_flag, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash,
             NEW.storage_uuid,
         NEW.value_b64), NEW.sign_b64, NEW);
