@@ -199,7 +199,10 @@ def plan(wish: str, facts: str, versions: str | None, identity: str | None) -> s
         return json.dumps({"refused": e.json()})
     made = assemble(declaration, table, history, card)
     out = {
-        "declaration": {**declaration.json(), "queries": made.queries, "manifest": made.manifest},
+        "declaration": {
+            **declaration.json(),
+            **{k: getattr(made, k) for k in ("queries", "names", "manifest")},
+        },
         "functions": [s for f in made.functions for s in f.statements()],
         "triggers": [s for t in made.triggers for s in t.statements()],
         "tips": made.tips,

@@ -92,6 +92,7 @@ BEGIN
     RETURN;
   END IF;
   -- one after the other: pg_restore -j makes triggers in several sessions, and the last has to see all
+  LOCK TABLE rowseal.declarations IN ROW EXCLUSIVE MODE;  -- which _follow may wait for
   PERFORM FROM rowseal.declarations x WHERE x.relation = d.relation FOR UPDATE;
   IF EXISTS (SELECT FROM rowseal._trigger_problems(d) t
                  WHERE t.problem = 'missing' AND t.relation IN (d.relation, d.versions)) THEN
@@ -292,7 +293,8 @@ DECLARE
   off text;
 BEGIN
   off := coalesce((SELECT x.name::text FROM rowseal._late(changed) x ORDER BY x.rule, x.name LIMIT 1),
-                  (SELECT t.name FROM rowseal._trigger_problems(d) t WHERE t.problem = 'not the one installed' LIMIT 1));
+                  (SELECT t.name FROM rowseal._trigger_problems(d) t
+                    WHERE t.problem = 'not the one installed' LIMIT 1));
   IF off IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
       MESSAGE = pg_catalog.format(
@@ -350,10 +352,12 @@ BEGIN
   END IF;
   -- pg_restore -j makes them beside the transaction that brings their declaration: this one waits for it
   IF kind = 'pg_catalog.pg_trigger'::pg_catalog.regclass
-     AND NOT EXISTS (SELECT FROM rowseal.declarations d WHERE changed IN (d.relation, d.versions))
+     AND (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = session_user)  -- nobody else restores them
      AND EXISTS (SELECT FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc p ON p.oid = g.tgfoid
-                  WHERE g.tgrelid = changed AND g.tgname = 'zzz_rowseal_guard'
-                    AND p.pronamespace = 'rowseal'::pg_catalog.regnamespace) THEN
+                  WHERE g.tgrelid = changed AND p.pronamespace = 'rowseal'::pg_catalog.regnamespace
+                    AND p.proname ~ '^_guard_[0-9]+$'
+                    AND NOT EXISTS (SELECT FROM rowseal.declarations d
+                                     WHERE p.proname = pg_catalog.concat('_guard_', d.id))) THEN
     LOCK TABLE rowseal.declarations IN SHARE ROW EXCLUSIVE MODE;
   END IF;
   FOR x IN SELECT * FROM rowseal._concerned(changed) LOOP

@@ -43,7 +43,7 @@ BEGIN
       HINT = 'rowseal.undeclare the table and declare it anew.';
   END IF;
   planned := rowseal._plan(
-    pg_catalog.to_jsonb(d) - ARRAY['facts', 'queries', 'spec', 'manifest'] || pg_catalog.jsonb_build_object(
+    pg_catalog.to_jsonb(d) - ARRAY['facts', 'queries', 'names', 'spec', 'manifest'] || pg_catalog.jsonb_build_object(
       'identity_label', d.identity::text,
       'grants_table', (
         SELECT pg_catalog.jsonb_build_object('id', g.id, 'grants', coalesce(g.grants, false), 'identity', g.identity,

@@ -252,8 +252,8 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
    WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
 $$;
 COMMENT ON FUNCTION rowseal._column_facts(oid) IS
-  'Catalog facts of the columns of a table, in their order; _facts has the kinds, each once. filled: rows that name no value there, or were there '
-  'before the column, have one all the same';
+  'Catalog facts of the columns of a table, in their order; _facts has the kinds, each once. filled: rows that name no '
+  'value there, or were there before the column, have one all the same';
 
 CREATE OR REPLACE FUNCTION rowseal._type_oids(relation oid) RETURNS jsonb LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
@@ -262,7 +262,7 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
     JOIN rowseal._types(relation) k ON k.type = a.atttypid
     JOIN pg_catalog.pg_type b ON b.oid = k.base
     JOIN pg_catalog.pg_namespace n ON n.oid = b.typnamespace,
-         LATERAL (VALUES (pg_catalog.format_type(a.atttypid, a.atttypmod), a.atttypid),
+         LATERAL (VALUES (pg_catalog.format_type(a.atttypid, NULL), a.atttypid),
                          (pg_catalog.format('%I.%I', n.nspname, b.typname), b.oid)) x(name, oid)
    WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND x.oid >= 16384  -- not made by initdb
 $$;

@@ -36,7 +36,8 @@ DECLARE
   spent boolean;
 BEGIN
   SELECT x.queries ->> CASE TG_ARGV[1] WHEN 'main' THEN 'spent' ELSE 'spent_versions' END INTO query
-    FROM rowseal.declarations x WHERE x.id = TG_ARGV[0]::integer AND rowseal._guards(x, TG_RELID);
+    FROM rowseal.declarations x
+   WHERE x.id = TG_ARGV[0]::integer AND rowseal._guards(x, TG_RELID) AND NOT rowseal._moved(x.names);
   IF query IS NOT NULL THEN  -- else it is closed, or not declared
     EXECUTE query INTO spent USING OLD;
   END IF;

@@ -260,7 +260,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WHEN 'derived' THEN coalesce(
       'cannot be looked at: code of ' || rowseal._distrusted(d.relation),
       (SELECT pg_catalog.string_agg(DISTINCT u.problem, '; ') || ': undeclare and declare the tables anew'
-         FROM rowseal._underived(d, false) u WHERE d.queries <> '{}'))
+         FROM rowseal._underived(d, false) u WHERE d.queries <> '{}' AND NOT rowseal._moved(d.names)))
     WHEN 'held' THEN
       (SELECT count(*) || ' held rows count, rowseal.retry() lets them in'
          FROM rowseal._counting(d.id) HAVING count(*) > 0)

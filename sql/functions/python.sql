@@ -57,11 +57,11 @@ $$;
 COMMENT ON FUNCTION rowseal._hex(jsonb, jsonb) IS
   'A nested canonical value with every bytea in PostgreSQL''s hex, for jsonb_populate_record';
 
-CREATE OR REPLACE FUNCTION rowseal._one_based(value anyarray) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp AS $$
-  SELECT coalesce(pg_catalog.array_dims(value) COLLATE "C" ~ '^([[]1:[0-9]+[]])+$', true)
+CREATE OR REPLACE FUNCTION rowseal._one_based(value anyarray) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT coalesce(pg_catalog.array_dims($1) COLLATE pg_catalog."C" OPERATOR(pg_catalog.~) '^([[]1:[0-9]+[]])+$', true)
 $$;
-COMMENT ON FUNCTION rowseal._one_based(anyarray) IS 'Whether all lower bounds of an array are 1';
+COMMENT ON FUNCTION rowseal._one_based(anyarray) IS
+  'Whether all lower bounds of an array are 1. Without a search path, so that it is inlined';
 
 CREATE OR REPLACE FUNCTION rowseal._commas(value json) RETURNS integer LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -79,7 +79,7 @@ DECLARE
 BEGIN
   IF size > most * 1048576 THEN
     RETURN pg_catalog.format('a row of more than %s MiB', most);
-  ELSIF size > 262144 AND rowseal._commas(element) > 524288 THEN
+  ELSIF size > 262144 AND rowseal._commas(element) > 524288 + 2048 THEN  -- those of the envelope itself, too
     RETURN 'more than 524288 elements and members in a row';
   END IF;
   RETURN NULL;

@@ -12,7 +12,7 @@ BEGIN
       MESSAGE = pg_catalog.format('table %s is not declared', coalesce(relation::text, 'NULL')),
       HINT = 'SELECT rowseal.declare(…) first; rowseal.declarations lists the declared tables.';
   END IF;
-  IF d.queries = '{}' THEN
+  IF d.queries = '{}' OR rowseal._moved(d.names) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
       MESSAGE = pg_catalog.format('table %s is no longer as it was declared', relation),
       HINT = 'rowseal.health() shows what is wrong; put it right, or undeclare the table.';
@@ -20,7 +20,8 @@ BEGIN
   RETURN d;
 END
 $$;
-COMMENT ON FUNCTION rowseal._declaration(regclass) IS 'The declaration of a table; RS007 when there is none';
+COMMENT ON FUNCTION rowseal._declaration(regclass) IS
+  'The declaration of a table; RS007 when there is none, or when what its queries name is not what it was';
 
 CREATE OR REPLACE FUNCTION rowseal.payload(relation regclass, "row" jsonb) RETURNS text LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC

@@ -86,10 +86,10 @@ CREATE OR REPLACE FUNCTION rowseal._lasting_key(index oid) RETURNS boolean LANGU
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT pg_catalog.bool_and(
            i.indisprimary
-           AND EXISTS (SELECT FROM pg_catalog.pg_amproc p
-                        WHERE p.amprocfamily = o.opcfamily AND p.amproclefttype = o.opcintype
-                          AND p.amprocrighttype = o.opcintype AND p.amprocnum = 4  -- equalimage
-                          AND p.amproc IN ('btequalimage'::regproc, 'btvarstrequalimage'::regproc))
+           -- not all that PostgreSQL can deduplicate: of bpchar blanks do not count, of interval a day is 24 hours
+           AND o.opcnamespace = 'pg_catalog'::regnamespace
+           AND o.opcintype = ANY ('{bool,int2,int4,int8,oid,uuid,bytea,date,time,timestamp,timestamptz,text,name,
+                                    anyenum}'::regtype[])
            AND NOT EXISTS (SELECT FROM pg_catalog.pg_collation c
                             WHERE c.oid = x.collid AND NOT c.collisdeterministic))
     FROM pg_catalog.pg_index i,
@@ -135,6 +135,9 @@ BEGIN
        WHERE p.classid = c.classid AND p.objid = c.objid AND p.refclassid = 'pg_class'::regclass
          AND c.classid IN ('pg_policy'::regclass, 'pg_rewrite'::regclass)
       UNION ALL
+      SELECT c.classid, i.inhrelid, c.kept FROM pg_catalog.pg_inherits i
+       WHERE c.classid IN (0, 1) AND i.inhparent = c.objid  -- read, too, with the expressions of their indexes
+      UNION ALL
       SELECT 'pg_policy'::regclass, p.oid, c.kept FROM pg_catalog.pg_policy p
        WHERE c.classid = 1 AND p.polrelid = c.objid
       UNION ALL
@@ -171,19 +174,41 @@ COMMENT ON FUNCTION rowseal._distrusted(regclass) IS
   'and other types, of tables that foreign keys connect with them, of what policies and views read; of the schemas of '
   'tables and types; and of _who_attached a trigger';
 
+-- By their numbers: to look names up takes rights on schemas.
+CREATE OR REPLACE FUNCTION rowseal._moved(names jsonb) RETURNS boolean LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
+BEGIN
+  RETURN EXISTS (
+      SELECT FROM pg_catalog.jsonb_each_text(names -> 'regclass') x(name, number)
+       WHERE NOT EXISTS (
+         SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+          WHERE c.oid = x.number::oid AND pg_catalog.format('%I.%I', n.nspname, c.relname) = x.name))
+    OR EXISTS (
+      SELECT FROM pg_catalog.jsonb_each_text(names -> 'regtype') x(name, number)
+       WHERE NOT EXISTS (
+         SELECT FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+          WHERE t.oid = x.number::oid
+            AND x.name IN (pg_catalog.format('%I.%I', n.nspname, t.typname), pg_catalog.format_type(t.oid, NULL))));
+END
+$$;
+COMMENT ON FUNCTION rowseal._moved(jsonb) IS
+  'Whether a table or type that a declaration names (rowseal.declarations.names) has another name now, and its queries '
+  'would read something else, or run its code';
+
 CREATE OR REPLACE FUNCTION rowseal._standing(relation regclass) RETURNS boolean LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   RETURN NOT EXISTS (
     SELECT FROM rowseal._written(relation) w JOIN rowseal.declarations d USING (relation)
-     WHERE d.versions IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = d.versions)
+     WHERE rowseal._moved(d.names)
+        OR d.versions IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = d.versions)
         OR d.identity IS NOT NULL AND NOT EXISTS (SELECT FROM rowseal.declarations x WHERE x.relation = d.identity)
         OR d.writers IS NOT NULL AND NOT EXISTS (SELECT FROM rowseal.declarations x WHERE x.relation = d.writers));
 END
 $$;
 COMMENT ON FUNCTION rowseal._standing(regclass) IS
-  'Whether the tables that a declared one rests on are there, and declared: if not, its guard may go by the name of '
-  'something else';
+  'Whether the tables that a declared one rests on are there, by the names that it has for them, and declared: if not, '
+  'its guard may go by the name of something else';
 
 CREATE OR REPLACE FUNCTION rowseal._distrust(relation regclass) RETURNS text LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$

@@ -36,7 +36,7 @@ DECLARE
   r record;
 BEGIN
   FOREACH query IN ARRAY '{offered,offered_bare}'::text[] LOOP
-    CONTINUE WHEN d.queries ->> query = '';
+    CONTINUE WHEN d.queries ->> query = '' OR rowseal._moved(d.names);
     BEGIN
       EXECUTE d.queries ->> query INTO r USING element, format;
       IF r.verdict IS NULL AND r.writer IS NOT NULL THEN

@@ -182,6 +182,7 @@ BEGIN
      OR pg_catalog.to_regprocedure(pg_catalog.format('rowseal._guard_%s()', d.id)) IS NULL THEN
     RETURN;  -- it follows when it is declared, or opens
   END IF;
+  PERFORM rowseal._declaration(d.relation);  -- or RS007
   FOREACH query IN ARRAY '{retract_versions,retract}'::text[] LOOP
     CONTINUE WHEN d.queries ->> query = '';
     counts_not := pg_catalog.format('SELECT ARRAY(%s)', d.queries ->> (query || '_rows'));

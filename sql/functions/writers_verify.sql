@@ -151,7 +151,8 @@ BEGIN
         (SELECT pg_catalog.string_agg(pg_catalog.format('SELECT e.owner, e.writer, e.seq, e.prev, e.link FROM (%s) e',
                                                         x.queries ->> 'entered'), ' UNION ALL ')
            FROM rowseal.declarations x
-          WHERE (x.id = d.id OR x.writers = d.relation) AND x.queries <> '{}')) USING d.id;
+          WHERE (x.id = d.id OR x.writers = d.relation) AND x.queries <> '{}' AND NOT rowseal._moved(x.names)))
+      USING d.id;
   END IF;
 END
 $$;

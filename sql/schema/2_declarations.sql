@@ -37,6 +37,7 @@ CREATE TABLE rowseal.declarations (
   queries            jsonb NOT NULL,
   facts              jsonb NOT NULL,
   version_key        text,
+  names              jsonb NOT NULL,
   manifest           jsonb NOT NULL,
   CHECK ((public_key IS NULL) <> (identity IS NULL)),
   CHECK (NOT grants OR writers IS NULL)
@@ -78,6 +79,9 @@ COMMENT ON COLUMN rowseal.declarations.spec IS
 COMMENT ON COLUMN rowseal.declarations.version_columns IS
   'Columns of the versions table: {"main column": "versions column"}';
 COMMENT ON COLUMN rowseal.declarations.queries IS 'Generated queries behind payload, verify, digest, history';
+COMMENT ON COLUMN rowseal.declarations.names IS
+  'The names of tables and types that functions and queries say, with their numbers in this database: '
+  '{"regclass": {"public.t": 16400}, "regtype": {…}}; what has a name by now, and another number, is not read';
 COMMENT ON COLUMN rowseal.declarations.facts IS
   'Catalog facts that functions and triggers were generated from; health() compares them';
 

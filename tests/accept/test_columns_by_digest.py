@@ -11,6 +11,7 @@ import json
 import os
 import random
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -21,6 +22,7 @@ from psycopg.types.json import Json
 
 from kit.db import Db, Server
 from kit.example import EXAMPLE, Owner
+from kit.network import until
 from kit.specification import PAGE, PUBLIC_KEY, SEED
 from rowseal import client
 from rowseal.client import Form, envelope, sign_many, verify
@@ -611,6 +613,39 @@ def test_what_comes_back_travels(layout: str, example: Db, admin: Db, ann: Owner
     example.all(receive, Json(feed))
     newest = "SELECT value_b64 FROM o ORDER BY owner_timestamp DESC LIMIT 1"
     assert example.one(newest) == b"%d" % len(intact)
+
+
+def test_what_comes_back_while_a_newer_version_comes_goes_where_its_row_is(
+    example: Db, ann: Owner, server: Server, database: str
+) -> None:
+    """It was given to the newer version, whose signature says otherwise."""
+    make(example, "two tables", healed=True)
+    form = example.form("s")
+    old, new = (
+        ann.envelope(form, row(ann, b"%d" % at, owner_timestamp=at, parent_sign_b64=None))
+        for at in (1, 2)
+    )
+    bare = [{k: v for k, v in e.items() if k != "content"} for e in (old, new)]
+    receive = "SELECT outcome FROM rowseal.receive(%s)"
+    assert example.all(receive, Json(bare[:1])) == ["inserted"]
+    with server.connect(database, "app") as c, ThreadPoolExecutor() as pool:
+        other = Db(c)
+        other.run("BEGIN")
+        assert other.all(receive, Json(bare[1:])) == ["superseded"]
+        answer = pool.submit(example.all, receive, Json([old]))
+        until(
+            lambda: other.one(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+        )
+        other.run("COMMIT")
+        assert answer.result() == ["duplicate"]
+    assert contents(example, "two tables") == [
+        (1, b"1", "zoë", False, False),
+        (2, None, None, True, True),
+    ]
+    assert everything_holds(example)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -5,7 +5,7 @@ and no table is known by its name alone.
 from __future__ import annotations
 
 import pytest
-from psycopg.types.json import Json
+from psycopg.types.json import Json, Jsonb
 
 from kit.attacks import (
     KEY,
@@ -866,6 +866,8 @@ def test_what_could_not_follow_a_name_is_closed(
         ((outcome, reason),) = who.apply("q", [eve.envelope(form, forged)])
         assert outcome == "deferred" and reason.startswith("RS007")
     assert insert(example, "qv", eve.sealed(form, forged)) == "RS007"
+    for read in ("verify('q')", "digest('q')", "history('q', '{}')", "conflicts('q')"):
+        admin.refused("RS007", f"SELECT * FROM rowseal.{read}")
     assert example.one("SELECT count(*) FROM q") == 0
     assert ("structure", "q") in [(c, r) for c, r, _ in unwell(example)]
     example.run("ALTER TABLE q ALTER uuid SET STATISTICS 10")  # it follows
@@ -879,6 +881,8 @@ def test_no_check_runs_of_a_domain_that_has_taken_the_name_of_a_type(
     mallory.run("CREATE TYPE mood AS ENUM ('good')")
     table(example, "q", "uuid uuid, c mood, d mood[]")
     form = example.form("q")
+    envelope = ann.envelope(form, {**row(ann), "c": "good", "d": ["good"]})
+    assert admin.apply("q", [envelope]) == [("inserted", None)]  # its plans are kept
     admin.run(BUSY)
     mallory.run("ALTER TYPE mood RENAME TO old")
     admin.run("ROLLBACK")
@@ -888,12 +892,28 @@ def test_no_check_runs_of_a_domain_that_has_taken_the_name_of_a_type(
         " CREATE DOMAIN mood AS old CHECK (yes(VALUE))"
     )
     envelope = ann.envelope(form, {**row(ann), "c": "good", "d": ["good"]})
+    admin.refused("RS007", "SELECT rowseal.payload('q', %s)", Jsonb(envelope["row"]))
     for who in (example, admin):
         ((outcome, reason),) = who.apply("q", [envelope])
         assert outcome == "deferred" and reason.startswith("RS007")
         two = [ann.envelope(form, {**row(ann), "c": "good"}) for _ in range(2)]
         assert [o for o, _ in who.apply("q", two)] == ["deferred"] * 2
     assert not sprung(mallory)
+
+
+def test_a_guard_of_no_table_of_ours_keeps_nobody_waiting(mallory: Db, example: Db) -> None:
+    """A restore makes triggers before their declarations, and has to wait for these."""
+    example.run("SET statement_timeout = '5s'")
+    mallory.run(
+        "BEGIN; CREATE TEMP TABLE x (i int); CREATE TRIGGER zzz_rowseal_guard BEFORE DELETE ON x"
+        " FOR EACH ROW EXECUTE FUNCTION rowseal._keep()"
+    )
+    example.run("ALTER TABLE user_cards ADD n int")
+    mallory.run("ROLLBACK; BEGIN")
+    table(mallory, "theirs", "uuid uuid")
+    table(example, "p", "uuid uuid, n int", "user_hash, uuid, n", "PARTITION BY LIST (n)")
+    example.run("CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1)")
+    mallory.run("ROLLBACK")
 
 
 def test_what_names_a_former_partition_keeps_nobody_waiting(

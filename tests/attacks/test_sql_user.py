@@ -372,6 +372,7 @@ def test_functions_without_a_search_path_name_every_schema(example: Db) -> None:
         "_flag",
         "_envelope",
         "_few",
+        "_one_based",
         "_bounded",
         "_before",
         "_outside",
@@ -1155,6 +1156,7 @@ HARMLESS = {
     "_lasting_key",
     "_room",
     "_elsewhere",
+    "_moved",
     "_key_of",
     "receive",
     # what the session itself has collected, merged with its rights; nothing where it is no worker

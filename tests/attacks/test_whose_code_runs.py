@@ -368,6 +368,8 @@ def test_a_trigger_that_is_being_created_where_rows_are_archived_keeps_them_wait
     [
         ("numeric", Decimal(1), Decimal("1.0"), True),
         ("citext", "a", "A", True),
+        ("bpchar", "a", "a ", True),
+        ("interval", "P1D", "PT24H", True),
         ("text", "a", "b", False),
     ],
 )
@@ -398,6 +400,32 @@ def test_no_strangers_table_follows_a_key_that_is_spelled_otherwise(
         assert outcome == "deferred" and "code of mallory" in reason
     else:
         assert outcome == "inserted"
+
+
+def test_no_index_of_a_strangers_partition_runs_that_is_only_read(
+    mallory: Db, example: Db, admin: Db, ann: Owner
+) -> None:
+    """Whoever plans to read a table evaluates what is constant in its indexes."""
+    set_trap(mallory)
+    example.run(f"""
+        CREATE TABLE c (user_hash bytea PRIMARY KEY, k bytea, {SEALED})
+            PARTITION BY HASH (user_hash);
+        CREATE TABLE c0 PARTITION OF c FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+        CREATE TABLE c1 PARTITION OF c FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+        CREATE TABLE q (user_hash bytea, n int, {SEALED}, PRIMARY KEY (user_hash, n));
+        SELECT rowseal.declare('c', owner => 'user_hash', public_key => 'k');
+        SELECT rowseal.declare('q', owner => 'user_hash', identity => 'c')""")
+    admin.run("ALTER TABLE c0 OWNER TO mallory; ALTER TABLE c1 OWNER TO mallory")
+    mallory.run("""
+        CREATE FUNCTION constant() RETURNS bigint IMMUTABLE LANGUAGE plpgsql
+            AS $$ BEGIN PERFORM public.trap(); RETURN 1; END $$;
+        CREATE INDEX ON c0 ((owner_timestamp + constant()));
+        CREATE INDEX ON c1 ((owner_timestamp + constant()))""")
+    sent = ann.envelope(example.form("q"), {"user_hash": ann.hash, "n": 1, "owner_timestamp": 1})
+    question = "SELECT outcome, reason FROM rowseal.receive(%s)"
+    ((outcome, reason),) = admin.all(question, Json([sent]))
+    assert outcome == "deferred" and "code of mallory" in reason
+    assert not sprung(mallory)
 
 
 def test_a_row_that_is_noted_runs_no_cast_of_a_types_owner(

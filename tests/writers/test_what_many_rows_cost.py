@@ -11,7 +11,7 @@ import pytest
 from psycopg.types.json import Json, Jsonb
 
 from kit.example import Owner
-from kit.process import cpu, spent
+from kit.process import cpu
 from kit.writers import Replica, Writer, card, grant, link_of, revocation
 from rowseal.client import SigningKey
 
@@ -69,7 +69,7 @@ class Device:
         pid = self.replica.connection.info.backend_pid
         before = cpu(pid)
         do()
-        return spent(pid, before)
+        return cpu(pid) - before
 
 
 def held_again(replica: Replica, rows: int) -> float:

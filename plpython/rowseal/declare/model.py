@@ -24,6 +24,7 @@ class Column(NamedTuple):
     base: str  # the type below all domains
     base_qualified: str
     kind: Kind
+    bare_type: str  # without its modifier
     generated: bool
     hash_of: str | None  # of a generated column: whose sha256 it is
     identity: str
@@ -74,7 +75,8 @@ class Table(NamedTuple):
             **{
                 **{name: value for name, value in facts.items() if name != "kinds"},
                 "columns": tuple(
-                    Column(**{**c, "kind": kinds[c["kind"]]}) for c in facts["columns"] or ()
+                    Column(**{**c, "kind": kinds[c["kind"]], "bare_type": c["kind"]})
+                    for c in facts["columns"] or ()
                 ),
                 "key": tuple(KeyColumn(**k) for k in facts["key"] or ()),
                 "unique": tuple(tuple(u) for u in facts["unique"]),

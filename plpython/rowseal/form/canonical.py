@@ -54,6 +54,7 @@ CONTENT = 36 * 2**20  # of what is signed by digest; in base64 48 MiB, and so mu
 # before anybody has proved anything.
 ELEMENTS = 2**18  # of an array in all its dimensions; members and elements of a JSON value
 COMPOSITES = 2**14  # elements that are composite
+MEMBERS = 2 * ELEMENTS  # commas of the whole text outside of strings
 JSON_DEPTH = 128  # fixed, so that every server gives the same verdict on deep nesting
 
 
@@ -73,6 +74,10 @@ def most_elements(element: Kind) -> int:
 def too_many() -> CanonicalError:
     most = f"{ELEMENTS} elements in an array or a JSON value, or {COMPOSITES} composite ones"
     return CanonicalError(f"more than {most}")
+
+
+def too_many_members() -> CanonicalError:
+    return CanonicalError(f"more than {MEMBERS} elements and members in a row")
 
 
 def _string(value: str) -> bytes:
@@ -477,6 +482,8 @@ class Form:
         text = b'{"row":{' + b",".join(members) + self._tail
         if len(text) > self.most:
             raise too_large(self.most)
+        if text.count(b",") > MEMBERS and without_strings(text.decode()).count(",") > MEMBERS:
+            raise too_many_members()
         return text
 
     def payload_of(self, row: Mapping[str, Any]) -> bytes:

@@ -34,6 +34,7 @@ def assemble(
         functions=tuple(_functions(subject, features)),
         triggers=tuple(_triggers(subject, features)),
         queries=queries(subject, features),
+        names=subject.names,
         tips=tips(subject) if declaration.layout == "one table" else None,
         version_hash=_hash(table, wish.signature_column) if identity.large else None,
     )

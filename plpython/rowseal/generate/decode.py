@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..declare.model import Column
 from .subject import Subject
-from .values import NUMERIC_RANGES, Signed, contains, long_digits, unbase64
+from .values import NUMERIC_RANGES, Signed, contains, long_digits, not_too_many, unbase64
 from .words import field, ident, literal
 
 # An envelope e.v is parsed once, its row once more.
@@ -50,6 +50,8 @@ def written_out(column: Column, text: str, value: str, type_: str) -> str:
     none = f"concat('an exponent in ', left({text}, 40))::{type_}"
     fits = f"({text} ~ '[0-9.][eE]') IS NOT TRUE"
     if not plain_numbers(column):
+        for few in not_too_many(column.kind, value):
+            fits += f" OR ({few}) IS NOT TRUE"
         fits += f" OR {digits} <= octet_length({text})"
     return f"CASE WHEN {fits} THEN {value} ELSE {none} END"
 

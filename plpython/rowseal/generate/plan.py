@@ -107,6 +107,7 @@ class Plan(NamedTuple):
     functions: tuple[Function, ...]
     triggers: tuple[Trigger, ...]
     queries: Mapping[str, str]
+    names: Mapping[str, Mapping[str, int]]  # what tables and types they name: see Subject.names
     tips: str | None  # the view of current versions, of the layout "one table"
     version_hash: str | None  # an expression, where a signature does not fit into an index
 

@@ -251,8 +251,7 @@ class Subject:
             Signed(table.column(c), self.field[c]) for c in names
         )
         self.features: Sequence[object] = ()  # each a Feature, which knows a Subject
-        tables = (table, versions, identity.table)
-        self.tables = {t.qualified: t.oids["relation"] for t in tables if t}
+        self.tables = [t for t in (table, versions, identity.table) if t]
         name = (self.name_column,) if self.name_column else ()
         signed = (s.name for s in self.signed)
         self.stored = (*signed, *wish.digests.values(), *name, self.sign)
@@ -269,17 +268,24 @@ class Subject:
             self.versions = Place(versions.qualified, columns, "_versions", declaration.version_key)
 
     @property
+    def names(self) -> dict[str, dict[str, int]]:
+        """The names of tables and types that functions and queries say, with their numbers."""
+        columns = [self.column(c) for c in self.stored]
+        said = [name for c in columns for name in (c.bare_type, c.base_qualified)]
+        numbers = self.table.oids["types"]
+        return {
+            "regclass": {t.qualified: t.oids["relation"] for t in self.tables},
+            "regtype": {name: numbers[name] for name in said if name in numbers},
+        }
+
+    @property
     def moved(self) -> str:
         """Whether a name leads elsewhere than it did when this was generated.
 
-        Names are constants of the plan, as in the queries, so it costs half a microsecond.
+        Names of tables are constants of the plan, which is made anew when one moves; nothing does
+        that for a type.
         """
-        columns = [self.column(c) for c in self.stored]
-        named = dict.fromkeys(n for c in columns for n in (c.type, c.base_qualified))
-        types = {n: self.table.oids["types"].get(n) for n in named}
-        theirs = {n: oid for n, oid in types.items() if oid}
-        tables = _elsewhere("regclass", self.tables)
-        return f"{tables} OR {_elsewhere('regtype', theirs)}" if theirs else tables
+        return " OR ".join(_elsewhere(t, names) for t, names in self.names.items() if names)
 
     # -- columns
     def column(self, name: str) -> Column:
@@ -326,6 +332,8 @@ class Subject:
 
 def _elsewhere(type_: str, numbers: Mapping[str, int]) -> str:
     """Whether names of tables or types do not lead to these."""
-    names = ", ".join(map(literal, numbers))
     oids = ",".join(map(str, numbers.values()))
-    return f"ARRAY[{names}]::{type_}[] <> '{{{oids}}}'"
+    if type_ == "regclass":
+        return f"ARRAY[{', '.join(map(literal, numbers))}]::regclass[] <> '{{{oids}}}'"
+    names = ", ".join(f"to_regtype({literal(name)})" for name in numbers)
+    return f"ARRAY[{names}]::oid[] <> '{{{oids}}}'"

@@ -87,23 +87,31 @@ def long_digits(column: Column, value: str) -> str | None:
     """
     if column.base in NUMERIC_RANGES or column.base in ("jsonb", "numeric[]"):
         return f"rowseal._digits({value})"
-    return None if column.base in ("json", "json[]") else _digits(value, column.kind)
-
-
-def _digits(value: str, kind: Kind, depth: int = 0) -> str | None:
-    """The same by the kind.  Elements one by one: a cast of their array could be somebody's."""
-    if kind == "numeric":
-        return f"rowseal._digits({value})"
-    if kind == "json":
-        return f"rowseal._digits(to_jsonb({value}))"
-    if isinstance(kind, str):
+    if column.base in ("json", "json[]"):
         return None
-    if "array" in kind:
-        inner = _digits(f"d{depth}", kind["array"], depth + 1)
-        return inner and f"(SELECT sum({inner}) FROM pg_catalog.unnest({value}) d{depth})"
-    attributes = [(f"({value}).{field(name)}", k) for name, k in kind["composite"]]
-    found = [digits for at, k in attributes if (digits := _digits(at, k, depth))]
-    return " + ".join(f"coalesce({digits}, 0)" for digits in found) or None
+    leaves = [*_digits(value, column.kind)]
+    return f"({' + '.join(leaves)})" if leaves else None
+
+
+def _digits(value: str, kind: Kind, arrays: tuple[str, ...] = ()) -> Iterator[str]:
+    """The same by the kind, of each leaf with numbers: of all elements of the arrays together.
+
+    Element by element: a cast of their array could be somebody's.
+    """
+    if kind in ("numeric", "json"):
+        every = "".join(f", LATERAL pg_catalog.unnest({a}) d{n}" for n, a in enumerate(arrays))
+        there = f" FROM (SELECT) one{every} WHERE {value} IS NOT NULL"
+        if kind == "json":
+            yield f"(SELECT coalesce(sum(rowseal._digits(to_jsonb({value}))), 0){there})"
+        else:
+            yield f"rowseal._digits(ARRAY(SELECT {value}{there}))"
+    elif isinstance(kind, str):
+        return
+    elif "array" in kind:
+        yield from _digits(f"d{len(arrays)}", kind["array"], (*arrays, value))
+    else:
+        for name, k in kind["composite"]:
+            yield from _digits(f"({value}).{field(name)}", k, arrays)
 
 
 def self_contained(kind: Kind) -> bool:
@@ -143,6 +151,13 @@ def of_arrays(
     return out
 
 
+def not_too_many(kind: Kind, value: str) -> Iterator[str]:
+    """The condition that what is within a value can be looked at one by one."""
+    conditions = of_arrays(few, value, kind)
+    if contains(kind, "array") and not (isinstance(kind, dict) and kind.get("array") == "numeric"):
+        yield " AND ".join(conditions)
+
+
 class Signed:
     """A signed column.  Its canonical text is written in SQL where that can be exact."""
 
@@ -177,7 +192,11 @@ class Signed:
         return text and f"rowseal.{'_text' if self.kind == 'text' else '_string'}({name}, {text})"
 
     def bounds(self, row: Refers) -> list[str]:
-        return of_arrays(one_based, row.ref(self.name), self.kind)
+        conditions = of_arrays(one_based, row.ref(self.name), self.kind)
+        if len(conditions) < 2:
+            return conditions
+        # of each element: not where there are too many
+        return [f"(({' AND '.join(self.few(row))}) IS NOT TRUE OR {' AND '.join(conditions)})"]
 
     def few(self, row: Refers) -> list[str]:
         return of_arrays(few, row.ref(self.name), self.kind)
@@ -188,7 +207,8 @@ class Signed:
         digits = long_digits(self.column, value)
         if digits and self.kind != "numeric" and self.column.base != "numrange":  # 147,455 at most
             size = f"pg_column_size({value}) <= {BRIEF}"
-            yield f"({value} IS NULL OR {size} OR {digits} <= {MOST})"
+            many = "".join(f"({few}) IS NOT TRUE OR " for few in not_too_many(self.kind, value))
+            yield f"({value} IS NULL OR {size} OR {many}{digits} <= {MOST})"
 
     def passed(self, row: Refers) -> str:
         """What Python gets: PostgreSQL writes the text of all arguments before Python sees any."""

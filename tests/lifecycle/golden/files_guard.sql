@@ -45,7 +45,13 @@ BEGIN
         IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND (tip.content IS NULL AND NEW.content IS NOT NULL) THEN
           UPDATE public.files t SET "content" = coalesce(t.content, NEW.content), content_sha256 = CASE
               WHEN NEW.content IS NULL THEN t.content_sha256 END
-           WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash AND t.uuid OPERATOR(pg_catalog.=) NEW.uuid;
+           WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash AND t.uuid OPERATOR(pg_catalog.=) NEW.uuid
+               AND t.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64;
+          IF NOT FOUND AND NOT EXISTS (SELECT FROM public.files t
+              WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash AND t.uuid OPERATOR(pg_catalog.=) NEW.uuid
+              AND t.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64) THEN
+            CONTINUE judged;
+          END IF;
         END IF;
         IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
           IF (coalesce(pg_catalog.octet_length(NEW.content), 0)) OPERATOR(pg_catalog.>) 37748736 THEN

@@ -99,11 +99,17 @@ class Digests(Feature):
             sets.append(f"{content} = coalesce({t.ref(s.name)}, {new.ref(s.name)})")
             sets.append(f"{digest} = CASE WHEN {new.ref(s.name)} IS NULL THEN {t.ref(s.kept)} END")
         where = [] if t.place is self.subject.versions else [t.same_key(new)]
-        where += [t.same_version(new)] if t.place.version_key else []
+        again = ""
+        if t.place.version_key:
+            where.append(t.same_version(new))
+        else:  # a newer version may have come meanwhile: then this one is to be archived
+            where.append(f"{t.signature} = {new.signature}")
+            still = f"EXISTS (SELECT FROM {t.place.table} t WHERE {' AND '.join(where)})"
+            again = f"  IF NOT FOUND AND NOT {still} THEN\n    CONTINUE judged;\n  END IF;\n"
         return (
             f"IF TG_OP = 'INSERT' AND ({' OR '.join(missing)}) THEN\n"
             f"  UPDATE {t.place.table} t SET {', '.join(sets)}\n"
-            f"   WHERE {' AND '.join(where)};\nEND IF;"
+            f"   WHERE {' AND '.join(where)};\n{again}END IF;"
         )
 
     def completed(self, new: Row, old: Row) -> str:
