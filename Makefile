@@ -78,7 +78,7 @@ lint:
 	  --proc-without-search-path 'rowseal._results(outcomes text[],ordinal integer,outcome text,reason text)' \
 	  --proc-without-search-path 'rowseal._arrive()' --proc-without-search-path 'rowseal._room(levels integer)' \
 	  --proc-without-search-path 'rowseal._few(value anyarray,most integer)' \
-	  --proc-without-search-path 'rowseal._one_based(value anyarray)' \
+	  --proc-without-search-path 'rowseal._one_based(value anyarray)' --proc-without-search-path 'rowseal._sparse(value text)' \
 	  --proc-without-search-path 'rowseal._written(relation regclass,relation regclass,versions regclass,identity regclass,kept boolean)' \
 	  --proc-without-search-path 'rowseal._names_of(owner oid,namespace oid)' \
 	  --proc-without-search-path 'rowseal._bounded(element pg_catalog.json,format text)' \

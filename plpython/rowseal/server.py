@@ -137,6 +137,29 @@ def hexed(kind: Any, value: Any) -> Any:
     return value
 
 
+def structured(kind: Any) -> Callable[[Any], bool] | None:
+    """Whether arrays are arrays and composites objects, at all depths, where there is a value.
+
+    None for a kind that has neither.
+    """
+    if isinstance(kind, str):
+        return None
+    if "composite" in kind:
+        inner = {name: check for name, k in kind["composite"] if (check := structured(k))}
+        return lambda v: (
+            v is None
+            or (isinstance(v, dict) and all(inner[n](x) for n, x in v.items() if n in inner))
+        )
+    element = structured(kind["array"])
+
+    def array(v: Any) -> bool:
+        if v is None or not isinstance(v, list) or element is None:
+            return v is None or isinstance(v, list)
+        return all((array if isinstance(x, list) else element)(x) for x in v)
+
+    return array
+
+
 def hexed_json(kind: str, value: str) -> str:
     """The same of JSON texts, unless there is too much of it for any row (ELEMENTS)."""
     if without_strings(value).count(",") > ELEMENTS * 8:  # attributes

@@ -42,7 +42,7 @@ SET search_path = pg_catalog, pg_temp AS $$
       OR pg_catalog.current_setting('transaction_isolation') <> 'read committed'
 $$;
 COMMENT ON FUNCTION rowseal._elsewhere(integer) IS
-  'The verdict where a name leads elsewhere than when the table was declared, and its functions have not followed that; '
+  'The verdict where a name leads elsewhere than when the table was declared, and its functions have not followed; '
   'NULL where it is not declared: it is being restored';
 
 CREATE OR REPLACE FUNCTION rowseal._passing(sqlstate text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE

@@ -71,6 +71,31 @@ $$;
 COMMENT ON FUNCTION rowseal._commas(json) IS
   'How many elements and members a JSON value has, but for the first of each';
 
+CREATE OR REPLACE FUNCTION rowseal._commas(value text) RETURNS integer LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$
+plpy.execute("SELECT rowseal._load()")
+return GD["rowseal"]("server").without_strings(value).count(",")
+$$;
+COMMENT ON FUNCTION rowseal._commas(text) IS
+  'The same of the text of a value of any nested type: its strings have the same quotes';
+
+CREATE OR REPLACE FUNCTION rowseal._sparse(value text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT coalesce(pg_catalog.octet_length($1), 0) OPERATOR(pg_catalog.<=) 262144
+      OR rowseal._commas($1) OPERATOR(pg_catalog.<=) 524288
+$$;
+COMMENT ON FUNCTION rowseal._sparse(text) IS
+  'Whether the text of a nested value has no more elements than a row may have. Without a search path, so that it is '
+  'inlined';
+
+CREATE OR REPLACE FUNCTION rowseal._structured(kind text, value json) RETURNS boolean LANGUAGE plpython3u IMMUTABLE
+PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+import json
+plpy.execute("SELECT rowseal._load()")
+return value is None or GD["rowseal"]("server").structured(json.loads(kind))(json.loads(value))
+$$;
+COMMENT ON FUNCTION rowseal._structured(text, json) IS
+  'Whether a nested canonical value spells no array and no composite as text, in which nobody has counted the elements';
+
 CREATE OR REPLACE FUNCTION rowseal._excess(element json, format text) RETURNS text LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -100,19 +100,19 @@ $$;
 COMMENT ON FUNCTION rowseal._lasting_key(oid) IS
   'Whether an index is of a primary key whose equal values are the same byte for byte: not 1 and 1.0 of numeric, say';
 
+-- From the tables through pg_depend, in two steps over and over: what belongs to an object (triggers, constraints,
+-- defaults, indexes, policies, rules, partitions; the checks of a domain), and what that names (functions, operators,
+-- types; the table of a foreign key).  A function is an end: what it calls, its owner chose.  And from each table to
+-- those with a foreign key to it: whatever that does, PostgreSQL reads their rows, or changes them with triggers and
+-- all; but not where it refers to the primary key of a table that keeps its rows, and no key of it can change, not in
+-- its spelling either.  Tables that are only read are an end, too: class 0; but what a query reads, a policy's or a
+-- view's, runs its own policies, or query: class 1.
 -- PL/pgSQL, which keeps the plan: it takes a fifth of the time.  The first that is found will do: whoever is not
 -- trusted may own more than can be read for every row that somebody sends.
 CREATE OR REPLACE FUNCTION rowseal._distrusted(relation regclass) RETURNS name LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
-  -- From the tables through pg_depend, in two steps over and over: what belongs to an object (triggers, constraints,
-  -- defaults, indexes, policies, rules, partitions; the checks of a domain), and what that names (functions, operators,
-  -- types; the table of a foreign key).  A function is an end: what it calls, its owner chose.  And from each table to
-  -- those with a foreign key to it: whatever that does, PostgreSQL reads their rows, or changes them with triggers and
-  -- all; but not where it refers to the primary key of a table that keeps its rows, and no key of it can change, not in
-  -- its spelling either.  Tables that are only read are an end, too: class 0; but what a query reads, a policy's or a
-  -- view's, runs its own policies, or query: class 1.
   RETURN (WITH RECURSIVE code(classid, objid, kept) AS (
     SELECT t.classid, t.objid::oid, w.kept
       FROM rowseal._written($1) w, LATERAL (VALUES ('pg_class'::regclass::oid, w.relation),

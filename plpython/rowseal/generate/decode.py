@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from ..declare.model import Column
+from ..form.canonical import Kind
 from .subject import Subject
 from .values import NUMERIC_RANGES, Signed, contains, long_digits, not_too_many, unbase64
 from .words import field, ident, literal
@@ -121,17 +122,31 @@ def _canonical(subject: Subject, name: str, type_: str, value: str, member: str)
         return "json", written_out(column, f"{value}::text", array, type_)
     if kind == "numeric":
         return "text", written_out(column, value, f"{value}::{type_}", type_)
-    if plain_numbers(column):
-        return type_, written_out(column, f"{member}::text", value, type_)
     if kind == "bytea":
         return "text", f"{unbase64(value)}::{type_}"
+    if isinstance(kind, str):
+        return type_, written_out(column, f"{member}::text", value, type_)
+    as_ = "json"
     if contains(kind, "bytea"):
-        hexed = f"rowseal._hex({literal(json.dumps(kind))}, {value})"
+        as_, hexed = "jsonb", f"rowseal._hex({literal(json.dumps(kind))}, {value})"
         record = f"pg_catalog.jsonb_to_record(pg_catalog.jsonb_build_object('v', {hexed}))"
-        return "jsonb", written_out(
-            column, f"{value}::text", f"(SELECT h.v FROM {record} h(v {type_}))", type_
-        )
-    return type_, written_out(column, f"{member}::text", value, type_)
+    else:
+        record = f"pg_catalog.json_to_record(pg_catalog.json_build_object('v', {value}))"
+    whole = f"(SELECT {written_out(column, f'{value}::text', 'h.v', type_)}\n"
+    whole += f"  FROM {record} h(v {type_}))"
+    none = f"concat('no array or object: ', left({value}::text, 40))::{type_}"
+    return as_, f"CASE WHEN {structured(kind, value, as_)} THEN {whole} ELSE {none} END"
+
+
+def structured(kind: Kind, value: str, type_: str) -> str:
+    """Whether arrays and composites are not spelled as text.
+
+    PostgreSQL would read them, and nobody has counted what is within (rowseal._excess).
+    """
+    if isinstance(kind, dict) and isinstance(kind.get("array"), str):
+        of = f"pg_catalog.{type_}_typeof({value})"
+        return f"({of} = ANY ('{{array,\"null\"}}')) IS NOT FALSE"
+    return f"rowseal._structured({literal(json.dumps(kind))}, {value}::json)"
 
 
 def contents(subject: Subject, beside: str, row: str) -> dict[str, str]:
@@ -173,10 +188,16 @@ def pgtext(subject: Subject, type_of: TypeOf = stored) -> Decoding:
     for name in subject.stored:
         column = subject.column(name)
         type_, value = type_of(column), f"x.{field(name)}"
-        as_text = column.kind == "json" or long_digits(column, value)
+        nested = column.kind == "json" or isinstance(column.kind, dict)
+        as_text = nested or long_digits(column, value)
         definitions.append(f"{ident(name)} {'text' if as_text else type_}")
         if as_text:
-            value = written_out(column, value, f"{value}::{type_}", type_)
+            text, value = value, written_out(column, value, f"{value}::{type_}", type_)
+            if nested and column.base not in ("json", "json[]"):  # which stay text
+                many = f"concat('too many elements: ', left({text}, 40))::{type_}"
+                once = written_out(column, text, "h.v", type_)
+                once = f"(SELECT {once} FROM (SELECT {text}::{type_} OFFSET 0) h(v))"
+                value = f"CASE WHEN rowseal._sparse({text}) THEN {once} ELSE {many} END"
         values[name] = value
     return Decoding(", ".join(definitions), values)
 

@@ -98,7 +98,10 @@ def _digits(value: str, kind: Kind, arrays: tuple[str, ...] = ()) -> Iterator[st
 
     Element by element: a cast of their array could be somebody's.
     """
-    if kind in ("numeric", "json"):
+    if kind in ("numeric", "json") and not arrays:
+        one = value if kind == "numeric" else f"to_jsonb({value})"
+        yield f"coalesce(rowseal._digits({one}), 0)"
+    elif kind in ("numeric", "json"):
         every = "".join(f", LATERAL pg_catalog.unnest({a}) d{n}" for n, a in enumerate(arrays))
         there = f" FROM (SELECT) one{every} WHERE {value} IS NOT NULL"
         if kind == "json":

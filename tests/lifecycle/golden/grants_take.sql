@@ -12,19 +12,26 @@ BEGIN
       THEN w."row" END) -> 'keys')::jsonb) <= octet_length(x.keys::text)
       THEN ((CASE WHEN w.rowseal = '1' THEN w."row" END) -> 'keys')::jsonb
       ELSE concat('an exponent in ', left(x.keys::text, 40))::jsonb END AS c2, x.may_grant AS c3,
-      x.owner_timestamp AS c4, x.tables AS c5, x.tombstones AS c6, x.until AS c7,
-      (SELECT h.v FROM pg_catalog.jsonb_to_record(pg_catalog.jsonb_build_object('v',
-      rowseal._hex('{"array": "bytea"}', x.upto))) h(v bytea[])) AS c8, CASE WHEN starts_with(x.user_hash, E'\\x')
-      THEN (x.user_hash)::bytea ELSE decode(x.user_hash, 'base64') END::bytea AS c9, CASE
-      WHEN starts_with(x.writer_pkey, E'\\x') THEN (x.writer_pkey)::bytea
-      ELSE decode(x.writer_pkey, 'base64') END::bytea AS c10, CASE WHEN starts_with(x.writer_prev, E'\\x')
-      THEN (x.writer_prev)::bytea ELSE decode(x.writer_prev, 'base64') END::bytea AS c11, x.writer_seq AS c12, CASE
-      WHEN starts_with(w.sign_b64, E'\\x') THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END AS c13
-      INTO r FROM (SELECT $1 AS v) e,
-      LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v, 'canonical')) w("row" json, "content" json,
-      sign_b64 text, "rowseal" text),
+      x.owner_timestamp AS c4, CASE WHEN (pg_catalog.json_typeof(x.tables) = ANY ('{array,"null"}')) IS NOT FALSE
+      THEN (SELECT h.v
+    FROM pg_catalog.json_to_record(pg_catalog.json_build_object('v', x.tables)) h(v text[]))
+        ELSE concat('no array or object: ', left(x.tables::text, 40))::text[] END AS c5, x.tombstones AS c6,
+        x.until AS c7, CASE WHEN (pg_catalog.jsonb_typeof(x.upto) = ANY ('{array,"null"}')) IS NOT FALSE
+        THEN (SELECT h.v
+    FROM pg_catalog.jsonb_to_record(pg_catalog.jsonb_build_object('v',
+        rowseal._hex('{"array": "bytea"}', x.upto))) h(v bytea[]))
+        ELSE concat('no array or object: ', left(x.upto::text, 40))::bytea[] END AS c8, CASE
+        WHEN starts_with(x.user_hash, E'\\x') THEN (x.user_hash)::bytea
+        ELSE decode(x.user_hash, 'base64') END::bytea AS c9, CASE WHEN starts_with(x.writer_pkey, E'\\x')
+        THEN (x.writer_pkey)::bytea ELSE decode(x.writer_pkey, 'base64') END::bytea AS c10, CASE
+        WHEN starts_with(x.writer_prev, E'\\x') THEN (x.writer_prev)::bytea
+        ELSE decode(x.writer_prev, 'base64') END::bytea AS c11, x.writer_seq AS c12, CASE
+        WHEN starts_with(w.sign_b64, E'\\x') THEN (w.sign_b64)::bytea ELSE decode(w.sign_b64, 'base64') END AS c13
+        INTO r FROM (SELECT $1 AS v) e,
+        LATERAL pg_catalog.json_to_record(rowseal._bounded(e.v, 'canonical')) w("row" json, "content" json,
+        sign_b64 text, "rowseal" text),
          LATERAL pg_catalog.json_to_record((CASE WHEN w.rowseal = '1' THEN w."row" END)) x(deleted_flag boolean,
-             grantee_pkey text, "keys" json, may_grant smallint, owner_timestamp bigint, "tables" text[],
+             grantee_pkey text, "keys" json, may_grant smallint, owner_timestamp bigint, "tables" json,
              "tombstones" boolean, "until" bigint, "upto" jsonb, user_hash text, writer_pkey text, writer_prev text,
              writer_seq bigint);
   INSERT INTO public.grants (deleted_flag, grantee_pkey, "keys", may_grant, owner_timestamp, "tables", "tombstones",
