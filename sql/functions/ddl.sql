@@ -95,7 +95,10 @@ BEGIN
   LOCK TABLE rowseal.declarations IN ROW EXCLUSIVE MODE;  -- which _follow may wait for
   PERFORM FROM rowseal.declarations x WHERE x.relation = d.relation FOR UPDATE;
   IF EXISTS (SELECT FROM rowseal._trigger_problems(d) t
-                 WHERE t.problem = 'missing' AND t.relation IN (d.relation, d.versions)) THEN
+                 WHERE t.problem = 'missing'
+                   AND (t.relation IN (d.relation, d.versions)
+                        -- partitions that come get theirs from us, and those of a restored table from the dump
+                        OR old #> '{main,oids,relation}' <> now_ #> '{main,oids,relation}')) THEN
     -- It is being restored, and its triggers are to come; or health() tells.  Else what its queries name may be
     -- something else now, and is not read or called any more.
     IF old <> '{}' AND NOT rowseal._unfinished(old, now_) THEN
