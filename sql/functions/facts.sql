@@ -259,8 +259,7 @@ CREATE OR REPLACE FUNCTION rowseal._type_oids(relation oid) RETURNS jsonb LANGUA
 SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
   SELECT coalesce(pg_catalog.jsonb_object_agg(x.name, x.oid::bigint), '{}')
     FROM pg_catalog.pg_attribute a
-    JOIN rowseal._types(relation) k ON k.type = a.atttypid
-    JOIN pg_catalog.pg_type b ON b.oid = k.base
+    JOIN pg_catalog.pg_type b ON b.oid = rowseal._base_type(a.atttypid)
     JOIN pg_catalog.pg_namespace n ON n.oid = b.typnamespace,
          LATERAL (VALUES (pg_catalog.format_type(a.atttypid, NULL), a.atttypid),
                          (pg_catalog.format('%I.%I', n.nspname, b.typname), b.oid)) x(name, oid)

@@ -63,21 +63,14 @@ $$;
 COMMENT ON FUNCTION rowseal._one_based(anyarray) IS
   'Whether all lower bounds of an array are 1. Without a search path, so that it is inlined';
 
-CREATE OR REPLACE FUNCTION rowseal._commas(value json) RETURNS integer LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp AS $$
-plpy.execute("SELECT rowseal._load()")
-return GD["rowseal"]("server").without_strings(value).count(",")
-$$;
-COMMENT ON FUNCTION rowseal._commas(json) IS
-  'How many elements and members a JSON value has, but for the first of each';
-
 CREATE OR REPLACE FUNCTION rowseal._commas(value text) RETURNS integer LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
 plpy.execute("SELECT rowseal._load()")
 return GD["rowseal"]("server").without_strings(value).count(",")
 $$;
 COMMENT ON FUNCTION rowseal._commas(text) IS
-  'The same of the text of a value of any nested type: its strings have the same quotes';
+  'How many elements and members the text of JSON, an array or a composite has, but for the first of each: their '
+  'strings have the same quotes';
 
 CREATE OR REPLACE FUNCTION rowseal._sparse(value text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT coalesce(pg_catalog.octet_length($1), 0) OPERATOR(pg_catalog.<=) 262144
@@ -104,7 +97,7 @@ DECLARE
 BEGIN
   IF size > most * 1048576 THEN
     RETURN pg_catalog.format('a row of more than %s MiB', most);
-  ELSIF size > 262144 AND rowseal._commas(element) > 524288 + 2048 THEN  -- those of the envelope itself, too
+  ELSIF size > 262144 AND rowseal._commas(element::text) > 524288 + 2048 THEN  -- those of the envelope itself, too
     RETURN 'more than 524288 elements and members in a row';
   END IF;
   RETURN NULL;

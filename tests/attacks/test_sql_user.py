@@ -1301,7 +1301,6 @@ HARMLESS = {
     "_keep",
 }
 DEFINERS = {
-    "_on_ddl",
     "_on_drop_forget",
     "_remove",
     "_kept_grants",
@@ -1338,6 +1337,7 @@ DEFINERS = {
     "_advance",
     "_bind",
     "_install",
+    "_on_ddl",
     "_on_drop",
     "prune_feed",
     "_forget",

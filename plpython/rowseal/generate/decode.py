@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..declare.model import Column
 from ..form.canonical import Kind
 from .subject import Subject
-from .values import NUMERIC_RANGES, Signed, contains, long_digits, not_too_many, unbase64
+from .values import NUMERIC_RANGES, Signed, contains, long_digits, too_many, unbase64
 from .words import field, ident, literal
 
 # An envelope e.v is parsed once, its row once more.
@@ -51,9 +51,7 @@ def written_out(column: Column, text: str, value: str, type_: str) -> str:
     none = f"concat('an exponent in ', left({text}, 40))::{type_}"
     fits = f"({text} ~ '[0-9.][eE]') IS NOT TRUE"
     if not plain_numbers(column):
-        for few in not_too_many(column.kind, value):
-            fits += f" OR ({few}) IS NOT TRUE"
-        fits += f" OR {digits} <= octet_length({text})"
+        fits += f" OR {too_many(column.kind, value)}{digits} <= octet_length({text})"
     return f"CASE WHEN {fits} THEN {value} ELSE {none} END"
 
 
@@ -192,12 +190,13 @@ def pgtext(subject: Subject, type_of: TypeOf = stored) -> Decoding:
         as_text = nested or long_digits(column, value)
         definitions.append(f"{ident(name)} {'text' if as_text else type_}")
         if as_text:
-            text, value = value, written_out(column, value, f"{value}::{type_}", type_)
             if nested and column.base not in ("json", "json[]"):  # which stay text
-                many = f"concat('too many elements: ', left({text}, 40))::{type_}"
-                once = written_out(column, text, "h.v", type_)
-                once = f"(SELECT {once} FROM (SELECT {text}::{type_} OFFSET 0) h(v))"
-                value = f"CASE WHEN rowseal._sparse({text}) THEN {once} ELSE {many} END"
+                many = f"concat('too many elements: ', left({value}, 40))::{type_}"
+                once = written_out(column, value, "h.v", type_)
+                once = f"(SELECT {once} FROM (SELECT {value}::{type_} OFFSET 0) h(v))"
+                value = f"CASE WHEN rowseal._sparse({value}) THEN {once} ELSE {many} END"
+            else:
+                value = written_out(column, value, f"{value}::{type_}", type_)
         values[name] = value
     return Decoding(", ".join(definitions), values)
 

@@ -154,11 +154,10 @@ def of_arrays(
     return out
 
 
-def not_too_many(kind: Kind, value: str) -> Iterator[str]:
-    """The condition that what is within a value can be looked at one by one."""
-    conditions = of_arrays(few, value, kind)
-    if contains(kind, "array") and not (isinstance(kind, dict) and kind.get("array") == "numeric"):
-        yield " AND ".join(conditions)
+def too_many(kind: Kind, value: str) -> str:
+    """The condition that there is too much within a value to look at it one by one, and an OR."""
+    conditions = [] if kind == {"array": "numeric"} else of_arrays(few, value, kind)
+    return f"({' AND '.join(conditions)}) IS NOT TRUE OR " if conditions else ""
 
 
 class Signed:
@@ -210,7 +209,7 @@ class Signed:
         digits = long_digits(self.column, value)
         if digits and self.kind != "numeric" and self.column.base != "numrange":  # 147,455 at most
             size = f"pg_column_size({value}) <= {BRIEF}"
-            many = "".join(f"({few}) IS NOT TRUE OR " for few in not_too_many(self.kind, value))
+            many = too_many(self.kind, value)
             yield f"({value} IS NULL OR {size} OR {many}{digits} <= {MOST})"
 
     def passed(self, row: Refers) -> str:
