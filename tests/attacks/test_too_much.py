@@ -234,6 +234,20 @@ def test_many_elements_of_composites_cost_little(
         assert spent(pid, before) < 1 + 3e-6 * len(sent)
 
 
+def test_elements_are_counted_also_where_they_stand_in_text(example: Db, ann: Owner) -> None:
+    """One unsigned row of text took 74 times its size in memory."""
+    example.run("CREATE TYPE inner_ AS (i int[])")
+    table(example, "q", "uuid uuid, i int[], c inner_[], j jsonb")
+    sent = ann.envelope(example.form("q"), row(ann))
+    for spelled in ({"i": "{1,1}"}, {"c": "{}"}, {"c": [{"i": "{1,1}"}]}):
+        bad = {**sent, "row": {**sent["row"], **spelled}}
+        ((outcome, reason),) = example.apply("q", [bad])
+        assert outcome == "rejected" and str(reason).startswith("22P02"), spelled
+    bad = {**pgtext(row(ann)), "sign_b64": "\\x00", "j": "[" + "1," * 2**19 + "1,1]"}
+    ((outcome, reason),) = example.apply("q", [bad], "pgtext")
+    assert outcome == "rejected" and str(reason).startswith("22P02")
+
+
 def test_more_members_than_can_be_sent_are_refused_at_every_door(
     example: Db, admin: Db, ann: Owner
 ) -> None:
