@@ -111,7 +111,7 @@ BEGIN
   END IF;
   PERFORM rowseal._store(d);
   PERFORM rowseal._follow_partitions(d, old -> 'main', now_ -> 'main', blamed);
-  IF old = '{}' AND (d.grants OR d.writers IS NOT NULL) THEN
+  IF old = '{}' AND (d.grants OR d.writers IS NOT NULL OR rowseal._wait_for_table(d.tag) <> '{}') THEN
     INSERT INTO rowseal._opened (relation) VALUES (d.relation)
       ON CONFLICT (relation) DO UPDATE SET xid = EXCLUDED.xid;
   END IF;
@@ -682,30 +682,19 @@ COMMENT ON FUNCTION rowseal._let_in_partitions(rowseal.declarations, oid[]) IS
 -- column.
 CREATE OR REPLACE FUNCTION rowseal._on_ddl_retry() RETURNS event_trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  cured CONSTANT text[] := '{RS007,RS015,RS019}';
-  waiting text;
 BEGIN
   IF rowseal._installing() THEN  -- the command that it follows from comes here, too
     RETURN;
   END IF;
   PERFORM rowseal._let_in_partitions(d, f.partitions)
      FROM rowseal._take_new_partitions() f JOIN rowseal.declarations d USING (relation);
-  PERFORM rowseal._follow_opened(d)
+  PERFORM rowseal._retry_waiting(d.tag)
      FROM rowseal._opened o JOIN rowseal.declarations d USING (relation)
-    WHERE o.xid = pg_catalog.pg_current_xact_id_if_assigned();
-  FOR waiting IN
-    SELECT DISTINCT d.tag FROM pg_catalog.pg_event_trigger_ddl_commands() x
-      JOIN rowseal.declarations d ON x.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-                                 AND x.objid IN (d.relation, d.versions)
-     WHERE EXISTS (SELECT FROM rowseal.quarantine q
-                    WHERE q.curable AND q.tag = d.tag AND q.sqlstate = ANY (cured))
-  LOOP
-    PERFORM rowseal._lock_arrival(waiting, true);
-    -- these alone: all that is held for the table would be tried under the lock of each ALTER TABLE
-    PERFORM rowseal._retry(NULL, NULL, ARRAY(
-      SELECT q.id FROM rowseal.quarantine q WHERE q.curable AND q.tag = waiting AND q.sqlstate = ANY (cured)));
-  END LOOP;
+    WHERE o.xid = pg_catalog.pg_current_xact_id_if_assigned() AND rowseal._follow_opened(d);
+  PERFORM rowseal._retry_waiting(t.tag)
+     FROM (SELECT DISTINCT d.tag FROM pg_catalog.pg_event_trigger_ddl_commands() x
+             JOIN rowseal.declarations d ON x.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                                        AND x.objid IN (d.relation, d.versions)) t;
 END
 $$;
 COMMENT ON FUNCTION rowseal._on_ddl_retry() IS

@@ -128,21 +128,30 @@ COMMENT ON FUNCTION rowseal._base_type(oid) IS
 
 -- What a name means is changed by whoever owns the type, its schema, or the extension that it belongs to.  The owner of
 -- the database, and with it of the schema public, is no adversary (docs/limits.md).
-CREATE OR REPLACE FUNCTION rowseal._changeable(type oid) RETURNS oid LANGUAGE sql STABLE
+CREATE OR REPLACE FUNCTION rowseal._who_names(type oid) RETURNS TABLE (type oid, role oid) LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT t.oid
-    FROM rowseal._within(rowseal._base_type(type)) w
+  SELECT t.oid, r.oid
+    FROM rowseal._within(type) w
     JOIN pg_catalog.pg_type t ON t.oid = w.oid
     JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
     LEFT JOIN pg_catalog.pg_depend m ON m.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND m.objid = t.oid
                                     AND m.deptype = 'e'
     LEFT JOIN pg_catalog.pg_extension x ON x.oid = m.refobjid
     JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database()
+    JOIN pg_catalog.pg_roles r ON r.oid IN (
+           t.typowner, nullif(n.nspowner, 'pg_database_owner'::pg_catalog.regrole), nullif(x.extowner, d.datdba))
+   WHERE NOT r.rolsuper
+$$;
+COMMENT ON FUNCTION rowseal._who_names(oid) IS
+  'Who, but for superusers, can put another type in the place of which type within this one';
+
+CREATE OR REPLACE FUNCTION rowseal._changeable(type oid) RETURNS oid LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT t.oid
+    FROM rowseal._within(rowseal._base_type(type)) w JOIN pg_catalog.pg_type t ON t.oid = w.oid
    WHERE t.typtype IN ('c', 'd')
-      OR EXISTS (
-        SELECT FROM pg_catalog.pg_roles r
-         WHERE r.oid IN (t.typowner, nullif(n.nspowner, 'pg_database_owner'::pg_catalog.regrole),
-                         nullif(x.extowner, d.datdba)) AND NOT r.rolsuper)
+  UNION ALL
+  SELECT w.type FROM rowseal._who_names(rowseal._base_type(type)) w
    LIMIT 1
 $$;
 COMMENT ON FUNCTION rowseal._changeable(oid) IS
@@ -172,9 +181,18 @@ SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION rowseal._tree(oid) IS 'A table and its partitions of all levels';
 
+CREATE OR REPLACE FUNCTION rowseal._stands_for(role oid, relation oid) RETURNS boolean LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_catalog.pg_has_role(role, c.relowner, 'USAGE') OR pg_catalog.pg_has_role(role, 'pg_database_owner', 'USAGE')
+      OR pg_catalog.pg_has_role(role, 'rowseal_trusted', 'USAGE')
+    FROM pg_catalog.pg_class c WHERE c.oid = relation
+$$;
+COMMENT ON FUNCTION rowseal._stands_for(oid, oid) IS
+  'Whether a role could act as the owner of a table anyway, owns the database, or is trusted by all';
+
 -- Each type once, and of all together no more than this: see _within.
 CREATE OR REPLACE FUNCTION rowseal._types(relation oid)
-RETURNS TABLE (type oid, base oid, filled boolean, kind jsonb, changeable text) LANGUAGE plpgsql STABLE
+RETURNS TABLE (type oid, base oid, filled boolean, kind jsonb, changeable text, stranger text) LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
 DECLARE
   left_ bigint := 1024;
@@ -186,19 +204,20 @@ BEGIN
      WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
      GROUP BY t.oid, a.atttypid ORDER BY pg_catalog.min(a.attnum)
   LOOP
-    base := type; filled := false;
+    base := type; filled := false; changeable := NULL; stranger := NULL;
     IF scalar THEN  -- most are: nothing is within
       left_ := left_ - 1;
       kind := rowseal._kind_of(type);
-      changeable := NULL;
     ELSIF left_ > 0 THEN
       left_ := left_ - (SELECT count(*) FROM rowseal._within(type));
       kind := rowseal._kind(type);
       changeable := pg_catalog.format_type(rowseal._changeable(type), NULL);
+      SELECT pg_catalog.format('%s (%I)', pg_catalog.format_type(w.type, NULL), pg_catalog.pg_get_userbyid(w.role))
+        INTO stranger
+        FROM rowseal._who_names(_types.type) w WHERE NOT rowseal._stands_for(w.role, relation) LIMIT 1;
     ELSE
       kind := pg_catalog.jsonb_build_object('refused', pg_catalog.format(
         '%s, after columns of 1024 types', pg_catalog.format_type(type, NULL)));
-      changeable := NULL;
     END IF;
     IF NOT scalar THEN
       base := rowseal._base_type(type);
@@ -210,7 +229,8 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._types(oid) IS
   'The types of the columns of a table; filled: a domain gives a value to who names none (see _base_type, '
-  '_has_default, _kind, _changeable)';
+  '_has_default, _kind, _changeable); stranger: a type within, and a role that names it, which does not stand for the '
+  'table''s owner (_who_names, _stands_for)';
 
 CREATE OR REPLACE FUNCTION rowseal._column_facts(relation oid) RETURNS jsonb LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
@@ -242,6 +262,7 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
            'toastable', t.typlen = -1,
            'domain', b.oid <> a.atttypid,
            'changeable', k.changeable,
+           'stranger', k.stranger,
            'modified', a.atttypmod >= 0,
            'required', a.attnotnull AND NOT a.atthasdef AND a.attidentity = '') ORDER BY a.attnum)
     FROM pg_catalog.pg_attribute a
@@ -306,6 +327,8 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
   SELECT pg_catalog.jsonb_build_object(
     'qualified', pg_catalog.format('%I.%I', n.nspname, c.relname),
     'label', pg_catalog.format('%I.%I', n.nspname, c.relname),
+    'stranger', CASE WHEN NOT rowseal._stands_for(n.nspowner, c.oid)
+                     THEN pg_catalog.format('%I (%I)', n.nspname, pg_catalog.pg_get_userbyid(n.nspowner)) END,
     'relkind', c.relkind, 'persistence', c.relpersistence, 'partition', c.relispartition,
     'inherits', NOT c.relispartition AND c.relkind = 'r' AND EXISTS (
       SELECT FROM pg_catalog.pg_inherits i WHERE c.oid IN (i.inhrelid, i.inhparent)),

@@ -353,6 +353,14 @@ BEGIN
   RETURN NEXT;
 
   RETURN QUERY SELECT o."check", o.detail IS NULL, coalesce(o.detail, 'none in the way') FROM rowseal._obstacles(d) o;
+
+  "check" := 'waiting';
+  SELECT pg_catalog.format('%s of the rows that came while the table was closed wait: rowseal.retry() by its owner',
+                           count(*))
+    INTO detail FROM rowseal.quarantine q
+   WHERE d.queries <> '{}' AND q.curable AND q.tag = d.tag AND q.sqlstate = 'RS007' HAVING count(*) > 0;
+  ok := detail IS NULL; detail := coalesce(detail, 'no row that came while the table was closed');
+  RETURN NEXT;
 END
 $$;
 COMMENT ON FUNCTION rowseal._table_health(rowseal.declarations) IS 'Checks of health of one declared table';

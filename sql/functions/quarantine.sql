@@ -745,6 +745,26 @@ $$;
 COMMENT ON FUNCTION rowseal._take_out(bigint[]) IS
   'Takes those of these entries out of the quarantine that the current user may take out; returns how many';
 
+CREATE OR REPLACE FUNCTION rowseal._wait_for_table(tag text) RETURNS bigint[] LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT ARRAY(SELECT q.id FROM rowseal.quarantine q
+                WHERE q.curable AND q.tag = _wait_for_table.tag AND q.sqlstate = ANY ('{RS007,RS015,RS019}'))
+$$;
+COMMENT ON FUNCTION rowseal._wait_for_table(text) IS
+  'Entries that wait for the table itself: for it to open, for a column, for its guards';
+
+CREATE OR REPLACE FUNCTION rowseal._retry_waiting(tag text) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF rowseal._wait_for_table(tag) <> '{}' THEN
+    PERFORM rowseal._lock_arrival(tag, true);
+    -- these alone: all that is held for the table would be tried under the lock of each ALTER TABLE
+    PERFORM rowseal._retry(NULL, NULL, rowseal._wait_for_table(tag));
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._retry_waiting(text) IS 'Tries again what waited for the table of this tag itself';
+
 CREATE OR REPLACE FUNCTION rowseal.retry(ids bigint[] DEFAULT NULL)
 RETURNS TABLE (id bigint, outcome text, reason text) LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$

@@ -457,16 +457,19 @@ COMMENT ON FUNCTION rowseal._follow_grants(rowseal.declarations) IS
   'What did not follow row by row, for the table was not declared, or closed, or its rows came with a partition: takes '
   'out what counts no longer, lets in what is held and counts, in all tables of the grants table as far as can be';
 
-CREATE OR REPLACE FUNCTION rowseal._follow_opened(d rowseal.declarations) RETURNS void LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal._follow_opened(d rowseal.declarations) RETURNS boolean LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   -- This writes, so it is for whoever trusts the tables: the command that opened it may have been about another one.
   IF d.queries = '{}' OR NOT rowseal._owns(d.relation) OR NOT rowseal._secured(d.relation) THEN
-    RETURN;
+    RETURN false;
   END IF;
-  PERFORM rowseal._lock_writers(rowseal._grants_id(d.grants, d.id, d.writers), NULL, true);
-  PERFORM rowseal._follow_grants(d);
+  IF d.grants OR d.writers IS NOT NULL THEN
+    PERFORM rowseal._lock_writers(rowseal._grants_id(d.grants, d.id, d.writers), NULL, true);
+    PERFORM rowseal._follow_grants(d);
+  END IF;
   INSERT INTO rowseal._removals (opened) VALUES (d.relation);
+  RETURN true;
 EXCEPTION WHEN OTHERS OR assert_failure THEN
   IF rowseal._passing(SQLSTATE) THEN
     RAISE;
@@ -474,10 +477,11 @@ EXCEPTION WHEN OTHERS OR assert_failure THEN
   RAISE WARNING USING  -- it keeps no other table waiting
     MESSAGE = pg_catalog.format('rowseal: %s does not follow what came while it was closed: %s', d.relation, SQLERRM),
     HINT = 'Mend that, then SELECT rowseal.retry().';
+  RETURN false;
 END
 $$;
 COMMENT ON FUNCTION rowseal._follow_opened(rowseal.declarations) IS
-  '_follow_grants for a table that was closed and has opened; who does not trust its tables leaves it to somebody else';
+  '_follow_grants for a table that was closed and has opened; false where it is left to whoever trusts its tables';
 
 CREATE OR REPLACE FUNCTION rowseal._forget_writers(d rowseal.declarations) RETURNS void LANGUAGE sql
 SET search_path = pg_catalog, pg_temp AS $$

@@ -98,8 +98,7 @@ COMMENT ON TABLE rowseal._new_partitions IS
 CREATE TABLE rowseal._opened (
   relation regclass PRIMARY KEY, xid xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id());
 COMMENT ON TABLE rowseal._opened IS
-  'Tables that were closed and have opened, and do not follow yet what was granted and revoked in between: see '
-  '_follow_opened';
+  'Tables that were closed and have opened, and do not follow yet what came in between: see _follow_opened';
 
 CREATE TABLE rowseal.installation (fingerprint bytea);
 COMMENT ON TABLE rowseal.installation IS 'What rowseal._fingerprint() said after installation; health() compares';

@@ -18,6 +18,7 @@ from kit.attacks import (
     set_trap,
     sprung,
     table,
+    trusted,
     unhealthy,
 )
 from kit.db import Db
@@ -608,14 +609,11 @@ def test_an_open_change_of_a_table_that_names_it_keeps_no_identity_table(
     assert any("theirs" in w for w in warnings)
     mallory.run("COMMIT")
     # whatever its guard names by now: nobody is made to run it
-    admin.run("GRANT rowseal_trusted TO mallory")
-    try:
+    with trusted(admin):
         sent = ann.envelope(form, row(ann, uuid=KEY))
         ((outcome, reason),) = admin.all(
             "SELECT outcome, reason FROM rowseal.receive(%s)", Json([sent])
         )
-    finally:
-        admin.run("REVOKE rowseal_trusted FROM mallory")
     assert outcome == "deferred" and "is gone" in reason
     assert "structure" in unhealthy(mallory)
 
@@ -764,6 +762,73 @@ def test_what_is_altered_within_a_refresh_of_a_materialized_view_is_followed(
     assert example.all("SELECT tag FROM rowseal.declarations WHERE queries = '{}'") == ["theirs"]
 
 
+# --------------------------------------------------------------------- what bears a stranger's name
+STRANGE = {
+    "a type": ("CREATE TYPE mood AS ENUM ('good')", "public.q", "c public.mood"),
+    "an array": ("CREATE TYPE mood AS ENUM ('good')", "public.q", "c public.mood[]"),
+    "a domain": ("CREATE DOMAIN word AS text", "public.q", "c public.word"),
+    "an attribute": ("CREATE TYPE mood AS ENUM ('good')", "public.q", "c public.pair"),
+    "a type of his schema": ("GRANT ALL ON SCHEMA names TO app", "public.q", "c names.mood"),
+    "a schema": ("GRANT ALL ON SCHEMA names TO app", "names.q", "c text"),
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_nothing_is_declared_that_a_stranger_has_named(
+    kind: str, mallory: Db, example: Db, admin: Db
+) -> None:
+    """He could put something else under the name; a superuser who carries rows would run it."""
+    admin.run("CREATE SCHEMA names AUTHORIZATION mallory")
+    hers, name, column = STRANGE[kind]
+    mallory.run(hers)
+    if "names.mood" in column:
+        example.run("CREATE TYPE names.mood AS ENUM ('good')")
+    if "pair" in column:
+        example.run("CREATE TYPE pair AS (m mood)")
+    table(example, name, f"uuid uuid, {column}", declare=None)
+    declare = f"SELECT rowseal.declare('{name}', owner => 'user_hash', identity => 'user_cards')"
+    diag = example.refused("RS007", declare)
+    assert "mallory" in str(diag.message_primary)
+    with trusted(admin):
+        example.run(declare)
+        assert unhealthy(example) == []
+    assert unhealthy(example) == ["structure"]
+
+
+def test_a_table_whose_schema_goes_to_a_stranger_takes_no_rows(
+    mallory: Db, example: Db, admin: Db, ann: Owner
+) -> None:
+    admin.run("CREATE SCHEMA names AUTHORIZATION app")
+    table(example, "names.q", "uuid uuid", declare=", tag => 'q'")
+    form = example.form("q")
+    admin.run("ALTER SCHEMA names OWNER TO mallory; GRANT ALL ON SCHEMA names TO app")
+    assert insert(example, "names.q", ann.sealed(form, row(ann))) == "RS007"
+    ((outcome, reason),) = example.apply("names.q", [ann.envelope(form, row(ann))])
+    assert outcome == "deferred" and reason.startswith("RS007") and "mallory" in reason
+    admin.run("ALTER SCHEMA names OWNER TO app")
+    assert example.one("SELECT count(*) FROM names.q") == 1
+    assert unhealthy(example) == []
+
+
+@pytest.mark.parametrize("opener", ["superuser", "type's owner"])
+def test_a_table_that_opens_by_a_command_on_a_type_lets_in_what_waited(
+    opener: str, mallory: Db, example: Db, admin: Db, ann: Owner
+) -> None:
+    """Or, where that is nobody who may write it, says that rows wait."""
+    mallory.run("CREATE TYPE pair AS (a integer)")
+    with trusted(admin):
+        table(example, "q", "uuid uuid, c pair")
+        envelope = ann.envelope(example.form("q"), {**row(ann), "c": {"a": "1"}})
+        mallory.run("ALTER TYPE pair ADD ATTRIBUTE m money")
+        assert [outcome for outcome, _ in example.apply("q", [envelope])] == ["deferred"]
+        (admin if opener == "superuser" else mallory).run("ALTER TYPE pair DROP ATTRIBUTE m")
+        if opener != "superuser":
+            assert unhealthy(example) == ["waiting"]
+            assert example.all("SELECT outcome FROM rowseal.retry()") == ["inserted"]
+        assert example.one("SELECT count(*) FROM q") == 1
+        assert unhealthy(example) == []
+
+
 # ----------------------------------------------------------------------- what nobody could follow
 def test_a_declared_table_does_not_become_a_partition(mallory: Db, example: Db) -> None:
     """It would be altered with the table that it is a partition of."""
@@ -811,12 +876,13 @@ def test_no_stack_that_is_used_up_leaves_a_table_open(
     if "ALTER" in command:
         admin.run(f"GRANT CREATE ON DATABASE {admin.connection.info.dbname} TO mallory")
     mallory.run("GRANT ALL ON SCHEMA names TO app")
-    example.run(
-        f"CREATE TABLE names.cards (user_hash bytea PRIMARY KEY, k bytea, {SEALED});"
-        " SELECT rowseal.declare('names.cards', owner => 'user_hash', public_key => 'k')"
-    )
-    table(example, "q", "uuid uuid", declare=None)
-    example.run("SELECT rowseal.declare('q', owner => 'user_hash', identity => 'names.cards')")
+    with trusted(admin):
+        example.run(
+            f"CREATE TABLE names.cards (user_hash bytea PRIMARY KEY, k bytea, {SEALED});"
+            " SELECT rowseal.declare('names.cards', owner => 'user_hash', public_key => 'k')"
+        )
+        table(example, "q", "uuid uuid", declare=None)
+        example.run("SELECT rowseal.declare('q', owner => 'user_hash', identity => 'names.cards')")
     mallory.run(STACKED.format("names.deep", command))
     most = deepest(mallory, "names.deep")
     assert most > 100
@@ -841,15 +907,16 @@ def test_what_could_not_follow_a_name_is_closed(
         f" GRANT CREATE ON DATABASE {admin.connection.info.dbname} TO mallory"
     )
     mallory.run("GRANT ALL ON SCHEMA names TO app")
-    example.run(
-        f"CREATE TABLE names.cards (user_hash bytea PRIMARY KEY, k bytea, {SEALED});"
-        " SELECT rowseal.declare('names.cards', owner => 'user_hash', public_key => 'k')"
-    )
-    table(example, "q", "uuid uuid", declare=None)
-    example.run(
-        "SELECT rowseal.declare('q', owner => 'user_hash', identity => 'names.cards',"
-        " versions => 'qv'); GRANT SELECT, INSERT, UPDATE ON q TO mallory"
-    )
+    with trusted(admin):
+        example.run(
+            f"CREATE TABLE names.cards (user_hash bytea PRIMARY KEY, k bytea, {SEALED});"
+            " SELECT rowseal.declare('names.cards', owner => 'user_hash', public_key => 'k')"
+        )
+        table(example, "q", "uuid uuid", declare=None)
+        example.run(
+            "SELECT rowseal.declare('q', owner => 'user_hash', identity => 'names.cards',"
+            " versions => 'qv'); GRANT SELECT, INSERT, UPDATE ON q TO mallory"
+        )
     eve, form = Owner("Eve"), example.form("q")
     forged = {**row(ann)}
     assert insert(mallory, "q", eve.sealed(form, forged)) is not None
@@ -870,7 +937,8 @@ def test_what_could_not_follow_a_name_is_closed(
         admin.refused("RS007", f"SELECT * FROM rowseal.{read}")
     assert example.one("SELECT count(*) FROM q") == 0
     assert ("structure", "q") in [(c, r) for c, r, _ in unwell(example)]
-    example.run("ALTER TABLE q ALTER uuid SET STATISTICS 10")  # it follows
+    with trusted(admin):
+        example.run("ALTER TABLE q ALTER uuid SET STATISTICS 10")  # it follows
     assert insert(example, "q", eve.sealed(form, forged)) == "RS002"
 
 
@@ -879,7 +947,8 @@ def test_no_check_runs_of_a_domain_that_has_taken_the_name_of_a_type(
 ) -> None:
     set_trap(mallory)
     mallory.run("CREATE TYPE mood AS ENUM ('good')")
-    table(example, "q", "uuid uuid, c mood, d mood[]")
+    with trusted(admin):
+        table(example, "q", "uuid uuid, c mood, d mood[]")
     form = example.form("q")
     envelope = ann.envelope(form, {**row(ann), "c": "good", "d": ["good"]})
     assert admin.apply("q", [envelope]) == [("inserted", None)]  # its plans are kept

@@ -20,6 +20,7 @@ from kit.attacks import (
     set_trap,
     sprung,
     table,
+    trusted,
     unhealthy,
 )
 from kit.db import Db
@@ -607,10 +608,7 @@ def test_what_names_a_strangers_table_runs_nothing_of_his_with_the_rights_of_who
         "duplicate",
     ] and not sprung(mallory)
     # who is trusted does get the rights: the trap was a real one
-    admin.run("GRANT rowseal_trusted TO mallory")
-    try:
+    with trusted(admin):
         assert admin.all(receive, Json([ann.envelope(example.form("q"), row(ann))])) == [
             ("inserted", None)
         ] and sprung(mallory)
-    finally:
-        admin.run("REVOKE rowseal_trusted FROM mallory")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from psycopg.types.json import Json, Jsonb
 
-from kit.attacks import SEALED, attempt, row, set_trap, sprung, table, unhealthy
+from kit.attacks import SEALED, attempt, row, set_trap, sprung, table, trusted, unhealthy
 from kit.db import Db
 from kit.example import Owner
 from kit.process import cpu, spent
@@ -153,7 +153,8 @@ def test_a_third_partys_code_keeps_rows_waiting(
     unsigned = "{u}" if columns.startswith("u ") else "{}"
     within = "pair" in columns or "word[]" in columns
     grants = "NULL" if within else "'grants'"  # no writers where a domain is within
-    example.run(f"""
+    with trusted(admin):
+        example.run(f"""
         CREATE TABLE grants (user_hash bytea, grantee_pkey bytea, tables text[], keys jsonb,
             tombstones boolean, until bigint, may_grant smallint, upto bytea[], {writers}, {SEALED},
             PRIMARY KEY (user_hash, grantee_pkey, sign_b64));
@@ -166,8 +167,8 @@ def test_a_third_partys_code_keeps_rows_waiting(
         SELECT rowseal.declare('siblings', owner => 'user_hash', identity => 'user_cards',
             writers => 'grants', versions => 'sv');
         SELECT rowseal.declare('q', owner => 'user_hash', identity => 'user_cards',
-            writers => {grants}, versions => 'qv', unsigned => '{unsigned}');
-        {ours}""")
+            writers => {grants}, versions => 'qv', unsigned => '{unsigned}')""")
+    example.run(ours or "SELECT")
     if hers:
         mallory.run(hers)
     sent = ann.envelope(example.form("q"), {**row(ann), "a": "x", **dict.fromkeys(unsaid(example))})
@@ -178,15 +179,13 @@ def test_a_third_partys_code_keeps_rows_waiting(
     # health says where it does not look, and what keys keep out
     keys = {"foreign keys", "unique", "revocation"}
     problems = {"derived"} | (keys if "foreign key" in kind or "refers to" in kind else set())
+    problems |= {"structure"} if "public." in columns else set()  # as she is trusted no more
     assert not sprung(mallory) and set(unhealthy(example)) <= problems
     assert [o for o, _ in example.apply("q", [sent])] == [
         "inserted"
     ]  # who names the table trusts it
-    admin.run("GRANT rowseal_trusted TO mallory")
-    try:
+    with trusted(admin):
         assert admin.all("SELECT outcome FROM rowseal.retry()") == ["duplicate"]
-    finally:
-        admin.run("REVOKE rowseal_trusted FROM mallory")
 
 
 def test_a_strangers_view_that_a_policy_reads_runs_in_nobodys_name(
@@ -308,7 +307,8 @@ def test_what_strangers_own_is_not_read_to_say_that_it_is_theirs(
     mallory.run(f"CREATE DOMAIN much AS text {checks}")
     example.run("GRANT SELECT ON user_cards TO mallory")
     table(mallory, "hers", "uuid uuid, t much", declare=", unsigned => '{t}'")
-    table(example, "q", "uuid uuid, t much", declare=", unsigned => '{t}'")
+    with trusted(admin):
+        table(example, "q", "uuid uuid, t much", declare=", unsigned => '{t}'")
     junk = Json([{"table": "hers", "row": 0}, {"table": "q", "row": 0}])
     receive = "SELECT outcome, reason FROM rowseal.receive(%s)"
     assert all("mallory" in reason for _, reason in admin.all(receive, junk))
@@ -438,10 +438,8 @@ def test_a_row_that_is_noted_runs_no_cast_of_a_types_owner(
         " LANGUAGE plpgsql AS $$ BEGIN PERFORM public.trap(); RETURN '1'; END $$;"
         " CREATE CAST (mood AS json) WITH FUNCTION shown(mood)"
     )
-    example.run(f"""
-        CREATE TABLE q (user_hash bytea, uuid uuid, c mood, n numeric[], j jsonb, {SEALED},
-            PRIMARY KEY (user_hash, uuid));
-        SELECT rowseal.declare('q', owner => 'user_hash', identity => 'user_cards')""")
+    with trusted(admin):
+        table(example, "q", "uuid uuid, c mood, n numeric[], j jsonb")
     values = {"c": "good", "n": [Decimal(10) ** 400] * 20, "j": '{"a": [1]}'}
     envelope = ann.envelope(example.form("q"), {**row(ann), **values})
     assert [o for o, _ in example.apply("q", [envelope])] == ["inserted"]

@@ -5,7 +5,8 @@ and a trap that tells whose rights it ran with.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -48,6 +49,16 @@ def table(
             f"SELECT rowseal.declare('{name}', owner => 'user_hash',"
             f" identity => 'user_cards' {declare})"
         )
+
+
+@contextmanager
+def trusted(admin: Db, role: str = "mallory") -> Iterator[None]:
+    """For a while: what is declared then may be of this role, and is still there afterwards."""
+    admin.run(f"GRANT rowseal_trusted TO {role}")
+    try:
+        yield
+    finally:
+        admin.run(f"REVOKE rowseal_trusted FROM {role}")
 
 
 def row(owner: Owner, **columns: Any) -> dict[str, Any]:

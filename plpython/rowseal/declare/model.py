@@ -33,6 +33,7 @@ class Column(NamedTuple):
     toastable: bool
     domain: bool  # whether that is another type
     changeable: str | None  # a type within that type which others could put code into
+    stranger: str | None  # a type within this one, and who, being a stranger, names it
     modified: bool  # by a length, a scale …
     required: bool  # NOT NULL without a default
     collation: str | None = None  # where it is not the one of its type
@@ -53,6 +54,7 @@ class Table(NamedTuple):
 
     qualified: str  # quoted, with its schema
     label: str  # for messages
+    stranger: str | None  # its schema, and who, being a stranger, names it
     relkind: str
     persistence: str
     partition: bool

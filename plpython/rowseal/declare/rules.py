@@ -76,6 +76,27 @@ def _alone(table: Table) -> None:
         )
 
 
+def nobody_else_names_what_it_is_made_of(case: Case) -> None:
+    _its_owners(case.table)
+
+
+def _its_owners(table: Table) -> None:
+    """Whoever can rename a type, or a schema, can put something of his own under its name."""
+    hint = (
+        "They must be of the table's owner, of the database's, of a superuser, "
+        "or of a member of rowseal_trusted: ALTER … OWNER TO …."
+    )
+    if table.stranger:
+        raise Refused(f"{table.label} is in a schema of somebody else: {table.stranger}", hint)
+    for column_ in table.columns:
+        if column_.stranger:
+            raise Refused(
+                f"column {column_.name!r} of {table.label} has a type of somebody else: "
+                f"{column_.stranger}",
+                hint,
+            )
+
+
 def nothing_but_the_guard_decides(case: Case) -> None:
     _undisturbed(case.table)
 
@@ -349,6 +370,7 @@ def the_same_goes_for_a_versions_table(case: Case) -> None:
     if case.versions is not None:
         _ordinary(case.versions)
         _alone(case.versions)
+        _its_owners(case.versions)
         _undisturbed(case.versions)
 
 
@@ -375,6 +397,7 @@ WISH_RULES: tuple[Rule, ...] = (nothing_essential_is_empty, lists_and_objects_ar
 TABLE_RULES: tuple[Rule, ...] = (
     it_is_an_ordinary_table,
     it_stands_alone,
+    nobody_else_names_what_it_is_made_of,
     nothing_but_the_guard_decides,
     it_has_a_primary_key,
     the_key_names_the_owner,
