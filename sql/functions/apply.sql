@@ -206,14 +206,16 @@ BEGIN
   IF elements IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'rows must be a JSON array of objects, or one object';
   END IF;
+  IF NOT rowseal._may_write(relation) THEN
+    RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = pg_catalog.format('permission denied for table %s', relation),
+      HINT = 'apply needs SELECT, INSERT and UPDATE.';
+  END IF;
+  -- whoever is altering it: rows are read as they are judged
+  EXECUTE pg_catalog.format('LOCK TABLE ONLY %s IN ROW EXCLUSIVE MODE', relation);
   SELECT x.id INTO id FROM rowseal.declarations x WHERE x.relation = apply.relation;
   IF NOT FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('table %s is not declared', relation),
       HINT = 'SELECT rowseal.declare(…) first.';
-  END IF;
-  IF NOT rowseal._may_write(relation) THEN
-    RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = pg_catalog.format('permission denied for table %s', relation),
-      HINT = 'apply needs SELECT, INSERT and UPDATE.';
   END IF;
   outcomes := rowseal._applied(id, elements, format);
   RETURN QUERY SELECT * FROM rowseal._results(outcomes);
@@ -232,36 +234,39 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   d rowseal.declarations;
   verdict rowseal.verdict;
-  moved boolean;
 BEGIN
   IF pg_catalog.octet_length(tag) > 8192 THEN
     tag := NULL;  -- no table can have it: it would not fit into an index
   END IF;
-  SELECT * INTO d FROM rowseal.declarations x WHERE x.tag = tag;
-  IF NOT FOUND AND tag IS NOT NULL THEN  -- somebody may be declaring it just now: as in _set_aside
-    PERFORM rowseal._lock_arrival(tag, false);
+  LOOP
     SELECT * INTO d FROM rowseal.declarations x WHERE x.tag = tag;
-  END IF;
-  IF tag IS NULL THEN
-    verdict := ROW('RS001', 'not an envelope: it names no table, or holds what no text can be');
-  ELSIF d.id IS NULL THEN
-    verdict := ROW('RS007', 'no table is declared with this tag');
-  ELSE
-    BEGIN
-      IF rowseal._secured(d.relation) THEN
-        -- as it is now that nothing changes it any more
-        SELECT * INTO STRICT d FROM rowseal.declarations x WHERE x.relation = d.relation;
-        RETURN rowseal._applied(d.id, rows, 'canonical');
-      END IF;
-      verdict := ROW('RS017', rowseal._distrust(d.relation));
-    EXCEPTION WHEN OTHERS OR assert_failure THEN
-      IF rowseal._passing(SQLSTATE) THEN
-        RAISE;
-      END IF;
-      -- the table is broken or not ours to write; the rows of other tables must not wait for it
-      verdict := ROW(SQLSTATE, SQLERRM);
-    END;
-  END IF;
+    IF NOT FOUND AND tag IS NOT NULL THEN  -- somebody may be declaring it just now: as in _set_aside
+      PERFORM rowseal._lock_arrival(tag, false);
+      SELECT * INTO d FROM rowseal.declarations x WHERE x.tag = tag;
+    END IF;
+    IF tag IS NULL THEN
+      verdict := ROW('RS001', 'not an envelope: it names no table, or holds what no text can be');
+    ELSIF d.id IS NULL THEN
+      verdict := ROW('RS007', 'no table is declared with this tag');
+    ELSE
+      BEGIN
+        IF rowseal._secured(d.relation) THEN
+          -- as it is now that nothing changes it any more
+          SELECT x.id INTO d.id FROM rowseal.declarations x WHERE x.relation = d.relation AND x.tag = tag;
+          CONTINUE WHEN NOT FOUND;  -- its owner undeclared it, or gave the tag to another
+          RETURN rowseal._applied(d.id, rows, 'canonical');
+        END IF;
+        verdict := ROW('RS017', rowseal._distrust(d.relation));
+      EXCEPTION WHEN OTHERS OR assert_failure THEN
+        IF rowseal._passing(SQLSTATE) THEN
+          RAISE;
+        END IF;
+        -- the table is broken or not ours to write; the rows of other tables must not wait for it
+        verdict := ROW(SQLSTATE, SQLERRM);
+      END;
+    END IF;
+    EXIT;
+  END LOOP;
   FOR i IN 1 .. pg_catalog.cardinality(rows) LOOP
     PERFORM rowseal._quarantine(tag, verdict, 'canonical', rows[i], sent_as => owners[i]);
   END LOOP;

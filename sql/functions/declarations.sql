@@ -344,8 +344,11 @@ BEGIN
     VALUES ('_apply_' || d.id, 'rows json[], format text', 'text[]', pg_catalog.format(
              'RETURN pg_catalog.array_fill((%s)::text, ARRAY[pg_catalog.cardinality($1)])', verdict)),
            ('_take_' || d.id, 'envelope json', 'text', pg_catalog.format('RETURN (%s)::text', verdict))
-    UNION ALL  -- no trigger of the table runs as somebody else any more
-    SELECT f ->> 'name', '', 'trigger', 'RETURN NULL'
+    UNION ALL  -- no trigger of the table runs as somebody else any more; what a guard let in before that is undone
+    SELECT f ->> 'name', '', 'trigger', pg_catalog.format(
+             'IF TG_OP <> ''DELETE'' AND pg_catalog.current_setting(''session_replication_role'') <> ''replica'' THEN '
+             'RAISE EXCEPTION USING ERRCODE = ''RS007'', MESSAGE = %L, HINT = rowseal._hint(''RS007''); END IF; '
+             'RETURN NULL', reason)
       FROM pg_catalog.jsonb_array_elements(d.manifest -> 'functions') f WHERE (f ->> 'definer')::boolean
   LOOP
     EXECUTE pg_catalog.format('CREATE OR REPLACE FUNCTION rowseal.%I(%s) RETURNS %s LANGUAGE plpgsql '

@@ -696,7 +696,10 @@ BEGIN
   SELECT pg_catalog.array_agg(q.id ORDER BY q.id), pg_catalog.array_agg(q.row ORDER BY q.id),
          pg_catalog.array_agg(q.sqlstate ORDER BY q.id)
     INTO ids, rows, before FROM rowseal.quarantine q WHERE q.id = ANY (ids);
-  SELECT * INTO STRICT d FROM rowseal.declarations x WHERE x.relation = relation;
+  SELECT * INTO d FROM rowseal.declarations x WHERE x.relation = relation;
+  IF ids IS NULL OR NOT FOUND THEN
+    RETURN;
+  END IF;
   outcomes := rowseal._merged(d.id, rows, format);
   FOR i IN 1 .. coalesce(pg_catalog.cardinality(ids), 0) LOOP
     CONTINUE WHEN rowseal._settled(outcomes[i]);

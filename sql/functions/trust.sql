@@ -238,31 +238,38 @@ SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS 
 DECLARE
   tables record;
 BEGIN
-  SELECT pg_catalog.bool_and(rowseal._trusted_owner(c.relowner)) AS trusted,
-         pg_catalog.array_agg(c.oid) AS oids, pg_catalog.array_agg(c.oid::regclass::text) AS names,
-         pg_catalog.string_agg(c.oid::regclass::text, ', ') FILTER (
-           WHERE t.written AND pg_catalog.has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')) AS written,
-         pg_catalog.string_agg(c.oid::regclass::text, ', ') FILTER (
-           WHERE NOT t.written AND pg_catalog.has_table_privilege(c.oid, 'SELECT')) AS read
-    INTO tables
-    FROM rowseal._written(relation) w,
-         LATERAL (VALUES (w.relation, true), (w.versions, true), (w.identity, false)) t(oid, written)
-    JOIN pg_catalog.pg_class c ON c.oid = t.oid;
-  IF NOT tables.trusted THEN
-    RETURN false;  -- who holds a lock on a table of his own keeps nobody waiting who would not write there
-  END IF;
-  IF tables.written IS NOT NULL THEN
-    EXECUTE 'LOCK TABLE ' || tables.written || ' IN ROW EXCLUSIVE MODE';
-  END IF;
-  IF tables.read IS NOT NULL THEN
-    EXECUTE 'LOCK TABLE ' || tables.read || ' IN ACCESS SHARE MODE';
-  END IF;
-  FOR i IN 1 .. coalesce(pg_catalog.cardinality(tables.oids), 0) LOOP
-    IF pg_catalog.to_regclass(tables.names[i]) IS DISTINCT FROM tables.oids[i] THEN
-      RETURN false;  -- it was renamed just then
+  FOR attempt IN 1 .. 3 LOOP
+    SELECT pg_catalog.bool_and(rowseal._trusted_owner(c.relowner)) AS trusted,
+           pg_catalog.array_agg(c.oid) AS oids, pg_catalog.array_agg(c.oid::regclass::text) AS names,
+           pg_catalog.string_agg(c.oid::regclass::text, ', ') FILTER (
+             WHERE t.written AND pg_catalog.has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')) AS written,
+           pg_catalog.string_agg(c.oid::regclass::text, ', ') FILTER (
+             WHERE NOT t.written AND pg_catalog.has_table_privilege(c.oid, 'SELECT')) AS read
+      INTO tables
+      FROM rowseal._written(relation) w,
+           LATERAL (VALUES (w.relation, true), (w.versions, true), (w.identity, false)) t(oid, written)
+      JOIN pg_catalog.pg_class c ON c.oid = t.oid;
+    IF NOT tables.trusted THEN
+      RETURN false;  -- who holds a lock on a table of his own keeps nobody waiting who would not write there
     END IF;
+    BEGIN
+      IF tables.written IS NOT NULL THEN
+        EXECUTE 'LOCK TABLE ' || tables.written || ' IN ROW EXCLUSIVE MODE';
+      END IF;
+      IF tables.read IS NOT NULL THEN
+        EXECUTE 'LOCK TABLE ' || tables.read || ' IN ACCESS SHARE MODE';
+      END IF;
+      IF NOT EXISTS (SELECT FROM ROWS FROM (pg_catalog.unnest(tables.names), pg_catalog.unnest(tables.oids))
+                                   x(name, oid)
+                      WHERE pg_catalog.to_regclass(x.name) IS DISTINCT FROM x.oid) THEN
+        RETURN rowseal._trusted(relation);
+      END IF;
+    EXCEPTION WHEN undefined_table OR invalid_schema_name THEN
+      NULL;
+    END;
+    -- it was renamed just then: by its new name
   END LOOP;
-  RETURN rowseal._trusted(relation);
+  RETURN false;
 END
 $$;
 COMMENT ON FUNCTION rowseal._secured(regclass) IS

@@ -8,7 +8,7 @@ IF outcome IS NOT NULL AND current_setting('rowseal.mode', true) = 'apply' THEN
 ELSIF verdict IS NOT NULL THEN
   PERFORM rowseal._refuse(TG_RELID, @relation@, verdict, @refused@);
 END IF;
-IF kept THEN
+IF kept AND verdict IS NULL THEN
   RETURN NEW;
 END IF;
 RETURN NULL;

@@ -64,7 +64,7 @@ BEGIN
         @arrived_again@
         IF TG_OP = 'UPDATE' THEN
           @updated_in_place@
-          -- unsigned columns; what replication brings would circle
+          -- unsigned columns; replicated ones would circle
           kept := NOT (current_setting('session_replication_role') = 'replica' AND record_image_eq(NEW, OLD));
         END IF;
         EXIT judged;
@@ -117,13 +117,13 @@ BEGIN
     IF NOT newer THEN
       outcome := 'duplicate';  -- there, in another spelling
     ELSE
-      outcome := 'inserted';  -- the key stops a second session
+      outcome := 'inserted';  -- the key stops a second one
       IF TG_OP = 'UPDATE' THEN
         --: if versions
         @archive_tip@
         --: end
         --: if toastable
-        -- unchanged large values, for subscribers
+        -- large values, for subscribers
         whole := @whole@;
         @copies@
         --: end

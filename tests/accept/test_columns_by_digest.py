@@ -11,7 +11,7 @@ import json
 import os
 import random
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -20,9 +20,9 @@ import rfc8785
 from nacl.signing import SigningKey
 from psycopg.types.json import Json
 
+from kit.attacks import meanwhile
 from kit.db import Db, Server
 from kit.example import EXAMPLE, Owner
-from kit.network import until
 from kit.specification import PAGE, PUBLIC_KEY, SEED
 from rowseal import client
 from rowseal.client import Form, envelope, sign_many, verify
@@ -628,23 +628,76 @@ def test_what_comes_back_while_a_newer_version_comes_goes_where_its_row_is(
     bare = [{k: v for k, v in e.items() if k != "content"} for e in (old, new)]
     receive = "SELECT outcome FROM rowseal.receive(%s)"
     assert example.all(receive, Json(bare[:1])) == ["inserted"]
-    with server.connect(database, "app") as c, ThreadPoolExecutor() as pool:
+    with server.connect(database, "app") as c:
         other = Db(c)
-        other.run("BEGIN")
-        assert other.all(receive, Json(bare[1:])) == ["superseded"]
-        answer = pool.submit(example.all, receive, Json([old]))
-        until(
-            lambda: other.one(
-                "SELECT count(*) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            )
-        )
-        other.run("COMMIT")
-        assert answer.result() == ["duplicate"]
+        newer = partial(other.all, receive, Json(bare[1:]))
+        older = partial(example.all, receive, Json([old]))
+        assert meanwhile(other, newer, older) == ["duplicate"]
     assert contents(example, "two tables") == [
         (1, b"1", "zoë", False, False),
         (2, None, None, True, True),
     ]
+    assert everything_holds(example)
+
+
+@pytest.mark.parametrize("first", ["stripped", "intact"])
+@pytest.mark.parametrize("at", [1, 5, 9])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_two_copies_side_by_side_are_one_row_with_what_either_has(
+    layout: str, at: int, first: str, example: Db, ann: Owner, server: Server, database: str
+) -> None:
+    """One of them without its content, whichever comes first; late, the first, or newer."""
+    make(example, layout, healed=True)
+    form = example.form("s")
+    there, intact = (
+        ann.envelope(form, row(ann, b"%d" % n, owner_timestamp=n, parent_sign_b64=None))
+        for n in (5, at)
+    )
+    copies = [intact, {k: v for k, v in intact.items() if k != "content"}]
+    one, two = copies if first == "intact" else reversed(copies)
+    receive = "SELECT outcome FROM rowseal.receive(%s)"
+    if at != 5:
+        example.all(receive, Json([there]))
+    with server.connect(database, "app") as c:
+        other = Db(c)
+        answer = meanwhile(
+            other,
+            partial(other.all, receive, Json([one])),
+            partial(example.all, receive, Json([two])),
+        )
+    kept = layout != "unversioned" or at >= 5
+    assert answer == ["duplicate"] if kept else answer == ["stale"]
+    stored = [r for r in contents(example, layout) if r[0] == at]
+    assert stored == ([(at, b"%d" % at, "zoë", False, False)] if kept else [])
+    assert everything_holds(example)
+
+
+@pytest.mark.parametrize("heal", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_no_setting_takes_content_away_or_brings_it_back(
+    layout: str, heal: bool, example: Db, mallory: Db, ann: Owner
+) -> None:
+    """Where apply is at work, or a replication worker, a refusal is no error."""
+    make(example, layout, healed=heal)
+    example.run(f"GRANT ALL ON {', '.join(tables(layout))} TO mallory")
+    form = example.form("s")
+    for value in (b"old", b"tip"):
+        example.insert("s", ann.sealed(form, row(ann, value)))
+    mallory.run("SET rowseal.mode = 'apply'")
+    before = contents(example, layout)
+    for table in tables(layout):
+        mallory.run(f"UPDATE {table} SET value_b64 = NULL, value_b64_sha256 = sha256(value_b64)")
+        mallory.run(f"UPDATE {table} SET note = 'x'")
+    assert contents(example, layout) == before
+    example.run("SELECT rowseal.erase('s', %s, '{value_b64}')", key(ann))
+    erased = contents(example, layout)
+    for table in tables(layout):
+        for value in ("x", "old", "tip"):
+            mallory.run(
+                f"UPDATE {table} SET value_b64 = '{value}', value_b64_sha256 = NULL"
+                f" WHERE value_b64_sha256 = sha256('{value}')"
+            )
+    assert contents(example, layout) == (before if heal else erased)
     assert everything_holds(example)
 
 

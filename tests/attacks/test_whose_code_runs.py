@@ -5,9 +5,6 @@ Where rowseal reads rows with rights of its own, nothing runs but what superuser
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -15,7 +12,17 @@ from typing import Any
 import pytest
 from psycopg.types.json import Json, Jsonb
 
-from kit.attacks import SEALED, attempt, row, set_trap, sprung, table, trusted, unhealthy
+from kit.attacks import (
+    SEALED,
+    attempt,
+    meanwhile,
+    row,
+    set_trap,
+    sprung,
+    table,
+    trusted,
+    unhealthy,
+)
 from kit.db import Db
 from kit.example import Owner
 from kit.process import cpu, spent
@@ -319,19 +326,6 @@ def test_what_strangers_own_is_not_read_to_say_that_it_is_theirs(
 
 
 # ------------------------------------------------------------------------ judged, and then changed
-def meanwhile(other: Db, open_: str, do: Callable[[], Any]) -> Any:
-    """What do() answers while another session's change is open; it commits once that waits."""
-    other.run("BEGIN")
-    other.run(open_)
-    answers: list[Any] = []
-    thread = threading.Thread(target=lambda: answers.append(do()))
-    thread.start()
-    time.sleep(1)  # it waits, or is done
-    other.run("COMMIT")
-    thread.join()
-    return answers[0]
-
-
 def test_a_trigger_that_is_being_created_keeps_rows_waiting(
     mallory: Db, example: Db, admin: Db, ann: Owner
 ) -> None:

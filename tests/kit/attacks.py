@@ -4,8 +4,10 @@ and a trap that tells whose rights it ran with.
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -59,6 +61,23 @@ def trusted(admin: Db, role: str = "mallory") -> Iterator[None]:
         yield
     finally:
         admin.run(f"REVOKE rowseal_trusted FROM {role}")
+
+
+def meanwhile(other: Db, open_: str | Callable[[], Any], do: Callable[[], Any]) -> Any:
+    """What do() answers while another session's change is open; it commits once do() waits."""
+    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    with ThreadPoolExecutor() as pool:
+        other.run("BEGIN")
+        if isinstance(open_, str):
+            other.run(open_)
+        else:
+            open_()
+        answer = pool.submit(do)
+        end = time.monotonic() + 5
+        while not (answer.done() or other.one(waits) or time.monotonic() > end):
+            time.sleep(0.05)
+        other.run("COMMIT")
+        return answer.result()
 
 
 def row(owner: Owner, **columns: Any) -> dict[str, Any]:

@@ -58,6 +58,10 @@ class Feature:
         """NEW is authentic: whether what is there has to be looked at once more."""
         return ""
 
+    def met_again(self, new: Row, t: Row) -> str:
+        """What ON CONFLICT does when t, the version NEW, came while it was judged."""
+        return ""
+
     # -- slots of expressions
     def content(self, row: Row) -> str:
         """What an envelope has beside the signed row: a json expression."""

@@ -125,8 +125,13 @@ def archive(row: Row) -> str:
     return (
         f"INSERT INTO {versions.table} ({versions.names(subject.stored)})\n"
         f"  VALUES ({row.refs(subject.stored)})"
-        f" ON CONFLICT ({ident(versions.version_key or '')}) DO NOTHING;"
+        f" ON CONFLICT ({ident(versions.version_key or '')}) DO {_met_again(versions, subject)};"
     )
+
+
+def _met_again(place: Place, subject: Subject) -> str:
+    t = subject.row(place.table, place)  # ON CONFLICT knows the table by its name
+    return subject.slot("met_again", t.called("EXCLUDED"), t) or "NOTHING"
 
 
 def set_from(subject: Subject, alias: str) -> str:
@@ -137,10 +142,20 @@ def set_from(subject: Subject, alias: str) -> str:
 def merge(subject: Subject, rows: str) -> str:
     """Hands versions, VALUES (…) or a SELECT, to the main table, whatever is there."""
     key = ", ".join(ident(k.name) for k in subject.table.key)
-    one_table = subject.declaration.layout == "one table"
-    do = "NOTHING" if one_table else f"UPDATE SET {set_from(subject, 'EXCLUDED')}"
-    names = subject.main.names(subject.stored)
-    return f"INSERT INTO {subject.main.table} ({names}) {rows}\n  ON CONFLICT ({key}) DO {do};"
+    names, after = subject.main.names(subject.stored), ""
+    if subject.declaration.layout == "one table":
+        do, after = _met_again(subject.main, subject), STORED_BY_ANOTHER
+    else:
+        do = f"UPDATE SET {set_from(subject, 'EXCLUDED')}"
+    return (
+        f"INSERT INTO {subject.main.table} ({names}) {rows}\n  ON CONFLICT ({key}) DO {do};{after}"
+    )
+
+
+STORED_BY_ANOTHER = """
+IF NOT FOUND AND current_setting('rowseal.outcome') IN ('inserted', 'superseded', 'archived') THEN
+  PERFORM set_config('rowseal.outcome', 'duplicate', true);  -- another session has stored it
+END IF;"""
 
 
 def _toastable(subject: Subject) -> list[str]:

@@ -34,6 +34,9 @@ BEGIN
     INSERT INTO public.events ("at", deleted_flag, owner_timestamp, parent_sign_b64, user_hash, "uuid", sign_b64)
         VALUES (r.c0, r.c1, r.c2, r.c3, r.c4, r.c5, r.c6)
       ON CONFLICT (user_hash, "uuid", sign_b64) DO NOTHING;
+    IF NOT FOUND AND current_setting('rowseal.outcome') IN ('inserted', 'superseded', 'archived') THEN
+      PERFORM set_config('rowseal.outcome', 'duplicate', true);  -- another session has stored it
+    END IF;
     outcome := pg_catalog.current_setting('rowseal.outcome');
     IF outcome = '' THEN
       PERFORM rowseal._unguarded('public.events'::regclass);

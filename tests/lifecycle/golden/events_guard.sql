@@ -72,7 +72,7 @@ BEGIN
             NEW.uuid),
         NEW.sign_b64, NEW);
   END IF;
-  IF kept THEN
+  IF kept AND verdict IS NULL THEN
     RETURN NEW;
   END IF;
   RETURN NULL;

@@ -54,12 +54,19 @@ BEGIN
           END IF;
         END IF;
         IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+          IF pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply'
+              OR pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.>) 1 THEN
+            IF NEW.content IS NULL AND OLD.content IS NOT NULL THEN
+              NEW.content := OLD.content;
+              NEW.content_sha256 := OLD.content_sha256;
+            END IF;
+          END IF;
           IF (coalesce(pg_catalog.octet_length(NEW.content), 0)) OPERATOR(pg_catalog.>) 37748736 THEN
             verdict := ROW('RS006', 'more than 37748736 bytes of content')::rowseal.verdict;
           ELSIF NEW.content IS NULL AND OLD.content IS NOT NULL THEN
             verdict := ROW('RS004', 'column content is erased by rowseal.erase alone, and stays so')::rowseal.verdict;
           END IF;
-          -- unsigned columns; what replication brings would circle
+          -- unsigned columns; replicated ones would circle
           kept := NOT (pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
               AND pg_catalog.record_image_eq(NEW, OLD));
         END IF;
@@ -84,7 +91,10 @@ BEGIN
         INSERT INTO public.files_versions ("content", deleted_flag, owner_timestamp, "up", user_hash, "uuid",
             content_sha256, "name", sign_b64)
           VALUES (NEW.content, NEW.deleted_flag, NEW.owner_timestamp, NEW.up, NEW.user_hash, NEW.uuid,
-              NEW.content_sha256, NEW.name, NEW.sign_b64) ON CONFLICT ("name") DO NOTHING;
+              NEW.content_sha256, NEW.name, NEW.sign_b64) ON CONFLICT ("name") DO UPDATE
+              SET "content" = coalesce(public.files_versions.content, EXCLUDED.content), content_sha256 = CASE
+              WHEN EXCLUDED.content IS NULL THEN public.files_versions.content_sha256 END
+              WHERE public.files_versions.content IS NULL AND EXCLUDED.content IS NOT NULL;
         IF NOT FOUND AND pg_catalog.current_setting('rowseal.outcome', true) OPERATOR(pg_catalog.=) 'archived' THEN
           outcome := 'duplicate';  -- by another session
         END IF;
@@ -120,13 +130,16 @@ BEGIN
     IF NOT newer THEN
       outcome := 'duplicate';  -- there, in another spelling
     ELSE
-      outcome := 'inserted';  -- the key stops a second session
+      outcome := 'inserted';  -- the key stops a second one
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
         INSERT INTO public.files_versions ("content", deleted_flag, owner_timestamp, "up", user_hash, "uuid",
             content_sha256, "name", sign_b64)
           VALUES (tip.content, tip.deleted_flag, tip.owner_timestamp, tip.up, tip.user_hash, tip.uuid,
-              tip.content_sha256, tip.name, tip.sign_b64) ON CONFLICT ("name") DO NOTHING;
-        -- unchanged large values, for subscribers
+              tip.content_sha256, tip.name, tip.sign_b64) ON CONFLICT ("name") DO UPDATE
+              SET "content" = coalesce(public.files_versions.content, EXCLUDED.content), content_sha256 = CASE
+              WHEN EXCLUDED.content IS NULL THEN public.files_versions.content_sha256 END
+              WHERE public.files_versions.content IS NULL AND EXCLUDED.content IS NOT NULL;
+        -- large values, for subscribers
         whole := ROW(NEW.user_hash, NEW.uuid, NEW.content, NEW.content_sha256, NEW.name, NEW.up, NEW.deleted_flag,
             NEW.owner_timestamp, NEW.sign_b64);
         NEW.content := whole.content;
@@ -149,7 +162,7 @@ BEGIN
         NEW.deleted_flag, NEW.owner_timestamp, NEW.up, NEW.user_hash, NEW.uuid), NEW.sign_b64, NEW,
         rowseal._content(ARRAY['content'], ARRAY[NEW.content::pg_catalog.bytea]));
   END IF;
-  IF kept THEN
+  IF kept AND verdict IS NULL THEN
     RETURN NEW;
   END IF;
   RETURN NULL;

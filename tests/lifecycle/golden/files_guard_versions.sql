@@ -32,6 +32,13 @@ BEGIN
         verdict := ROW('RS009', 'history is append-only')::rowseal.verdict;
         EXIT judged;
       END IF;
+      IF pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply'
+          OR pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.>) 1 THEN
+        IF NEW.content IS NULL AND OLD.content IS NOT NULL THEN
+          NEW.content := OLD.content;
+          NEW.content_sha256 := OLD.content_sha256;
+        END IF;
+      END IF;
       IF (coalesce(pg_catalog.octet_length(NEW.content), 0)) OPERATOR(pg_catalog.>) 37748736 THEN
         verdict := ROW('RS006', 'more than 37748736 bytes of content')::rowseal.verdict;
       ELSIF NEW.content IS NULL AND OLD.content IS NOT NULL THEN
@@ -138,7 +145,7 @@ BEGIN
         NEW.deleted_flag, NEW.owner_timestamp, NEW.up, NEW.user_hash, NEW.uuid), NEW.sign_b64, NEW,
         rowseal._content(ARRAY['content'], ARRAY[NEW.content::pg_catalog.bytea]));
   END IF;
-  IF kept THEN
+  IF kept AND verdict IS NULL THEN
     RETURN NEW;
   END IF;
   RETURN NULL;

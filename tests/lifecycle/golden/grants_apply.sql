@@ -62,6 +62,9 @@ BEGIN
         "until", "upto", user_hash, writer_pkey, writer_prev, writer_seq, sign_b64)
         VALUES (r.c0, r.c1, r.c2, r.c3, r.c4, r.c5, r.c6, r.c7, r.c8, r.c9, r.c10, r.c11, r.c12, r.c13)
       ON CONFLICT (user_hash, grantee_pkey, sign_b64) DO NOTHING;
+    IF NOT FOUND AND current_setting('rowseal.outcome') IN ('inserted', 'superseded', 'archived') THEN
+      PERFORM set_config('rowseal.outcome', 'duplicate', true);  -- another session has stored it
+    END IF;
     outcome := pg_catalog.current_setting('rowseal.outcome');
     IF outcome = '' THEN
       PERFORM rowseal._unguarded('public.grants'::regclass);

@@ -166,7 +166,7 @@ BEGIN
         THEN NEW.tables END, NEW.tombstones, NEW.until, CASE WHEN rowseal._few(NEW.upto, 262144) THEN NEW.upto END,
         NEW.user_hash, NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq), NEW.sign_b64, NEW);
   END IF;
-  IF kept THEN
+  IF kept AND verdict IS NULL THEN
     RETURN NEW;
   END IF;
   RETURN NULL;

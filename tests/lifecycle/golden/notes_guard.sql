@@ -36,7 +36,7 @@ BEGIN
           NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq, NEW.sign_b64))) THEN
         outcome := 'duplicate';
         IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-          -- unsigned columns; what replication brings would circle
+          -- unsigned columns; replicated ones would circle
           kept := NOT (pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
               AND pg_catalog.record_image_eq(NEW, OLD));
         END IF;
@@ -186,13 +186,13 @@ BEGIN
     IF NOT newer THEN
       outcome := 'duplicate';  -- there, in another spelling
     ELSE
-      outcome := 'inserted';  -- the key stops a second session
+      outcome := 'inserted';  -- the key stops a second one
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
         INSERT INTO public.notes_versions (deleted_flag, "key", "n", owner_timestamp, parent_sign_b64, user_hash,
             writer_pkey, writer_prev, writer_seq, sign_b64)
           VALUES (tip.deleted_flag, tip.key, tip.n, tip.owner_timestamp, tip.parent_sign_b64, tip.user_hash,
               tip.writer_pkey, tip.writer_prev, tip.writer_seq, tip.sign_b64) ON CONFLICT (sign_b64) DO NOTHING;
-        -- unchanged large values, for subscribers
+        -- large values, for subscribers
         whole := ROW(NEW.user_hash, NEW.key, NEW.n, NEW.parent_sign_b64, NEW.writer_pkey, NEW.writer_seq,
             NEW.writer_prev, NEW.deleted_flag, NEW.owner_timestamp, NEW.sign_b64);
         NEW.key := whole.key;
@@ -216,7 +216,7 @@ BEGIN
         rowseal._payload_4(NEW.deleted_flag, NEW.key, NEW.n, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash,
         NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq), NEW.sign_b64, NEW);
   END IF;
-  IF kept THEN
+  IF kept AND verdict IS NULL THEN
     RETURN NEW;
   END IF;
   RETURN NULL;

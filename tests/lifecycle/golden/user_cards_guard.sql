@@ -33,7 +33,7 @@ BEGIN
           NEW.owner_timestamp, NEW.sign_pkey, NEW.user_hash, NEW.sign_b64))) THEN
         outcome := 'duplicate';
         IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-          -- unsigned columns; what replication brings would circle
+          -- unsigned columns; replicated ones would circle
           kept := NOT (pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
               AND pg_catalog.record_image_eq(NEW, OLD));
         END IF;
@@ -83,9 +83,9 @@ BEGIN
     IF NOT newer THEN
       outcome := 'duplicate';  -- there, in another spelling
     ELSE
-      outcome := 'inserted';  -- the key stops a second session
+      outcome := 'inserted';  -- the key stops a second one
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-        -- unchanged large values, for subscribers
+        -- large values, for subscribers
         whole := ROW(NEW.user_hash, NEW.sign_pkey, NEW.contact_pkey, NEW.contact_cert, NEW.crypt_pkey, NEW.crypt_cert,
             NEW.name, NEW.deleted_flag, NEW.owner_timestamp, NEW.sign_b64);
         NEW.contact_cert := whole.contact_cert;
@@ -110,7 +110,7 @@ BEGIN
         rowseal._payload_1(NEW.contact_cert, NEW.contact_pkey, NEW.crypt_cert, NEW.crypt_pkey, NEW.deleted_flag,
         NEW.name, NEW.owner_timestamp, NEW.sign_pkey, NEW.user_hash), NEW.sign_b64, NEW);
   END IF;
-  IF kept THEN
+  IF kept AND verdict IS NULL THEN
     RETURN NEW;
   END IF;
   RETURN NULL;

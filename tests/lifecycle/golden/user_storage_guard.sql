@@ -35,7 +35,7 @@ BEGIN
           NEW.sign_b64))) THEN
         outcome := 'duplicate';
         IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-          -- unsigned columns; what replication brings would circle
+          -- unsigned columns; replicated ones would circle
           kept := NOT (pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
               AND pg_catalog.record_image_eq(NEW, OLD));
         END IF;
@@ -110,13 +110,13 @@ BEGIN
     IF NOT newer THEN
       outcome := 'duplicate';  -- there, in another spelling
     ELSE
-      outcome := 'inserted';  -- the key stops a second session
+      outcome := 'inserted';  -- the key stops a second one
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
         INSERT INTO public.user_storage_versions (deleted_flag, owner_timestamp, parent_sign_b64, user_hash,
             storage_uuid, value_b64, sign_b64)
           VALUES (tip.deleted_flag, tip.owner_timestamp, tip.parent_sign_b64, tip.user_hash, tip.uuid, tip.value_b64,
               tip.sign_b64) ON CONFLICT (sign_b64) DO NOTHING;
-        -- unchanged large values, for subscribers
+        -- large values, for subscribers
         whole := ROW(NEW.user_hash, NEW.uuid, NEW.value_b64, NEW.deleted_flag, NEW.owner_timestamp,
             NEW.parent_sign_b64, NEW.sign_b64);
         NEW.parent_sign_b64 := whole.parent_sign_b64;
@@ -137,7 +137,7 @@ BEGIN
         rowseal._payload_2(NEW.deleted_flag, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash, NEW.uuid,
         NEW.value_b64), NEW.sign_b64, NEW);
   END IF;
-  IF kept THEN
+  IF kept AND verdict IS NULL THEN
     RETURN NEW;
   END IF;
   RETURN NULL;

@@ -126,7 +126,7 @@ BEGIN
             NEW.storage_uuid,
         NEW.value_b64), NEW.sign_b64, NEW);
   END IF;
-  IF kept THEN
+  IF kept AND verdict IS NULL THEN
     RETURN NEW;
   END IF;
   RETURN NULL;

@@ -53,6 +53,8 @@ def by_digest(subject: Subject) -> tuple[Signed, ...]:
     return tuple(ByDigest(s, kept[s.name]) if s.name in kept else s for s in subject.signed)
 
 
+# An UPDATE that is no statement of a user's: of apply, or of a guard.
+MERGING = "current_setting('rowseal.mode', true) = 'apply' OR pg_trigger_depth() > 1"
 TOO_MUCH = refusal(Verdict("RS006", f"more than {CONTENT} bytes of content"))
 
 
@@ -75,8 +77,8 @@ class Digests(Feature):
         )
 
     def updated_in_place(self, new: Row, old: Row) -> str:
-        # what comes back is no more than what may come
-        out = [f"IF {self._too_much(new)} THEN\n  verdict := {TOO_MUCH};\n"]
+        """A merge finds what is there by an UPDATE, too: what it lacks, it does not take away."""
+        stays, refused = [], []
         for s in self.columns:
             now, before = new.ref(s.name), old.ref(s.name)
             changes = f"({now} IS NULL) <> ({before} IS NULL)"
@@ -84,20 +86,18 @@ class Digests(Feature):
                 changes = f"{now} IS NULL AND {before} IS NOT NULL"
             reason = f"column {s.name} is erased by rowseal.erase alone, and stays so"
             verdict = refusal(Verdict("RS004", reason))
-            out.append(f"IF {changes} THEN\n  verdict := {verdict};\n")
-        return "ELS".join(out) + "END IF;"
+            refused.append(f"IF {changes} THEN\n  verdict := {verdict};\n")
+            kept = f"{new.ref(s.kept)} := {old.ref(s.kept)};"
+            stays.append(f"  IF {changes} THEN\n    {now} := {before};\n    {kept}\n  END IF;\n")
+        # what comes back is no more than what may come
+        refused.insert(0, f"IF {self._too_much(new)} THEN\n  verdict := {TOO_MUCH};\n")
+        return f"IF {MERGING} THEN\n{''.join(stays)}END IF;\n{'ELS'.join(refused)}END IF;"
 
     def arrived_again(self, new: Row, stored: Row) -> str:
         """Erased content that is whole in NEW comes back by an UPDATE, whose trigger decides."""
         if not self.healed:
             return ""
         t = stored.called("t")
-        missing, sets = [], []
-        for s in self.healed:
-            content, digest = ident(t.place.columns[s.name]), ident(t.place.columns[s.kept])
-            missing.append(f"{stored.ref(s.name)} IS NULL AND {new.ref(s.name)} IS NOT NULL")
-            sets.append(f"{content} = coalesce({t.ref(s.name)}, {new.ref(s.name)})")
-            sets.append(f"{digest} = CASE WHEN {new.ref(s.name)} IS NULL THEN {t.ref(s.kept)} END")
         where = [] if t.place is self.subject.versions else [t.same_key(new)]
         again = ""
         if t.place.version_key:
@@ -107,10 +107,29 @@ class Digests(Feature):
             still = f"EXISTS (SELECT FROM {t.place.table} t WHERE {' AND '.join(where)})"
             again = f"  IF NOT FOUND AND NOT {still} THEN\n    CONTINUE judged;\n  END IF;\n"
         return (
-            f"IF TG_OP = 'INSERT' AND ({' OR '.join(missing)}) THEN\n"
-            f"  UPDATE {t.place.table} t SET {', '.join(sets)}\n"
+            f"IF TG_OP = 'INSERT' AND ({self._heals(new, stored)}) THEN\n"
+            f"  UPDATE {t.place.table} t SET {self._healing(new, t)}\n"
             f"   WHERE {' AND '.join(where)};\n{again}END IF;"
         )
+
+    def met_again(self, new: Row, t: Row) -> str:
+        """The same where another session stored it while this one was judged."""
+        if not self.healed:
+            return ""
+        return f"UPDATE SET {self._healing(new, t)} WHERE {self._heals(new, t)}"
+
+    def _heals(self, new: Row, t: Row) -> str:
+        pairs = ((t.ref(s.name), new.ref(s.name)) for s in self.healed)
+        return " OR ".join(f"{there} IS NULL AND {here} IS NOT NULL" for there, here in pairs)
+
+    def _healing(self, new: Row, t: Row) -> str:
+        """The assignments that bring back what t lacks and NEW has."""
+        sets = []
+        for s in self.healed:
+            content, digest = ident(t.place.columns[s.name]), ident(t.place.columns[s.kept])
+            sets.append(f"{content} = coalesce({t.ref(s.name)}, {new.ref(s.name)})")
+            sets.append(f"{digest} = CASE WHEN {new.ref(s.name)} IS NULL THEN {t.ref(s.kept)} END")
+        return ", ".join(sets)
 
     def completed(self, new: Row, old: Row) -> str:
         back = (f"{old.ref(s.name)} IS NULL AND {new.ref(s.name)} IS NOT NULL" for s in self.healed)

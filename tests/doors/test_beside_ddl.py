@@ -1,0 +1,112 @@
+"""Rows that come while the owner of their table, or of a type, changes it: none is lost.
+
+What the change is, shows once it commits; until then whoever brings rows waits for the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import pytest
+from psycopg.types.json import Json
+
+from kit.attacks import insert, meanwhile, row, table, trusted
+from kit.db import Db, Server
+from kit.example import Owner
+from kit.network import until
+
+RECEIVE = "SELECT outcome, reason FROM rowseal.receive(%s)"
+DECLARE = (
+    "SELECT rowseal.declare('{}', owner => 'user_hash', identity => 'user_cards', tag => '{}')"
+)
+
+
+def received(db: Db, *envelopes: dict[str, Any]) -> Callable[[], list[Any]]:
+    return partial(db.all, RECEIVE, Json(list(envelopes)))
+
+
+def test_rows_that_come_while_their_table_is_undeclared_wait(
+    example: Db, ann: Owner, server: Server, database: str
+) -> None:
+    table(example, "q", "uuid uuid")
+    envelope = ann.envelope(example.form("q"), row(ann))
+    with server.connect(database, "app") as c:
+        answer = meanwhile(Db(c), "SELECT rowseal.undeclare('q')", received(example, envelope))
+    assert answer == [("deferred", "RS007: no table is declared with this tag")]
+    example.run(DECLARE.format("q", "q"))
+    assert example.one("SELECT count(*) FROM q") == 1
+
+
+def test_rows_go_where_their_tag_went(
+    example: Db, ann: Owner, server: Server, database: str
+) -> None:
+    table(example, "q", "uuid uuid")
+    table(example, "other", "uuid uuid", declare=None)
+    envelope = ann.envelope(example.form("q"), row(ann))
+    swap = f"""SELECT rowseal.undeclare('q'); {DECLARE.format("q", "old")};
+        {DECLARE.format("other", "q")}"""
+    with server.connect(database, "app") as c:
+        assert meanwhile(Db(c), swap, received(example, envelope)) == [("inserted", None)]
+    assert example.one("SELECT count(*) FROM other") == 1
+
+
+def test_rows_find_a_table_that_is_being_renamed(
+    example: Db, ann: Owner, server: Server, database: str
+) -> None:
+    table(example, "q", "uuid uuid")
+    envelope = ann.envelope(example.form("q"), row(ann))
+    with server.connect(database, "app") as c:
+        rename = "ALTER TABLE q RENAME TO r"
+        assert meanwhile(Db(c), rename, received(example, envelope)) == [("inserted", None)]
+    assert example.one("SELECT count(*) FROM r") == 1
+
+
+@pytest.mark.parametrize("door", ["apply", "receive"])
+def test_rows_that_have_a_column_which_is_being_added_are_read_with_it(
+    door: str, example: Db, ann: Owner, server: Server, database: str
+) -> None:
+    table(example, "q", "uuid uuid")
+    before = ann.envelope(example.form("q"), row(ann))
+    assert example.apply("q", [before]) == [("inserted", None)]  # plans are kept
+    with server.connect(database, "app") as c:
+        other = Db(c)
+        other.run("BEGIN; ALTER TABLE q ADD COLUMN x text")
+        envelope = ann.envelope(other.form("q"), {**row(ann), "x": "new"})
+        other.run("ROLLBACK")
+        arrive = received(example, envelope)
+        if door == "apply":
+            arrive = partial(example.apply, "q", [envelope])
+        answer = meanwhile(other, "ALTER TABLE q ADD COLUMN x text", arrive)
+    assert answer == [("inserted", None)]
+    assert example.one("SELECT count(*) FROM q WHERE x = 'new'") == 1
+
+
+def test_what_passed_a_guard_before_its_table_was_closed_does_not_miss_the_feed(
+    mallory: Db, example: Db, admin: Db, ann: Owner, server: Server, database: str
+) -> None:
+    """The type's owner changes it in the middle of a statement, which waits in a trigger here."""
+    mallory.run("CREATE TYPE pair AS (a integer)")
+    with trusted(admin):
+        table(example, "q", "uuid uuid, c pair", declare=", feed => true")
+        example.run(
+            "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS"
+            " 'BEGIN PERFORM pg_advisory_xact_lock_shared(1); PERFORM FROM pg_am;"
+            " RETURN NULL; END';"
+            " CREATE TRIGGER a AFTER INSERT ON q FOR EACH ROW EXECUTE FUNCTION wait()"
+        )
+        signed = ann.sealed(example.form("q"), {**row(ann), "c": {"a": 1}})
+        sealed = {**signed, "c": "(1)"}
+        with server.connect(database, "app") as c, ThreadPoolExecutor() as pool:
+            other = Db(c)
+            other.run("SELECT pg_advisory_lock(1)")
+            answer = pool.submit(insert, example, "q", sealed)
+            until(lambda: other.one("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+            mallory.run("ALTER TYPE pair ADD ATTRIBUTE m money")
+            other.run("SELECT pg_advisory_unlock(1)")
+            assert answer.result() == "RS007"
+        mallory.run("ALTER TYPE pair DROP ATTRIBUTE m")
+        assert insert(example, "q", sealed) is None
+        assert admin.one("SELECT count(*) FROM rowseal.feed WHERE tag = 'q'") == 1
