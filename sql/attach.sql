@@ -99,7 +99,7 @@ ALTER TABLE rowseal._writer_rows ENABLE ALWAYS TRIGGER feed_held;
 ALTER TABLE rowseal.quarantine ENABLE ALWAYS TRIGGER forget_held;
 
 -- ---------------------------------------------------------------------------------------------------- event triggers
-SET LOCAL rowseal.installing = 'on';  -- for what follows in this script: see _on_ddl_start
+SET LOCAL backtrace_functions = rowseal;  -- for what follows in this script: see _on_ddl_start
 CREATE EVENT TRIGGER rowseal_ddl_start ON ddl_command_start EXECUTE FUNCTION rowseal._on_ddl_start();
 CREATE EVENT TRIGGER rowseal_ddl ON ddl_command_end EXECUTE FUNCTION rowseal._on_ddl();
 CREATE EVENT TRIGGER rowseal_drop ON sql_drop EXECUTE FUNCTION rowseal._on_drop();

@@ -96,4 +96,4 @@ $$;
 
 -- Last: what health() compares with.
 INSERT INTO rowseal.installation SELECT rowseal._fingerprint();
-SET LOCAL rowseal.installing = '';
+SET LOCAL backtrace_functions = '';

@@ -210,8 +210,9 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = pg_catalog.format('permission denied for table %s', relation),
       HINT = 'apply needs SELECT, INSERT and UPDATE.';
   END IF;
-  -- whoever is altering it: rows are read as they are judged
-  EXECUTE pg_catalog.format('LOCK TABLE ONLY %s IN ROW EXCLUSIVE MODE', relation);
+  IF relation IS NOT NULL THEN  -- nobody alters it any more: rows are read as they are judged
+    EXECUTE pg_catalog.format('LOCK TABLE ONLY %s IN ROW EXCLUSIVE MODE', relation);
+  END IF;
   SELECT x.id INTO id FROM rowseal.declarations x WHERE x.relation = apply.relation;
   IF NOT FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('table %s is not declared', relation),

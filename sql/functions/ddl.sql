@@ -142,17 +142,31 @@ COMMENT ON FUNCTION rowseal._refresh(rowseal.declarations, boolean, boolean, boo
 -- from what is his: whatever goes wrong with it is a warning.
 CREATE OR REPLACE FUNCTION rowseal._refresh_others(d rowseal.declarations, renamed boolean, gone text DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '10ms' AS $$
+DECLARE
+  since CONSTANT timestamptz := pg_catalog.clock_timestamp();
+  spent CONSTANT numeric := pg_catalog.current_setting('rowseal.spent');  -- for others in this command, in seconds
+  problem text;
 BEGIN
-  IF gone IS NULL THEN
-    PERFORM rowseal._refresh(d, renamed, false, patient => false);
+  IF spent > 1 THEN  -- anybody may have any number of tables
+    problem := 'there are too many such tables';
   ELSE
-    PERFORM rowseal._close(d, gone);
+    BEGIN
+      IF gone IS NULL THEN
+        PERFORM rowseal._refresh(d, renamed, false, patient => false);
+      ELSE
+        PERFORM rowseal._close(d, gone);
+      END IF;
+    EXCEPTION WHEN OTHERS OR assert_failure THEN
+      problem := CASE SQLSTATE WHEN '55P03' THEN 'it is locked' ELSE SQLERRM END;
+    END;
+    PERFORM pg_catalog.set_config('rowseal.spent', (
+      spent + extract(epoch FROM pg_catalog.clock_timestamp() - since))::text, true);
   END IF;
-EXCEPTION WHEN OTHERS OR assert_failure THEN
-  RAISE WARNING USING
-    MESSAGE = pg_catalog.format('rowseal: %s, of another owner, does not follow this change: %s', d.relation,
-                                CASE SQLSTATE WHEN '55P03' THEN 'it is locked' ELSE SQLERRM END),
-    HINT = 'rowseal.health() shows it. Undeclare it and declare it anew.';
+  IF problem IS NOT NULL THEN
+    RAISE WARNING USING
+      MESSAGE = pg_catalog.format('rowseal: %s, of another owner, does not follow this change: %s', d.relation, problem),
+      HINT = 'rowseal.health() shows it. Undeclare it and declare it anew.';
+  END IF;
 END
 $$;
 COMMENT ON FUNCTION rowseal._refresh_others(rowseal.declarations, boolean, text) IS
@@ -164,8 +178,15 @@ CREATE OR REPLACE FUNCTION rowseal._follow_partitions(
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   stray record;
+  known CONSTANT jsonb := coalesce(old -> 'partitions', '{}');
+  here CONSTANT boolean := old #> '{oids,relation}' = now_ #> '{oids,relation}';  -- else restored: known by their names
+  came oid[] := ARRAY(
+    SELECT p.number FROM pg_catalog.jsonb_each_text(now_ -> 'partitions') p(name, number)
+     WHERE NOT CASE WHEN here THEN pg_catalog.jsonb_path_exists(
+                      known, '$.* ? (@ == $oid)', pg_catalog.jsonb_build_object('oid', p.number::bigint))
+                    ELSE known ? p.name END);
 BEGIN
-  IF (old -> 'partitions') - ARRAY(SELECT pg_catalog.jsonb_array_elements_text(now_ -> 'partitions')) <> '[]' THEN
+  IF known <> now_ -> 'partitions' THEN
     -- A partition that has left keeps no trigger of ours (the cloned ones went by themselves).  It is known by the
     -- number of the declaration in its trigger: another table may have its name by now.
     FOR stray IN
@@ -181,18 +202,14 @@ BEGIN
     END LOOP;
   END IF;
   -- of a table that was closed it is not known which have been verified
-  IF NOT blamed AND NOT coalesce(old -> 'partitions', '[]') @> (now_ -> 'partitions') THEN
+  IF NOT blamed AND came <> '{}' THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
       MESSAGE = pg_catalog.format('partitions have come to %s whose rows nobody has verified', d.relation),
       HINT = 'ALTER the table itself.';
   END IF;
   -- rowseal_ddl_retry verifies their rows, with the rights of who brings them
   INSERT INTO rowseal._new_partitions (xid, relation, partition)
-    SELECT pg_catalog.pg_current_xact_id(), d.relation, p.oid
-      FROM rowseal._tree(d.relation) t(oid) JOIN pg_catalog.pg_class p USING (oid)
-      JOIN pg_catalog.pg_namespace n ON n.oid = p.relnamespace
-     WHERE p.oid <> d.relation
-       AND ((old -> 'partitions') ? pg_catalog.format('%I.%I', n.nspname, p.relname)) IS NOT TRUE;
+    SELECT pg_catalog.pg_current_xact_id(), d.relation, c FROM pg_catalog.unnest(came) c;
 END
 $$;
 COMMENT ON FUNCTION rowseal._follow_partitions(rowseal.declarations, jsonb, jsonb, boolean) IS
@@ -347,6 +364,7 @@ CREATE OR REPLACE FUNCTION rowseal._follow(changed oid, kind oid, object_type te
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   x record;
+  identity_now jsonb;
 BEGIN
   -- _install makes its triggers, and has just looked at the table
   IF EXISTS (SELECT FROM rowseal.declarations d
@@ -368,7 +386,9 @@ BEGIN
       PERFORM rowseal._watch_trigger(x.d, changed, command);
     END IF;
     IF x.others THEN
-      PERFORM rowseal._refresh_others(x.d, object_type = 'table column');
+      identity_now := coalesce(identity_now, rowseal._identity_facts(changed));  -- once for any number of them
+      PERFORM rowseal._refresh_others(x.d, object_type = 'table column')
+        WHERE ((x.d).facts -> 'identity' = identity_now) IS NOT TRUE;
       CONTINUE;
     END IF;
     PERFORM rowseal._refresh(x.d, object_type = 'table column', coalesce(x.own, false));
@@ -436,7 +456,8 @@ COMMENT ON FUNCTION rowseal._new_alone(oid, text) IS
 
 -- SECURITY DEFINER: what it calls is for event triggers alone.
 CREATE OR REPLACE FUNCTION rowseal._on_ddl() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET rowseal.installing = 'on' AS $$
+SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET backtrace_functions = rowseal
+SET rowseal.spent = '0' AS $$
 DECLARE
   c record;
 BEGIN
@@ -490,7 +511,8 @@ COMMENT ON FUNCTION rowseal._on_ddl() IS
 
 -- SECURITY DEFINER: the declaration of a dropped table is nobody's any more.
 CREATE OR REPLACE FUNCTION rowseal._on_drop() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET rowseal.installing = 'on' AS $$
+SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET backtrace_functions = rowseal
+SET rowseal.spent = '0' AS $$
 DECLARE
   x record;
 BEGIN
@@ -511,12 +533,13 @@ BEGIN
   LOOP
     PERFORM rowseal._close(x.d, 'the versions table is gone');
   END LOOP;
-  -- of a partition the catalogs keep nothing: its table is told by names, and another one may have had them
+  -- of a partition the catalogs keep nothing
   PERFORM rowseal._refresh_others(d, false)
      FROM rowseal.declarations d
     WHERE EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() o
-                   WHERE o.object_type = 'table'
-                     AND (d.facts #> '{main,partitions}') ? pg_catalog.format('%I.%I', o.schema_name, o.object_name));
+                   WHERE o.object_type = 'table' AND pg_catalog.jsonb_path_exists(
+                           d.facts, '$.main.partitions.* ? (@ == $oid)',
+                           pg_catalog.jsonb_build_object('oid', o.objid::bigint)));
   -- columns and constraints that went with something else, or with an ALTER TABLE
   FOR x IN SELECT DISTINCT l.relation FROM rowseal._lost() l LOOP
     PERFORM rowseal._lose_columns(x.relation, TG_TAG = 'ALTER TABLE');
@@ -543,6 +566,7 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   gone text[] := ARRAY(SELECT l."column" FROM rowseal._lost() l WHERE l.relation = changed);
   x record;
+  identity_now jsonb;
 BEGIN
   FOR x IN SELECT * FROM rowseal._concerned(changed) LOOP
     IF changed = (x.d).relation AND (x.d).fields ?| gone THEN
@@ -553,7 +577,8 @@ BEGIN
       x.d := pg_catalog.jsonb_populate_record(x.d, pg_catalog.jsonb_build_object('fields', (x.d).fields - gone));
     END IF;
     IF x.others THEN
-      PERFORM rowseal._refresh_others(x.d, false);
+      identity_now := coalesce(identity_now, rowseal._identity_facts(changed));
+      PERFORM rowseal._refresh_others(x.d, false) WHERE ((x.d).facts -> 'identity' = identity_now) IS NOT TRUE;
     ELSE
       PERFORM rowseal._refresh(x.d, false, x.own AND blamed);
     END IF;
@@ -563,11 +588,11 @@ $$;
 COMMENT ON FUNCTION rowseal._lose_columns(oid, boolean) IS
   'Follows the loss of columns or constraints of a table; a column that came back in the same command is a new one';
 
+-- The mark is a setting that superusers alone can make: PostgreSQL would log the stack of C functions of this name,
+-- and there is none.  One of our own could be set by anybody, before he calls a superuser's function that does DDL.
 CREATE OR REPLACE FUNCTION rowseal._installing() RETURNS boolean LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT coalesce(pg_catalog.current_setting('rowseal.installing', true), '') = 'on'  -- anybody can set it
-     AND current_user = (SELECT pg_catalog.pg_get_userbyid(n.nspowner) FROM pg_catalog.pg_namespace n
-                          WHERE n.oid = 'rowseal'::pg_catalog.regnamespace)
+  SELECT pg_catalog.current_setting('backtrace_functions') = 'rowseal'
 $$;
 COMMENT ON FUNCTION rowseal._installing() IS
   'Whether a function of rowseal changes tables by several commands just now, as who installed it';
@@ -608,7 +633,7 @@ COMMENT ON FUNCTION rowseal._on_drop_refuse() IS
 -- of a table would be another one in the cluster where a dump is restored.  What somebody else holds is left as it is:
 -- nothing is trusted that rests on a table that is gone (see _standing).
 CREATE OR REPLACE FUNCTION rowseal._on_drop_forget() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET rowseal.installing = 'on' AS $$
+SET search_path = pg_catalog, pg_temp SET backtrace_functions = rowseal AS $$
 DECLARE
   gone oid[] := ARRAY(SELECT o.objid FROM pg_catalog.pg_event_trigger_dropped_objects() o
                        WHERE o.object_type = 'table' AND NOT o.is_temporary);

@@ -66,27 +66,33 @@ $$;
 COMMENT ON FUNCTION rowseal._table_owners(rowseal.declarations) IS
   'The owners of a declared table, its partitions and its versions table';
 
+CREATE OR REPLACE FUNCTION rowseal._identity_facts(identity regclass) RETURNS jsonb LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_catalog.jsonb_build_object(
+           'facts', f || '{"unique": [], "partitions": {}, "late_triggers": [], "rules": []}'
+             || pg_catalog.jsonb_build_object(
+                  'oids', (f -> 'oids') - 'types', 'columns', u.columns,
+                  'kinds', (SELECT coalesce(pg_catalog.jsonb_object_agg(k.name, k.kind), '{}')
+                              FROM pg_catalog.jsonb_each(f -> 'kinds') k(name, kind)
+                             WHERE pg_catalog.jsonb_path_exists(
+                                     u.columns, '$[*] ? (@.kind == $name)',
+                                     pg_catalog.jsonb_build_object('name', k.name)))),
+           'owner', i.owner, 'public_key', i.public_key, 'algorithms', i.algorithms)
+    FROM rowseal.declarations i, rowseal._facts(i.relation) f,
+         LATERAL (SELECT pg_catalog.jsonb_path_query_array(
+                    f, '$.columns[*] ? (@.name == $names[*])',
+                    pg_catalog.jsonb_build_object('names', i.owner || i.public_key))) u(columns)
+   WHERE i.relation = _identity_facts.identity
+$$;
+COMMENT ON FUNCTION rowseal._identity_facts(regclass) IS
+  'The facts of an identity table that others rest on: what else it has is no concern of theirs';
+
 CREATE OR REPLACE FUNCTION rowseal._known_facts(d rowseal.declarations) RETURNS jsonb LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT pg_catalog.jsonb_build_object(
     'main', rowseal._facts(d.relation),
     'versions', CASE WHEN d.versions IS NOT NULL THEN rowseal._facts(d.versions) END,
-    'identity', (
-      SELECT pg_catalog.jsonb_build_object(
-               'facts', f || '{"unique": [], "partitions": [], "late_triggers": [], "rules": []}'
-                 || pg_catalog.jsonb_build_object(
-                      'oids', (f -> 'oids') - 'types', 'columns', u.columns,
-                      'kinds', (SELECT coalesce(pg_catalog.jsonb_object_agg(k.name, k.kind), '{}')
-                                  FROM pg_catalog.jsonb_each(f -> 'kinds') k(name, kind)
-                                 WHERE pg_catalog.jsonb_path_exists(
-                                         u.columns, '$[*] ? (@.kind == $name)',
-                                         pg_catalog.jsonb_build_object('name', k.name)))),
-               'owner', i.owner, 'public_key', i.public_key, 'algorithms', i.algorithms)
-        FROM rowseal.declarations i, rowseal._facts(i.relation) f,
-             LATERAL (SELECT pg_catalog.jsonb_path_query_array(  -- what else it has is no concern of others
-                        f, '$.columns[*] ? (@.name == $names[*])',
-                        pg_catalog.jsonb_build_object('names', i.owner || i.public_key))) u(columns)
-       WHERE i.relation = d.identity),
+    'identity', rowseal._identity_facts(d.identity),
     'roles', (SELECT pg_catalog.jsonb_agg(r.rolname ORDER BY r.rolname) FROM pg_catalog.pg_roles r
                WHERE r.oid IN (SELECT rowseal._table_owners(d))))
 $$;
@@ -404,7 +410,7 @@ $$;
 -- are the superuser's to create.  It runs nothing of the table's owner: CREATE FUNCTION and CREATE TRIGGER only.
 CREATE OR REPLACE FUNCTION rowseal._install() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET client_min_messages = warning
-SET rowseal.installing = 'on' AS $$
+SET backtrace_functions = rowseal SET rowseal.spent = '0' AS $$
 DECLARE
   planned jsonb;
   statement text;

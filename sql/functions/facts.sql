@@ -181,20 +181,58 @@ SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION rowseal._tree(oid) IS 'A table and its partitions of all levels';
 
-CREATE OR REPLACE FUNCTION rowseal._stands_for(role oid, relation oid) RETURNS boolean LANGUAGE sql STABLE
+CREATE OR REPLACE FUNCTION rowseal._stands_for(role oid, owner oid) RETURNS boolean LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT pg_catalog.pg_has_role(role, c.relowner, 'USAGE') OR pg_catalog.pg_has_role(role, 'pg_database_owner', 'USAGE')
+  SELECT pg_catalog.pg_has_role(role, owner, 'USAGE') OR pg_catalog.pg_has_role(role, 'pg_database_owner', 'USAGE')
       OR pg_catalog.pg_has_role(role, 'rowseal_trusted', 'USAGE')
-    FROM pg_catalog.pg_class c WHERE c.oid = relation
 $$;
 COMMENT ON FUNCTION rowseal._stands_for(oid, oid) IS
   'Whether a role could act as the owner of a table anyway, owns the database, or is trusted by all';
+
+CREATE OR REPLACE FUNCTION rowseal._stranger(relation oid) RETURNS text LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  WITH named(what, role) AS (
+    SELECT pg_catalog.format('schema %I', n.nspname), n.nspowner
+      FROM rowseal._tree(relation) t(oid) JOIN pg_catalog.pg_class c USING (oid)
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    UNION
+    SELECT pg_catalog.format('partition %s', c.oid::pg_catalog.regclass), c.relowner
+      FROM rowseal._tree(relation) t(oid) JOIN pg_catalog.pg_class c USING (oid) WHERE t.oid <> relation
+    UNION
+    SELECT pg_catalog.format('type %s', pg_catalog.format_type(y.oid, NULL)), r.oid  -- of a table OF a type
+      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_type y ON y.oid = c.reloftype
+      JOIN pg_catalog.pg_namespace n ON n.oid = y.typnamespace, LATERAL (VALUES (y.typowner), (n.nspowner)) r(oid)
+     WHERE c.oid = relation
+    UNION
+    SELECT pg_catalog.format('collation %s', l.oid::pg_catalog.regcollation), r.oid
+      FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
+      JOIN pg_catalog.pg_namespace n ON n.oid = l.collnamespace, LATERAL (VALUES (l.collowner), (n.nspowner)) r(oid)
+     WHERE a.attrelid = relation AND l.oid >= 16384  -- not made by initdb
+    UNION
+    SELECT pg_catalog.format('operator %s', o.oid::pg_catalog.regoperator), r.oid
+      FROM pg_catalog.pg_index x, LATERAL pg_catalog.unnest(x.indclass::pg_catalog.oid[]) k(class)
+      JOIN pg_catalog.pg_opclass c ON c.oid = k.class
+      JOIN pg_catalog.pg_amop s ON s.amopfamily = c.opcfamily AND s.amopstrategy = 3
+      JOIN pg_catalog.pg_operator o ON o.oid = s.amopopr
+      JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace, LATERAL (VALUES (o.oprowner), (n.nspowner)) r(oid)
+     WHERE x.indrelid = relation AND x.indisprimary AND o.oid >= 16384
+  ), strange AS MATERIALIZED (
+    SELECT r.role FROM (SELECT DISTINCT n.role FROM named n) r
+      JOIN pg_catalog.pg_class c ON c.oid = relation AND NOT rowseal._stands_for(r.role, c.relowner)
+  )
+  SELECT pg_catalog.format('%s (%I)', n.what, pg_catalog.pg_get_userbyid(n.role))
+    FROM named n JOIN strange s USING (role) ORDER BY 1 LIMIT 1
+$$;
+COMMENT ON FUNCTION rowseal._stranger(oid) IS
+  'What a table rests on, besides the types of its columns, that belongs to somebody else, and to whom: its schema, a '
+  'partition or its schema, the type that it is OF, a collation, an operator of its key';
 
 -- Each type once, and of all together no more than this: see _within.
 CREATE OR REPLACE FUNCTION rowseal._types(relation oid)
 RETURNS TABLE (type oid, base oid, filled boolean, kind jsonb, changeable text, stranger text) LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
 DECLARE
+  owner CONSTANT oid := (SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = relation);
   left_ bigint := 1024;
   scalar boolean;
 BEGIN
@@ -212,12 +250,13 @@ BEGIN
       left_ := left_ - (SELECT count(*) FROM rowseal._within(type));
       kind := rowseal._kind(type);
       changeable := pg_catalog.format_type(rowseal._changeable(type), NULL);
-      SELECT pg_catalog.format('%s (%I)', pg_catalog.format_type(w.type, NULL), pg_catalog.pg_get_userbyid(w.role))
-        INTO stranger
-        FROM rowseal._who_names(_types.type) w WHERE NOT rowseal._stands_for(w.role, relation) LIMIT 1;
-    ELSE
+      stranger := (
+        SELECT pg_catalog.format('%s (%I)', pg_catalog.format_type(w.type, NULL), pg_catalog.pg_get_userbyid(w.role))
+          FROM rowseal._who_names(_types.type) w WHERE NOT rowseal._stands_for(w.role, owner) LIMIT 1);
+    ELSE  -- not even unsigned: who names it is not known
       kind := pg_catalog.jsonb_build_object('refused', pg_catalog.format(
         '%s, after columns of 1024 types', pg_catalog.format_type(type, NULL)));
+      stranger := pg_catalog.format('%s (it comes after columns of 1024 types)', pg_catalog.format_type(type, NULL));
     END IF;
     IF NOT scalar THEN
       base := rowseal._base_type(type);
@@ -327,8 +366,7 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
   SELECT pg_catalog.jsonb_build_object(
     'qualified', pg_catalog.format('%I.%I', n.nspname, c.relname),
     'label', pg_catalog.format('%I.%I', n.nspname, c.relname),
-    'stranger', CASE WHEN NOT rowseal._stands_for(n.nspowner, c.oid)
-                     THEN pg_catalog.format('%I (%I)', n.nspname, pg_catalog.pg_get_userbyid(n.nspowner)) END,
+    'stranger', rowseal._stranger(c.oid),
     'relkind', c.relkind, 'persistence', c.relpersistence, 'partition', c.relispartition,
     'inherits', NOT c.relispartition AND c.relkind = 'r' AND EXISTS (
       SELECT FROM pg_catalog.pg_inherits i WHERE c.oid IN (i.inhrelid, i.inhparent)),
@@ -354,8 +392,8 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
     'late_triggers', (
       SELECT coalesce(pg_catalog.jsonb_agg(x.name ORDER BY x.name), '[]') FROM rowseal._late(c.oid) x WHERE NOT x.rule),
     'partitions', (
-      SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.format('%I.%I', pn.nspname, p.relname)
-                                           ORDER BY pn.nspname, p.relname), '[]')
+      SELECT coalesce(
+               pg_catalog.jsonb_object_agg(pg_catalog.format('%I.%I', pn.nspname, p.relname), p.oid::bigint), '{}')
         FROM rowseal._tree(c.oid) pt
         JOIN pg_catalog.pg_class p ON p.oid = pt JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace
        WHERE pt <> c.oid))

@@ -748,13 +748,21 @@ $$;
 COMMENT ON FUNCTION rowseal._take_out(bigint[]) IS
   'Takes those of these entries out of the quarantine that the current user may take out; returns how many';
 
+-- Of each source so much only: they are tried while the table is locked.
 CREATE OR REPLACE FUNCTION rowseal._wait_for_table(tag text) RETURNS bigint[] LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT ARRAY(SELECT q.id FROM rowseal.quarantine q
-                WHERE q.curable AND q.tag = _wait_for_table.tag AND q.sqlstate = ANY ('{RS007,RS015,RS019}'))
+  SELECT ARRAY(
+    SELECT q.id FROM (
+      SELECT x.id, pg_catalog.sum(x.bytes) OVER (PARTITION BY x.role, x.subscription ORDER BY x.id) AS bytes
+        FROM rowseal.quarantine x
+        JOIN rowseal.declarations d ON d.tag = x.tag
+         AND pg_catalog.has_table_privilege(pg_catalog.to_regrole(pg_catalog.quote_ident(x.role)), d.relation, 'INSERT')
+       WHERE x.curable AND x.tag = _wait_for_table.tag AND x.sqlstate = ANY ('{RS007,RS015,RS019}')) q
+     WHERE q.bytes <= 256 * 1024)
 $$;
 COMMENT ON FUNCTION rowseal._wait_for_table(text) IS
-  'Entries that wait for the table itself: for it to open, for a column, for its guards';
+  'Entries that wait for the table itself (for it to open, for a column, for its guards): the first 256 KiB of each '
+  'source that may write there. rowseal.retry() tries all';
 
 CREATE OR REPLACE FUNCTION rowseal._retry_waiting(tag text) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$

@@ -67,9 +67,8 @@ COMMENT ON FUNCTION rowseal._names_of(oid, oid) IS
 CREATE OR REPLACE FUNCTION rowseal._who_attached(trigger_ oid) RETURNS SETOF oid LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT a.grantee
-    FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid,
-         pg_catalog.aclexplode(c.relacl) a
-   WHERE g.oid = trigger_ AND (g.tgqual IS NOT NULL OR g.tgnargs > 0) AND a.privilege_type = 'TRIGGER'
+    FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid, pg_catalog.aclexplode(c.relacl) a
+   WHERE g.oid = trigger_ AND a.privilege_type = 'TRIGGER'
   UNION ALL
   SELECT c.relowner
     FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc f ON f.oid = g.tgfoid
@@ -78,8 +77,8 @@ SET search_path = pg_catalog, pg_temp AS $$
    WHERE g.oid = trigger_ AND f.pronamespace = 'rowseal'::pg_catalog.regnamespace
 $$;
 COMMENT ON FUNCTION rowseal._who_attached(oid) IS
-  'Whose code a trigger may run besides that of its function''s owner. Nobody owns a trigger: what a condition or '
-  'arguments say, whoever may create triggers there has said (0: PUBLIC). A function of rowseal runs the code of the '
+  'Whose code a trigger may run, or who may refuse rows by it, besides its function''s owner. Nobody owns a trigger: '
+  'whoever may create triggers there has said what it does (0: PUBLIC). A function of rowseal runs the code of the '
   'table that it was made for';
 
 CREATE OR REPLACE FUNCTION rowseal._lasting_key(index oid) RETURNS boolean LANGUAGE sql STABLE

@@ -21,11 +21,12 @@ from kit.attacks import (
     trusted,
     unhealthy,
 )
-from kit.db import Db
+from kit.db import Db, Server
 from kit.example import Owner
 from kit.process import cpu, spent
 from kit.scratch import CARD, unwell
 from kit.writers import tables
+from rowseal.client import Form
 
 IDENTITY = "SELECT rowseal.declare('theirs', owner => 'id', public_key => 'k')"
 
@@ -119,7 +120,7 @@ def test_who_drops_a_column_of_his_own_key_with_its_type_is_refused(
 ) -> None:
     example.run("CREATE DOMAIN key_ AS bytea; CREATE DOMAIN note AS text")
     example.run(f"CREATE TABLE theirs (id key_ PRIMARY KEY, n note, {CARD}); {IDENTITY}")
-    example.run("SET rowseal.installing = 'on'")  # anybody's to set, and no use
+    example.refused("42501", "SET backtrace_functions = rowseal")  # it would not be followed
     diag = example.refused("RS007", "DROP DOMAIN key_ CASCADE")
     assert "theirs" in str(diag.message_primary)
     assert unhealthy(example) == []
@@ -394,7 +395,8 @@ def test_triggers_of_whoever_owns_a_partition_stop_nobody(
         " SELECT rowseal.declare('p', owner => 'user_hash', identity => 'user_cards', feed => true)"
     )
     number = example.one("SELECT id FROM rowseal.declarations WHERE tag = 'p'")
-    admin.run("ALTER TABLE p1 OWNER TO mallory")
+    with trusted(admin):
+        admin.run("ALTER TABLE p1 OWNER TO mallory")
     mallory.run(
         "CREATE TABLE x (a int); CREATE TRIGGER g BEFORE INSERT ON x"
         f" FOR EACH ROW EXECUTE FUNCTION rowseal._guard_{number}()"
@@ -535,6 +537,8 @@ def test_a_table_that_cannot_follow_a_new_name_takes_no_more_rows(
     assert answer[0] == "deferred" and "money" in str(answer[1])
     example.run("ALTER TYPE couple DROP ATTRIBUTE d")
     assert insert(mallory, "theirs", ann.sealed(mallory.form("theirs"), row(ann, p=None))) is None
+    assert unhealthy(admin) == ["waiting"]
+    assert mallory.all("SELECT outcome FROM rowseal.retry()") == ["inserted"]
     assert unhealthy(admin) == []
 
 
@@ -652,7 +656,10 @@ def test_many_columns_of_large_types_cost_nobody_else_anything(mallory: Db, exam
     diag = mallory.refused("RS007", declare.format("unsigned => '{}'"))
     assert "1024 types" in str(diag.message_primary)
     unsigned = [c.split()[1] for c in columns]
-    mallory.run(declare.format("unsigned => %s"), unsigned)
+    mallory.refused("RS007", declare.format("unsigned => %s"), unsigned)
+    mallory.run(f"ALTER TABLE theirs {', '.join(f'DROP {name}' for name in unsigned[504:])}")
+    mallory.run(declare.format("unsigned => %s"), unsigned[:504])
+    mallory.refused("RS007", "ALTER TABLE theirs ADD one_more wider")
     pid = example.connection.info.backend_pid
     before = cpu(pid)
     example.run("ALTER TABLE user_cards RENAME sign_pkey TO pk")
@@ -829,6 +836,80 @@ def test_a_table_that_opens_by_a_command_on_a_type_lets_in_what_waited(
         assert unhealthy(example) == []
 
 
+def test_a_partition_that_a_superusers_function_attaches_is_verified(
+    mallory: Db, example: Db, admin: Db
+) -> None:
+    """Whatever is set before it is called."""
+    table(example, "p", "uuid uuid, n int", "user_hash, uuid, n", "PARTITION BY LIST (n)")
+    example.run("CREATE TABLE stage (LIKE p INCLUDING ALL); GRANT INSERT ON stage TO mallory")
+    admin.run(
+        "CREATE FUNCTION attach() RETURNS void LANGUAGE sql SECURITY DEFINER AS"
+        " 'ALTER TABLE public.p ATTACH PARTITION public.stage FOR VALUES IN (1)'"
+    )
+    mallory.run("INSERT INTO stage VALUES ('x', gen_random_uuid(), 1, false, 1, NULL, 'z')")
+    for setting in ("installing", "working", "mode", "spent"):
+        mallory.run(f"SET rowseal.{setting} = 'on'")
+    mallory.refused("42501", "SET backtrace_functions = rowseal")
+    assert attempt(mallory, "SELECT attach()") == "RS002"
+    assert example.one("SELECT count(*) FROM p") == 0
+
+
+def test_a_partition_is_known_by_its_number(
+    example: Db, admin: Db, server: Server, database: str
+) -> None:
+    """It was dropped while its table could not follow; another one has its name."""
+    table(example, "p", "uuid uuid, n int", "user_hash, uuid, n", "PARTITION BY LIST (n)")
+    example.run("CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1)")
+    with server.connect(database, "app") as c:
+        Db(c).run("BEGIN; ALTER TABLE user_cards RENAME sign_pkey TO pk")
+        example.run("DROP TABLE p1")
+        c.execute("COMMIT")
+    example.run("CREATE TABLE p1 (LIKE p INCLUDING ALL)")
+    example.run("INSERT INTO p1 VALUES ('x', gen_random_uuid(), 1, false, 1, NULL, 'z')")
+    assert attempt(example, "ALTER TABLE p ATTACH PARTITION p1 FOR VALUES IN (1)") == "RS002"
+
+
+def test_how_many_tables_name_an_identity_table_costs_its_owner_little(
+    mallory: Db, example: Db, admin: Db
+) -> None:
+    """What concerns them is looked at once; what they have to follow has an end."""
+    example.run("GRANT SELECT ON user_cards TO mallory")
+    wide = ", ".join(f"c{n} text" for n in range(60))
+    for number in range(12):
+        table(mallory, f"t{number}", f"uuid uuid, {wide}")
+    pid = example.connection.info.backend_pid
+    before = cpu(pid)
+    example.run("COMMENT ON TABLE user_cards IS 'x'; ALTER TABLE user_cards ADD COLUMN note text")
+    assert spent(pid, before) < 1.5
+    before = cpu(pid)
+    example.run("ALTER TABLE user_cards RENAME sign_pkey TO pk")
+    assert spent(pid, before) < 3
+
+
+def test_what_others_leave_beside_a_table_is_not_tried_with_every_command(
+    mallory: Db, example: Db, admin: Db, ann: Owner
+) -> None:
+    """They may write nothing there; or it is much."""
+    fields = example.one(
+        "SELECT spec -> 'fields' FROM rowseal.declarations WHERE tag = 'user_storage'"
+    )
+    form = Form("user_storage", {**fields, "later": "text"})
+    waiting = [ann.envelope(form, {**ann.value(b"x" * 3000), "later": "1"}) for _ in range(300)]
+    example.run(
+        "GRANT SELECT, INSERT, UPDATE ON user_storage TO mallory;"
+        " GRANT SELECT ON user_cards TO mallory"
+    )
+    for who in (mallory, example):
+        assert {o for o, _ in who.apply("user_storage", waiting)} == {"deferred"}
+    example.run("REVOKE ALL ON user_storage FROM mallory")
+    tried = admin.all(
+        "SELECT role, count(*), sum(bytes) FROM rowseal.quarantine"
+        " WHERE id = ANY (rowseal._wait_for_table('user_storage')) GROUP BY role"
+    )
+    assert [role for role, *_ in tried] == ["app"] and 0 < tried[0][2] <= 256 * 1024
+    assert {o for _, o, _ in example.all("SELECT * FROM rowseal.retry()")} == {"deferred"}
+
+
 # ----------------------------------------------------------------------- what nobody could follow
 def test_a_declared_table_does_not_become_a_partition(mallory: Db, example: Db) -> None:
     """It would be altered with the table that it is a partition of."""
@@ -993,7 +1074,7 @@ def test_what_names_a_former_partition_keeps_nobody_waiting(
     naming_her_identities(mallory)
     admin.run(
         "SET session_replication_role = replica; UPDATE rowseal.declarations SET facts ="
-        " jsonb_set(facts, '{main,partitions}', '[\"public.staging\"]') WHERE tag = 'theirs';"
+        " jsonb_set(facts, '{main,partitions}', '{\"public.staging\": 1}') WHERE tag = 'theirs';"
         " RESET session_replication_role"
     )
     example.run("CREATE TABLE staging (); SET lock_timeout = '3s'")

@@ -1067,6 +1067,8 @@ HARMLESS = {
     "_changeable",
     "_who_names",
     "_stands_for",
+    "_stranger",
+    "_identity_facts",
     "_table_owners",
     "_types",
     "_standing",

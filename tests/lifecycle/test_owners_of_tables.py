@@ -81,7 +81,9 @@ def test_what_reassign_owned_gives_away_is_seen_and_put_right(
 
 def test_the_owner_of_a_partition_makes_partitions_of_it(example: Db, admin: Db, heir: str) -> None:
     example.run(f"{PARTS}; GRANT SELECT ON parts TO heir")
-    admin.run("ALTER TABLE sub OWNER TO heir")
+    diag = admin.refused("RS007", "ALTER TABLE sub OWNER TO heir")  # who could switch guards off
+    assert "partition public.sub (heir)" in str(diag.message_primary)
+    admin.run("GRANT app TO heir; ALTER TABLE sub OWNER TO heir")
     acting(admin, heir, "CREATE TABLE p1 PARTITION OF sub FOR VALUES IN (1)")
     partition(admin, "app")
     assert unwell(admin) == []

@@ -368,14 +368,14 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
             " writers => 'grants', versions => 'typed_versions')"
         ),
     ),
-    "column … of … has a type of somebody else": lambda w: (
+    "column … of … has a type that is not its owner": lambda w: (
         w.mallory.run("CREATE TYPE mood AS ENUM ()"),
         w.db.run(
             "CREATE TABLE q (LIKE user_cards INCLUDING ALL, mood mood);"
             " SELECT rowseal.declare('q', owner => 'user_hash', public_key => 'sign_pkey')"
         ),
     ),
-    "… is in a schema of somebody else": lambda w: (
+    "… rests on what is somebody else": lambda w: (
         w.admin.run("CREATE SCHEMA hers AUTHORIZATION mallory; GRANT ALL ON SCHEMA hers TO app"),
         w.db.run(
             "CREATE TABLE hers.q (LIKE user_cards INCLUDING ALL);"

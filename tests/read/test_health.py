@@ -28,6 +28,7 @@ def test_health_names_its_checks_for_every_table(example: Scratch) -> None:
         "unique",
         "rights",
         "foreign keys",
+        "waiting",
     ]
     assert {r for _, r, _ in checks} == {None, "user_cards", "user_storage", "one_table"}
     assert example.one("SELECT detail FROM rowseal.health() WHERE \"check\" = 'provider'").split()[

@@ -54,7 +54,7 @@ class Table(NamedTuple):
 
     qualified: str  # quoted, with its schema
     label: str  # for messages
-    stranger: str | None  # its schema, and who, being a stranger, names it
+    stranger: str | None  # what else it rests on by name, and who, being a stranger, names it
     relkind: str
     persistence: str
     partition: bool

@@ -76,22 +76,22 @@ def _alone(table: Table) -> None:
         )
 
 
-def nobody_else_names_what_it_is_made_of(case: Case) -> None:
+def nothing_that_it_is_made_of_is_a_strangers(case: Case) -> None:
     _its_owners(case.table)
 
 
 def _its_owners(table: Table) -> None:
-    """Whoever can rename a type, or a schema, can put something of his own under its name."""
+    """Whoever can rename something can put something of his own under its name."""
     hint = (
         "They must be of the table's owner, of the database's, of a superuser, "
         "or of a member of rowseal_trusted: ALTER … OWNER TO …."
     )
     if table.stranger:
-        raise Refused(f"{table.label} is in a schema of somebody else: {table.stranger}", hint)
+        raise Refused(f"{table.label} rests on what is somebody else's: {table.stranger}", hint)
     for column_ in table.columns:
         if column_.stranger:
             raise Refused(
-                f"column {column_.name!r} of {table.label} has a type of somebody else: "
+                f"column {column_.name!r} of {table.label} has a type that is not its owner's: "
                 f"{column_.stranger}",
                 hint,
             )
@@ -397,7 +397,7 @@ WISH_RULES: tuple[Rule, ...] = (nothing_essential_is_empty, lists_and_objects_ar
 TABLE_RULES: tuple[Rule, ...] = (
     it_is_an_ordinary_table,
     it_stands_alone,
-    nobody_else_names_what_it_is_made_of,
+    nothing_that_it_is_made_of_is_a_strangers,
     nothing_but_the_guard_decides,
     it_has_a_primary_key,
     the_key_names_the_owner,
