@@ -164,7 +164,8 @@ BEGIN
   END IF;
   IF problem IS NOT NULL THEN
     RAISE WARNING USING
-      MESSAGE = pg_catalog.format('rowseal: %s, of another owner, does not follow this change: %s', d.relation, problem),
+      MESSAGE = pg_catalog.format('rowseal: %s, of another owner, does not follow this change: %s',
+                                  d.relation, problem),
       HINT = 'rowseal.health() shows it. Undeclare it and declare it anew.';
   END IF;
 END
