@@ -359,7 +359,7 @@ BEGIN
                            count(*))
     INTO detail FROM rowseal.quarantine q
    WHERE d.queries <> '{}' AND q.curable AND q.tag = d.tag AND q.sqlstate = 'RS007'
-     AND pg_catalog.has_table_privilege(pg_catalog.to_regrole(pg_catalog.quote_ident(q.role)), d.relation, 'INSERT')
+     AND rowseal._could_store(q.role, d.relation)
   HAVING count(*) > 0;
   ok := detail IS NULL; detail := coalesce(detail, 'no row that came while the table was closed');
   RETURN NEXT;

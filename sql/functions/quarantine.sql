@@ -281,6 +281,16 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._may_write(regclass) IS 'Whether the current user may merge rows into a table';
 
+CREATE OR REPLACE FUNCTION rowseal._could_store(role text, relation regclass) RETURNS boolean LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT coalesce(
+           pg_catalog.has_table_privilege(
+             pg_catalog.to_regrole(pg_catalog.quote_ident(role)), relation, 'INSERT'), false)
+$$;
+COMMENT ON FUNCTION rowseal._could_store(text, regclass) IS
+  'Whether an entry of this role is of a row that it could have stored: what others leave there is tried at nobody''s '
+  'cost but of who calls rowseal.retry';
+
 CREATE OR REPLACE FUNCTION rowseal._may_discard(who name, tag text, sqlstate text, carrier text)
 RETURNS boolean LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -660,7 +670,7 @@ BEGIN
         FROM rowseal.quarantine q JOIN rowseal.declarations d ON d.tag = q.tag
        WHERE CASE WHEN ids IS NOT NULL THEN q.id = ANY (ids)
                   WHEN waits_for IS NOT NULL
-                  THEN q.curable AND q.waits_for = waits_for
+                  THEN q.curable AND q.waits_for = waits_for AND rowseal._could_store(q.role, d.relation)
                        AND pg_catalog.hashtextextended(q.waits_for, 0) = pg_catalog.hashtextextended(waits_for, 0)
                   ELSE q.curable AND (tag IS NULL OR q.tag = tag) END
          AND q.format <> 'raw'
@@ -755,8 +765,7 @@ SET search_path = pg_catalog, pg_temp AS $$
     SELECT q.id FROM (
       SELECT x.id, pg_catalog.sum(x.bytes) OVER (PARTITION BY x.role, x.subscription ORDER BY x.id) AS bytes
         FROM rowseal.quarantine x
-        JOIN rowseal.declarations d ON d.tag = x.tag
-         AND pg_catalog.has_table_privilege(pg_catalog.to_regrole(pg_catalog.quote_ident(x.role)), d.relation, 'INSERT')
+        JOIN rowseal.declarations d ON d.tag = x.tag AND rowseal._could_store(x.role, d.relation)
        WHERE x.curable AND x.tag = _wait_for_table.tag AND x.sqlstate = ANY ('{RS007,RS015,RS019}')) q
      WHERE q.bytes <= 256 * 1024)
 $$;

@@ -1068,6 +1068,7 @@ HARMLESS = {
     "_who_names",
     "_stands_for",
     "_stranger",
+    "_could_store",
     "_identity_facts",
     "_table_owners",
     "_types",

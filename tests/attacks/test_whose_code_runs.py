@@ -709,7 +709,7 @@ def test_the_feed_of_a_table_that_has_changed_runs_nothing_of_its_owners(
         if name != "zzz_rowseal_feed":
             mallory.run(f"DROP TRIGGER {name} ON hers")
     mallory.run("ALTER TABLE hers ALTER sign_b64 TYPE ty USING 'a'::ty")
-    mallory.run("INSERT INTO hers VALUES ('x', 'y', 'a', false, 1, '', 'a')")
+    mallory.refused("RS007", "INSERT INTO hers VALUES ('x', 'y', 'a', false, 1, '', 'a')")
     assert mallory.all("SELECT who FROM ran") == []
     assert admin.one("SELECT count(*) FROM rowseal.feed") == 0
 

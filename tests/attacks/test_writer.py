@@ -289,7 +289,9 @@ def test_the_functions_of_the_ledger_serve_no_other_table(stage: Stage) -> None:
         "SELECT r, NULL FROM rowseal._writer_rows r UNION ALL SELECT NULL, g FROM rowseal._grants g"
     )
     before = stage.admin.all(ledger)
-    db.insert("grants", forged)
+    with pytest.raises(psycopg.Error) as error:
+        db.insert("grants", forged)
+    assert error.value.sqlstate == "RS007"
     assert stage.admin.all(ledger) == before
 
 
