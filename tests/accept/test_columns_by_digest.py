@@ -674,6 +674,27 @@ def test_two_copies_side_by_side_are_one_row_with_what_either_has(
 
 @pytest.mark.parametrize("heal", [False, True])
 @pytest.mark.parametrize("layout", LAYOUTS)
+def test_who_writes_need_not_update_the_versions_table(
+    layout: str, heal: bool, example: Db, mallory: Db, ann: Owner
+) -> None:
+    make(example, layout, healed=heal)
+    example.run(
+        "GRANT SELECT ON user_cards TO mallory; GRANT SELECT, INSERT, UPDATE ON s TO mallory"
+    )
+    for table in tables(layout)[1:]:
+        example.run(f"GRANT SELECT, INSERT ON {table} TO mallory")
+    form = example.form("s")
+    first, late, newer = (
+        ann.envelope(form, row(ann, b"%d" % at, owner_timestamp=at, parent_sign_b64=None))
+        for at in (2, 1, 3)
+    )
+    outcomes = [o for e in (first, newer, late, late) for o, _ in mallory.apply("s", [e])]
+    kept = ["archived", "duplicate"] if layout != "unversioned" else ["stale", "stale"]
+    assert outcomes == ["inserted", "superseded", *kept]
+
+
+@pytest.mark.parametrize("heal", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_no_setting_takes_content_away_or_brings_it_back(
     layout: str, heal: bool, example: Db, mallory: Db, ann: Owner
 ) -> None:

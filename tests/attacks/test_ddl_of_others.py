@@ -163,7 +163,7 @@ def test_no_definition_depends_on_how_identifiers_are_shown(
     )
     assert unhealthy(example) == [] == unhealthy(admin)
     partitions = "SELECT facts #> '{main,partitions}' FROM rowseal.declarations WHERE tag = 'p'"
-    assert example.one(partitions) == ["public.p3"]
+    assert list(example.one(partitions)) == ["public.p3"]
     example.run("RESET quote_all_identifiers")
     example.run(
         "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"

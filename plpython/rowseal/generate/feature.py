@@ -62,6 +62,10 @@ class Feature:
         """What ON CONFLICT does when t, the version NEW, came while it was judged."""
         return ""
 
+    def archived_again(self, new: Row, t: Row) -> str:
+        """What is done when t, a version in the versions table, was there."""
+        return ""
+
     # -- slots of expressions
     def content(self, row: Row) -> str:
         """What an envelope has beside the signed row: a json expression."""

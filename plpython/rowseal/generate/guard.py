@@ -125,13 +125,9 @@ def archive(row: Row) -> str:
     return (
         f"INSERT INTO {versions.table} ({versions.names(subject.stored)})\n"
         f"  VALUES ({row.refs(subject.stored)})"
-        f" ON CONFLICT ({ident(versions.version_key or '')}) DO {_met_again(versions, subject)};"
+        f" ON CONFLICT ({ident(versions.version_key or '')}) DO NOTHING;"
+        f"{subject.slot('archived_again', row, subject.row('v', versions))}"
     )
-
-
-def _met_again(place: Place, subject: Subject) -> str:
-    t = subject.row(place.table, place)  # ON CONFLICT knows the table by its name
-    return subject.slot("met_again", t.called("EXCLUDED"), t) or "NOTHING"
 
 
 def set_from(subject: Subject, alias: str) -> str:
@@ -144,7 +140,9 @@ def merge(subject: Subject, rows: str) -> str:
     key = ", ".join(ident(k.name) for k in subject.table.key)
     names, after = subject.main.names(subject.stored), ""
     if subject.declaration.layout == "one table":
-        do, after = _met_again(subject.main, subject), STORED_BY_ANOTHER
+        t = subject.row(subject.main.table)  # ON CONFLICT knows the table by its name
+        do = subject.slot("met_again", t.called("EXCLUDED"), t) or "NOTHING"
+        after = STORED_BY_ANOTHER
     else:
         do = f"UPDATE SET {set_from(subject, 'EXCLUDED')}"
     return (

@@ -123,8 +123,10 @@ class Row:
         assert key is not None
         mine = f"{self.alias}.{field(key)}"
         name = self.subject.name_column
-        if key == sign or (name and key == self.place.columns[name]):
-            return f"{mine} = {other.alias}.{field(key)}"
+        if key == sign:
+            return f"{mine} = {other.ref(self.subject.sign)}"
+        if name and key == self.place.columns[name]:
+            return f"{mine} = {other.ref(name)}"
         return f"{mine} = sha256({other.signature})"
 
     # -- the canonical text, and what is made of it

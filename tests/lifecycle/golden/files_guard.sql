@@ -91,10 +91,13 @@ BEGIN
         INSERT INTO public.files_versions ("content", deleted_flag, owner_timestamp, "up", user_hash, "uuid",
             content_sha256, "name", sign_b64)
           VALUES (NEW.content, NEW.deleted_flag, NEW.owner_timestamp, NEW.up, NEW.user_hash, NEW.uuid,
-              NEW.content_sha256, NEW.name, NEW.sign_b64) ON CONFLICT ("name") DO UPDATE
-              SET "content" = coalesce(public.files_versions.content, EXCLUDED.content), content_sha256 = CASE
-              WHEN EXCLUDED.content IS NULL THEN public.files_versions.content_sha256 END
-              WHERE public.files_versions.content IS NULL AND EXCLUDED.content IS NOT NULL;
+              NEW.content_sha256, NEW.name, NEW.sign_b64) ON CONFLICT ("name") DO NOTHING;
+        IF NOT FOUND AND EXISTS (SELECT FROM public.files_versions v WHERE v.name OPERATOR(pg_catalog.=) NEW.name
+            AND (v.content IS NULL AND NEW.content IS NOT NULL)) THEN
+          UPDATE public.files_versions v SET "content" = coalesce(v.content, NEW.content), content_sha256 = CASE
+              WHEN NEW.content IS NULL THEN v.content_sha256 END
+           WHERE v.name OPERATOR(pg_catalog.=) NEW.name;
+        END IF;
         IF NOT FOUND AND pg_catalog.current_setting('rowseal.outcome', true) OPERATOR(pg_catalog.=) 'archived' THEN
           outcome := 'duplicate';  -- by another session
         END IF;
@@ -135,10 +138,13 @@ BEGIN
         INSERT INTO public.files_versions ("content", deleted_flag, owner_timestamp, "up", user_hash, "uuid",
             content_sha256, "name", sign_b64)
           VALUES (tip.content, tip.deleted_flag, tip.owner_timestamp, tip.up, tip.user_hash, tip.uuid,
-              tip.content_sha256, tip.name, tip.sign_b64) ON CONFLICT ("name") DO UPDATE
-              SET "content" = coalesce(public.files_versions.content, EXCLUDED.content), content_sha256 = CASE
-              WHEN EXCLUDED.content IS NULL THEN public.files_versions.content_sha256 END
-              WHERE public.files_versions.content IS NULL AND EXCLUDED.content IS NOT NULL;
+              tip.content_sha256, tip.name, tip.sign_b64) ON CONFLICT ("name") DO NOTHING;
+        IF NOT FOUND AND EXISTS (SELECT FROM public.files_versions v WHERE v.name OPERATOR(pg_catalog.=) tip.name
+            AND (v.content IS NULL AND tip.content IS NOT NULL)) THEN
+          UPDATE public.files_versions v SET "content" = coalesce(v.content, tip.content), content_sha256 = CASE
+              WHEN tip.content IS NULL THEN v.content_sha256 END
+           WHERE v.name OPERATOR(pg_catalog.=) tip.name;
+        END IF;
         -- large values, for subscribers
         whole := ROW(NEW.user_hash, NEW.uuid, NEW.content, NEW.content_sha256, NEW.name, NEW.up, NEW.deleted_flag,
             NEW.owner_timestamp, NEW.sign_b64);

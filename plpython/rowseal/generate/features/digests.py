@@ -118,6 +118,17 @@ class Digests(Feature):
             return ""
         return f"UPDATE SET {self._healing(new, t)} WHERE {self._heals(new, t)}"
 
+    def archived_again(self, new: Row, t: Row) -> str:
+        """The same in the versions table, for which not everybody has the right to UPDATE."""
+        if not self.healed:
+            return ""
+        version = t.same_version(new)
+        lacking = f"{version} AND ({self._heals(new, t)})"
+        return (
+            f"\nIF NOT FOUND AND EXISTS (SELECT FROM {t.place.table} v WHERE {lacking}) THEN\n"
+            f"  UPDATE {t.place.table} v SET {self._healing(new, t)}\n   WHERE {version};\nEND IF;"
+        )
+
     def _heals(self, new: Row, t: Row) -> str:
         pairs = ((t.ref(s.name), new.ref(s.name)) for s in self.healed)
         return " OR ".join(f"{there} IS NULL AND {here} IS NOT NULL" for there, here in pairs)
