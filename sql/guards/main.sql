@@ -84,7 +84,7 @@ BEGIN
         EXIT judged;
       END IF;
       --: end
-      newer := (@order_new@ > @order_tip@) IS NOT FALSE;  -- else it was tampered with
+      newer := (@order_new@ > @order_tip@) IS NOT FALSE;  -- NULL: the tip is damaged
       IF NOT newer AND @other_signature@ THEN
         --: if versions
         -- late: the versions table's guard decides
