@@ -60,7 +60,7 @@ SET search_path = pg_catalog, pg_temp AS $$
   -- A column is changed in the versions table first, and then in the main one: in between they differ.
   SELECT old <> '{}' AND 2 = (
     SELECT count(DISTINCT (facts - 'identity') #- '{main,oids}' #- '{versions,oids}'
-                          #- '{versions,columns}' #- '{versions,kinds}')
+                          #- '{versions,columns}' #- '{versions,kinds}' #- '{versions,whose}')
       FROM (VALUES (old), (now_)) x(facts))
 $$;
 COMMENT ON FUNCTION rowseal._spoilt(jsonb, jsonb) IS
@@ -71,14 +71,15 @@ SET search_path = pg_catalog, pg_temp AS $$
   SELECT pg_catalog.bool_and(
            t.now_ - later.facts = t.old - later.facts
            AND (t.now_ -> 'key' = 'null' OR t.now_ -> 'key' = t.old -> 'key'))
-    FROM (VALUES ('{key,key_deferrable,key_compares,unique,deferrable,partitions,late_triggers,rules,oids}'::text[]))
-           later(facts),
+    FROM (VALUES ('{key,key_deferrable,key_compares,unique,deferrable,partitions,late_triggers,rules,oids,
+                    whose}'::text[])) later(facts),
          (VALUES ('{main}'::text[]), ('{versions}'), ('{identity,facts}')) part(path),
          LATERAL (SELECT coalesce(nullif(old #> part.path, 'null'), '{"key": null}') AS old,
                          coalesce(nullif(now_ #> part.path, 'null'), '{"key": null}') AS now_) t
 $$;
 COMMENT ON FUNCTION rowseal._unfinished(jsonb, jsonb) IS
-  'Whether tables differ from how they were by what a restore adds after their rows alone: keys, indexes, triggers';
+  'Whether tables differ from how they were by what a restore adds after their rows alone (keys, indexes, triggers), '
+  'or by whose they are';
 
 CREATE OR REPLACE FUNCTION rowseal._refresh(
   d rowseal.declarations, renamed boolean, blamed boolean, patient boolean DEFAULT true)

@@ -69,7 +69,8 @@ COMMENT ON FUNCTION rowseal._table_owners(rowseal.declarations) IS
 CREATE OR REPLACE FUNCTION rowseal._identity_facts(identity regclass) RETURNS jsonb LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT pg_catalog.jsonb_build_object(
-           'facts', f || '{"unique": [], "partitions": {}, "late_triggers": [], "rules": []}'
+           'facts', f || '{"unique": [], "partitions": {}, "late_triggers": [], "rules": [],
+                           "whose": {"table": null, "types": {}}}'
              || pg_catalog.jsonb_build_object(
                   'oids', (f -> 'oids') - 'types', 'columns', u.columns,
                   'kinds', (SELECT coalesce(pg_catalog.jsonb_object_agg(k.name, k.kind), '{}')
@@ -102,7 +103,7 @@ COMMENT ON FUNCTION rowseal._known_facts(rowseal.declarations) IS
 -- IMMUTABLE, for a declaration never gets other tables: functions that are fired for each row plan with the number.
 -- An error, for a plan would keep a NULL.
 CREATE OR REPLACE FUNCTION rowseal._table_of(id integer, versions boolean) RETURNS oid LANGUAGE plpgsql IMMUTABLE
-SET search_path = pg_catalog, pg_temp AS $$
+SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 #variable_conflict use_variable
 DECLARE
   d rowseal.declarations;

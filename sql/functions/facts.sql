@@ -300,8 +300,6 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
            'notnull', a.attnotnull,
            'toastable', t.typlen = -1,
            'domain', b.oid <> a.atttypid,
-           'changeable', k.changeable,
-           'stranger', k.stranger,
            'modified', a.atttypmod >= 0,
            'required', a.attnotnull AND NOT a.atthasdef AND a.attidentity = '') ORDER BY a.attnum)
     FROM pg_catalog.pg_attribute a
@@ -366,14 +364,13 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
   SELECT pg_catalog.jsonb_build_object(
     'qualified', pg_catalog.format('%I.%I', n.nspname, c.relname),
     'label', pg_catalog.format('%I.%I', n.nspname, c.relname),
-    'stranger', rowseal._stranger(c.oid),
     'relkind', c.relkind, 'persistence', c.relpersistence, 'partition', c.relispartition,
     'inherits', NOT c.relispartition AND c.relkind = 'r' AND EXISTS (
       SELECT FROM pg_catalog.pg_inherits i WHERE c.oid IN (i.inhrelid, i.inhparent)),
     'columns', rowseal._column_facts(c.oid),
     'oids', pg_catalog.jsonb_build_object('relation', c.oid::bigint, 'types', rowseal._type_oids(c.oid)),
-    'kinds', (SELECT coalesce(pg_catalog.jsonb_object_agg(pg_catalog.format_type(k.type, NULL), k.kind), '{}')
-                FROM rowseal._types(c.oid) k),
+    'kinds', k.kinds,
+    'whose', pg_catalog.jsonb_build_object('table', rowseal._stranger(c.oid), 'types', k.whose),
     'key', rowseal._key_facts(c.oid),
     'key_deferrable', NOT coalesce(x.indimmediate, true),
     'key_compares', coalesce(m.amname = 'btree' AND NOT x.indisexclusion, true),
@@ -401,7 +398,14 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_catalog.pg_index x ON x.indrelid = c.oid AND x.indisprimary
     LEFT JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
-    LEFT JOIN pg_catalog.pg_am m ON m.oid = i.relam
+    LEFT JOIN pg_catalog.pg_am m ON m.oid = i.relam,
+         LATERAL (
+           SELECT coalesce(pg_catalog.jsonb_object_agg(t.name, t.kind), '{}') AS kinds,
+                  coalesce(pg_catalog.jsonb_object_agg(t.name, t.whose) FILTER (WHERE t.whose <> '{}'), '{}') AS whose
+             FROM (SELECT pg_catalog.format_type(y.type, NULL) AS name, y.kind,
+                          pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
+                            'changeable', y.changeable, 'stranger', y.stranger)) AS whose
+                     FROM rowseal._types(c.oid) y) t) k
    WHERE c.oid = relation
 $$;
 COMMENT ON FUNCTION rowseal._facts(regclass) IS

@@ -191,6 +191,41 @@ def test_a_restored_database_goes_on_enforcing(
         goes_on(Db(c), *source[1:])
 
 
+@pytest.mark.parametrize("way", [["--no-owner"], ["--no-owner", "-1"], ["--no-owner", "-j", "2"]])
+def test_a_dump_is_restored_for_another_owner(
+    way: list[str],
+    server: Server,
+    database: str,
+    empty: str,
+    tmp_path: Path,
+    example: Db,
+    ann: Owner,
+) -> None:
+    """Whose its types are is another fact then, but its tables are as they were."""
+    example.run("CREATE TYPE mood AS ENUM ('good')")
+    example.run(
+        "CREATE TABLE p (LIKE user_storage, m mood, PRIMARY KEY (user_hash, uuid))"
+        " PARTITION BY HASH (uuid);"
+        " CREATE TABLE p0 PARTITION OF p FOR VALUES WITH (MODULUS 1, REMAINDER 0);"
+        " SELECT rowseal.declare('p', owner => 'user_hash', identity => 'user_cards',"
+        " versions => 'pv', feed => true)"
+    )
+    form = example.form("p")
+    for value in (b"1", b"2"):
+        example.insert("p", ann.sealed(form, {**ann.value(value, KEY), "m": "good"}))
+    file = str(tmp_path / "dump")
+    tool(server, "pg_dump", "-Fc", "-f", file, database)
+    said = tool(server, "pg_restore", "--exit-on-error", *way, "-d", empty, file)
+    assert "rowseal" not in said
+    with server.connect(empty) as c:
+        db = Db(c)
+        assert {check for check, *_ in unwell(db)} <= {"functions"}  # who may execute them
+        later = ann.sealed(form, {**ann.value(b"3", KEY), "m": "good"})
+        db.insert("p", later)
+        assert db.one("SELECT count(*) FROM pv") == 2
+        assert db.one("SELECT count(*) FROM rowseal.feed WHERE tag = 'p'") == 1  # it is not dumped
+
+
 def test_what_is_left_of_a_table_that_was_undeclared_is_restored(
     server: Server, database: str, empty: str, tmp_path: Path, example: Db, ann: Owner
 ) -> None:

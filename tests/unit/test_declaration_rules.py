@@ -18,7 +18,7 @@ def column(name: str, type_: str, **facts: Any) -> dict[str, Any]:
     return {
         "name": name, "type": type_, "base": type_, "base_qualified": f"pg_catalog.{type_}",
         "kind": kind, "generated": False, "hash_of": None, "identity": "", "filled": False,
-        "notnull": False, "toastable": True, "domain": False, "changeable": None, "stranger": None,
+        "notnull": False, "toastable": True, "domain": False,
         "modified": False, "required": False, **facts,
     }  # fmt: skip
 
@@ -36,8 +36,9 @@ def table(*more: dict[str, Any], **facts: Any) -> Table:
     """An identity table with further columns."""
     columns = [*CARD, *more]
     given = {
-        "qualified": "public.c", "label": "public.c", "stranger": None, "relkind": "r",
-        "persistence": "p", "partition": False, "inherits": False, "columns": columns,
+        "qualified": "public.c", "label": "public.c", "relkind": "r",
+        "whose": {"table": None, "types": {}}, "persistence": "p", "partition": False,
+        "inherits": False, "columns": columns,
         "kinds": {c["kind"]: c["kind"] for c in columns}, "oids": {"relation": 1, "types": {}},
         "key": [{"name": "id", "equal": "OPERATOR(pg_catalog.=)"}], "key_deferrable": False,
         "key_compares": True, "deferrable": [], "unique": [["id"]], "rules": [],

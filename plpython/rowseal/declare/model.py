@@ -72,14 +72,16 @@ class Table(NamedTuple):
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> Table:
-        kinds = facts["kinds"]  # a large one stands there once for all columns of its type
+        def column(given: Mapping[str, Any]) -> Column:
+            name = given["kind"]  # of the type: what is known of it stands once for all columns
+            whose = {"changeable": None, "stranger": None, **facts["whose"]["types"].get(name, {})}
+            return Column(**{**given, "kind": facts["kinds"][name], "bare_type": name, **whose})
+
         return cls(
             **{
-                **{name: value for name, value in facts.items() if name != "kinds"},
-                "columns": tuple(
-                    Column(**{**c, "kind": kinds[c["kind"]], "bare_type": c["kind"]})
-                    for c in facts["columns"] or ()
-                ),
+                **{name: value for name, value in facts.items() if name not in ("kinds", "whose")},
+                "stranger": facts["whose"]["table"],
+                "columns": tuple(map(column, facts["columns"] or ())),
                 "key": tuple(KeyColumn(**k) for k in facts["key"] or ()),
                 "unique": tuple(tuple(u) for u in facts["unique"]),
                 **{name: tuple(facts[name]) for name in LISTS},
