@@ -177,7 +177,7 @@ COMMENT ON FUNCTION rowseal._refresh_others(rowseal.declarations, boolean, text)
 
 CREATE OR REPLACE FUNCTION rowseal._follow_partitions(
   d rowseal.declarations, old jsonb, now_ jsonb, blamed boolean)
-RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET backtrace_functions = rowseal AS $$
 DECLARE
   stray record;
   known CONSTANT jsonb := coalesce(old -> 'partitions', '{}');
@@ -203,8 +203,11 @@ BEGIN
       EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', stray.tgname, stray.relation);
     END LOOP;
   END IF;
-  -- of a table that was closed it is not known which have been verified
-  IF NOT blamed AND came <> '{}' THEN
+  -- Of a table that was closed it is not known which have been verified, and a superuser who restores it reads nothing
+  -- of owners whom he does not trust.
+  IF came <> '{}' AND (NOT blamed OR (
+      old IS NULL AND (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = session_user)
+      AND NOT rowseal._trusted(d.relation))) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
       MESSAGE = pg_catalog.format('partitions have come to %s whose rows nobody has verified', d.relation),
       HINT = 'ALTER the table itself.';
@@ -310,7 +313,7 @@ COMMENT ON FUNCTION rowseal._follow_named(oid, oid) IS
   'of the owner of a type';
 
 CREATE OR REPLACE FUNCTION rowseal._watch_trigger(d rowseal.declarations, changed oid, command text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET backtrace_functions = rowseal AS $$
 DECLARE
   off text;
 BEGIN
@@ -458,8 +461,7 @@ COMMENT ON FUNCTION rowseal._new_alone(oid, text) IS
 
 -- SECURITY DEFINER: what it calls is for event triggers alone.
 CREATE OR REPLACE FUNCTION rowseal._on_ddl() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET backtrace_functions = rowseal
-SET rowseal.spent = '0' AS $$
+SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET rowseal.spent = '0' AS $$
 DECLARE
   c record;
 BEGIN
@@ -513,8 +515,7 @@ COMMENT ON FUNCTION rowseal._on_ddl() IS
 
 -- SECURITY DEFINER: the declaration of a dropped table is nobody's any more.
 CREATE OR REPLACE FUNCTION rowseal._on_drop() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET backtrace_functions = rowseal
-SET rowseal.spent = '0' AS $$
+SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET rowseal.spent = '0' AS $$
 DECLARE
   x record;
 BEGIN
@@ -590,8 +591,9 @@ $$;
 COMMENT ON FUNCTION rowseal._lose_columns(oid, boolean) IS
   'Follows the loss of columns or constraints of a table; a column that came back in the same command is a new one';
 
--- The mark is a setting that superusers alone can make: PostgreSQL would log the stack of C functions of this name,
--- and there is none.  One of our own could be set by anybody, before he calls a superuser's function that does DDL.
+-- The mark is a setting that superusers alone can make: PostgreSQL would log the stack of C functions of this name, and
+-- there is none.  Those of our functions have it that give commands.  One of our own could be set by anybody, before he
+-- calls a superuser's function that does DDL.
 CREATE OR REPLACE FUNCTION rowseal._installing() RETURNS boolean LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT pg_catalog.current_setting('backtrace_functions') = 'rowseal'
@@ -635,7 +637,7 @@ COMMENT ON FUNCTION rowseal._on_drop_refuse() IS
 -- of a table would be another one in the cluster where a dump is restored.  What somebody else holds is left as it is:
 -- nothing is trusted that rests on a table that is gone (see _standing).
 CREATE OR REPLACE FUNCTION rowseal._on_drop_forget() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET backtrace_functions = rowseal AS $$
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   gone oid[] := ARRAY(SELECT o.objid FROM pg_catalog.pg_event_trigger_dropped_objects() o
                        WHERE o.object_type = 'table' AND NOT o.is_temporary);

@@ -336,7 +336,7 @@ COMMENT ON FUNCTION rowseal._uninstall(rowseal.declarations) IS
 
 -- Called by _uninstall and event triggers, with their rights.
 CREATE OR REPLACE FUNCTION rowseal._close(d rowseal.declarations, reason text) RETURNS void LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS $$
+SET search_path = pg_catalog, pg_temp SET backtrace_functions = rowseal AS $$
 DECLARE
   verdict text := pg_catalog.format('ROW(''RS007'', %L)::rowseal.verdict', reason);
   door record;

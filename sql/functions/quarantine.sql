@@ -283,13 +283,17 @@ COMMENT ON FUNCTION rowseal._may_write(regclass) IS 'Whether the current user ma
 
 CREATE OR REPLACE FUNCTION rowseal._could_store(role text, relation regclass) RETURNS boolean LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT coalesce(
-           pg_catalog.has_table_privilege(
-             pg_catalog.to_regrole(pg_catalog.quote_ident(role)), relation, 'INSERT'), false)
+  SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_class c, pg_catalog.to_regrole(pg_catalog.quote_ident(role)) r(oid)
+     WHERE c.oid = relation AND (
+       pg_catalog.has_table_privilege(r.oid, c.oid, 'INSERT') OR pg_catalog.pg_has_role(r.oid, c.relowner, 'MEMBER')
+       OR EXISTS (SELECT FROM pg_catalog.aclexplode(c.relacl) a
+                   WHERE a.privilege_type = 'INSERT' AND a.grantee <> 0
+                     AND pg_catalog.pg_has_role(r.oid, a.grantee, 'MEMBER'))))
 $$;
 COMMENT ON FUNCTION rowseal._could_store(text, regclass) IS
-  'Whether an entry of this role is of a row that it could have stored: what others leave there is tried at nobody''s '
-  'cost but of who calls rowseal.retry';
+  'Whether a role, or one that it can become, may INSERT into a table: what others leave for it in the quarantine is '
+  'tried at nobody''s cost but of who calls rowseal.retry, beyond 32 KiB';
 
 CREATE OR REPLACE FUNCTION rowseal._may_discard(who name, tag text, sqlstate text, carrier text)
 RETURNS boolean LANGUAGE plpgsql STABLE
@@ -664,17 +668,19 @@ BEGIN
   waits_for := rowseal._cut_waits_for(waits_for);
   FOR batch IN
     SELECT w.relation, w.format, pg_catalog.array_agg(w.id ORDER BY w.id) AS ids FROM (
-      SELECT q.id, q.format, d.relation, d.identity IS NULL AS owners,
+      SELECT q.id, q.format, d.relation, d.identity IS NULL AS owners, q.role,
+             pg_catalog.sum(q.bytes) OVER (PARTITION BY q.role, q.subscription ORDER BY q.id) AS brought,
              pg_catalog.sum(q.bytes) OVER before / 16777216 AS megabytes,
              pg_catalog.row_number() OVER before / 1000 AS thousands
         FROM rowseal.quarantine q JOIN rowseal.declarations d ON d.tag = q.tag
        WHERE CASE WHEN ids IS NOT NULL THEN q.id = ANY (ids)
                   WHEN waits_for IS NOT NULL
-                  THEN q.curable AND q.waits_for = waits_for AND rowseal._could_store(q.role, d.relation)
+                  THEN q.curable AND q.waits_for = waits_for
                        AND pg_catalog.hashtextextended(q.waits_for, 0) = pg_catalog.hashtextextended(waits_for, 0)
                   ELSE q.curable AND (tag IS NULL OR q.tag = tag) END
          AND q.format <> 'raw'
       WINDOW before AS (PARTITION BY d.relation, q.format ORDER BY q.id ROWS UNBOUNDED PRECEDING)) w
+     WHERE waits_for IS NULL OR w.brought <= 32768 OR rowseal._could_store(w.role, w.relation)
      GROUP BY w.relation, w.owners, w.format, w.megabytes::integer, w.thousands
      ORDER BY w.owners DESC, pg_catalog.min(w.id)  -- owners before what they own
   LOOP
@@ -763,15 +769,15 @@ CREATE OR REPLACE FUNCTION rowseal._wait_for_table(tag text) RETURNS bigint[] LA
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT ARRAY(
     SELECT q.id FROM (
-      SELECT x.id, pg_catalog.sum(x.bytes) OVER (PARTITION BY x.role, x.subscription ORDER BY x.id) AS bytes
-        FROM rowseal.quarantine x
-        JOIN rowseal.declarations d ON d.tag = x.tag AND rowseal._could_store(x.role, d.relation)
+      SELECT x.id, x.role, d.relation,
+             pg_catalog.sum(x.bytes) OVER (PARTITION BY x.role, x.subscription ORDER BY x.id) AS brought
+        FROM rowseal.quarantine x JOIN rowseal.declarations d ON d.tag = x.tag
        WHERE x.curable AND x.tag = _wait_for_table.tag AND x.sqlstate = ANY ('{RS007,RS015,RS019}')) q
-     WHERE q.bytes <= 256 * 1024)
+     WHERE q.brought <= 32768 OR (q.brought <= 262144 AND rowseal._could_store(q.role, q.relation)))
 $$;
 COMMENT ON FUNCTION rowseal._wait_for_table(text) IS
   'Entries that wait for the table itself (for it to open, for a column, for its guards): the first 256 KiB of each '
-  'source that may write there. rowseal.retry() tries all';
+  'source, 32 of those that may not write there. rowseal.retry() tries all';
 
 CREATE OR REPLACE FUNCTION rowseal._retry_waiting(tag text) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$

@@ -904,10 +904,24 @@ def test_what_others_leave_beside_a_table_is_not_tried_with_every_command(
     example.run("REVOKE ALL ON user_storage FROM mallory")
     tried = admin.all(
         "SELECT role, count(*), sum(bytes) FROM rowseal.quarantine"
-        " WHERE id = ANY (rowseal._wait_for_table('user_storage')) GROUP BY role"
+        " WHERE id = ANY (rowseal._wait_for_table('user_storage')) GROUP BY role ORDER BY role"
     )
-    assert [role for role, *_ in tried] == ["app"] and 0 < tried[0][2] <= 256 * 1024
+    assert [role for role, *_ in tried] == ["app", "mallory"]
+    assert 32 * 1024 < tried[0][2] <= 256 * 1024 and 0 < tried[1][2] <= 32 * 1024
     assert {o for _, o, _ in example.all("SELECT * FROM rowseal.retry()")} == {"deferred"}
+
+
+def test_who_can_become_a_role_that_writes_could_have_stored_it(example: Db, admin: Db) -> None:
+    """Behind a login that inherits nothing, as that of a pool."""
+    admin.run("CREATE ROLE pool LOGIN NOINHERIT; CREATE ROLE writes; GRANT writes TO pool")
+    could = "SELECT rowseal._could_store('pool', 'user_storage')"
+    try:
+        assert not admin.one(could)
+        example.run("GRANT INSERT ON user_storage TO writes")
+        assert admin.one(could)
+        assert not admin.one("SELECT rowseal._could_store('nobody there', 'user_storage')")
+    finally:
+        admin.run("DROP OWNED BY writes, pool; DROP ROLE pool, writes")
 
 
 # ----------------------------------------------------------------------- what nobody could follow
