@@ -303,6 +303,8 @@ BEGIN
     IF x.own THEN
       PERFORM rowseal._refresh(x.d, false, true);
     ELSE
+      -- however many: whoever changes what they rest on, their owners trust (decision 22)
+      PERFORM pg_catalog.set_config('rowseal.spent', '0', true);
       PERFORM rowseal._refresh_others(x.d, false);
     END IF;
   END LOOP;

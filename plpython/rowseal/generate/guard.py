@@ -126,7 +126,7 @@ def archive(row: Row) -> str:
         f"INSERT INTO {versions.table} ({versions.names(subject.stored)})\n"
         f"  VALUES ({row.refs(subject.stored)})"
         f" ON CONFLICT ({ident(versions.version_key or '')}) DO NOTHING;"
-        f"{subject.slot('archived_again', row, subject.row('v', versions))}"
+        f"{subject.slot('archived_again', row, subject.row('t', versions))}"
     )
 
 

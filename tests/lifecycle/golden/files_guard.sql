@@ -92,11 +92,11 @@ BEGIN
             content_sha256, "name", sign_b64)
           VALUES (NEW.content, NEW.deleted_flag, NEW.owner_timestamp, NEW.up, NEW.user_hash, NEW.uuid,
               NEW.content_sha256, NEW.name, NEW.sign_b64) ON CONFLICT ("name") DO NOTHING;
-        IF NOT FOUND AND EXISTS (SELECT FROM public.files_versions v WHERE v.name OPERATOR(pg_catalog.=) NEW.name
-            AND (v.content IS NULL AND NEW.content IS NOT NULL)) THEN
-          UPDATE public.files_versions v SET "content" = coalesce(v.content, NEW.content), content_sha256 = CASE
-              WHEN NEW.content IS NULL THEN v.content_sha256 END
-           WHERE v.name OPERATOR(pg_catalog.=) NEW.name;
+        IF NOT FOUND AND EXISTS (SELECT FROM public.files_versions t WHERE t.name OPERATOR(pg_catalog.=) NEW.name
+            AND (t.content IS NULL AND NEW.content IS NOT NULL)) THEN
+          UPDATE public.files_versions t SET "content" = coalesce(t.content, NEW.content), content_sha256 = CASE
+              WHEN NEW.content IS NULL THEN t.content_sha256 END
+           WHERE t.name OPERATOR(pg_catalog.=) NEW.name;
         END IF;
         IF NOT FOUND AND pg_catalog.current_setting('rowseal.outcome', true) OPERATOR(pg_catalog.=) 'archived' THEN
           outcome := 'duplicate';  -- by another session
@@ -139,11 +139,11 @@ BEGIN
             content_sha256, "name", sign_b64)
           VALUES (tip.content, tip.deleted_flag, tip.owner_timestamp, tip.up, tip.user_hash, tip.uuid,
               tip.content_sha256, tip.name, tip.sign_b64) ON CONFLICT ("name") DO NOTHING;
-        IF NOT FOUND AND EXISTS (SELECT FROM public.files_versions v WHERE v.name OPERATOR(pg_catalog.=) tip.name
-            AND (v.content IS NULL AND tip.content IS NOT NULL)) THEN
-          UPDATE public.files_versions v SET "content" = coalesce(v.content, tip.content), content_sha256 = CASE
-              WHEN tip.content IS NULL THEN v.content_sha256 END
-           WHERE v.name OPERATOR(pg_catalog.=) tip.name;
+        IF NOT FOUND AND EXISTS (SELECT FROM public.files_versions t WHERE t.name OPERATOR(pg_catalog.=) tip.name
+            AND (t.content IS NULL AND tip.content IS NOT NULL)) THEN
+          UPDATE public.files_versions t SET "content" = coalesce(t.content, tip.content), content_sha256 = CASE
+              WHEN tip.content IS NULL THEN t.content_sha256 END
+           WHERE t.name OPERATOR(pg_catalog.=) tip.name;
         END IF;
         -- large values, for subscribers
         whole := ROW(NEW.user_hash, NEW.uuid, NEW.content, NEW.content_sha256, NEW.name, NEW.up, NEW.deleted_flag,

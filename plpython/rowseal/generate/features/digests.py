@@ -125,8 +125,8 @@ class Digests(Feature):
         version = t.same_version(new)
         lacking = f"{version} AND ({self._heals(new, t)})"
         return (
-            f"\nIF NOT FOUND AND EXISTS (SELECT FROM {t.place.table} v WHERE {lacking}) THEN\n"
-            f"  UPDATE {t.place.table} v SET {self._healing(new, t)}\n   WHERE {version};\nEND IF;"
+            f"\nIF NOT FOUND AND EXISTS (SELECT FROM {t.place.table} t WHERE {lacking}) THEN\n"
+            f"  UPDATE {t.place.table} t SET {self._healing(new, t)}\n   WHERE {version};\nEND IF;"
         )
 
     def _heals(self, new: Row, t: Row) -> str:
