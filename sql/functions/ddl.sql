@@ -224,8 +224,9 @@ COMMENT ON FUNCTION rowseal._follow_partitions(rowseal.declarations, jsonb, json
 CREATE OR REPLACE FUNCTION rowseal._concerned(
   changed oid, OUT d rowseal.declarations, OUT own boolean, OUT others boolean)
 RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT x, o.own,
-         o.own IS NOT TRUE AND r.relowner <> (SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = changed)
+  -- once, for any number of tables of others that rest on it
+  WITH identity AS MATERIALIZED (SELECT rowseal._identity_facts(changed) AS facts)
+  SELECT x, o.own, t.others
     FROM rowseal.declarations x
     JOIN pg_catalog.pg_class r ON r.oid = x.relation,
          LATERAL (SELECT changed IN (x.relation, x.versions)
@@ -233,13 +234,17 @@ RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp A
                       OR x.relation IN (SELECT i.inhparent FROM pg_catalog.pg_inherits i WHERE i.inhrelid = changed)
                       -- it is altered with what it has become a partition of
                       OR x.relation IN (SELECT rowseal._tree(changed)) OR x.versions IN (SELECT rowseal._tree(changed))
-                 ) o(own)
-   WHERE coalesce(o.own, false) OR changed IN (x.identity, x.writers)
+                 ) o(own),
+         LATERAL (SELECT o.own IS NOT TRUE AND r.relowner <> (
+                    SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = changed)) t(others)
+   WHERE (coalesce(o.own, false) OR changed IN (x.identity, x.writers))
+     AND NOT (t.others AND coalesce(x.facts -> 'identity' = (SELECT i.facts FROM identity i), false))
    ORDER BY x.identity IS NULL DESC, x.writers IS NULL DESC, x.id  -- the others rest on them
 $$;
 COMMENT ON FUNCTION rowseal._concerned(oid) IS
   'The declarations that a change of this table concerns; own: it is their main or versions table, or a partition or '
-  'a parent of it; others: it is not, and their owner is another one than this table''s';
+  'a parent of it; others: it is not, their owner is another one than this table''s, and what they rest on of it has '
+  'changed';
 
 CREATE OR REPLACE FUNCTION rowseal._touched(d rowseal.declarations) RETURNS boolean LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -371,7 +376,6 @@ CREATE OR REPLACE FUNCTION rowseal._follow(changed oid, kind oid, object_type te
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   x record;
-  identity_now jsonb;
 BEGIN
   -- _install makes its triggers, and has just looked at the table
   IF EXISTS (SELECT FROM rowseal.declarations d
@@ -393,9 +397,7 @@ BEGIN
       PERFORM rowseal._watch_trigger(x.d, changed, command);
     END IF;
     IF x.others THEN
-      identity_now := coalesce(identity_now, rowseal._identity_facts(changed));  -- once for any number of them
-      PERFORM rowseal._refresh_others(x.d, object_type = 'table column')
-        WHERE ((x.d).facts -> 'identity' = identity_now) IS NOT TRUE;
+      PERFORM rowseal._refresh_others(x.d, object_type = 'table column');
       CONTINUE;
     END IF;
     PERFORM rowseal._refresh(x.d, object_type = 'table column', coalesce(x.own, false));
@@ -571,7 +573,6 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   gone text[] := ARRAY(SELECT l."column" FROM rowseal._lost() l WHERE l.relation = changed);
   x record;
-  identity_now jsonb;
 BEGIN
   FOR x IN SELECT * FROM rowseal._concerned(changed) LOOP
     IF changed = (x.d).relation AND (x.d).fields ?| gone THEN
@@ -582,8 +583,7 @@ BEGIN
       x.d := pg_catalog.jsonb_populate_record(x.d, pg_catalog.jsonb_build_object('fields', (x.d).fields - gone));
     END IF;
     IF x.others THEN
-      identity_now := coalesce(identity_now, rowseal._identity_facts(changed));
-      PERFORM rowseal._refresh_others(x.d, false) WHERE ((x.d).facts -> 'identity' = identity_now) IS NOT TRUE;
+      PERFORM rowseal._refresh_others(x.d, false);
     ELSE
       PERFORM rowseal._refresh(x.d, false, x.own AND blamed);
     END IF;

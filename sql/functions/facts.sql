@@ -200,21 +200,21 @@ SET search_path = pg_catalog, pg_temp AS $$
       FROM rowseal._tree(relation) t(oid) JOIN pg_catalog.pg_class c USING (oid) WHERE t.oid <> relation
     UNION
     SELECT pg_catalog.format('type %s', pg_catalog.format_type(y.oid, NULL)), r.oid  -- of a table OF a type
-      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_type y ON y.oid = c.reloftype
-      JOIN pg_catalog.pg_namespace n ON n.oid = y.typnamespace, LATERAL (VALUES (y.typowner), (n.nspowner)) r(oid)
+      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_type y ON y.oid = c.reloftype,
+           LATERAL rowseal._names_of(y.typowner, y.typnamespace) r(oid)
      WHERE c.oid = relation
     UNION
     SELECT pg_catalog.format('collation %s', l.oid::pg_catalog.regcollation), r.oid
-      FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
-      JOIN pg_catalog.pg_namespace n ON n.oid = l.collnamespace, LATERAL (VALUES (l.collowner), (n.nspowner)) r(oid)
+      FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation,
+           LATERAL rowseal._names_of(l.collowner, l.collnamespace) r(oid)
      WHERE a.attrelid = relation AND l.oid >= 16384  -- not made by initdb
     UNION
     SELECT pg_catalog.format('operator %s', o.oid::pg_catalog.regoperator), r.oid
       FROM pg_catalog.pg_index x, LATERAL pg_catalog.unnest(x.indclass::pg_catalog.oid[]) k(class)
       JOIN pg_catalog.pg_opclass c ON c.oid = k.class
       JOIN pg_catalog.pg_amop s ON s.amopfamily = c.opcfamily AND s.amopstrategy = 3
-      JOIN pg_catalog.pg_operator o ON o.oid = s.amopopr
-      JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace, LATERAL (VALUES (o.oprowner), (n.nspowner)) r(oid)
+      JOIN pg_catalog.pg_operator o ON o.oid = s.amopopr,
+           LATERAL rowseal._names_of(o.oprowner, o.oprnamespace) r(oid)
      WHERE x.indrelid = relation AND x.indisprimary AND o.oid >= 16384
   ), strange AS MATERIALIZED (
     SELECT r.role FROM (SELECT DISTINCT n.role FROM named n) r

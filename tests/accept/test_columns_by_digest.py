@@ -630,7 +630,10 @@ def test_what_comes_back_while_a_newer_version_comes_goes_where_its_row_is(
     assert example.all(receive, Json(bare[:1])) == ["inserted"]
     with server.connect(database, "app") as c:
         other = Db(c)
-        newer = partial(other.all, receive, Json(bare[1:]))
+
+        def newer() -> None:
+            assert other.all(receive, Json(bare[1:])) == ["superseded"]
+
         older = partial(example.all, receive, Json([old]))
         assert meanwhile(other, newer, older) == ["duplicate"]
     assert contents(example, "two tables") == [

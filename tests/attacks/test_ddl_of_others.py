@@ -777,6 +777,11 @@ STRANGE = {
     "an attribute": ("CREATE TYPE mood AS ENUM ('good')", "public.q", "c public.pair"),
     "a type of his schema": ("GRANT ALL ON SCHEMA names TO app", "public.q", "c names.mood"),
     "a schema": ("GRANT ALL ON SCHEMA names TO app", "names.q", "c text"),
+    "a collation": (
+        "CREATE COLLATION de (provider = libc, locale = 'C')",
+        "public.q",
+        "c text COLLATE public.de",
+    ),
 }
 
 
@@ -834,6 +839,27 @@ def test_a_table_that_opens_by_a_command_on_a_type_lets_in_what_waited(
             assert example.all("SELECT outcome FROM rowseal.retry()") == ["inserted"]
         assert example.one("SELECT count(*) FROM q") == 1
         assert unhealthy(example) == []
+
+
+def test_a_closed_table_of_partitions_stops_no_superuser(
+    mallory: Db, example: Db, admin: Db, ann: Owner
+) -> None:
+    """He does not trust its owner, so he verifies no rows for it: a restore went no further."""
+    admin.run("CREATE SCHEMA names AUTHORIZATION mallory")
+    mallory.run(f"""
+        CREATE TABLE names.p (user_hash bytea, n int, {SEALED}, PRIMARY KEY (user_hash, n))
+            PARTITION BY LIST (n);
+        CREATE TABLE names.p1 PARTITION OF names.p FOR VALUES IN (1);
+        SELECT rowseal.declare('names.p', owner => 'user_hash', identity => 'user_cards')""")
+    value = {"user_hash": ann.hash, "n": 1, "deleted_flag": False, "owner_timestamp": 1}
+    mallory.insert("names.p", ann.sealed(mallory.form("p"), value))
+    admin.run("ALTER SCHEMA names OWNER TO pg_monitor; ALTER SCHEMA names OWNER TO mallory")
+    closed = "SELECT queries = '{}' FROM rowseal.declarations WHERE tag = 'p'"
+    assert admin.one(closed)
+    admin.run("ALTER TABLE names.p ALTER n SET STATISTICS 10")
+    assert admin.one(closed)
+    mallory.run("ALTER TABLE names.p ALTER n SET STATISTICS 20")
+    assert not admin.one(closed) and unhealthy(mallory) == []
 
 
 def test_a_partition_that_a_superusers_function_attaches_is_verified(
