@@ -81,6 +81,7 @@ lint:
 	  --proc-without-search-path 'rowseal._one_based(value anyarray)' --proc-without-search-path 'rowseal._sparse(value text)' \
 	  --proc-without-search-path 'rowseal._written(relation regclass,relation regclass,versions regclass,identity regclass,kept boolean)' \
 	  --proc-without-search-path 'rowseal._names_of(owner oid,namespace oid)' \
+	  --proc-without-search-path 'rowseal._elements(rows pg_catalog.json)' --proc-without-search-path 'rowseal._may_write(relation regclass)' \
 	  --proc-without-search-path 'rowseal._bounded(element pg_catalog.json,format text)' \
 	  --proc-without-search-path 'rowseal._before(authority integer,writer bytea,seq bigint,prev bytea)' \
 	  --proc-without-search-path 'rowseal._outside(chain bigint[],tag text,key jsonb)' \

@@ -60,6 +60,7 @@ SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
   n integer := coalesce(pg_catalog.cardinality(rows), 0);
+  outcome text;
   outcomes text[];
   written boolean := pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL;
 BEGIN
@@ -67,10 +68,10 @@ BEGIN
   WHILE n < 2 OR pg_catalog.pg_column_size(rows) < 16777216 LOOP
     BEGIN
       IF n = 1 AND format = 'canonical' THEN
-        EXECUTE pg_catalog.format('SELECT ARRAY[rowseal._take_%s($1)]', id) INTO outcomes USING rows[1];
-      ELSE
-        EXECUTE pg_catalog.format('SELECT rowseal._apply_%s($1, $2)', id) INTO outcomes USING rows, format;
+        EXECUTE pg_catalog.format('SELECT rowseal._take_%s($1)', id) INTO outcome USING rows[1];
+        RETURN ARRAY[outcome];
       END IF;
+      EXECUTE pg_catalog.format('SELECT rowseal._apply_%s($1, $2)', id) INTO outcomes USING rows, format;
       RETURN outcomes;
     EXCEPTION
       WHEN deadlock_detected THEN
@@ -179,15 +180,18 @@ $$;
 COMMENT ON FUNCTION rowseal._applied(integer, json[], text) IS
   'Merges rows into a table and sets the bad ones aside; an outcome for each, a word or a verdict as text';
 
-CREATE OR REPLACE FUNCTION rowseal._elements(rows json) RETURNS json[] LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION rowseal._elements(rows json) RETURNS json[] LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 BEGIN
-  RETURN CASE pg_catalog.json_typeof(rows)
-           WHEN 'array' THEN ARRAY(SELECT * FROM pg_catalog.json_array_elements(rows))
-           WHEN 'object' THEN ARRAY[rows] END;
+  IF pg_catalog.json_typeof(rows) OPERATOR(pg_catalog.=) 'object' THEN
+    RETURN ARRAY[rows];
+  ELSIF pg_catalog.json_typeof(rows) OPERATOR(pg_catalog.=) 'array' THEN
+    RETURN ARRAY(SELECT * FROM pg_catalog.json_array_elements(rows));
+  END IF;
+  RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION rowseal._elements(json) IS 'The elements of a JSON array, or one object; else NULL';
+COMMENT ON FUNCTION rowseal._elements(json) IS
+  'The elements of a JSON array, or one object; else NULL. Without a search path: to set one takes longer';
 
 CREATE OR REPLACE FUNCTION rowseal.apply(relation regclass, rows json, format text DEFAULT 'canonical')
 RETURNS TABLE (ordinal integer, outcome text, reason text) LANGUAGE plpgsql

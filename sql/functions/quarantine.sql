@@ -272,14 +272,12 @@ COMMENT ON FUNCTION rowseal._flooded(bigint, bigint, bigint) IS
   'Whether rows of strangers have cost this worker more in a minute (see _cost_of_stranger) than the quarantine keeps '
   'of a source: then further ones, so many of so many bytes, are counted and no more';
 
-CREATE OR REPLACE FUNCTION rowseal._may_write(relation regclass) RETURNS boolean LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-  RETURN pg_catalog.has_table_privilege(relation, 'SELECT') AND pg_catalog.has_table_privilege(relation, 'INSERT')
-     AND pg_catalog.has_table_privilege(relation, 'UPDATE');
-END
+CREATE OR REPLACE FUNCTION rowseal._may_write(relation regclass) RETURNS boolean LANGUAGE sql STABLE AS $$
+  SELECT pg_catalog.has_table_privilege(relation, 'SELECT') AND pg_catalog.has_table_privilege(relation, 'INSERT')
+     AND pg_catalog.has_table_privilege(relation, 'UPDATE')
 $$;
-COMMENT ON FUNCTION rowseal._may_write(regclass) IS 'Whether the current user may merge rows into a table';
+COMMENT ON FUNCTION rowseal._may_write(regclass) IS
+  'Whether the current user may merge rows into a table. Without a search path, so that it is inlined';
 
 CREATE OR REPLACE FUNCTION rowseal._could_store(role text, relation regclass) RETURNS boolean LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$

@@ -379,6 +379,8 @@ def test_functions_without_a_search_path_name_every_schema(example: Db) -> None:
         "_outside",
         "_written",
         "_names_of",
+        "_elements",
+        "_may_write",
         "subscribe",
         "unsubscribe",
     }

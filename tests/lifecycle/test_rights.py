@@ -80,6 +80,8 @@ def test_every_function_has_a_fixed_search_path(admin: Scratch) -> None:
         "_one_based",
         "_written",
         "_names_of",
+        "_elements",
+        "_may_write",
         "_bounded",
         "_payload_*",
         "_signed_*",
