@@ -9,7 +9,7 @@
 --   @moved@             names that are used here lead elsewhere than they did, and nothing has followed that
 --   @key_of_new@        t has the key of NEW
 --   @same_as_tip@       tip is NEW, byte for byte
---   @arrived_again@     features: an identical row was inserted
+--   @arrived_again@     features: the tip was inserted again
 --   @updated_in_place@  features: an UPDATE left all that is signed alone
 --   @incomplete@        NEW has no place in the order of versions
 --   @unsigned@          the verdict on a row that is not signed
@@ -116,6 +116,7 @@ BEGIN
     -- 4. Then it is carried out.
     IF NOT newer THEN
       outcome := 'duplicate';  -- there, in another spelling
+      @arrived_again@
     ELSE
       outcome := 'inserted';  -- the key stops a second one
       IF TG_OP = 'UPDATE' THEN

@@ -11,7 +11,7 @@
 --   @version_of_new@    t is the version NEW, by the primary key
 --   @key_of_new@        t is a version of the same key
 --   @same_as_stored@    stored is NEW, byte for byte
---   @arrived_again@     features: an identical row was inserted
+--   @arrived_again@     features: stored was inserted again
 --   @lock@              features: what must be locked before NEW is judged
 --   @identity@          whether it is an identity table
 --   @owner_of_new@      t is a version of the same owner
@@ -73,6 +73,7 @@ BEGIN
     kept := NOT respelled;
     IF respelled THEN
       outcome := 'duplicate';  -- the version that is there, in another spelling
+      @arrived_again@
     ELSIF current_setting('rowseal.mode', true) = 'apply' THEN
       SELECT CASE WHEN bool_or(@order_t@ > @order_new@) THEN 'archived'
                   WHEN count(*) > 0 THEN 'superseded' ELSE 'inserted' END

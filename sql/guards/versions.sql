@@ -15,14 +15,13 @@
 --   @lock_archived@     features: the main table's guard is archiving its tip
 --   @version_of_new@    v is the version NEW, by the primary key
 --   @same_as_stored@    stored is NEW, byte for byte
---   @arrived_again@     features: an identical row was inserted
+--   @arrived_again@     features: stored was inserted again
 --   @lock@              features: what must be locked before the tip is compared
 --   @order_new@         timestamp, deletion flag and signature of NEW
 --   @order_tip@         the same of the tip
 --   @merge_new@         hands NEW to the main table
 --   @identity@          whether it holds versions of an identity table
 --   @same_public_key@   NEW has the public key of the tip
---   @signature_of_tip@  NEW has the signature of the tip
 --   @verdict@           sets verdict: NULL, or why NEW is not the owner's
 --   @leave@            refuses NEW, or tells apply the outcome and keeps it or not
 DECLARE
@@ -79,13 +78,9 @@ BEGIN
       END IF;
     ELSE
       @lock@
-      IF NOT has_tip OR @order_new@ > @order_tip@ THEN
+      IF NOT has_tip OR @order_new@ >= @order_tip@ THEN
         -- not superseded by anything yet: it belongs into the main table, whose guard decides
         @merge_new@
-        EXIT judged;
-      END IF;
-      IF @same_as_tip@ THEN
-        outcome := 'duplicate';  -- the current version, inserted here by hand
         EXIT judged;
       END IF;
       --: if identity
@@ -94,7 +89,6 @@ BEGIN
         EXIT judged;
       END IF;
       --: end
-      respelled := @signature_of_tip@;
     END IF;
 
     -- 3. Is it the owner's?
@@ -102,8 +96,13 @@ BEGIN
     EXIT judged WHEN verdict IS NOT NULL;
 
     -- 4. Then it is carried out.
-    kept := NOT respelled;
-    outcome := CASE WHEN respelled THEN 'duplicate' ELSE 'archived' END;
+    IF respelled THEN
+      outcome := 'duplicate';
+      @arrived_again@
+    ELSE
+      outcome := 'archived';
+      kept := true;
+    END IF;
   END judged;
 
   @leave@

@@ -40,10 +40,18 @@ DECLARE = (
 LAYOUTS = ["unversioned", "two tables", "one table", "partitioned"]
 
 
-def make(db: Db, layout: str, options: str = "", name: str = "s", *, healed: bool = False) -> None:
+def make(
+    db: Db,
+    layout: str,
+    options: str = "",
+    name: str = "s",
+    *,
+    healed: bool = False,
+    columns: str = COLUMNS,
+) -> None:
     key = "user_hash, uuid" + (", sign_b64" if layout == "one table" else "")
     db.run(
-        f"CREATE TABLE {name} ({COLUMNS}, PRIMARY KEY ({key}))"
+        f"CREATE TABLE {name} ({columns}, PRIMARY KEY ({key}))"
         f" {'PARTITION BY HASH (uuid)' if layout == 'partitioned' else ''}"
     )
     if layout == "partitioned":
@@ -613,6 +621,44 @@ def test_what_comes_back_travels(layout: str, example: Db, admin: Db, ann: Owner
     example.all(receive, Json(feed))
     newest = "SELECT value_b64 FROM o ORDER BY owner_timestamp DESC LIMIT 1"
     assert example.one(newest) == b"%d" % len(intact)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_comes_back_beside_json_that_is_spelled_otherwise(
+    layout: str, example: Db, ann: Owner
+) -> None:
+    """Two rows with one signature: it is verified again, and only then does the content count."""
+    make(example, layout, healed=True, columns=COLUMNS + ", doc json")
+    form = example.form("s")
+    versions = [
+        ann.envelope(form, row(ann, b"%d" % n, owner_timestamp=n) | {"doc": '{"a":1,"b":[2]}'})
+        for n in ([1] if layout == "unversioned" else [1, 2])
+    ]
+    other = {"b": [2], "a": 1.0}
+    bare = [
+        {k: v for k, v in e.items() if k != "content"} | {"row": e["row"] | {"doc": other}}
+        for e in versions
+    ]
+    for rows in (bare, versions):
+        assert "rejected" not in {outcome for outcome, _ in example.apply("s", rows)}
+    assert [(v, note) for _, v, note, *_ in contents(example, layout)] == [
+        (b"%d" % n, "zoë") for n in range(1, len(versions) + 1)
+    ]
+    assert everything_holds(example)
+
+
+def test_what_comes_back_by_the_versions_table_may_be_of_the_current_version(
+    example: Db, ann: Owner
+) -> None:
+    """A publisher of both tables has archived it; here it is not superseded yet."""
+    make(example, "two tables", healed=True)
+    intact = ann.sealed(example.form("s"), row(ann, b"1", owner_timestamp=1))
+    example.insert("s", stripped(intact, ["value_b64", "note"]))
+    example.insert("sv", intact)
+    assert contents(example, "two tables") == [(1, b"1", "zoë", False, False)]
+    with pytest.raises(psycopg.Error, match="invalid signature"):
+        example.insert("sv", intact | {"value_b64": b"2"})
+    assert everything_holds(example)
 
 
 def test_what_comes_back_while_a_newer_version_comes_goes_where_its_row_is(

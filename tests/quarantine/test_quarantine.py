@@ -18,6 +18,7 @@ from kit.db import Db
 from kit.example import Owner
 from kit.network import Net, Site, link, network, sign_of, until
 from kit.scratch import CARD, card, pgtext, seal
+from rowseal.client import Form
 
 net = pytest.fixture(network)
 
@@ -340,6 +341,28 @@ def test_a_new_table_and_a_new_column_cure(site: Site, app: Db) -> None:
     assert site.quarantined() == ["RS015"]
     app.run("ALTER TABLE news ADD COLUMN headline text")
     assert (app.all("SELECT headline FROM news"), site.quarantined()) == (["Rain"], [])
+
+
+@pytest.mark.parametrize("format", ["canonical", "pgtext"])
+@pytest.mark.parametrize("first", ["column", "owner"])
+def test_a_row_may_wait_for_a_column_and_for_its_owner(
+    site: Site, app: Db, format: str, first: str
+) -> None:
+    """Whichever comes first: what the row says in the column is not lost meanwhile."""
+    ann = Owner()
+    form = Form("user_storage", site.form("user_storage").fields | {"later": "text"})
+    row = ann.value(b"1") | {"later": "z"}
+    given = pgtext(ann.sealed(form, row)) if format == "pgtext" else ann.envelope(form, row)
+    assert app.apply("user_storage", [given], format) == [
+        ("deferred", "RS015: no column for field 'later' yet")
+    ]
+    for step in (first, *({"column", "owner"} - {first})):
+        if step == "owner":
+            site.join(ann)
+        else:
+            app.run("ALTER TABLE user_storage_versions ADD later text")
+            app.run("ALTER TABLE user_storage ADD later text")
+    assert (app.all("SELECT later FROM user_storage"), site.quarantined()) == (["z"], [])
 
 
 def test_a_column_cures_what_waits_for_one_and_tries_nothing_else(site: Site, app: Db) -> None:

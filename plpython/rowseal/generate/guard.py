@@ -212,5 +212,4 @@ def versions_holes(subject: Subject, versions: Place) -> Holes:
         "merge_new": merge(subject, f"VALUES ({new.refs(subject.stored)})"),
         "identity": public_key is not None,
         "same_public_key": f"{new.ref(public_key)} = {tip.ref(public_key)}" if public_key else "",
-        "signature_of_tip": f"{new.ref(subject.sign)} = {tip.ref(subject.sign)}",
     }

@@ -132,6 +132,16 @@ BEGIN
     -- 4. Then it is carried out.
     IF NOT newer THEN
       outcome := 'duplicate';  -- there, in another spelling
+      IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND (tip.content IS NULL AND NEW.content IS NOT NULL) THEN
+        UPDATE public.files t SET "content" = coalesce(t.content, NEW.content), content_sha256 = CASE
+            WHEN NEW.content IS NULL THEN t.content_sha256 END
+         WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash AND t.uuid OPERATOR(pg_catalog.=) NEW.uuid
+             AND t.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64;
+        IF NOT FOUND AND NOT EXISTS (SELECT FROM public.files t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
+            AND t.uuid OPERATOR(pg_catalog.=) NEW.uuid AND t.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64) THEN
+          CONTINUE judged;
+        END IF;
+      END IF;
     ELSE
       outcome := 'inserted';  -- the key stops a second one
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN

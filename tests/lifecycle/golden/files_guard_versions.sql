@@ -94,7 +94,7 @@ BEGIN
       END IF;
     ELSE
       IF NOT has_tip OR ROW(NEW.owner_timestamp, NEW.deleted_flag,
-          NEW.sign_b64) OPERATOR(pg_catalog.>) ROW(tip.owner_timestamp, tip.deleted_flag, tip.sign_b64) THEN
+          NEW.sign_b64) OPERATOR(pg_catalog.>=) ROW(tip.owner_timestamp, tip.deleted_flag, tip.sign_b64) THEN
         -- not superseded by anything yet: it belongs into the main table, whose guard decides
         INSERT INTO public.files ("content", deleted_flag, owner_timestamp, "up", user_hash, "uuid", content_sha256,
             "name", sign_b64)
@@ -106,17 +106,6 @@ BEGIN
               "name" = EXCLUDED.name, sign_b64 = EXCLUDED.sign_b64;
         EXIT judged;
       END IF;
-      IF (tip.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64
-          AND pg_catalog.record_image_eq(ROW(CASE WHEN tip.content IS NULL THEN tip.content_sha256
-          ELSE pg_catalog.sha256(tip.content::pg_catalog.bytea) END, tip.deleted_flag, tip.owner_timestamp, tip.up,
-          tip.user_hash, tip.uuid, tip.name, tip.sign_b64),
-          ROW(CASE WHEN NEW.content IS NULL THEN NEW.content_sha256
-          ELSE pg_catalog.sha256(NEW.content::pg_catalog.bytea) END, NEW.deleted_flag, NEW.owner_timestamp, NEW.up,
-          NEW.user_hash, NEW.uuid, NEW.name, NEW.sign_b64))) THEN
-        outcome := 'duplicate';  -- the current version, inserted here by hand
-        EXIT judged;
-      END IF;
-      respelled := NEW.sign_b64 OPERATOR(pg_catalog.=) tip.sign_b64;
     END IF;
 
     -- 3. Is it the owner's?
@@ -131,8 +120,17 @@ BEGIN
     EXIT judged WHEN verdict IS NOT NULL;
 
     -- 4. Then it is carried out.
-    kept := NOT respelled;
-    outcome := CASE WHEN respelled THEN 'duplicate' ELSE 'archived' END;
+    IF respelled THEN
+      outcome := 'duplicate';
+      IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND (stored.content IS NULL AND NEW.content IS NOT NULL) THEN
+        UPDATE public.files_versions t SET "content" = coalesce(t.content, NEW.content), content_sha256 = CASE
+            WHEN NEW.content IS NULL THEN t.content_sha256 END
+         WHERE t.name OPERATOR(pg_catalog.=) NEW.name;
+      END IF;
+    ELSE
+      outcome := 'archived';
+      kept := true;
+    END IF;
   END judged;
 
   outcome := coalesce(verdict::pg_catalog.text, outcome);

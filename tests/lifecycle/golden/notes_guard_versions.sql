@@ -75,7 +75,7 @@ BEGIN
         has_tip := FOUND;
       END IF;
       IF NOT has_tip OR ROW(NEW.owner_timestamp, NEW.deleted_flag,
-          NEW.sign_b64) OPERATOR(pg_catalog.>) ROW(tip.owner_timestamp, tip.deleted_flag, tip.sign_b64) THEN
+          NEW.sign_b64) OPERATOR(pg_catalog.>=) ROW(tip.owner_timestamp, tip.deleted_flag, tip.sign_b64) THEN
         -- not superseded by anything yet: it belongs into the main table, whose guard decides
         INSERT INTO public.notes (deleted_flag, "key", "n", owner_timestamp, parent_sign_b64, user_hash, writer_pkey,
             writer_prev, writer_seq, sign_b64)
@@ -88,15 +88,6 @@ BEGIN
               writer_seq = EXCLUDED.writer_seq, sign_b64 = EXCLUDED.sign_b64;
         EXIT judged;
       END IF;
-      IF (tip.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64
-          AND pg_catalog.record_image_eq(ROW(tip.deleted_flag, tip.key, tip.n, tip.owner_timestamp,
-          tip.parent_sign_b64, tip.user_hash, tip.writer_pkey, tip.writer_prev, tip.writer_seq, tip.sign_b64),
-          ROW(NEW.deleted_flag, NEW.key, NEW.n, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash,
-          NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq, NEW.sign_b64))) THEN
-        outcome := 'duplicate';  -- the current version, inserted here by hand
-        EXIT judged;
-      END IF;
-      respelled := NEW.sign_b64 OPERATOR(pg_catalog.=) tip.sign_b64;
     END IF;
 
     -- 3. Is it the owner's?
@@ -192,8 +183,12 @@ BEGIN
     EXIT judged WHEN verdict IS NOT NULL;
 
     -- 4. Then it is carried out.
-    kept := NOT respelled;
-    outcome := CASE WHEN respelled THEN 'duplicate' ELSE 'archived' END;
+    IF respelled THEN
+      outcome := 'duplicate';
+    ELSE
+      outcome := 'archived';
+      kept := true;
+    END IF;
   END judged;
 
   outcome := coalesce(verdict::pg_catalog.text, outcome);

@@ -65,7 +65,7 @@ BEGIN
       END IF;
     ELSE
       IF NOT has_tip OR ROW(NEW.owner_timestamp, NEW.deleted_flag,
-          NEW.sign_b64) OPERATOR(pg_catalog.>) ROW(tip.owner_timestamp, tip.deleted_flag, tip.sign_b64) THEN
+          NEW.sign_b64) OPERATOR(pg_catalog.>=) ROW(tip.owner_timestamp, tip.deleted_flag, tip.sign_b64) THEN
         -- not superseded by anything yet: it belongs into the main table, whose guard decides
         INSERT INTO public.user_storage (deleted_flag, owner_timestamp, parent_sign_b64, user_hash, "uuid", value_b64,
             sign_b64) VALUES (NEW.deleted_flag, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash,
@@ -76,15 +76,6 @@ BEGIN
               sign_b64 = EXCLUDED.sign_b64;
         EXIT judged;
       END IF;
-      IF (tip.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64
-          AND pg_catalog.record_image_eq(ROW(tip.deleted_flag, tip.owner_timestamp, tip.parent_sign_b64,
-          tip.user_hash, tip.uuid, tip.value_b64, tip.sign_b64),
-          ROW(NEW.deleted_flag, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash, NEW.storage_uuid,
-          NEW.value_b64, NEW.sign_b64))) THEN
-        outcome := 'duplicate';  -- the current version, inserted here by hand
-        EXIT judged;
-      END IF;
-      respelled := NEW.sign_b64 OPERATOR(pg_catalog.=) tip.sign_b64;
     END IF;
 
     -- 3. Is it the owner's?
@@ -113,8 +104,12 @@ BEGIN
     EXIT judged WHEN verdict IS NOT NULL;
 
     -- 4. Then it is carried out.
-    kept := NOT respelled;
-    outcome := CASE WHEN respelled THEN 'duplicate' ELSE 'archived' END;
+    IF respelled THEN
+      outcome := 'duplicate';
+    ELSE
+      outcome := 'archived';
+      kept := true;
+    END IF;
   END judged;
 
   outcome := coalesce(verdict::pg_catalog.text, outcome);
