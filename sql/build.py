@@ -7,8 +7,8 @@ are frozen when it is released; those of functions can run again and again.  Fun
 any order, although those in SQL call others: CREATE EXTENSION turns check_function_bodies off.
 
 Of plpython/rowseal everything runs in the server but the rooms of CLIENT.  What only declaring a
-table needs (the rooms of DECLARING) goes into the function that does it, the rest into the one that
-every session loads.
+table needs (the rooms of DECLARING) goes into the function that does it, the rest into _load; and
+what every row needs without pgsodium, into the function that verifies, too.
 """
 
 import sys
@@ -49,6 +49,7 @@ def main(version: str) -> None:
     holes = {
         "@SERVER@": inlined(rooms - CLIENT - DECLARING, "    "),
         "@DECLARING@": inlined(DECLARING, ""),
+        "@PYNACL@": repr((PACKAGE / "form/pynacl.py").read_text()),
         "@VERSION@": version,
     }
     for hole, text in holes.items():
