@@ -305,10 +305,14 @@ DECLARE
   merged text[];
   outcomes text[] := pg_catalog.array_fill(NULL::text, ARRAY[coalesce(pg_catalog.cardinality(envelopes), 0)]);
 BEGIN
-  FOR n IN 1 .. pg_catalog.cardinality(outcomes) LOOP
-    tags[n] := rowseal._member(envelopes[n], 'table');
-  END LOOP;
-  IF tags[1] = ALL (tags) THEN
+  BEGIN
+    tags := ARRAY(SELECT e.v ->> 'table' FROM pg_catalog.unnest(envelopes) WITH ORDINALITY e(v, n) ORDER BY e.n);
+  EXCEPTION WHEN data_exception OR statement_too_complex THEN  -- some cannot be read as text: one by one
+    FOR n IN 1 .. pg_catalog.cardinality(outcomes) LOOP
+      tags[n] := rowseal._member(envelopes[n], 'table');
+    END LOOP;
+  END;
+  IF tags <> '{}' AND tags[1] = ALL (tags) THEN
     RETURN rowseal._received(tags[1], envelopes, owners);
   END IF;
   FOR part IN

@@ -36,7 +36,7 @@ COMMENT ON FUNCTION rowseal._content(text[], bytea[]) IS
   'The contents of columns signed by digest, in base64; NULL when there are none';
 
 CREATE OR REPLACE FUNCTION rowseal._envelope(payload text, signature bytea, content json DEFAULT NULL)
-RETURNS json LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT (pg_catalog."left"($1, '-1') OPERATOR(pg_catalog.||) pg_catalog.concat(
            ',"sign_b64":"', rowseal._encoded($2), '"',
            ',"content":' OPERATOR(pg_catalog.||) $3::pg_catalog.text, '}'))::pg_catalog.json
