@@ -253,6 +253,8 @@ BEGIN
       verdict := ROW('RS001', 'not an envelope: it names no table, or holds what no text can be');
     ELSIF d.id IS NULL THEN
       verdict := ROW('RS007', 'no table is declared with this tag');
+    ELSIF d.queries = '{}' THEN  -- whose code would run is not known either
+      verdict := ROW('RS007', 'the table is closed: it is no longer as it was declared');
     ELSE
       BEGIN
         IF rowseal._secured(d.relation) THEN

@@ -81,8 +81,42 @@ COMMENT ON FUNCTION rowseal._unfinished(jsonb, jsonb) IS
   'Whether tables differ from how they were by what a restore adds after their rows alone (keys, indexes, triggers), '
   'or by whose they are';
 
+CREATE OR REPLACE FUNCTION rowseal._of_this_transaction(xid xid) RETURNS boolean LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_catalog.age(xid) <= 0 AND EXISTS (  -- of others, too, which began later
+    SELECT FROM pg_catalog.pg_locks l
+     WHERE l.locktype = 'transactionid' AND l.pid = pg_catalog.pg_backend_pid() AND l.transactionid = xid)
+$$;
+COMMENT ON FUNCTION rowseal._of_this_transaction(xid) IS
+  'Whether a row with this xmin is of this transaction, or of a subtransaction of it: each holds a lock on its number';
+
+CREATE OR REPLACE FUNCTION rowseal._restored(d rowseal.declarations) RETURNS boolean LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT NOT pg_catalog.jsonb_path_exists(
+    d.names, '$.regclass.* ? (@ == $oid)', pg_catalog.jsonb_build_object('oid', d.relation::oid::bigint))
+$$;
+COMMENT ON FUNCTION rowseal._restored(rowseal.declarations) IS
+  'Whether a declaration is that of another database, in whose functions the table has another number';
+
+CREATE OR REPLACE FUNCTION rowseal._brings_rows(d rowseal.declarations) RETURNS boolean LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (
+    WITH RECURSIVE new(oid) AS (
+      SELECT i.inhrelid FROM rowseal._tree(d.relation) t JOIN pg_catalog.pg_inherits i ON i.inhparent = t
+       WHERE rowseal._of_this_transaction(i.xmin)
+      UNION
+      SELECT i.inhrelid FROM new n JOIN pg_catalog.pg_inherits i ON i.inhparent = n.oid
+    ) SELECT FROM new n WHERE pg_catalog.pg_relation_size(n.oid) > 0)
+  -- pg_restore -1 brings the declaration along
+  AND NOT (rowseal._restored(d) AND rowseal._as_superuser() AND EXISTS (
+    SELECT FROM rowseal.declarations x WHERE x.id = d.id AND rowseal._of_this_transaction(x.xmin)))
+$$;
+COMMENT ON FUNCTION rowseal._brings_rows(rowseal.declarations) IS
+  'Whether a table has come to be part of this one in this transaction that holds, or held, rows; not where it is '
+  'restored';
+
 CREATE OR REPLACE FUNCTION rowseal._refresh(
-  d rowseal.declarations, renamed boolean, blamed boolean, patient boolean DEFAULT true)
+  d rowseal.declarations, renamed boolean, blamed boolean, patient boolean DEFAULT true, dropped text[] DEFAULT '{}')
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   now_ jsonb;
@@ -92,17 +126,27 @@ BEGIN
   IF now_ = old THEN
     RETURN;
   END IF;
-  -- one after the other: pg_restore -j makes triggers in several sessions, and the last has to see all
+  -- One after the other: two commands may change it side by side, and pg_restore -j makes triggers in several sessions.
+  -- The last has to see all, and what the others have made of the declaration.
   LOCK TABLE rowseal.declarations IN ROW EXCLUSIVE MODE;  -- which _follow may wait for
-  PERFORM FROM rowseal.declarations x WHERE x.relation = d.relation FOR UPDATE;
+  SELECT * INTO d FROM rowseal.declarations x WHERE x.id = d.id FOR UPDATE;
+  old := d.facts;
+  now_ := rowseal._known_facts(d);
+  IF d.id IS NULL OR now_ = old THEN
+    RETURN;
+  END IF;
+  d.fields := d.fields - dropped;
   IF EXISTS (SELECT FROM rowseal._trigger_problems(d) t
                  WHERE t.problem = 'missing'
                    AND (t.relation IN (d.relation, d.versions)
                         -- partitions that come get theirs from us, and those of a restored table from the dump
-                        OR old #> '{main,oids,relation}' <> now_ #> '{main,oids,relation}')) THEN
+                        OR rowseal._restored(d))) THEN
     -- It is being restored, and its triggers are to come; or health() tells.  Else what its queries name may be
     -- something else now, and is not read or called any more.
-    IF old <> '{}' AND NOT rowseal._unfinished(old, now_) THEN
+    IF blamed AND rowseal._brings_rows(d) THEN
+      RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('%s lacks triggers', d.relation),
+        HINT = 'What comes to be part of it without them, nobody verifies: rowseal.health() shows them.';
+    ELSIF old <> '{}' AND NOT rowseal._unfinished(old, now_) THEN
       PERFORM rowseal._close(d, 'it, or what it rests on, has changed, and it lacks triggers');
     END IF;
     RETURN;
@@ -112,7 +156,7 @@ BEGIN
   END IF;
   PERFORM rowseal._store(d);
   PERFORM rowseal._follow_partitions(d, old -> 'main', now_ -> 'main', blamed);
-  IF old = '{}' AND (d.grants OR d.writers IS NOT NULL OR rowseal._wait_for_table(d.tag) <> '{}') THEN
+  IF old = '{}' AND (d.grants OR d.writers IS NOT NULL OR rowseal._wait_for_table(d.tag, true) <> '{}') THEN
     INSERT INTO rowseal._opened (relation) VALUES (d.relation)
       ON CONFLICT (relation) DO UPDATE SET xid = EXCLUDED.xid;
   END IF;
@@ -120,8 +164,9 @@ EXCEPTION WHEN OTHERS OR assert_failure THEN
   IF patient AND rowseal._passing(SQLSTATE) THEN
     RAISE;  -- a lock that was not to be had, say: nothing has changed, the command can be tried again
   END IF;
-  -- What fails closed may be half of a change, or somebody else's command.
-  IF blamed AND (SQLSTATE <> 'RS007' OR rowseal._spoilt(old, now_)) THEN
+  -- What fails closed may be half of a change, or somebody else's command.  Of rows that come along nobody would know
+  -- later that they are unverified, and tables that rest on this one read them.
+  IF blamed AND (SQLSTATE <> 'RS007' OR rowseal._spoilt(old, now_) OR rowseal._brings_rows(d)) THEN
     RAISE;
   END IF;
   -- Or it is the fault of whose command it is, that of no table: he holds all locks that there are, say.
@@ -135,9 +180,10 @@ EXCEPTION WHEN OTHERS OR assert_failure THEN
   END IF;
 END
 $$;
-COMMENT ON FUNCTION rowseal._refresh(rowseal.declarations, boolean, boolean, boolean) IS
+COMMENT ON FUNCTION rowseal._refresh(rowseal.declarations, boolean, boolean, boolean, text[]) IS
   'Regenerates what rests on catalog facts that have changed. renamed: a column was renamed; blamed: the command is '
-  'about this table, so what it spoils is an error, else a warning; patient: it may wait for locks on it';
+  'about this table, so what it spoils is an error, else a warning; patient: it may wait for locks on it; dropped: '
+  'columns that are not signed any more';
 
 -- Whoever declares a table on somebody's identity table, and holds a lock on his own, keeps nobody waiting by that, nor
 -- from what is his: whatever goes wrong with it is a warning.
@@ -175,6 +221,14 @@ COMMENT ON FUNCTION rowseal._refresh_others(rowseal.declarations, boolean, text)
   'As _refresh, for a table whose owner is not the one whose table or type has changed: it does not wait. gone: why '
   'it cannot be in order any more, and is closed';
 
+CREATE OR REPLACE FUNCTION rowseal._as_superuser() RETURNS boolean LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT r.rolsuper FROM pg_catalog.pg_roles r
+   WHERE r.rolname = coalesce(nullif(pg_catalog.current_setting('role'), 'none'), session_user)
+$$;
+COMMENT ON FUNCTION rowseal._as_superuser() IS
+  'Whether the session gives commands as a superuser, by itself or by SET ROLE: as who restores a database does';
+
 CREATE OR REPLACE FUNCTION rowseal._follow_partitions(
   d rowseal.declarations, old jsonb, now_ jsonb, blamed boolean)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET backtrace_functions = rowseal AS $$
@@ -188,26 +242,23 @@ DECLARE
                       known, '$.* ? (@ == $oid)', pg_catalog.jsonb_build_object('oid', p.number::bigint))
                     ELSE known ? p.name END);
 BEGIN
-  IF known <> now_ -> 'partitions' THEN
-    -- A partition that has left keeps no trigger of ours (the cloned ones went by themselves).  It is known by the
-    -- number of the declaration in its trigger: another table may have its name by now.
-    FOR stray IN
-      SELECT g.tgname, g.tgrelid::pg_catalog.regclass AS relation
-        FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid
-       WHERE g.tgfoid = 'rowseal._keep()'::pg_catalog.regprocedure AND g.tgparentid = 0
-         AND g.tgargs = pg_catalog.convert_to(d.id::text, 'UTF8') || pg_catalog.decode('00', 'hex')
-         AND g.tgrelid NOT IN (SELECT rowseal._tree(d.relation)) AND g.tgrelid IS DISTINCT FROM d.versions
-         -- everybody can create such a trigger: nothing is done to the tables of others
-         AND c.relowner = (SELECT m.relowner FROM pg_catalog.pg_class m WHERE m.oid = d.relation)
-    LOOP
-      EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', stray.tgname, stray.relation);
-    END LOOP;
-  END IF;
+  -- A partition that has left keeps no trigger of ours (the cloned ones went by themselves).  It is known by the number
+  -- of the declaration in its trigger, and everybody can create such a one: nothing is done to other tables.
+  FOR stray IN
+    SELECT g.tgname, g.tgrelid::pg_catalog.regclass AS relation
+      FROM pg_catalog.jsonb_each_text(known) p JOIN pg_catalog.pg_trigger g ON g.tgrelid = p.value::oid
+      JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid
+     WHERE here AND g.tgfoid = 'rowseal._keep()'::pg_catalog.regprocedure AND g.tgparentid = 0
+       AND g.tgargs = pg_catalog.convert_to(d.id::text, 'UTF8') || pg_catalog.decode('00', 'hex')
+       AND g.tgrelid NOT IN (SELECT rowseal._tree(d.relation))
+       AND c.relowner = (SELECT m.relowner FROM pg_catalog.pg_class m WHERE m.oid = d.relation)
+  LOOP
+    EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', stray.tgname, stray.relation);
+  END LOOP;
   -- Of a table that was closed it is not known which have been verified, and a superuser who restores it reads nothing
   -- of owners whom he does not trust.
   IF came <> '{}' AND (NOT blamed OR (
-      old IS NULL AND (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = session_user)
-      AND NOT rowseal._trusted(d.relation))) THEN
+      old IS NULL AND rowseal._as_superuser() AND NOT rowseal._trusted(d.relation))) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
       MESSAGE = pg_catalog.format('partitions have come to %s whose rows nobody has verified', d.relation),
       HINT = 'ALTER the table itself.';
@@ -248,9 +299,10 @@ COMMENT ON FUNCTION rowseal._concerned(oid) IS
 
 CREATE OR REPLACE FUNCTION rowseal._touched(d rowseal.declarations) RETURNS boolean LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  -- the rows of this transaction and of its subtransactions, and of few others
   SELECT EXISTS (
-    SELECT FROM (SELECT rowseal._tree(d.relation) UNION ALL SELECT d.versions UNION ALL SELECT d.identity) t(oid),
+    SELECT FROM (SELECT rowseal._tree(d.relation) UNION ALL SELECT d.versions UNION ALL SELECT d.identity
+                 UNION ALL  -- of a partition that has left the catalogs keep nothing else
+                 SELECT p.value::oid FROM pg_catalog.jsonb_each_text(d.facts #> '{main,partitions}') p) t(oid),
          LATERAL (SELECT c.xmin FROM pg_catalog.pg_class c WHERE c.oid = t.oid
                   UNION ALL
                   SELECT a.xmin FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.oid
@@ -258,10 +310,10 @@ SET search_path = pg_catalog, pg_temp AS $$
                   SELECT k.xmin FROM pg_catalog.pg_constraint k WHERE k.conrelid = t.oid
                   UNION ALL
                   SELECT i.xmin FROM pg_catalog.pg_inherits i WHERE t.oid IN (i.inhrelid, i.inhparent)) x(xmin)
-     WHERE pg_catalog.age(x.xmin) <= 0)
+     WHERE rowseal._of_this_transaction(x.xmin))
 $$;
 COMMENT ON FUNCTION rowseal._touched(rowseal.declarations) IS
-  'Whether a declared table or what it rests on may have been changed since this transaction began';
+  'Whether this transaction has changed a declared table or what it rests on';
 
 CREATE OR REPLACE FUNCTION rowseal._reached(object oid, kind oid) RETURNS SETOF oid LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -384,7 +436,7 @@ BEGIN
   END IF;
   -- pg_restore -j makes them beside the transaction that brings their declaration: this one waits for it
   IF kind = 'pg_catalog.pg_trigger'::pg_catalog.regclass
-     AND (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = session_user)  -- nobody else restores them
+     AND rowseal._as_superuser()  -- nobody else restores them
      AND EXISTS (SELECT FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc p ON p.oid = g.tgfoid
                   WHERE g.tgrelid = changed AND p.pronamespace = 'rowseal'::pg_catalog.regnamespace
                     AND p.proname ~ '^_guard_[0-9]+$'
@@ -393,7 +445,8 @@ BEGIN
     LOCK TABLE rowseal.declarations IN SHARE ROW EXCLUSIVE MODE;
   END IF;
   FOR x IN SELECT * FROM rowseal._concerned(changed) LOOP
-    IF x.own AND kind <> 'pg_catalog.pg_class'::pg_catalog.regclass THEN
+    -- of a closed one nothing is refused: it opens when all is in order
+    IF x.own AND (x.d).facts <> '{}' AND kind <> 'pg_catalog.pg_class'::pg_catalog.regclass THEN
       PERFORM rowseal._watch_trigger(x.d, changed, command);
     END IF;
     IF x.others THEN
@@ -479,13 +532,17 @@ BEGIN
      AND TG_TAG NOT IN ('CREATE FUNCTION', 'ALTER FUNCTION', 'GRANT', 'REVOKE')
      AND NOT EXISTS (SELECT FROM pg_catalog.pg_event_trigger_ddl_commands()) THEN
     IF rowseal._asker() IS NULL THEN
-      IF TG_TAG <> 'ALTER TABLE' THEN
+      -- REFRESH … CONCURRENTLY alters a table of its own.  It may be another one, too.
+      IF TG_TAG = 'ALTER TABLE' THEN
+        PERFORM rowseal._sees_all('ALTER TABLE within REFRESH MATERIALIZED VIEW');
+      END IF;
+      IF TG_TAG <> 'ALTER TABLE' OR EXISTS (
+          SELECT FROM rowseal.declarations d
+           WHERE rowseal._touched(d) AND CASE WHEN d.facts = '{}' THEN rowseal._brings_rows(d)
+                                              ELSE rowseal._known_facts(d) <> d.facts END) THEN
         RAISE insufficient_privilege USING MESSAGE = TG_TAG || ' cannot be followed within REFRESH MATERIALIZED VIEW',
           HINT = 'Give the command by itself.';
       END IF;
-      -- REFRESH … CONCURRENTLY alters a table of its own.  It may be another one, too.
-      PERFORM rowseal._sees_all('ALTER TABLE within REFRESH MATERIALIZED VIEW');
-      PERFORM rowseal._refresh_others(d, false) FROM rowseal.declarations d WHERE rowseal._touched(d);
     END IF;
   END IF;
   FOR c IN
@@ -580,12 +637,12 @@ BEGIN
         MESSAGE = pg_catalog.format('rowseal: rows of %s that were signed with the dropped column no longer verify',
                                     (x.d).relation),
         HINT = 'rowseal.verify lists them; they cannot be exported to other servers any more.';
-      x.d := pg_catalog.jsonb_populate_record(x.d, pg_catalog.jsonb_build_object('fields', (x.d).fields - gone));
     END IF;
     IF x.others THEN
       PERFORM rowseal._refresh_others(x.d, false);
     ELSE
-      PERFORM rowseal._refresh(x.d, false, x.own AND blamed);
+      PERFORM rowseal._refresh(x.d, false, x.own AND blamed,
+                               dropped => CASE WHEN changed = (x.d).relation THEN gone ELSE '{}' END);
     END IF;
   END LOOP;
 END
@@ -690,6 +747,7 @@ BEGIN
                                   d.relation, rowseal._distrusted(d.relation)),
       HINT = 'Let the owner of the table attach it.';
   END IF;
+  PERFORM rowseal._nothing_hidden(d);
   EXECUTE pg_catalog.format('SELECT * FROM (%s) x WHERE problem IS NOT NULL LIMIT 1', d.queries ->> 'verify')
     INTO bad USING partitions;
   IF bad.problem IS NOT NULL THEN
@@ -719,7 +777,7 @@ BEGIN
   END IF;
   PERFORM rowseal._let_in_partitions(d, f.partitions)
      FROM rowseal._take_new_partitions() f JOIN rowseal.declarations d USING (relation);
-  PERFORM rowseal._retry_waiting(d.tag)
+  PERFORM rowseal._retry_waiting(d.tag, true)
      FROM rowseal._opened o JOIN rowseal.declarations d USING (relation)
     WHERE o.xid = pg_catalog.pg_current_xact_id_if_assigned() AND rowseal._follow_opened(d);
   PERFORM rowseal._retry_waiting(t.tag)

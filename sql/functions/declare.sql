@@ -183,11 +183,31 @@ $$;
 COMMENT ON FUNCTION rowseal._create_versions_table(rowseal.declarations, text) IS
   'Makes a table for the superseded versions of another one, owned by the same';
 
+CREATE OR REPLACE FUNCTION rowseal._nothing_hidden(d rowseal.declarations) RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  hidden regclass := (SELECT t FROM pg_catalog.unnest(ARRAY[d.relation, d.versions, d.identity, d.writers]) t
+                       WHERE pg_catalog.row_security_active(t) LIMIT 1);
+BEGIN
+  IF hidden IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '42501',
+      MESSAGE = pg_catalog.format('rows of %s cannot be verified: row security of %s may hide some from %s',
+                                  d.relation, hidden, current_user),
+      HINT = 'Let a role do this to which it does not apply: the owner, without FORCE, or one with BYPASSRLS.';
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._nothing_hidden(rowseal.declarations) IS
+  'Raises 42501 where rows that are to be verified may not all be seen: those that are hidden would come in unverified';
+
 CREATE OR REPLACE FUNCTION rowseal._stored_problems(d rowseal.declarations)
 RETURNS TABLE (key jsonb, sign bytea, sqlstate text, problem text) LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
+  PERFORM rowseal._nothing_hidden(d)
+    WHERE EXISTS (SELECT FROM (SELECT rowseal._tree(d.relation) UNION ALL SELECT d.versions) t(oid)
+                   WHERE pg_catalog.pg_relation_size(t.oid) > 0);
   -- before anything is derived from the rows; licences are looked at afterwards
   RETURN QUERY SELECT * FROM rowseal.verify(d.relation) v WHERE v.sqlstate NOT IN ('RS010', 'RS011', 'RS012', 'RS020');
   IF NOT FOUND AND (d.grants OR d.writers IS NOT NULL) THEN

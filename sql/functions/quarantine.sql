@@ -764,31 +764,35 @@ COMMENT ON FUNCTION rowseal._take_out(bigint[]) IS
   'Takes those of these entries out of the quarantine that the current user may take out; returns how many';
 
 -- Of each source so much only: they are tried while the table is locked.
-CREATE OR REPLACE FUNCTION rowseal._wait_for_table(tag text) RETURNS bigint[] LANGUAGE sql STABLE
+CREATE OR REPLACE FUNCTION rowseal._wait_for_table(tag text, opened boolean) RETURNS bigint[] LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT ARRAY(
     SELECT q.id FROM (
       SELECT x.id, x.role, d.relation,
              pg_catalog.sum(x.bytes) OVER (PARTITION BY x.role, x.subscription ORDER BY x.id) AS brought
         FROM rowseal.quarantine x JOIN rowseal.declarations d ON d.tag = x.tag
-       WHERE x.curable AND x.tag = _wait_for_table.tag AND x.sqlstate = ANY ('{RS007,RS015,RS019}')) q
+       WHERE x.curable AND x.tag = _wait_for_table.tag AND (
+               x.sqlstate IN ('RS007', 'RS015', 'RS019')
+               -- the owner, or trust, may have come while it was closed
+               OR opened AND x.sqlstate IN ('RS002', 'RS017'))) q
      WHERE q.brought <= 32768 OR (q.brought <= 262144 AND rowseal._could_store(q.role, q.relation)))
 $$;
-COMMENT ON FUNCTION rowseal._wait_for_table(text) IS
-  'Entries that wait for the table itself (for it to open, for a column, for its guards): the first 256 KiB of each '
-  'source, 32 of those that may not write there. rowseal.retry() tries all';
+COMMENT ON FUNCTION rowseal._wait_for_table(text, boolean) IS
+  'Entries that wait for the table itself (for it to open, for a column, for its guards), and where it has just opened '
+  'those that wait for their owners or for trust: the first 256 KiB of each source, 32 of those that may not write '
+  'there. rowseal.retry() tries all';
 
-CREATE OR REPLACE FUNCTION rowseal._retry_waiting(tag text) RETURNS void LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION rowseal._retry_waiting(tag text, opened boolean DEFAULT false) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF rowseal._wait_for_table(tag) <> '{}' THEN
+  IF rowseal._wait_for_table(tag, opened) <> '{}' THEN
     PERFORM rowseal._lock_arrival(tag, true);
     -- these alone: all that is held for the table would be tried under the lock of each ALTER TABLE
-    PERFORM rowseal._retry(NULL, NULL, rowseal._wait_for_table(tag));
+    PERFORM rowseal._retry(NULL, NULL, rowseal._wait_for_table(tag, opened));
   END IF;
 END
 $$;
-COMMENT ON FUNCTION rowseal._retry_waiting(text) IS 'Tries again what waited for the table of this tag itself';
+COMMENT ON FUNCTION rowseal._retry_waiting(text, boolean) IS 'Tries again what waited for the table of this tag itself';
 
 CREATE OR REPLACE FUNCTION rowseal.retry(ids bigint[] DEFAULT NULL)
 RETURNS TABLE (id bigint, outcome text, reason text) LANGUAGE plpgsql

@@ -15,7 +15,7 @@ BEGIN
   IF TG_OP = 'UPDATE' THEN
     -- but the rows of a partition that this transaction has brought enter the feed (see _feed_rows)
     IF @no_news@ AND NOT EXISTS (SELECT FROM pg_partition_ancestors(TG_RELID) a, pg_catalog.pg_inherits i
-                                       WHERE i.inhrelid = a.relid AND pg_catalog.age(i.xmin) <= 0) THEN
+                                  WHERE i.inhrelid = a.relid AND rowseal._of_this_transaction(i.xmin)) THEN
       RETURN NULL;
     END IF;
   END IF;

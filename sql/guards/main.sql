@@ -11,6 +11,7 @@
 --   @same_as_tip@       tip is NEW, byte for byte
 --   @arrived_again@     features: the tip was inserted again
 --   @updated_in_place@  features: an UPDATE left all that is signed alone
+--   @or_completed@      features: or it has brought back what was lost
 --   @incomplete@        NEW has no place in the order of versions
 --   @unsigned@          the verdict on a row that is not signed
 --   @lock@              features: what must be locked before NEW may replace the tip
@@ -64,8 +65,8 @@ BEGIN
         @arrived_again@
         IF TG_OP = 'UPDATE' THEN
           @updated_in_place@
-          -- unsigned columns; replicated ones would circle
-          kept := NOT (current_setting('session_replication_role') = 'replica' AND record_image_eq(NEW, OLD));
+          -- unsigned columns, each server's own: replicated they would circle
+          kept := current_setting('session_replication_role') <> 'replica'@or_completed@;
         END IF;
         EXIT judged;
       END IF;

@@ -8,6 +8,7 @@
 --   @moved@             names that are used here lead elsewhere than they did, and nothing has followed that
 --   @same_as_old@       NEW is OLD, byte for byte, as far as it is signed
 --   @updated_in_place@  features: an UPDATE left all that is signed alone
+--   @or_completed@      features: or it has brought back what was lost
 --   @version_of_new@    t is the version NEW, by the primary key
 --   @key_of_new@        t is a version of the same key
 --   @same_as_stored@    stored is NEW, byte for byte
@@ -41,8 +42,8 @@ BEGIN
         EXIT judged;
       END IF;
       @updated_in_place@
-      -- only unsigned columns changed; under replication an unchanged row would go round in circles
-      kept := NOT (current_setting('session_replication_role') = 'replica' AND record_image_eq(NEW, OLD));
+      -- unsigned columns, each server's own: replicated they would circle
+      kept := current_setting('session_replication_role') <> 'replica'@or_completed@;
       outcome := 'duplicate';
       EXIT judged;
     END IF;

@@ -35,7 +35,9 @@ def refusal(verdict: Verdict) -> str:
 def _common(subject: Subject, place: Place) -> dict[str, str]:
     """Holes that all guards have."""
     new = subject.row("NEW", place)
+    old = new.called("OLD")
     content = f", {new.content}" if new.content else ""
+    completed = subject.slot("completed", new, old)
     relation = f"rowseal._table_of({subject.id}, false)"
     refused = f"{new.judged_payload}, {new.signature}, NEW{content}"
     return {
@@ -44,7 +46,8 @@ def _common(subject: Subject, place: Place) -> dict[str, str]:
         "moved": subject.moved,
         "variables": subject.slot("variables"),
         "prepare": subject.slot("prepare", new),
-        "updated_in_place": subject.slot("updated_in_place", new, new.called("OLD")),
+        "updated_in_place": subject.slot("updated_in_place", new, old),
+        "or_completed": f" OR {completed}" if completed else "",
         "verdict": subject.wrapped("verdict", new, _by_the_owners_key(new)),
     }
 

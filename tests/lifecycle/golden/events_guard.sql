@@ -21,9 +21,8 @@ BEGIN
         verdict := ROW('RS009', 'history is append-only')::rowseal.verdict;
         EXIT judged;
       END IF;
-      -- only unsigned columns changed; under replication an unchanged row would go round in circles
-      kept := NOT (pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
-          AND pg_catalog.record_image_eq(NEW, OLD));
+      -- unsigned columns, each server's own: replicated they would circle
+      kept := pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.<>) 'replica';
       outcome := 'duplicate';
       EXIT judged;
     END IF;

@@ -27,8 +27,8 @@ BEGIN
     -- but the rows of a partition that this transaction has brought enter the feed (see _feed_rows)
     IF NEW.sign_b64 OPERATOR(pg_catalog.=) OLD.sign_b64 AND NOT (OLD.content IS NULL AND NEW.content IS NOT NULL)
         AND NOT EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(TG_RELID) a, pg_catalog.pg_inherits i
-                                       WHERE i.inhrelid OPERATOR(pg_catalog.=) a.relid
-                                           AND pg_catalog.age(i.xmin) OPERATOR(pg_catalog.<=) 0) THEN
+                                  WHERE i.inhrelid OPERATOR(pg_catalog.=) a.relid
+                                      AND rowseal._of_this_transaction(i.xmin)) THEN
       RETURN NULL;
     END IF;
   END IF;

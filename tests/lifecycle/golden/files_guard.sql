@@ -66,9 +66,9 @@ BEGIN
           ELSIF NEW.content IS NULL AND OLD.content IS NOT NULL THEN
             verdict := ROW('RS004', 'column content is erased by rowseal.erase alone, and stays so')::rowseal.verdict;
           END IF;
-          -- unsigned columns; replicated ones would circle
-          kept := NOT (pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
-              AND pg_catalog.record_image_eq(NEW, OLD));
+          -- unsigned columns, each server's own: replicated they would circle
+          kept := pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.<>) 'replica'
+              OR OLD.content IS NULL AND NEW.content IS NOT NULL;
         END IF;
         EXIT judged;
       END IF;
@@ -92,7 +92,8 @@ BEGIN
             content_sha256, "name", sign_b64)
           VALUES (NEW.content, NEW.deleted_flag, NEW.owner_timestamp, NEW.up, NEW.user_hash, NEW.uuid,
               NEW.content_sha256, NEW.name, NEW.sign_b64) ON CONFLICT ("name") DO NOTHING;
-        IF NOT FOUND AND EXISTS (SELECT FROM public.files_versions t WHERE t.name OPERATOR(pg_catalog.=) NEW.name
+        IF NOT FOUND AND pg_catalog.has_table_privilege('public.files_versions', 'UPDATE')
+            AND EXISTS (SELECT FROM public.files_versions t WHERE t.name OPERATOR(pg_catalog.=) NEW.name
             AND (t.content IS NULL AND NEW.content IS NOT NULL)) THEN
           UPDATE public.files_versions t SET "content" = coalesce(t.content, NEW.content), content_sha256 = CASE
               WHEN NEW.content IS NULL THEN t.content_sha256 END
@@ -149,7 +150,8 @@ BEGIN
             content_sha256, "name", sign_b64)
           VALUES (tip.content, tip.deleted_flag, tip.owner_timestamp, tip.up, tip.user_hash, tip.uuid,
               tip.content_sha256, tip.name, tip.sign_b64) ON CONFLICT ("name") DO NOTHING;
-        IF NOT FOUND AND EXISTS (SELECT FROM public.files_versions t WHERE t.name OPERATOR(pg_catalog.=) tip.name
+        IF NOT FOUND AND pg_catalog.has_table_privilege('public.files_versions', 'UPDATE')
+            AND EXISTS (SELECT FROM public.files_versions t WHERE t.name OPERATOR(pg_catalog.=) tip.name
             AND (t.content IS NULL AND tip.content IS NOT NULL)) THEN
           UPDATE public.files_versions t SET "content" = coalesce(t.content, tip.content), content_sha256 = CASE
               WHEN tip.content IS NULL THEN t.content_sha256 END

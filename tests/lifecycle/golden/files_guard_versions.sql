@@ -44,9 +44,9 @@ BEGIN
       ELSIF NEW.content IS NULL AND OLD.content IS NOT NULL THEN
         verdict := ROW('RS004', 'column content is erased by rowseal.erase alone, and stays so')::rowseal.verdict;
       END IF;
-      -- only unsigned columns changed; under replication an unchanged row would go round in circles
-      kept := NOT (pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
-          AND pg_catalog.record_image_eq(NEW, OLD));
+      -- unsigned columns, each server's own: replicated they would circle
+      kept := pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.<>) 'replica'
+          OR OLD.content IS NULL AND NEW.content IS NOT NULL;
       outcome := 'duplicate';
       EXIT judged;
     END IF;
@@ -84,7 +84,8 @@ BEGIN
           ROW(CASE WHEN NEW.content IS NULL THEN NEW.content_sha256
           ELSE pg_catalog.sha256(NEW.content::pg_catalog.bytea) END, NEW.deleted_flag, NEW.owner_timestamp, NEW.up,
           NEW.user_hash, NEW.uuid, NEW.name, NEW.sign_b64))) THEN
-        IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND (stored.content IS NULL AND NEW.content IS NOT NULL) THEN
+        IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND (stored.content IS NULL AND NEW.content IS NOT NULL)
+            AND pg_catalog.has_table_privilege('public.files_versions', 'UPDATE') THEN
           UPDATE public.files_versions t SET "content" = coalesce(t.content, NEW.content), content_sha256 = CASE
               WHEN NEW.content IS NULL THEN t.content_sha256 END
            WHERE t.name OPERATOR(pg_catalog.=) NEW.name;
@@ -122,7 +123,8 @@ BEGIN
     -- 4. Then it is carried out.
     IF respelled THEN
       outcome := 'duplicate';
-      IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND (stored.content IS NULL AND NEW.content IS NOT NULL) THEN
+      IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND (stored.content IS NULL AND NEW.content IS NOT NULL)
+          AND pg_catalog.has_table_privilege('public.files_versions', 'UPDATE') THEN
         UPDATE public.files_versions t SET "content" = coalesce(t.content, NEW.content), content_sha256 = CASE
             WHEN NEW.content IS NULL THEN t.content_sha256 END
          WHERE t.name OPERATOR(pg_catalog.=) NEW.name;

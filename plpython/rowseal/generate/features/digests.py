@@ -98,6 +98,7 @@ class Digests(Feature):
         if not self.healed:
             return ""
         t = stored.called("t")
+        lacking = self._heals(new, stored)
         where = [] if t.place is self.subject.versions else [t.same_key(new)]
         again = ""
         if t.place.version_key:
@@ -107,7 +108,7 @@ class Digests(Feature):
             still = f"EXISTS (SELECT FROM {t.place.table} t WHERE {' AND '.join(where)})"
             again = f"  IF NOT FOUND AND NOT {still} THEN\n    CONTINUE judged;\n  END IF;\n"
         return (
-            f"IF TG_OP = 'INSERT' AND ({self._heals(new, stored)}) THEN\n"
+            f"IF TG_OP = 'INSERT' AND ({lacking}){self._may_heal(t)} THEN\n"
             f"  UPDATE {t.place.table} t SET {self._healing(new, t)}\n"
             f"   WHERE {' AND '.join(where)};\n{again}END IF;"
         )
@@ -124,10 +125,17 @@ class Digests(Feature):
             return ""
         version = t.same_version(new)
         lacking = f"{version} AND ({self._heals(new, t)})"
+        found = f"EXISTS (SELECT FROM {t.place.table} t WHERE {lacking})"
         return (
-            f"\nIF NOT FOUND AND EXISTS (SELECT FROM {t.place.table} t WHERE {lacking}) THEN\n"
+            f"\nIF NOT FOUND{self._may_heal(t)} AND {found} THEN\n"
             f"  UPDATE {t.place.table} t SET {self._healing(new, t)}\n   WHERE {version};\nEND IF;"
         )
+
+    def _may_heal(self, t: Row) -> str:
+        """Who writes needs no right to UPDATE the versions table."""
+        if t.place is self.subject.main:
+            return ""
+        return f" AND has_table_privilege({literal(t.place.table)}, 'UPDATE')"
 
     def _heals(self, new: Row, t: Row) -> str:
         pairs = ((t.ref(s.name), new.ref(s.name)) for s in self.healed)
