@@ -98,6 +98,16 @@ $$;
 COMMENT ON FUNCTION rowseal._restored(rowseal.declarations) IS
   'Whether a declaration is that of another database, in whose functions the table has another number';
 
+CREATE OR REPLACE FUNCTION rowseal._lacks_triggers(d rowseal.declarations) RETURNS boolean LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (SELECT FROM rowseal._trigger_problems(d) t
+                  WHERE t.problem = 'missing'
+                    AND (t.relation IN (d.relation, d.versions) OR rowseal._restored(d)))
+$$;
+COMMENT ON FUNCTION rowseal._lacks_triggers(rowseal.declarations) IS
+  'Whether triggers are missing that are not to be made now: partitions that come get theirs from us, and those of a '
+  'restored table from the dump';
+
 CREATE OR REPLACE FUNCTION rowseal._brings_rows(d rowseal.declarations) RETURNS boolean LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT EXISTS (
@@ -136,11 +146,7 @@ BEGIN
     RETURN;
   END IF;
   d.fields := d.fields - dropped;
-  IF EXISTS (SELECT FROM rowseal._trigger_problems(d) t
-                 WHERE t.problem = 'missing'
-                   AND (t.relation IN (d.relation, d.versions)
-                        -- partitions that come get theirs from us, and those of a restored table from the dump
-                        OR rowseal._restored(d))) THEN
+  IF rowseal._lacks_triggers(d) THEN
     -- It is being restored, and its triggers are to come; or health() tells.  Else what its queries name may be
     -- something else now, and is not read or called any more.
     IF blamed AND rowseal._brings_rows(d) THEN

@@ -1116,6 +1116,7 @@ HARMLESS = {
     "_concerned",
     "_touched",
     "_restored",
+    "_lacks_triggers",
     "_brings_rows",
     "_as_superuser",
     "_of_this_transaction",
