@@ -661,6 +661,25 @@ def test_what_comes_back_by_the_versions_table_may_be_of_the_current_version(
     assert everything_holds(example)
 
 
+def test_who_may_not_update_the_versions_table_is_not_stopped_by_what_would_come_back(
+    example: Db, mallory: Db, ann: Owner
+) -> None:
+    make(example, "two tables", healed=True)
+    example.run(
+        "GRANT SELECT ON user_cards, s, sv TO mallory; GRANT INSERT, UPDATE ON s TO mallory;"
+        " GRANT INSERT ON sv TO mallory"
+    )
+    form = example.form("s")
+    first, second = (ann.sealed(form, row(ann, b"%d" % n, owner_timestamp=n)) for n in (1, 2))
+    mallory.insert("s", stripped(first, ["value_b64", "note"]))
+    mallory.insert("s", second)
+    mallory.insert("s", first)
+    assert mallory.apply("s", [enveloped(form, first)]) == [("duplicate", None)]
+    assert contents(example, "two tables")[0] == (1, None, None, True, True)
+    example.insert("s", first)
+    assert contents(example, "two tables")[0] == (1, b"1", "zoë", False, False)
+
+
 def test_what_comes_back_while_a_newer_version_comes_goes_where_its_row_is(
     example: Db, ann: Owner, server: Server, database: str
 ) -> None:

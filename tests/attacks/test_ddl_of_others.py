@@ -698,10 +698,12 @@ def test_how_many_tables_others_declare_costs_no_row_anything(example: Db, admin
     assert cost() < 2 * few  # 5 times while all were read, 60 times while that was compiled
 
 
-def test_a_partition_that_came_while_its_table_was_closed_is_verified(
+def test_a_table_of_partitions_that_was_closed_is_opened_by_its_owner(
     example: Db, admin: Db
 ) -> None:
-    """Who changes something else cannot be asked to do that: its owner opens it."""
+    """Which partitions have been verified is not known any more; who changes something else cannot
+    be asked to do that.
+    """
     admin.run("CREATE TYPE ty AS (a int)")
     table(example, "p", "n int, c ty", "user_hash, n", "PARTITION BY RANGE (n)", None)
     example.run(
@@ -716,13 +718,38 @@ def test_a_partition_that_came_while_its_table_was_closed_is_verified(
     closed = "SELECT queries = '{}' FROM rowseal.declarations WHERE tag = 'p'"
     admin.run("ALTER TYPE ty ADD ATTRIBUTE b money")
     assert example.one(closed)
-    example.run("ALTER TABLE p ATTACH PARTITION p2 FOR VALUES FROM (10) TO (20)")
+    attach = "ALTER TABLE p ATTACH PARTITION p2 FOR VALUES FROM (10) TO (20)"
+    assert attempt(example, attach) == "RS007"
+    example.run(f"TRUNCATE p2; {attach}")
     admin.run("ALTER TYPE ty DROP ATTRIBUTE b")
     assert example.one(closed)
-    assert attempt(example, "ALTER TABLE p ADD x int") == "RS002"
-    example.run("ALTER TABLE p DETACH PARTITION p2")
+    example.run("ALTER TABLE p ADD x int")
     assert not example.one(closed) and unhealthy(admin) == []
     assert admin.one("SELECT count(*) FROM rowseal._new_partitions") == 0
+
+
+@pytest.mark.parametrize("within", [None, "a refresh"])
+def test_a_closed_identity_table_gets_no_keys_by_a_partition(
+    within: str | None, mallory: Db, example: Db, admin: Db, ann: Owner
+) -> None:
+    """Tables that rest on it are open, and read it by its name."""
+    example.run(
+        "CREATE TYPE ty AS (a int);"
+        f"CREATE TABLE ids (id bytea PRIMARY KEY, c ty, {CARD}) PARTITION BY RANGE (id);"
+        "CREATE TABLE i1 (LIKE ids INCLUDING ALL);"
+        "SELECT rowseal.declare('ids', owner => 'id', public_key => 'k', unsigned => '{c}');"
+        "CREATE FUNCTION attach() RETURNS int LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN"
+        " ALTER TABLE public.ids ATTACH PARTITION public.i1 DEFAULT; RETURN 1; END $$"
+    )
+    example.run("INSERT INTO i1 (id, k, sign_b64) VALUES (%s, 'hers', 'z')", ann.hash)
+    admin.run("ALTER TYPE ty OWNER TO mallory")
+    assert example.one("SELECT queries = '{}' FROM rowseal.declarations WHERE tag = 'ids'")
+    if within:
+        mallory.run("CREATE MATERIALIZED VIEW v AS SELECT public.attach() WITH NO DATA")
+        mallory.refused("42501", "REFRESH MATERIALIZED VIEW v")
+    else:
+        mallory.refused("RS007", "SELECT attach()")
+    assert example.one("SELECT count(*) FROM ids") == 0
 
 
 @pytest.mark.parametrize(
@@ -754,10 +781,10 @@ def test_no_command_hides_within_a_refresh_of_a_materialized_view(
     assert unhealthy(example) == []
 
 
-def test_what_is_altered_within_a_refresh_of_a_materialized_view_is_followed(
+def test_no_declared_table_is_altered_within_a_refresh_of_a_materialized_view(
     mallory: Db, example: Db
 ) -> None:
-    """REFRESH … CONCURRENTLY does so itself, to a table of its own."""
+    """REFRESH … CONCURRENTLY alters a table of its own, which is let through."""
     table(mallory, "theirs", "uuid uuid, n int", declare=", feed => true")
     mallory.run(
         "CREATE FUNCTION ddl() RETURNS int LANGUAGE plpgsql AS $$ BEGIN"
@@ -765,8 +792,113 @@ def test_what_is_altered_within_a_refresh_of_a_materialized_view_is_followed(
         " ALTER TABLE public.theirs ALTER n TYPE money; RETURN 1; END $$;"
         "CREATE MATERIALIZED VIEW v AS SELECT public.ddl() WITH NO DATA"
     )
-    mallory.run("REFRESH MATERIALIZED VIEW v")
-    assert example.all("SELECT tag FROM rowseal.declarations WHERE queries = '{}'") == ["theirs"]
+    mallory.refused("42501", "REFRESH MATERIALIZED VIEW v")
+    assert unhealthy(mallory) == []
+
+
+@pytest.mark.parametrize(
+    "command", ["ATTACH PARTITION p2 FOR VALUES IN (2)", "DETACH PARTITION p1"]
+)
+def test_no_partition_comes_or_goes_within_a_refresh_of_a_materialized_view(
+    command: str, mallory: Db, example: Db
+) -> None:
+    """Its owner lets others call a function for that: by itself it would be followed."""
+    table(example, "p", "uuid uuid, n int", "user_hash, uuid, n", "PARTITION BY LIST (n)")
+    example.run(
+        "CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1); CREATE TABLE p2 (LIKE p INCLUDING ALL);"
+        "CREATE FUNCTION ddl() RETURNS int LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN"
+        f" ALTER TABLE public.p {command.replace('p1', 'public.p1').replace('p2', 'public.p2')};"
+        " RETURN 1; END $$"
+    )
+    mallory.run("CREATE MATERIALIZED VIEW v AS SELECT public.ddl() WITH NO DATA")
+    mallory.refused("42501", "REFRESH MATERIALIZED VIEW v")
+    example.run("BEGIN; SELECT ddl()")  # in a transaction that has been followed, a refresh is one
+    mallory.run("CREATE MATERIALIZED VIEW w AS SELECT 1 AS n; CREATE UNIQUE INDEX ON w (n)")
+    example.run("CREATE MATERIALIZED VIEW x AS SELECT 1 AS n; CREATE UNIQUE INDEX ON x (n)")
+    example.run("REFRESH MATERIALIZED VIEW CONCURRENTLY x; COMMIT")
+    assert unhealthy(example) == []
+
+
+@pytest.mark.parametrize("who", ["owner", "stranger"])
+def test_rows_that_are_hidden_from_who_gives_the_command_are_not_verified(
+    who: str, mallory: Db, example: Db, admin: Db
+) -> None:
+    """Row security hid what is forged: it came in."""
+    admin.run("CREATE TYPE ty AS (a int)")
+    table(example, "p", "n int, c ty", "user_hash, n", "PARTITION BY LIST (n)")
+    example.run(
+        "CREATE TABLE p1 (LIKE p INCLUDING ALL); ALTER TABLE p1 ADD CHECK (n = 1);"
+        "ALTER TABLE p ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON p USING (n > 1);"
+        "INSERT INTO p1 (user_hash, n, deleted_flag, owner_timestamp, sign_b64)"
+        " VALUES ('x', 1, false, 1, 'z')"
+    )
+    attach = "ALTER TABLE p ATTACH PARTITION p1 FOR VALUES IN (1)"
+    if who == "owner":
+        example.run("ALTER TABLE p FORCE ROW LEVEL SECURITY")
+        diag = example.refused("42501", attach)
+        assert "row security of public.p may hide some from app" in str(diag.message_primary)
+        example.run("ALTER TABLE p NO FORCE ROW LEVEL SECURITY")
+        assert attempt(example, attach) == "RS002"
+        return
+    example.run(
+        "GRANT SELECT, TRIGGER ON p TO mallory; GRANT SELECT ON user_cards TO mallory;"
+        "CREATE FUNCTION attach() RETURNS void LANGUAGE sql SECURITY DEFINER AS"
+        " 'ALTER TABLE public.p ATTACH PARTITION public.p1 FOR VALUES IN (1)'"
+    )
+    assert attempt(mallory, "SELECT attach()") == "RS002"  # with the rights of the function
+    example.run("ALTER FUNCTION attach() SECURITY INVOKER")
+    assert attempt(mallory, "SELECT attach()") == "42501"
+
+
+def test_no_table_is_declared_whose_rows_are_hidden(example: Db) -> None:
+    example.run(f"CREATE TABLE h (user_hash bytea PRIMARY KEY, {SEALED})")
+    example.run("ALTER TABLE h ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+    declare = "SELECT rowseal.declare('h', owner => 'user_hash', identity => 'user_cards')"
+    with example.connection.transaction(force_rollback=True):
+        example.run(declare)  # there are none
+    example.run("ALTER TABLE h NO FORCE ROW LEVEL SECURITY")
+    example.run(
+        "INSERT INTO h (user_hash, deleted_flag, owner_timestamp, sign_b64)"
+        " VALUES ('x', false, 1, 'z')"
+    )
+    example.run("ALTER TABLE h FORCE ROW LEVEL SECURITY")
+    example.refused("42501", declare)
+    example.run("ALTER TABLE h NO FORCE ROW LEVEL SECURITY")
+    example.refused("RS002", declare)
+
+
+def test_who_partitions_a_table_waits_for_no_table_with_a_trigger_like_ours(
+    mallory: Db, example: Db, ann: Owner
+) -> None:
+    table(example, "p", "uuid uuid, n int", "user_hash, uuid, n", "PARTITION BY LIST (n)")
+    number = example.one("SELECT id FROM rowseal.declarations WHERE tag = 'p'")
+    example.run("CREATE TABLE x (a int); GRANT ALL ON x TO mallory")
+    mallory.run(
+        "CREATE TRIGGER t BEFORE DELETE ON x FOR EACH ROW"
+        f" EXECUTE FUNCTION rowseal._keep('{number}')"
+    )
+    example.run("SET lock_timeout = '3s'")
+    with mallory.connection.transaction():
+        mallory.run("LOCK TABLE x IN ACCESS SHARE MODE")
+        example.run("CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1)")
+    assert example.one("SELECT count(*) FROM pg_trigger WHERE tgname = 't'") == 1
+
+
+def test_who_began_before_a_partition_came_does_not_fill_the_feed(
+    mallory: Db, example: Db, admin: Db, ann: Owner
+) -> None:
+    """Only in the transaction that brings it, an UPDATE that changes nothing feeds its rows."""
+    columns = ("uuid uuid, n int", "user_hash, uuid, n", "PARTITION BY LIST (n)", ", feed => true")
+    table(example, "p", *columns)
+    form = example.form("p")
+    example.run("CREATE TABLE p1 (LIKE p INCLUDING ALL); GRANT ALL ON p, user_cards TO mallory")
+    example.insert("p1", ann.sealed(form, row(ann, n=1)))
+    mallory.run("BEGIN; SELECT pg_current_xact_id()")
+    example.run("ALTER TABLE p ATTACH PARTITION p1 FOR VALUES IN (1)")
+    fed = "SELECT count(*) FROM rowseal.feed WHERE tag = 'p'"
+    assert admin.one(fed) == 1
+    mallory.run("UPDATE p SET n = n; COMMIT")
+    assert admin.one(fed) == 1
 
 
 # --------------------------------------------------------------------- what bears a stranger's name
@@ -930,7 +1062,7 @@ def test_what_others_leave_beside_a_table_is_not_tried_with_every_command(
     example.run("REVOKE ALL ON user_storage FROM mallory")
     tried = admin.all(
         "SELECT role, count(*), sum(bytes) FROM rowseal.quarantine"
-        " WHERE id = ANY (rowseal._wait_for_table('user_storage')) GROUP BY role ORDER BY role"
+        " WHERE id = ANY (rowseal._wait_for_table('user_storage', false)) GROUP BY role ORDER BY role"
     )
     assert [role for role, *_ in tried] == ["app", "mallory"]
     assert 32 * 1024 < tried[0][2] <= 256 * 1024 and 0 < tried[1][2] <= 32 * 1024

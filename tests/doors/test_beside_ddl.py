@@ -110,3 +110,57 @@ def test_what_passed_a_guard_before_its_table_was_closed_does_not_miss_the_feed(
         mallory.run("ALTER TYPE pair DROP ATTRIBUTE m")
         assert insert(example, "q", sealed) is None
         assert admin.one("SELECT count(*) FROM rowseal.feed WHERE tag = 'q'") == 1
+
+
+@pytest.mark.parametrize("first", ["RENAME COLUMN note TO remark", "ADD COLUMN more text"])
+def test_two_commands_side_by_side_are_followed_one_after_the_other(
+    first: str, example: Db, ann: Owner, server: Server, database: str
+) -> None:
+    """Both change what the table rests on; the second knows what the first has made of it."""
+    table(example, "q", "uuid uuid, note text")
+    signed = ann.sealed(example.form("q"), row(ann, note="n"))
+    example.insert("q", signed)
+    with server.connect(database, "app") as c:
+        second = partial(example.run, "ALTER TABLE user_cards RENAME TO cards")
+        meanwhile(Db(c), f"ALTER TABLE q {first}", second)
+    fields = example.one("SELECT fields FROM rowseal.declarations WHERE tag = 'q'")
+    assert "note" in fields.values() and example.all("SELECT * FROM rowseal.verify('q')") == []
+    assert example.apply("q", [ann.envelope(example.form("q"), row(ann, note="m"))]) == [
+        ("inserted", None)
+    ]
+
+
+@pytest.mark.parametrize("door", ["apply", "receive", "feed"])
+def test_what_comes_while_a_table_is_closed_is_let_in_by_what_opens_it(
+    door: str, mallory: Db, example: Db, admin: Db, ann: Owner
+) -> None:
+    """By whatever door: a link said that its code was not trusted, and nothing tried it again."""
+    example.run("CREATE TYPE pair AS (a integer)")
+    table(example, "q", "uuid uuid, c pair", declare=", unsigned => '{c}'")
+    envelope = ann.envelope(example.form("q"), row(ann))
+    admin.run("ALTER TYPE pair OWNER TO mallory")
+    if door == "apply":
+        example.apply("q", [envelope])
+    elif door == "receive":
+        example.all(RECEIVE, Json([envelope]))
+    else:
+        admin.run(
+            "INSERT INTO rowseal.feed (tag, owner, envelope) VALUES ('q', '', %s)", Json(envelope)
+        )
+    assert admin.all("SELECT sqlstate FROM rowseal.quarantine") == ["RS007"]
+    admin.run("ALTER TYPE pair OWNER TO app")
+    assert example.one("SELECT count(*) FROM q") == 1
+    assert admin.all("SELECT sqlstate FROM rowseal.quarantine") == []
+
+
+def test_a_row_whose_owner_came_while_its_table_was_closed_is_let_in_by_what_opens_it(
+    example: Db, admin: Db
+) -> None:
+    example.run("CREATE TYPE pair AS (a integer)")
+    table(example, "q", "uuid uuid, c pair", declare=", unsigned => '{c}'")
+    bob = Owner("Bob")
+    example.apply("q", [bob.envelope(example.form("q"), row(bob))])
+    admin.run("ALTER TYPE pair OWNER TO mallory")
+    example.insert("user_cards", bob.sealed(example.form("user_cards"), bob.card()))
+    admin.run("ALTER TYPE pair OWNER TO app")
+    assert example.one("SELECT count(*) FROM q") == 1

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 import uuid
 from typing import Any
 
@@ -87,6 +88,42 @@ def test_inserts_and_updates_are_verified_and_merged_and_two_way_links_come_to_r
     until(lambda: a.digests() == b.digests())
     assert (kept(b), archived(b)) == ([b"3"], [b"1", b"2"])
     assert a.quarantined() == b.quarantined() == []
+
+
+def test_columns_that_are_not_signed_do_not_circle(net: Net) -> None:
+    """Noted on both sides at once they changed places for ever; generated ones never were equal."""
+    a, b = net.site(), net.site()
+    for site in (a, b):
+        site.run("SELECT rowseal.undeclare('user_storage')")
+        site.run(
+            "ALTER TABLE user_storage ADD seen integer, ADD twice integer GENERATED ALWAYS AS"
+            " (length(value_b64) * 2) STORED"
+        )
+        site.run(
+            "SELECT rowseal.declare('user_storage', owner => 'user_hash', identity => 'user_cards',"
+            " versions => 'user_storage_versions', unsigned => '{seen,twice}', feed => true)"
+        )
+    ann = Owner()
+    for site in (a, b):
+        site.join(ann)
+    follow(b, a, ALL)
+    follow(a, b, ALL)
+    key = uuid.uuid4()
+    a.put(ann, b"1", key)
+    marked(a, b, ann)
+    a.put(ann, b"2", key)
+    marked(a, b, ann)
+    for n, site in enumerate((a, b)):
+        site.run("UPDATE user_storage SET seen = %s", n)
+    marked(a, b, ann)
+    marked(b, a, ann)
+    written = "SELECT xmin FROM user_storage WHERE uuid = %s"
+    time.sleep(1)
+    before = [site.one(written, key) for site in (a, b)]
+    time.sleep(1.5)
+    assert [site.one(written, key) for site in (a, b)] == before
+    noted = "SELECT seen FROM user_storage WHERE uuid = %s"
+    assert [site.one(noted, key) for site in (a, b)] == [0, 1]
 
 
 def test_the_initial_copy_verifies_skips_merges_and_archives(net: Net) -> None:

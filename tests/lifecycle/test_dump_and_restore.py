@@ -421,6 +421,46 @@ def test_a_table_that_a_dump_leaves_out_takes_no_others_declaration_with_it(
         assert {name for d in told for name in d.split(", ")} == guarded
 
 
+CLOSED = f"""
+CREATE TYPE hers.pair AS (a integer);
+CREATE TABLE hers.p (id bytea, n integer, c hers.pair, {CARD}, parent_sign_b64 bytea,
+    PRIMARY KEY (id, n)) PARTITION BY LIST (n);
+CREATE TABLE hers.p1 PARTITION OF hers.p FOR VALUES IN (1);
+SELECT rowseal.declare('hers.p', owner => 'id', identity => 'hers.h', unsigned => '{{k,c}}',
+    versions => 'hers.p_versions');
+CREATE FUNCTION hers.late() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TABLE hers.p2 (LIKE hers.p INCLUDING ALL)"""
+
+
+@pytest.mark.parametrize("way", ["in one transaction", "custom", "in parallel"])
+@pytest.mark.parametrize("kind", ["in order again", "with a late trigger"])
+def test_a_table_of_partitions_that_was_closed_stops_no_restore(
+    kind: str, way: str, both: Db, server: Server, database: str, empty: str, tmp_path: Path
+) -> None:
+    """Anybody can have one, and a superuser restores it beside all the others."""
+    both.run(CLOSED)
+    with server.connect(database) as c:
+        c.execute("ALTER TYPE hers.pair OWNER TO pg_monitor")
+        if kind == "in order again":
+            c.execute("ALTER TYPE hers.pair OWNER TO mallory")
+        else:
+            both.run(
+                "CREATE TRIGGER zzzz BEFORE INSERT ON hers.p2"
+                " FOR EACH ROW EXECUTE FUNCTION hers.late();"
+                " ALTER TABLE hers.p ATTACH PARTITION hers.p2 FOR VALUES IN (2)"
+            )
+    restore(server, database, empty, way, tmp_path)
+    with server.connect(empty) as c:
+        db = Db(c)
+        names = "('user_storage', 'p', 'p1', 'p2')"
+        assert db.one(f"SELECT count(*) FROM pg_class WHERE relname IN {names}") == 4
+        closed = "SELECT tag FROM rowseal.declarations WHERE queries = '{}'"
+        assert db.all(closed) == ["p"]
+        if kind == "in order again":
+            db.run("SET SESSION AUTHORIZATION mallory; ALTER TABLE hers.p ADD x integer")
+            assert db.all(closed) == []
+
+
 def test_a_restore_that_lost_the_declarations_is_told_and_brings_them_later(
     server: Server, both: Db, empty: str, tmp_path: Path
 ) -> None:
