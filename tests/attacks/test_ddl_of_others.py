@@ -1062,7 +1062,8 @@ def test_what_others_leave_beside_a_table_is_not_tried_with_every_command(
     example.run("REVOKE ALL ON user_storage FROM mallory")
     tried = admin.all(
         "SELECT role, count(*), sum(bytes) FROM rowseal.quarantine"
-        " WHERE id = ANY (rowseal._wait_for_table('user_storage', false)) GROUP BY role ORDER BY role"
+        " WHERE id = ANY (rowseal._wait_for_table('user_storage', false))"
+        " GROUP BY role ORDER BY role"
     )
     assert [role for role, *_ in tried] == ["app", "mallory"]
     assert 32 * 1024 < tried[0][2] <= 256 * 1024 and 0 < tried[1][2] <= 32 * 1024
