@@ -125,13 +125,46 @@ $$;
 COMMENT ON FUNCTION rowseal._shown(regclass, jsonb, record) IS
   'A row to look at, as JSON of at most 1 MiB; of a larger one its key and how many bytes its columns have';
 
+CREATE OR REPLACE FUNCTION rowseal._as_pgtext(d rowseal.declarations, relation regclass, raw record) RETURNS json
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  query text;
+  given json;
+BEGIN
+  SELECT pg_catalog.format(
+           'SELECT pg_catalog.json_build_object(%s) WHERE pg_catalog.pg_column_size($1) <= 1048576 AND %s',
+           pg_catalog.string_agg(pg_catalog.format(
+             '%L, CASE WHEN pg_catalog.num_nonnulls(%s) = 1 THEN pg_catalog.format(''%%s'', %2$s) END',
+             a.name, a.value), ', '),
+           pg_catalog.string_agg(
+             CASE WHEN a.long THEN pg_catalog.format('pg_catalog.pg_column_size(%s) < 100', a.value) ELSE 'true' END,
+             ' AND '))
+    INTO query FROM (
+      SELECT coalesce(v.key, c.attname) AS name, pg_catalog.format('($1).%I', c.attname) AS value,
+             EXISTS (SELECT FROM rowseal._within(c.atttypid) w
+                      WHERE w.oid IN ('numeric'::regtype, 'jsonb'::regtype)) AS long
+        FROM pg_catalog.pg_attribute c
+        LEFT JOIN pg_catalog.jsonb_each_text(d.version_columns) v ON relation = d.versions AND v.value = c.attname
+       WHERE c.attrelid = relation AND c.attnum > 0 AND NOT c.attisdropped AND c.attgenerated = '') a;
+  EXECUTE query INTO given USING raw;
+  RETURN given;
+END
+$$;
+COMMENT ON FUNCTION rowseal._as_pgtext(rowseal.declarations, regclass, record) IS
+  'A row that nobody has judged, as rowseal.apply takes it in the format pgtext; NULL of one of more than 1 MiB, or '
+  'with numbers that may have many digits';
+
 -- What is raised in a worker stops it, so nothing is but conflicts and missing resources: then it tries again.
 CREATE OR REPLACE FUNCTION rowseal._set_apart(
   d rowseal.declarations, relation regclass, verdict rowseal.verdict, payload text, signature bytea, raw record,
   content json)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  given CONSTANT json := CASE WHEN d.queries = '{}' THEN rowseal._as_pgtext(d, relation, raw) END;
 BEGIN
-  IF signature IS NULL OR payload IS NULL OR pg_catalog.starts_with(payload, '(') THEN  -- it has no canonical form
+  IF given IS NOT NULL THEN  -- its table is closed
+    PERFORM rowseal._quarantine(d.tag, verdict, 'pgtext', given);
+  ELSIF signature IS NULL OR payload IS NULL OR pg_catalog.starts_with(payload, '(') THEN  -- it has no canonical form
     PERFORM rowseal._quarantine(d.tag, verdict, 'raw',
                                 rowseal._shown(relation, rowseal._key_of(d, relation, raw), raw));
   ELSE

@@ -1116,6 +1116,7 @@ HARMLESS = {
     "_concerned",
     "_touched",
     "_restored",
+    "_as_pgtext",
     "_lacks_triggers",
     "_brings_rows",
     "_as_superuser",

@@ -164,3 +164,22 @@ def test_a_row_whose_owner_came_while_its_table_was_closed_is_let_in_by_what_ope
     example.insert("user_cards", bob.sealed(example.form("user_cards"), bob.card()))
     admin.run("ALTER TYPE pair OWNER TO app")
     assert example.one("SELECT count(*) FROM q") == 1
+
+
+@pytest.mark.parametrize("at", ["q", "qv"])
+def test_a_row_of_a_publication_that_comes_while_its_table_is_closed_is_let_in_later(
+    at: str, example: Db, admin: Db, ann: Owner
+) -> None:
+    """PostgreSQL does not send it again."""
+    example.run("CREATE TYPE pair AS (a integer)")
+    table(example, "q", "uuid uuid, note text, c pair", declare=", versions => 'qv'")
+    value = row(ann, note="a 'quoted' \\\\ note", c=None)
+    sealed = ann.sealed(example.form("q"), value)
+    admin.run("ALTER TYPE pair OWNER TO pg_monitor; SET session_replication_role = replica")
+    admin.insert(at, sealed)  # as a worker does
+    admin.run("RESET session_replication_role")
+    kept = admin.all("SELECT sqlstate, curable, format FROM rowseal.quarantine")
+    assert (kept, example.one("SELECT count(*) FROM q")) == ([("RS007", True, "pgtext")], 0)
+    admin.run("ALTER TYPE pair OWNER TO app")
+    assert example.all("SELECT note FROM q") == [value["note"]]
+    assert admin.all("SELECT sqlstate FROM rowseal.quarantine") == []
