@@ -83,12 +83,13 @@ COMMENT ON FUNCTION rowseal._unfinished(jsonb, jsonb) IS
 
 CREATE OR REPLACE FUNCTION rowseal._of_this_transaction(xid xid) RETURNS boolean LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT pg_catalog.age(xid) <= 0 AND EXISTS (  -- of others, too, which began later
-    SELECT FROM pg_catalog.pg_locks l
-     WHERE l.locktype = 'transactionid' AND l.pid = pg_catalog.pg_backend_pid() AND l.transactionid = xid)
+  -- those of others that began later are as young, and over: else nobody would see the row
+  SELECT pg_catalog.age(xid) <= 0 AND coalesce((
+    SELECT pg_catalog.pg_xact_status((t + ((xid::text::bigint - t) & 4294967295))::text::xid8) = 'in progress'
+      FROM (SELECT pg_catalog.pg_current_xact_id_if_assigned()::text::bigint) this(t)), false)
 $$;
 COMMENT ON FUNCTION rowseal._of_this_transaction(xid) IS
-  'Whether a row with this xmin is of this transaction, or of a subtransaction of it: each holds a lock on its number';
+  'Whether a row with this xmin, which can be seen, is of this transaction, or of a subtransaction of it';
 
 CREATE OR REPLACE FUNCTION rowseal._restored(d rowseal.declarations) RETURNS boolean LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$

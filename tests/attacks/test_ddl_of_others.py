@@ -894,7 +894,10 @@ def test_who_began_before_a_partition_came_does_not_fill_the_feed(
     example.run("CREATE TABLE p1 (LIKE p INCLUDING ALL); GRANT ALL ON p, user_cards TO mallory")
     example.insert("p1", ann.sealed(form, row(ann, n=1)))
     mallory.run("BEGIN; SELECT pg_current_xact_id()")
-    example.run("ALTER TABLE p ATTACH PARTITION p1 FOR VALUES IN (1)")
+    example.run(
+        "BEGIN; SELECT pg_current_xact_id(); SAVEPOINT s;"
+        " ALTER TABLE p ATTACH PARTITION p1 FOR VALUES IN (1); RELEASE s; COMMIT"
+    )
     fed = "SELECT count(*) FROM rowseal.feed WHERE tag = 'p'"
     assert admin.one(fed) == 1
     mallory.run("UPDATE p SET n = n; COMMIT")
