@@ -57,9 +57,9 @@ COMMENT ON FUNCTION rowseal._store(rowseal.declarations) IS
 
 CREATE OR REPLACE FUNCTION rowseal._spoilt(old jsonb, now_ jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  -- A column is changed in the versions table first, and then in the main one: in between they differ.
+  -- A column is changed in the versions table first, and then in the main one: in between they differ.  So do owners.
   SELECT old <> '{}' AND 2 = (
-    SELECT count(DISTINCT (facts - 'identity') #- '{main,oids}' #- '{versions,oids}'
+    SELECT count(DISTINCT (facts - 'identity' - 'roles') #- '{main,oids}' #- '{versions,oids}' #- '{main,whose,versions}'
                           #- '{versions,columns}' #- '{versions,kinds}' #- '{versions,whose}')
       FROM (VALUES (old), (now_)) x(facts))
 $$;

@@ -70,7 +70,7 @@ CREATE OR REPLACE FUNCTION rowseal._identity_facts(identity regclass) RETURNS js
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT pg_catalog.jsonb_build_object(
            'facts', f || '{"unique": [], "partitions": {}, "late_triggers": [], "rules": [],
-                           "whose": {"table": null, "types": {}}}'
+                           "whose": {"table": null, "types": {}, "versions": null}}'
              || pg_catalog.jsonb_build_object(
                   'oids', (f -> 'oids') - 'types', 'columns', u.columns,
                   'kinds', (SELECT coalesce(pg_catalog.jsonb_object_agg(k.name, k.kind), '{}')

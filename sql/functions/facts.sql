@@ -370,7 +370,11 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
     'columns', rowseal._column_facts(c.oid),
     'oids', pg_catalog.jsonb_build_object('relation', c.oid::bigint, 'types', rowseal._type_oids(c.oid)),
     'kinds', k.kinds,
-    'whose', pg_catalog.jsonb_build_object('table', rowseal._stranger(c.oid), 'types', k.whose),
+    'whose', pg_catalog.jsonb_build_object('table', rowseal._stranger(c.oid), 'types', k.whose, 'versions', (
+      SELECT pg_catalog.format('versions table %s (%I)', v.oid::pg_catalog.regclass,
+                               pg_catalog.pg_get_userbyid(v.relowner))
+        FROM rowseal.declarations d JOIN pg_catalog.pg_class v ON v.oid = d.versions
+       WHERE d.relation = c.oid AND NOT rowseal._stands_for(v.relowner, c.relowner))),
     'key', rowseal._key_facts(c.oid),
     'key_deferrable', NOT coalesce(x.indimmediate, true),
     'key_compares', coalesce(m.amname = 'btree' AND NOT x.indisexclusion, true),

@@ -108,3 +108,21 @@ def test_health_tells_who_may_execute_too_much_or_too_little(example: Db, admin:
         assert (check, relation) == ("functions", "user_cards") and "_guard_1 (may be" in detail
         admin.run(less)
         assert unwell(example) == []
+
+
+@pytest.mark.parametrize("order", [("user_storage", "user_storage_versions")[::n] for n in (1, -1)])
+def test_a_table_and_its_versions_have_one_owner_or_take_no_rows(
+    order: tuple[str, str], example: Db, admin: Db, heir: str
+) -> None:
+    """Who has the versions table could put a history there that nobody has signed."""
+    admin.run("REVOKE rowseal_trusted FROM app")
+    try:
+        closed = "SELECT queries = '{}' FROM rowseal.declarations WHERE tag = 'user_storage'"
+        admin.run(f"ALTER TABLE {order[0]} OWNER TO heir")
+        assert admin.one(closed)
+        ((check, _, detail),) = unwell(admin)
+        assert check == "structure" and "versions table" in detail
+        admin.run(f"ALTER TABLE {order[1]} OWNER TO heir")
+        assert not admin.one(closed) and unwell(admin) == []
+    finally:
+        admin.run("GRANT rowseal_trusted TO app")

@@ -37,7 +37,7 @@ def table(*more: dict[str, Any], **facts: Any) -> Table:
     columns = [*CARD, *more]
     given = {
         "qualified": "public.c", "label": "public.c", "relkind": "r",
-        "whose": {"table": None, "types": {}}, "persistence": "p", "partition": False,
+        "whose": {"table": None, "types": {}, "versions": None}, "persistence": "p", "partition": False,
         "inherits": False, "columns": columns,
         "kinds": {c["kind"]: c["kind"] for c in columns}, "oids": {"relation": 1, "types": {}},
         "key": [{"name": "id", "equal": "OPERATOR(pg_catalog.=)"}], "key_deferrable": False,

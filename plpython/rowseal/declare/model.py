@@ -80,7 +80,7 @@ class Table(NamedTuple):
         return cls(
             **{
                 **{name: value for name, value in facts.items() if name not in ("kinds", "whose")},
-                "stranger": facts["whose"]["table"],
+                "stranger": facts["whose"]["table"] or facts["whose"]["versions"],
                 "columns": tuple(map(column, facts["columns"] or ())),
                 "key": tuple(KeyColumn(**k) for k in facts["key"] or ()),
                 "unique": tuple(tuple(u) for u in facts["unique"]),
