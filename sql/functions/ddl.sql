@@ -59,8 +59,8 @@ CREATE OR REPLACE FUNCTION rowseal._spoilt(old jsonb, now_ jsonb) RETURNS boolea
 SET search_path = pg_catalog, pg_temp AS $$
   -- A column is changed in the versions table first, and then in the main one: in between they differ.  So do owners.
   SELECT old <> '{}' AND 2 = (
-    SELECT count(DISTINCT (facts - 'identity' - 'roles') #- '{main,oids}' #- '{versions,oids}' #- '{main,whose,versions}'
-                          #- '{versions,columns}' #- '{versions,kinds}' #- '{versions,whose}')
+    SELECT count(DISTINCT (facts - 'identity' - 'roles') #- '{main,oids}' #- '{main,whose,versions}'
+                          #- '{versions,oids}' #- '{versions,columns}' #- '{versions,kinds}' #- '{versions,whose}')
       FROM (VALUES (old), (now_)) x(facts))
 $$;
 COMMENT ON FUNCTION rowseal._spoilt(jsonb, jsonb) IS
