@@ -160,9 +160,12 @@ CREATE OR REPLACE FUNCTION rowseal._set_apart(
   content json)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  given CONSTANT json := CASE WHEN d.queries = '{}' THEN rowseal._as_pgtext(d, relation, raw) END;
+  given json;
 BEGIN
-  IF given IS NOT NULL THEN  -- its table is closed
+  IF d.queries = '{}' THEN  -- it is closed
+    given := rowseal._as_pgtext(d, relation, raw);
+  END IF;
+  IF given IS NOT NULL THEN
     PERFORM rowseal._quarantine(d.tag, verdict, 'pgtext', given);
   ELSIF signature IS NULL OR payload IS NULL OR pg_catalog.starts_with(payload, '(') THEN  -- it has no canonical form
     PERFORM rowseal._quarantine(d.tag, verdict, 'raw',
