@@ -728,6 +728,17 @@ def test_a_table_of_partitions_that_was_closed_is_opened_by_its_owner(
     assert admin.one("SELECT count(*) FROM rowseal._new_partitions") == 0
 
 
+def test_no_partition_with_rows_comes_while_a_trigger_is_missing(example: Db) -> None:
+    """Nobody would verify them: its table does not follow until it is back."""
+    table(example, "p", "uuid uuid, n int", "user_hash, uuid, n", "PARTITION BY LIST (n)")
+    example.run("CREATE TABLE p1 (LIKE p INCLUDING ALL); CREATE TABLE p2 (LIKE p INCLUDING ALL)")
+    example.run("INSERT INTO p1 VALUES ('x', gen_random_uuid(), 1, false, 1, NULL, 'z')")
+    example.run("DROP TRIGGER zzz_rowseal_keep_all ON p")
+    diag = example.refused("RS007", "ALTER TABLE p ATTACH PARTITION p1 FOR VALUES IN (1)")
+    assert "lacks triggers" in str(diag.message_primary)
+    example.run("ALTER TABLE p ATTACH PARTITION p2 FOR VALUES IN (2)")
+
+
 @pytest.mark.parametrize("within", [None, "a refresh"])
 def test_a_closed_identity_table_gets_no_keys_by_a_partition(
     within: str | None, mallory: Db, example: Db, admin: Db, ann: Owner
