@@ -119,7 +119,12 @@ BEGIN
       IF rowseal._settled(outcome) THEN
         RETURN outcome;
       END IF;
-      verdict := outcome::rowseal.verdict; element := envelope; format := 'canonical';
+      verdict := outcome::rowseal.verdict;
+      -- Decoded, it would lose what it says in columns that are not there yet; whether that is signed, its owner tells.
+      IF verdict.sqlstate <> 'RS002'
+         OR (rowseal._explained(d, ROW('RS001', '')::rowseal.verdict, element, format)).sqlstate <> 'RS015' THEN
+        element := envelope; format := 'canonical';
+      END IF;
     END IF;
   END IF;
   RETURN rowseal._hold(d, verdict, format, element, CASE WHEN verdict.sqlstate = 'RS002' THEN waits_for END,
@@ -253,8 +258,6 @@ BEGIN
       verdict := ROW('RS001', 'not an envelope: it names no table, or holds what no text can be');
     ELSIF d.id IS NULL THEN
       verdict := ROW('RS007', 'no table is declared with this tag');
-    ELSIF d.queries = '{}' THEN  -- whose code would run is not known either
-      verdict := ROW('RS007', 'the table is closed: it is no longer as it was declared');
     ELSE
       BEGIN
         IF rowseal._secured(d.relation) THEN

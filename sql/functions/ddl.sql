@@ -81,12 +81,20 @@ COMMENT ON FUNCTION rowseal._unfinished(jsonb, jsonb) IS
   'Whether tables differ from how they were by what a restore adds after their rows alone (keys, indexes, triggers), '
   'or by whose they are';
 
-CREATE OR REPLACE FUNCTION rowseal._of_this_transaction(xid xid) RETURNS boolean LANGUAGE sql STABLE
+CREATE OR REPLACE FUNCTION rowseal._of_this_transaction(xid xid) RETURNS boolean LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  -- those of others that began later are as young, and over: else nobody would see the row
-  SELECT pg_catalog.age(xid) <= 0 AND coalesce((
-    SELECT pg_catalog.pg_xact_status((t + ((xid::text::bigint - t) & 4294967295))::text::xid8) = 'in progress'
-      FROM (SELECT pg_catalog.pg_current_xact_id_if_assigned()::text::bigint) this(t)), false)
+DECLARE
+  this CONSTANT bigint := pg_catalog.pg_current_xact_id_if_assigned()::text::bigint;
+BEGIN
+  IF this IS NULL OR pg_catalog.age(xid) > 0 THEN
+    RETURN false;
+  END IF;
+  -- Those of others that began later are as young, and over: else nobody would see the row.
+  RETURN coalesce(pg_catalog.pg_xact_status((this + ((xid::text::bigint - this) & 4294967295))::text::xid8)
+                  = 'in progress', false);
+EXCEPTION WHEN invalid_parameter_value THEN
+  RETURN false;  -- a number of the future is one of two thousand million transactions ago
+END
 $$;
 COMMENT ON FUNCTION rowseal._of_this_transaction(xid) IS
   'Whether a row with this xmin, which can be seen, is of this transaction, or of a subtransaction of it';
@@ -117,23 +125,25 @@ SET search_path = pg_catalog, pg_temp AS $$
        WHERE rowseal._of_this_transaction(i.xmin)
       UNION
       SELECT i.inhrelid FROM new n JOIN pg_catalog.pg_inherits i ON i.inhparent = n.oid
-    ) SELECT FROM new n WHERE pg_catalog.pg_relation_size(n.oid) > 0)
+    ) SELECT FROM new n JOIN pg_catalog.pg_class c USING (oid)
+       WHERE pg_catalog.pg_relation_size(n.oid) > 0 OR NOT c.relispartition)  -- no child gets our triggers
   -- pg_restore -1 brings the declaration along
   AND NOT (rowseal._restored(d) AND rowseal._as_superuser() AND EXISTS (
     SELECT FROM rowseal.declarations x WHERE x.id = d.id AND rowseal._of_this_transaction(x.xmin)))
 $$;
 COMMENT ON FUNCTION rowseal._brings_rows(rowseal.declarations) IS
-  'Whether a table has come to be part of this one in this transaction that holds, or held, rows; not where it is '
-  'restored';
+  'Whether a table has come to be part of this one in this transaction that holds or held rows, or to which its '
+  'triggers do not come; not where it is restored';
 
 CREATE OR REPLACE FUNCTION rowseal._refresh(
   d rowseal.declarations, renamed boolean, blamed boolean, patient boolean DEFAULT true, dropped text[] DEFAULT '{}')
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   now_ jsonb;
-  old jsonb := d.facts;
+  old jsonb;
 BEGIN
   now_ := rowseal._known_facts(d);
+  SELECT x.facts INTO old FROM rowseal.declarations x WHERE x.id = d.id;  -- another command may have just followed it
   IF now_ = old THEN
     RETURN;
   END IF;
@@ -307,7 +317,7 @@ COMMENT ON FUNCTION rowseal._concerned(oid) IS
 CREATE OR REPLACE FUNCTION rowseal._touched(d rowseal.declarations) RETURNS boolean LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT EXISTS (
-    SELECT FROM (SELECT rowseal._tree(d.relation) UNION ALL SELECT d.versions UNION ALL SELECT d.identity
+    SELECT FROM (SELECT rowseal._tree(d.relation) UNION ALL SELECT d.versions
                  UNION ALL  -- of a partition that has left the catalogs keep nothing else
                  SELECT p.value::oid FROM pg_catalog.jsonb_each_text(d.facts #> '{main,partitions}') p) t(oid),
          LATERAL (SELECT c.xmin FROM pg_catalog.pg_class c WHERE c.oid = t.oid
@@ -320,7 +330,7 @@ SET search_path = pg_catalog, pg_temp AS $$
      WHERE rowseal._of_this_transaction(x.xmin))
 $$;
 COMMENT ON FUNCTION rowseal._touched(rowseal.declarations) IS
-  'Whether this transaction has changed a declared table or what it rests on';
+  'Whether this transaction has changed a declared table, its versions table or a partition';
 
 CREATE OR REPLACE FUNCTION rowseal._reached(object oid, kind oid) RETURNS SETOF oid LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -383,7 +393,9 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET backtrace_functions =
 DECLARE
   off text;
 BEGIN
-  off := coalesce((SELECT x.name::text FROM rowseal._late(changed) x ORDER BY x.rule, x.name LIMIT 1),
+  off := coalesce((SELECT x.name::text FROM rowseal._late(changed) x
+                    WHERE d.facts <> '{}'  -- a closed one does not open with it
+                    ORDER BY x.rule, x.name LIMIT 1),
                   (SELECT t.name FROM rowseal._trigger_problems(d) t
                     WHERE t.problem = 'not the one installed' LIMIT 1));
   IF off IS NOT NULL THEN
@@ -452,8 +464,7 @@ BEGIN
     LOCK TABLE rowseal.declarations IN SHARE ROW EXCLUSIVE MODE;
   END IF;
   FOR x IN SELECT * FROM rowseal._concerned(changed) LOOP
-    -- of a closed one nothing is refused: it opens when all is in order
-    IF x.own AND (x.d).facts <> '{}' AND kind <> 'pg_catalog.pg_class'::pg_catalog.regclass THEN
+    IF x.own AND kind <> 'pg_catalog.pg_class'::pg_catalog.regclass THEN
       PERFORM rowseal._watch_trigger(x.d, changed, command);
     END IF;
     IF x.others THEN

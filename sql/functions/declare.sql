@@ -186,7 +186,7 @@ COMMENT ON FUNCTION rowseal._create_versions_table(rowseal.declarations, text) I
 CREATE OR REPLACE FUNCTION rowseal._nothing_hidden(d rowseal.declarations) RETURNS void LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  hidden regclass := (SELECT t FROM pg_catalog.unnest(ARRAY[d.relation, d.versions, d.identity, d.writers]) t
+  hidden regclass := (SELECT t FROM pg_catalog.unnest(ARRAY[d.relation, d.versions]) t
                        WHERE pg_catalog.row_security_active(t) LIMIT 1);
 BEGIN
   IF hidden IS NOT NULL THEN
@@ -198,7 +198,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._nothing_hidden(rowseal.declarations) IS
-  'Raises 42501 where rows that are to be verified may not all be seen: those that are hidden would come in unverified';
+  'Raises 42501 where rows that are to be verified may not all be seen: those that are hidden would come in '
+  'unverified. A card that is hidden lets none in';
 
 CREATE OR REPLACE FUNCTION rowseal._stored_problems(d rowseal.declarations)
 RETURNS TABLE (key jsonb, sign bytea, sqlstate text, problem text) LANGUAGE plpgsql

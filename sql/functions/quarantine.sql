@@ -89,11 +89,10 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   unknown text;
 BEGIN
-  -- Why a signature does not fit, or (RS002) would not, once there is a key: the row belongs elsewhere, or has columns
-  -- that are not there yet.
+  -- Why a signature does not fit: the row belongs elsewhere, or has columns that are not there yet.
   IF pg_catalog.json_typeof(element) IS DISTINCT FROM 'object' THEN
     RETURN ROW('22023', 'not a JSON object')::rowseal.verdict;
-  ELSIF verdict.sqlstate NOT IN ('RS001', 'RS002', 'RS006') THEN
+  ELSIF verdict.sqlstate NOT IN ('RS001', 'RS006') THEN
     RETURN verdict;
   ELSIF rowseal._excess(element, format) IS NOT NULL THEN
     RETURN ROW('RS006', rowseal._excess(element, format))::rowseal.verdict;
@@ -769,7 +768,8 @@ SET search_path = pg_catalog, pg_temp AS $$
   SELECT ARRAY(
     SELECT q.id FROM (
       SELECT x.id, x.role, d.relation,
-             pg_catalog.sum(x.bytes) OVER (PARTITION BY x.role, x.subscription ORDER BY x.id) AS brought
+             pg_catalog.sum(x.bytes) OVER (PARTITION BY x.role, x.subscription
+                                           ORDER BY x.sqlstate = 'RS002', x.id) AS brought
         FROM rowseal.quarantine x JOIN rowseal.declarations d ON d.tag = x.tag
        WHERE x.curable AND x.tag = _wait_for_table.tag AND (
                x.sqlstate IN ('RS007', 'RS015', 'RS019')

@@ -128,25 +128,28 @@ COMMENT ON FUNCTION rowseal._shown(regclass, jsonb, record) IS
 CREATE OR REPLACE FUNCTION rowseal._as_pgtext(d rowseal.declarations, relation regclass, raw record) RETURNS json
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+  names text[];
   query text;
   given json;
 BEGIN
-  SELECT pg_catalog.format(
-           'SELECT pg_catalog.json_build_object(%s) WHERE pg_catalog.pg_column_size($1) <= 1048576 AND %s',
+  SELECT pg_catalog.array_agg(a.name ORDER BY a.n), pg_catalog.format(
+           'SELECT pg_catalog.json_object_agg(x.name, x.value) '
+           'FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest(ARRAY[%s])) x(name, value) '
+           'WHERE pg_catalog.pg_column_size($1) <= 1048576 AND %s',
            pg_catalog.string_agg(pg_catalog.format(
-             '%L, CASE WHEN pg_catalog.num_nonnulls(%s) = 1 THEN pg_catalog.format(''%%s'', %2$s) END',
-             a.name, a.value), ', '),
+             'CASE WHEN pg_catalog.num_nonnulls(%s) = 1 THEN pg_catalog.format(''%%s'', %1$s) END', a.value),
+             ', ' ORDER BY a.n),
            pg_catalog.string_agg(
              CASE WHEN a.long THEN pg_catalog.format('pg_catalog.pg_column_size(%s) < 100', a.value) ELSE 'true' END,
              ' AND '))
-    INTO query FROM (
-      SELECT coalesce(v.key, c.attname) AS name, pg_catalog.format('($1).%I', c.attname) AS value,
+    INTO names, query FROM (
+      SELECT c.attnum AS n, coalesce(v.key, c.attname) AS name, pg_catalog.format('($1).%I', c.attname) AS value,
              EXISTS (SELECT FROM rowseal._within(c.atttypid) w
                       WHERE w.oid IN ('numeric'::regtype, 'jsonb'::regtype)) AS long
         FROM pg_catalog.pg_attribute c
         LEFT JOIN pg_catalog.jsonb_each_text(d.version_columns) v ON relation = d.versions AND v.value = c.attname
        WHERE c.attrelid = relation AND c.attnum > 0 AND NOT c.attisdropped AND c.attgenerated = '') a;
-  EXECUTE query INTO given USING raw;
+  EXECUTE query INTO given USING raw, names;
   RETURN given;
 END
 $$;

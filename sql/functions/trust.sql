@@ -199,10 +199,11 @@ SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   RETURN NOT EXISTS (
     SELECT FROM rowseal._written(relation) w JOIN rowseal.declarations d USING (relation)
-     WHERE d.queries <> '{}' AND rowseal._moved(d.names)  -- a closed one takes nothing, by whatever name
+     WHERE d.queries <> '{}' AND (  -- a closed one takes nothing, by whatever name
+           rowseal._moved(d.names)
         OR d.versions IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = d.versions)
         OR d.identity IS NOT NULL AND NOT EXISTS (SELECT FROM rowseal.declarations x WHERE x.relation = d.identity)
-        OR d.writers IS NOT NULL AND NOT EXISTS (SELECT FROM rowseal.declarations x WHERE x.relation = d.writers));
+        OR d.writers IS NOT NULL AND NOT EXISTS (SELECT FROM rowseal.declarations x WHERE x.relation = d.writers)));
 END
 $$;
 COMMENT ON FUNCTION rowseal._standing(regclass) IS

@@ -739,6 +739,31 @@ def test_no_partition_with_rows_comes_while_a_trigger_is_missing(example: Db) ->
     example.run("ALTER TABLE p ATTACH PARTITION p2 FOR VALUES IN (2)")
 
 
+@pytest.mark.parametrize(
+    ("command", "sqlstate"),
+    [
+        ("CREATE OR REPLACE TRIGGER zzz_rowseal_guard BEFORE INSERT OR UPDATE ON ids"
+         " FOR EACH ROW EXECUTE FUNCTION pass()", "RS007"),
+        ("ALTER TABLE child INHERIT ids", "RS007"),
+    ],
+)  # fmt: skip
+def test_a_closed_identity_table_keeps_its_guard_and_gets_no_children(
+    command: str, sqlstate: str, mallory: Db, example: Db, admin: Db
+) -> None:
+    """Tables that rest on it are open, and read what it has."""
+    example.run(
+        f"CREATE TYPE ty AS (a int); CREATE TABLE ids (id bytea PRIMARY KEY, c ty, {CARD});"
+        "SELECT rowseal.declare('ids', owner => 'id', public_key => 'k', unsigned => '{c}');"
+        "CREATE TABLE child (LIKE ids); GRANT ALL ON ids TO mallory"
+    )
+    admin.run("ALTER TYPE ty OWNER TO mallory")
+    mallory.run(
+        "CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'"
+    )
+    (mallory if "TRIGGER" in command else example).refused(sqlstate, command)
+    assert attempt(mallory, "INSERT INTO ids (id, k, sign_b64) VALUES ('v', 'h', 'z')") == "RS007"
+
+
 @pytest.mark.parametrize("within", [None, "a refresh"])
 def test_a_closed_identity_table_gets_no_keys_by_a_partition(
     within: str | None, mallory: Db, example: Db, admin: Db, ann: Owner

@@ -134,7 +134,7 @@ def test_two_commands_side_by_side_are_followed_one_after_the_other(
 def test_what_comes_while_a_table_is_closed_is_let_in_by_what_opens_it(
     door: str, mallory: Db, example: Db, admin: Db, ann: Owner
 ) -> None:
-    """By whatever door: a link said that its code was not trusted, and nothing tried it again."""
+    """By whatever door: of a link's rows nothing was tried again."""
     example.run("CREATE TYPE pair AS (a integer)")
     table(example, "q", "uuid uuid, c pair", declare=", unsigned => '{c}'")
     envelope = ann.envelope(example.form("q"), row(ann))
@@ -147,7 +147,7 @@ def test_what_comes_while_a_table_is_closed_is_let_in_by_what_opens_it(
         admin.run(
             "INSERT INTO rowseal.feed (tag, owner, envelope) VALUES ('q', '', %s)", Json(envelope)
         )
-    assert admin.all("SELECT sqlstate FROM rowseal.quarantine") == ["RS007"]
+    assert admin.one("SELECT sqlstate FROM rowseal.quarantine") in ("RS007", "RS017")
     admin.run("ALTER TYPE pair OWNER TO app")
     assert example.one("SELECT count(*) FROM q") == 1
     assert admin.all("SELECT sqlstate FROM rowseal.quarantine") == []
@@ -172,8 +172,9 @@ def test_a_row_of_a_publication_that_comes_while_its_table_is_closed_is_let_in_l
 ) -> None:
     """PostgreSQL does not send it again."""
     example.run("CREATE TYPE pair AS (a integer)")
-    table(example, "q", "uuid uuid, note text, c pair", declare=", versions => 'qv'")
-    value = row(ann, note="a 'quoted' \\\\ note", c=None)
+    more = "".join(f", m{n} text" for n in range(60))
+    table(example, "q", f"uuid uuid, note text, c pair{more}", declare=", versions => 'qv'")
+    value = row(ann, note="a 'quoted' \\\\ note", m59="x")
     sealed = ann.sealed(example.form("q"), value)
     admin.run("ALTER TYPE pair OWNER TO pg_monitor; SET session_replication_role = replica")
     admin.insert(at, sealed)  # as a worker does

@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from kit.attacks import trusted
 from kit.db import Db, Server
 from kit.example import EXAMPLE, Owner
 from kit.filled import KEY, MORE, fill
@@ -230,12 +231,15 @@ def test_what_is_left_of_a_table_that_was_undeclared_is_restored(
     server: Server, database: str, empty: str, tmp_path: Path, example: Db, ann: Owner
 ) -> None:
     number = example.one("SELECT id FROM rowseal.declarations WHERE tag = 'user_storage'")
-    with server.connect(database) as c:
-        c.execute(
+    with (
+        server.connect(database) as admin,
+        trusted(Db(admin)),
+        server.connect(database, "mallory") as c,
+    ):
+        admin.execute(
             "GRANT CREATE ON SCHEMA public TO mallory;"
             " ALTER TABLE user_storage_versions OWNER TO mallory"
         )
-    with server.connect(database, "mallory") as c:
         c.execute(
             f"CREATE VIEW v AS SELECT rowseal._take_{number}(NULL) AS x;"
             f" CREATE TABLE x (a text DEFAULT rowseal._take_{number}(NULL));"

@@ -348,14 +348,14 @@ def test_a_new_table_and_a_new_column_cure(site: Site, app: Db) -> None:
 def test_a_row_may_wait_for_a_column_and_for_its_owner(
     site: Site, app: Db, format: str, first: str
 ) -> None:
-    """Whichever comes first: what the row says in the column is not lost meanwhile."""
+    """Whichever comes first: what the row says in the column is not lost meanwhile.  Nor does a
+    field that nobody has signed, which a relay has put there, make it wait for a column.
+    """
     ann = Owner()
     form = Form("user_storage", site.form("user_storage").fields | {"later": "text"})
     row = ann.value(b"1") | {"later": "z"}
     given = pgtext(ann.sealed(form, row)) if format == "pgtext" else ann.envelope(form, row)
-    assert app.apply("user_storage", [given], format) == [
-        ("deferred", "RS015: no column for field 'later' yet")
-    ]
+    assert app.apply("user_storage", [given], format) == [("deferred", "RS002: unknown owner")]
     for step in (first, *({"column", "owner"} - {first})):
         if step == "owner":
             site.join(ann)
@@ -363,6 +363,12 @@ def test_a_row_may_wait_for_a_column_and_for_its_owner(
             app.run("ALTER TABLE user_storage_versions ADD later text")
             app.run("ALTER TABLE user_storage ADD later text")
     assert (app.all("SELECT later FROM user_storage"), site.quarantined()) == (["z"], [])
+    bob = Owner("Bob")
+    junk = bob.envelope(site.form("user_storage"), bob.value(b"2"))
+    junk["row"]["nobody"] = "x"
+    assert app.apply("user_storage", [junk]) == [("deferred", "RS002: unknown owner")]
+    site.join(bob)
+    assert site.quarantined() == []
 
 
 def test_a_column_cures_what_waits_for_one_and_tries_nothing_else(site: Site, app: Db) -> None:
