@@ -121,8 +121,7 @@ BEGIN
       END IF;
       verdict := outcome::rowseal.verdict;
       -- Decoded, it would lose what it says in columns that are not there yet; whether that is signed, its owner tells.
-      IF verdict.sqlstate <> 'RS002'
-         OR (rowseal._explained(d, ROW('RS001', '')::rowseal.verdict, element, format)).sqlstate <> 'RS015' THEN
+      IF verdict.sqlstate <> 'RS002' OR rowseal._unknown_field(d, element, format) IS NULL THEN
         element := envelope; format := 'canonical';
       END IF;
     END IF;

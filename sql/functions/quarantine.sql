@@ -82,6 +82,22 @@ $$;
 COMMENT ON FUNCTION rowseal._waits_for(rowseal.declarations, rowseal.verdict, json) IS
   'Which owner a decoded row waits for (RS002), or grants of which writer (RS010, RS011, RS012)';
 
+CREATE OR REPLACE FUNCTION rowseal._unknown_field(d rowseal.declarations, element json, format text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF format = 'canonical' THEN
+    RETURN (SELECT pg_catalog.min(k) FROM pg_catalog.json_object_keys(element -> 'row') k
+             WHERE NOT (d.spec -> 'fields') ? k);
+  END IF;
+  RETURN (SELECT pg_catalog.min(e.key) FROM pg_catalog.json_each(element) e
+           WHERE pg_catalog.json_typeof(e.value) <> 'null' AND NOT EXISTS (
+             SELECT FROM pg_catalog.pg_attribute a
+              WHERE a.attrelid = d.relation AND a.attname = e.key AND NOT a.attisdropped));
+END
+$$;
+COMMENT ON FUNCTION rowseal._unknown_field(rowseal.declarations, json, text) IS
+  'The first field of an element that its table has no column for; NULL when there is none';
+
 CREATE OR REPLACE FUNCTION rowseal._explained(
   d rowseal.declarations, verdict rowseal.verdict, element json, format text)
 RETURNS rowseal.verdict LANGUAGE plpgsql STABLE
@@ -96,22 +112,15 @@ BEGIN
     RETURN verdict;
   ELSIF rowseal._excess(element, format) IS NOT NULL THEN
     RETURN ROW('RS006', rowseal._excess(element, format))::rowseal.verdict;
-  ELSIF format <> 'canonical' THEN
-    SELECT pg_catalog.min(e.key) INTO unknown FROM pg_catalog.json_each(element) e
-     WHERE pg_catalog.json_typeof(e.value) <> 'null' AND NOT EXISTS (
-       SELECT FROM pg_catalog.pg_attribute a
-        WHERE a.attrelid = d.relation AND a.attname = e.key AND NOT a.attisdropped);
-  ELSIF pg_catalog.json_typeof(element -> 'row') IS DISTINCT FROM 'object' THEN
+  ELSIF format = 'canonical' AND pg_catalog.json_typeof(element -> 'row') IS DISTINCT FROM 'object' THEN
     RETURN ROW('RS001', 'not an envelope: it has no object "row"')::rowseal.verdict;
-  ELSIF element ->> 'rowseal' IS DISTINCT FROM '1' THEN
+  ELSIF format = 'canonical' AND element ->> 'rowseal' IS DISTINCT FROM '1' THEN
     RETURN ROW('RS001', 'not an envelope of form rowseal/1')::rowseal.verdict;
-  ELSIF element ->> 'table' IS DISTINCT FROM d.tag THEN
+  ELSIF format = 'canonical' AND element ->> 'table' IS DISTINCT FROM d.tag THEN
     RETURN ROW('RS001', pg_catalog.format('the envelope is for table %L, not %L',
                                           pg_catalog."left"(element ->> 'table', 100), d.tag))::rowseal.verdict;
-  ELSE
-    SELECT pg_catalog.min(k) INTO unknown FROM pg_catalog.json_object_keys(element -> 'row') k
-     WHERE NOT (d.spec -> 'fields') ? k;
   END IF;
+  unknown := rowseal._unknown_field(d, element, format);
   RETURN CASE WHEN unknown IS NULL THEN verdict
               ELSE ROW('RS015', pg_catalog.format('no column for field %L yet', pg_catalog."left"(unknown, 100))
                       )::rowseal.verdict END;

@@ -1116,6 +1116,7 @@ HARMLESS = {
     "_concerned",
     "_touched",
     "_restored",
+    "_unknown_field",
     "_as_pgtext",
     "_lacks_triggers",
     "_brings_rows",
