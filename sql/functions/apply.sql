@@ -234,8 +234,8 @@ COMMENT ON FUNCTION rowseal.apply(regclass, json, text) IS
 $$Merges rows that others signed; a bad row is quarantined, not raised. rows: a JSON array. format canonical:
 envelopes {"row": …, "rowseal": 1, "table": …, "sign_b64": …}; pgtext: objects of columns in PostgreSQL's text form.
 One result per row, in their order; outcome is inserted, superseded, archived, stale, duplicate, deferred (waits for
-its owner or a column) or rejected; reason: SQLSTATE and text. Needs INSERT, UPDATE and SELECT on the table. Errors:
-RS007 not declared, 22023 no rows or unknown format.$$;
+its owner, a grant, a column …) or rejected; reason: SQLSTATE and text. Needs INSERT, UPDATE and SELECT on the table.
+Errors: RS007 not declared, 22023 no rows or unknown format.$$;
 
 CREATE OR REPLACE FUNCTION rowseal._received(tag text, rows json[], owners text[]) RETURNS text[]
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

@@ -43,7 +43,7 @@ COMMENT ON FUNCTION rowseal._unbase64(text) IS 'Bytes of standard base64 with pa
 CREATE OR REPLACE FUNCTION rowseal._hash(algorithm text, value bytea) RETURNS bytea LANGUAGE plpython3u IMMUTABLE STRICT
 SET search_path = pg_catalog, pg_temp AS $$
 plpy.execute("SELECT rowseal._load()")
-return GD["rowseal"]("form.signature").FINGERPRINTS[algorithm](value)
+return GD["rowseal"]("form.signature").HASHES[algorithm](value)
 $$;
 COMMENT ON FUNCTION rowseal._hash(text, bytea) IS
   'One of the hashes that a declaration can name: sha256, sha512, sha3-512, blake2b-256';

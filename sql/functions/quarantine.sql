@@ -627,7 +627,6 @@ $$;
 COMMENT ON FUNCTION rowseal._enter_held(text) IS
   'A table is declared, perhaps again: authentic rows that the quarantine holds for it enter the ledger';
 
--- Tries quarantined rows again, as far as the caller sees them (row security), with the caller's rights.
 CREATE OR REPLACE FUNCTION rowseal._hold(
   d rowseal.declarations, verdict rowseal.verdict, format text, element json, waits_for text DEFAULT NULL,
   again bigint DEFAULT NULL, changed boolean DEFAULT true)
@@ -661,6 +660,7 @@ COMMENT ON FUNCTION rowseal._hold(rowseal.declarations, rowseal.verdict, text, j
   'Keeps a refused row in the quarantine, and does what follows for others when a walk goes on with it; with which '
   'verdict. again: the entry that it has been until now, changed: whether it is refused for another reason than before';
 
+-- Tries quarantined rows again, as far as the caller sees them (row security), with the caller's rights.
 CREATE OR REPLACE FUNCTION rowseal._retry(waits_for text, tag text DEFAULT NULL, ids bigint[] DEFAULT NULL)
 RETURNS TABLE (id bigint, outcome text, reason text) LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$

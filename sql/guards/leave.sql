@@ -1,4 +1,6 @@
--- How every guard ends.
+-- How every guard ends.  Who merges for others (rowseal.apply and what rests on it) sets rowseal.mode to "apply", and
+-- reads from rowseal.outcome what became of each row; for everybody else a refusal is an error, or an entry of the
+-- quarantine (_refuse).
 --
 --   @relation@  the main table as a value
 --   @refused@   payload, signature and row, for the refusal

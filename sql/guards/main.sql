@@ -1,6 +1,11 @@
 -- The guard of a table that holds the current version of each key: layouts "unversioned" and "two tables".
--- BEFORE INSERT OR UPDATE, for each row.  An INSERT of a key that is there is a merge (docs/rules.md, 3).  Where it
--- hands NEW on to another guard, that one tells apply the outcome, and this one leaves with none.
+-- BEFORE INSERT OR UPDATE, for each row.  An INSERT of a key that is there is a merge (docs/rules.md, 3): of a newer
+-- version it makes an UPDATE, which comes here again, with the tip locked as OLD; of an older one an INSERT into the
+-- versions table.  Either is decided there, by the guard that it meets; this one leaves NEW out, and has no outcome of
+-- its own.  How a guard leaves, and whom it tells the outcome: leave.sql.
+--
+-- It is a loop for the sake of @look_again@; else it is left at its end.  What stands between "--: if" and "--: end" is
+-- left out of the guards of tables that have no use for it (generate/render.py).
 --
 --   @main@              the table
 --   @variables@         variables of features
@@ -38,7 +43,7 @@ DECLARE
   outcome text;
   known boolean;
   newer boolean := true;  -- than the tip
-  kept boolean := false;
+  kept boolean := false;  -- in this table
   whole @main@;
   @variables@
 BEGIN
@@ -65,7 +70,7 @@ BEGIN
         @arrived_again@
         IF TG_OP = 'UPDATE' THEN
           @updated_in_place@
-          -- unsigned columns, each server's own: replicated they would circle
+          -- unsigned columns; between servers they would circle
           kept := current_setting('session_replication_role') <> 'replica'@or_completed@;
         END IF;
         EXIT judged;
@@ -85,13 +90,13 @@ BEGIN
         EXIT judged;
       END IF;
       --: end
-      newer := (@order_new@ > @order_tip@) IS NOT FALSE;  -- NULL: the tip is damaged
+      newer := (@order_new@ > @order_tip@) IS NOT FALSE;  -- NULL: the tip has lost its place
       IF NOT newer AND @other_signature@ THEN
         --: if versions
         -- late: the versions table's guard decides
         @archive_new@
         IF NOT FOUND AND current_setting('rowseal.outcome', true) = 'archived' THEN
-          outcome := 'duplicate';  -- by another session
+          outcome := 'duplicate';  -- of another session's
         END IF;
         --: else
         outcome := 'stale';
@@ -99,7 +104,7 @@ BEGIN
         EXIT judged;
       END IF;
       IF TG_OP = 'INSERT' AND newer THEN
-        -- decided again, on the locked row
+        -- comes here again, the tip locked
         UPDATE @main@ t SET @set_new@ WHERE @key_of_new@;
         IF NOT FOUND THEN
           PERFORM FROM @main@ t WHERE @key_of_new@ FOR UPDATE;
@@ -119,13 +124,13 @@ BEGIN
       outcome := 'duplicate';  -- there, in another spelling
       @arrived_again@
     ELSE
-      outcome := 'inserted';  -- the key stops a second one
+      outcome := 'inserted';  -- the primary key stops a second one
       IF TG_OP = 'UPDATE' THEN
         --: if versions
         @archive_tip@
         --: end
         --: if toastable
-        -- large values, for subscribers
+        -- else the WAL lacks large values
         whole := @whole@;
         @copies@
         --: end

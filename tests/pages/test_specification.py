@@ -20,7 +20,7 @@ from kit.db import Db, Server
 from kit.specification import EXAMPLES, PAGE, PUBLIC_KEY, SEED, Example, every
 from rowseal import client
 from rowseal.form.canonical import JSON_DEPTH, jcs
-from rowseal.form.signature import FINGERPRINTS
+from rowseal.form.signature import HASHES
 from rowseal.generate.plan import PINNED
 
 
@@ -197,5 +197,5 @@ def test_what_the_page_says_of_constants_is_so() -> None:
         assert re.search(
             rf"^    .*{setting} = '?{re.escape(text)}'?", PAGE, re.MULTILINE | re.IGNORECASE
         ), setting
-    for fingerprint in FINGERPRINTS:
+    for fingerprint in HASHES:
         assert f"`{fingerprint}`" in PAGE

@@ -17,7 +17,7 @@ import typer
 from .. import client
 from ..client import keys
 from ..client.text import printable
-from ..form.signature import FINGERPRINTS, NoProvider
+from ..form.signature import HASHES, NoProvider
 from .options import AsJson
 from .terminal import fail, warn
 
@@ -61,7 +61,7 @@ def keygen(
     keys.save(key, file, _passphrase(confirm=True) if encrypt else None)
     public_file.write_text(keys.public_pem(key))
     raw = client.public_key(key)
-    fingerprints = {name: digest(raw).hex() for name, digest in FINGERPRINTS.items()}
+    fingerprints = {name: digest(raw).hex() for name, digest in HASHES.items()}
     answer = {
         "algorithm": algorithm.value,
         "private_key_file": str(file),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..form import concatenated
-from ..form.signature import FINGERPRINTS
+from ..form.signature import HASHES
 from .case import GRANT_COLUMNS, WRITER_COLUMNS, Case, Refused, column, typed
 
 
@@ -42,10 +42,10 @@ def a_name_has_a_column_of_its_own(case: Case) -> None:
             f"column {name!r} of {case.label} cannot hold the name of a version",
             "It carries another rule, or is generated.",
         )
-    if wish.name_hash not in FINGERPRINTS:
+    if wish.name_hash not in HASHES:
         raise Refused(
             f"name_hash {wish.name_hash!r} is not known",
-            f"Choose one of {', '.join(FINGERPRINTS)}.",
+            f"Choose one of {', '.join(HASHES)}.",
         )
     bases = [column(table, c, "name").base for c in (name, wish.parent_column) if c]
     mixed = len({b == "bytea" for b in bases}) > 1

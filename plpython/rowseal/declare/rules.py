@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..form.canonical import Kind
-from ..form.signature import ALGORITHMS, FINGERPRINTS
+from ..form.signature import ALGORITHMS, HASHES
 from .case import GUARD, MAX_FIELDS, Case, Refused, column, hashed, typed
 from .model import Table
 from .options import OPTION_RULES
@@ -341,10 +341,10 @@ def a_fingerprint_is_of_one_owner_column(case: Case) -> None:
             f"fingerprint needs an identity table with one owner column, not {case.label}",
             "Declare it there.",
         )
-    if wish.fingerprint not in FINGERPRINTS:
+    if wish.fingerprint not in HASHES:
         raise Refused(
             f"fingerprint {wish.fingerprint!r} is not known",
-            f"Choose one of {', '.join(FINGERPRINTS)}.",
+            f"Choose one of {', '.join(HASHES)}.",
         )
     typed(case.table, wish.owner[0], "owner", ("bytea", "text", "character varying"))
 

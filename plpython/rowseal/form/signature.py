@@ -34,11 +34,12 @@ ML_DSA_87 = Algorithm("ml-dsa-87", 2592, 4627)
 ALGORITHMS = {algorithm.name: algorithm for algorithm in (ED25519, ML_DSA_65, ML_DSA_87)}
 BY_KEY = {algorithm.public_key: algorithm for algorithm in ALGORITHMS.values()}  # by its length
 
-FINGERPRINTS: dict[str, Callable[[bytes], bytes]] = {
-    "sha256": lambda key: hashlib.sha256(key).digest(),
-    "sha512": lambda key: hashlib.sha512(key).digest(),
-    "sha3-512": lambda key: hashlib.sha3_512(key).digest(),
-    "blake2b-256": lambda key: hashlib.blake2b(key, digest_size=32).digest(),
+# of public keys (fingerprints) and of signatures (names of versions)
+HASHES: dict[str, Callable[[bytes], bytes]] = {
+    "sha256": lambda value: hashlib.sha256(value).digest(),
+    "sha512": lambda value: hashlib.sha512(value).digest(),
+    "sha3-512": lambda value: hashlib.sha3_512(value).digest(),
+    "blake2b-256": lambda value: hashlib.blake2b(value, digest_size=32).digest(),
 }
 
 

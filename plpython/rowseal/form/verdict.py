@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import batch
 from .canonical import CanonicalError, Form, is_digest
-from .signature import ALGORITHMS, FINGERPRINTS, NoProvider, Verify
+from .signature import ALGORITHMS, HASHES, NoProvider, Verify
 
 if TYPE_CHECKING:
     from .spec import Spec
@@ -77,7 +77,7 @@ def judging(spec: Spec, verify: Verify) -> Judge:
     table = signed_form(spec)
     index = {name: at for at, name in enumerate(table.names)}
     hashed = spec.get("fingerprint")
-    fingerprint = FINGERPRINTS[hashed] if hashed else None
+    fingerprint = HASHES[hashed] if hashed else None
     owner = index[spec["owner"][0]]
     required = itemgetter(*(index[name] for name in spec["required"]))  # three at least, so a tuple
     prefix = spec.get("fingerprint_prefix") or ""
@@ -105,7 +105,7 @@ def judging(spec: Spec, verify: Verify) -> Judge:
         except NoProvider as e:
             return Verdict("RS014", str(e))
         if naming is not None:
-            named = FINGERPRINTS[naming["hash"]](signature)
+            named = HASHES[naming["hash"]](signature)
             if not _is_hash(values[-1], named, naming["prefix"]):
                 return Verdict(
                     "RS005", f"{naming['column']} is not the {naming['hash']} of the signature"

@@ -6,7 +6,7 @@ DECLARE
   outcome pg_catalog.text;
   known pg_catalog.bool;
   newer pg_catalog.bool := true;  -- than the tip
-  kept pg_catalog.bool := false;
+  kept pg_catalog.bool := false;  -- in this table
   whole public.files;
 BEGIN
   IF NEW.name IS NULL THEN
@@ -66,7 +66,7 @@ BEGIN
           ELSIF NEW.content IS NULL AND OLD.content IS NOT NULL THEN
             verdict := ROW('RS004', 'column content is erased by rowseal.erase alone, and stays so')::rowseal.verdict;
           END IF;
-          -- unsigned columns, each server's own: replicated they would circle
+          -- unsigned columns; between servers they would circle
           kept := pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.<>) 'replica'
               OR OLD.content IS NULL AND NEW.content IS NOT NULL;
         END IF;
@@ -85,7 +85,7 @@ BEGIN
       END IF;
       newer := (ROW(NEW.owner_timestamp, NEW.deleted_flag,
           NEW.sign_b64) OPERATOR(pg_catalog.>) ROW(tip.owner_timestamp, tip.deleted_flag,
-          tip.sign_b64)) IS NOT FALSE;  -- NULL: the tip is damaged
+          tip.sign_b64)) IS NOT FALSE;  -- NULL: the tip has lost its place
       IF NOT newer AND NEW.sign_b64 OPERATOR(pg_catalog.<>) tip.sign_b64 THEN
         -- late: the versions table's guard decides
         INSERT INTO public.files_versions ("content", deleted_flag, owner_timestamp, "up", user_hash, "uuid",
@@ -100,12 +100,12 @@ BEGIN
            WHERE t.name OPERATOR(pg_catalog.=) NEW.name;
         END IF;
         IF NOT FOUND AND pg_catalog.current_setting('rowseal.outcome', true) OPERATOR(pg_catalog.=) 'archived' THEN
-          outcome := 'duplicate';  -- by another session
+          outcome := 'duplicate';  -- of another session's
         END IF;
         EXIT judged;
       END IF;
       IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND newer THEN
-        -- decided again, on the locked row
+        -- comes here again, the tip locked
         UPDATE public.files t SET "content" = NEW.content, deleted_flag = NEW.deleted_flag,
             owner_timestamp = NEW.owner_timestamp, "up" = NEW.up, user_hash = NEW.user_hash, "uuid" = NEW.uuid,
             content_sha256 = NEW.content_sha256, "name" = NEW.name, sign_b64 = NEW.sign_b64
@@ -144,7 +144,7 @@ BEGIN
         END IF;
       END IF;
     ELSE
-      outcome := 'inserted';  -- the key stops a second one
+      outcome := 'inserted';  -- the primary key stops a second one
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
         INSERT INTO public.files_versions ("content", deleted_flag, owner_timestamp, "up", user_hash, "uuid",
             content_sha256, "name", sign_b64)
@@ -157,7 +157,7 @@ BEGIN
               WHEN tip.content IS NULL THEN t.content_sha256 END
            WHERE t.name OPERATOR(pg_catalog.=) tip.name;
         END IF;
-        -- large values, for subscribers
+        -- else the WAL lacks large values
         whole := ROW(NEW.user_hash, NEW.uuid, NEW.content, NEW.content_sha256, NEW.name, NEW.up, NEW.deleted_flag,
             NEW.owner_timestamp, NEW.sign_b64);
         NEW.content := whole.content;

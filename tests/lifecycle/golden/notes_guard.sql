@@ -6,7 +6,7 @@ DECLARE
   outcome pg_catalog.text;
   known pg_catalog.bool;
   newer pg_catalog.bool := true;  -- than the tip
-  kept pg_catalog.bool := false;
+  kept pg_catalog.bool := false;  -- in this table
   whole public.notes;
   news pg_catalog.bool;
 BEGIN
@@ -36,7 +36,7 @@ BEGIN
           NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq, NEW.sign_b64))) THEN
         outcome := 'duplicate';
         IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-          -- unsigned columns, each server's own: replicated they would circle
+          -- unsigned columns; between servers they would circle
           kept := pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.<>) 'replica';
         END IF;
         EXIT judged;
@@ -58,7 +58,7 @@ BEGIN
       END IF;
       newer := (ROW(NEW.owner_timestamp, NEW.deleted_flag,
           NEW.sign_b64) OPERATOR(pg_catalog.>) ROW(tip.owner_timestamp, tip.deleted_flag,
-          tip.sign_b64)) IS NOT FALSE;  -- NULL: the tip is damaged
+          tip.sign_b64)) IS NOT FALSE;  -- NULL: the tip has lost its place
       IF NOT newer AND NEW.sign_b64 OPERATOR(pg_catalog.<>) tip.sign_b64 THEN
         -- late: the versions table's guard decides
         INSERT INTO public.notes_versions (deleted_flag, "key", "n", owner_timestamp, parent_sign_b64, user_hash,
@@ -66,12 +66,12 @@ BEGIN
           VALUES (NEW.deleted_flag, NEW.key, NEW.n, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash,
               NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq, NEW.sign_b64) ON CONFLICT (sign_b64) DO NOTHING;
         IF NOT FOUND AND pg_catalog.current_setting('rowseal.outcome', true) OPERATOR(pg_catalog.=) 'archived' THEN
-          outcome := 'duplicate';  -- by another session
+          outcome := 'duplicate';  -- of another session's
         END IF;
         EXIT judged;
       END IF;
       IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND newer THEN
-        -- decided again, on the locked row
+        -- comes here again, the tip locked
         UPDATE public.notes t SET deleted_flag = NEW.deleted_flag, "key" = NEW.key, "n" = NEW.n,
             owner_timestamp = NEW.owner_timestamp, parent_sign_b64 = NEW.parent_sign_b64, user_hash = NEW.user_hash,
             writer_pkey = NEW.writer_pkey, writer_prev = NEW.writer_prev, writer_seq = NEW.writer_seq,
@@ -185,13 +185,13 @@ BEGIN
     IF NOT newer THEN
       outcome := 'duplicate';  -- there, in another spelling
     ELSE
-      outcome := 'inserted';  -- the key stops a second one
+      outcome := 'inserted';  -- the primary key stops a second one
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
         INSERT INTO public.notes_versions (deleted_flag, "key", "n", owner_timestamp, parent_sign_b64, user_hash,
             writer_pkey, writer_prev, writer_seq, sign_b64)
           VALUES (tip.deleted_flag, tip.key, tip.n, tip.owner_timestamp, tip.parent_sign_b64, tip.user_hash,
               tip.writer_pkey, tip.writer_prev, tip.writer_seq, tip.sign_b64) ON CONFLICT (sign_b64) DO NOTHING;
-        -- large values, for subscribers
+        -- else the WAL lacks large values
         whole := ROW(NEW.user_hash, NEW.key, NEW.n, NEW.parent_sign_b64, NEW.writer_pkey, NEW.writer_seq,
             NEW.writer_prev, NEW.deleted_flag, NEW.owner_timestamp, NEW.sign_b64);
         NEW.key := whole.key;

@@ -6,7 +6,7 @@ DECLARE
   outcome pg_catalog.text;
   known pg_catalog.bool;
   newer pg_catalog.bool := true;  -- than the tip
-  kept pg_catalog.bool := false;
+  kept pg_catalog.bool := false;  -- in this table
   whole public.user_cards;
 BEGIN
   <<judged>> LOOP
@@ -33,7 +33,7 @@ BEGIN
           NEW.owner_timestamp, NEW.sign_pkey, NEW.user_hash, NEW.sign_b64))) THEN
         outcome := 'duplicate';
         IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-          -- unsigned columns, each server's own: replicated they would circle
+          -- unsigned columns; between servers they would circle
           kept := pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.<>) 'replica';
         END IF;
         EXIT judged;
@@ -54,13 +54,13 @@ BEGIN
       END IF;
       newer := (ROW(NEW.owner_timestamp, NEW.deleted_flag,
           NEW.sign_b64) OPERATOR(pg_catalog.>) ROW(tip.owner_timestamp, tip.deleted_flag,
-          tip.sign_b64)) IS NOT FALSE;  -- NULL: the tip is damaged
+          tip.sign_b64)) IS NOT FALSE;  -- NULL: the tip has lost its place
       IF NOT newer AND NEW.sign_b64 OPERATOR(pg_catalog.<>) tip.sign_b64 THEN
         outcome := 'stale';
         EXIT judged;
       END IF;
       IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND newer THEN
-        -- decided again, on the locked row
+        -- comes here again, the tip locked
         UPDATE public.user_cards t SET contact_cert = NEW.contact_cert, contact_pkey = NEW.contact_pkey,
             crypt_cert = NEW.crypt_cert, crypt_pkey = NEW.crypt_pkey, deleted_flag = NEW.deleted_flag,
             "name" = NEW.name, owner_timestamp = NEW.owner_timestamp, sign_pkey = NEW.sign_pkey,
@@ -82,9 +82,9 @@ BEGIN
     IF NOT newer THEN
       outcome := 'duplicate';  -- there, in another spelling
     ELSE
-      outcome := 'inserted';  -- the key stops a second one
+      outcome := 'inserted';  -- the primary key stops a second one
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-        -- large values, for subscribers
+        -- else the WAL lacks large values
         whole := ROW(NEW.user_hash, NEW.sign_pkey, NEW.contact_pkey, NEW.contact_cert, NEW.crypt_pkey, NEW.crypt_cert,
             NEW.name, NEW.deleted_flag, NEW.owner_timestamp, NEW.sign_b64);
         NEW.contact_cert := whole.contact_cert;

@@ -6,7 +6,7 @@ DECLARE
   outcome pg_catalog.text;
   known pg_catalog.bool;
   newer pg_catalog.bool := true;  -- than the tip
-  kept pg_catalog.bool := false;
+  kept pg_catalog.bool := false;  -- in this table
   whole public.user_storage;
 BEGIN
   <<judged>> LOOP
@@ -35,7 +35,7 @@ BEGIN
           NEW.sign_b64))) THEN
         outcome := 'duplicate';
         IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-          -- unsigned columns, each server's own: replicated they would circle
+          -- unsigned columns; between servers they would circle
           kept := pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.<>) 'replica';
         END IF;
         EXIT judged;
@@ -53,7 +53,7 @@ BEGIN
       END IF;
       newer := (ROW(NEW.owner_timestamp, NEW.deleted_flag,
           NEW.sign_b64) OPERATOR(pg_catalog.>) ROW(tip.owner_timestamp, tip.deleted_flag,
-          tip.sign_b64)) IS NOT FALSE;  -- NULL: the tip is damaged
+          tip.sign_b64)) IS NOT FALSE;  -- NULL: the tip has lost its place
       IF NOT newer AND NEW.sign_b64 OPERATOR(pg_catalog.<>) tip.sign_b64 THEN
         -- late: the versions table's guard decides
         INSERT INTO public.user_storage_versions (deleted_flag, owner_timestamp, parent_sign_b64, user_hash,
@@ -61,12 +61,12 @@ BEGIN
           VALUES (NEW.deleted_flag, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash, NEW.uuid, NEW.value_b64,
               NEW.sign_b64) ON CONFLICT (sign_b64) DO NOTHING;
         IF NOT FOUND AND pg_catalog.current_setting('rowseal.outcome', true) OPERATOR(pg_catalog.=) 'archived' THEN
-          outcome := 'duplicate';  -- by another session
+          outcome := 'duplicate';  -- of another session's
         END IF;
         EXIT judged;
       END IF;
       IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND newer THEN
-        -- decided again, on the locked row
+        -- comes here again, the tip locked
         UPDATE public.user_storage t SET deleted_flag = NEW.deleted_flag, owner_timestamp = NEW.owner_timestamp,
             parent_sign_b64 = NEW.parent_sign_b64, user_hash = NEW.user_hash, "uuid" = NEW.uuid,
             value_b64 = NEW.value_b64, sign_b64 = NEW.sign_b64 WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
@@ -109,13 +109,13 @@ BEGIN
     IF NOT newer THEN
       outcome := 'duplicate';  -- there, in another spelling
     ELSE
-      outcome := 'inserted';  -- the key stops a second one
+      outcome := 'inserted';  -- the primary key stops a second one
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
         INSERT INTO public.user_storage_versions (deleted_flag, owner_timestamp, parent_sign_b64, user_hash,
             storage_uuid, value_b64, sign_b64)
           VALUES (tip.deleted_flag, tip.owner_timestamp, tip.parent_sign_b64, tip.user_hash, tip.uuid, tip.value_b64,
               tip.sign_b64) ON CONFLICT (sign_b64) DO NOTHING;
-        -- large values, for subscribers
+        -- else the WAL lacks large values
         whole := ROW(NEW.user_hash, NEW.uuid, NEW.value_b64, NEW.deleted_flag, NEW.owner_timestamp,
             NEW.parent_sign_b64, NEW.sign_b64);
         NEW.parent_sign_b64 := whole.parent_sign_b64;

@@ -11,7 +11,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from ...form.canonical import Kind
-from ...form.signature import FINGERPRINTS
+from ...form.signature import HASHES
 from ...form.spec import Spec
 from . import values
 from .key import PUBLIC_KEY, signature
@@ -141,7 +141,7 @@ class Table:
         if self._public_key:
             row[self._public_key] = b64encode(PUBLIC_KEY).decode()
         if spec["fingerprint"]:
-            owner, digest = spec["owner"][0], FINGERPRINTS[spec["fingerprint"]](PUBLIC_KEY)
+            owner, digest = spec["owner"][0], HASHES[spec["fingerprint"]](PUBLIC_KEY)
             if self.fields[owner] == "bytea":
                 row[owner] = b64encode(digest).decode()
             else:
