@@ -72,6 +72,8 @@ CREATE TRIGGER complete BEFORE INSERT OR UPDATE ON rowseal.declarations
   FOR EACH ROW EXECUTE FUNCTION rowseal._complete_declaration();
 CREATE TRIGGER install AFTER INSERT OR DELETE OR UPDATE OF queries ON rowseal.declarations
   FOR EACH ROW EXECUTE FUNCTION rowseal._install();
+-- ENABLE ALWAYS: event triggers write here for superusers with session_replication_role = replica, too
+ALTER TABLE rowseal.declarations ENABLE ALWAYS TRIGGER complete, ENABLE ALWAYS TRIGGER install;
 
 CREATE TRIGGER remove AFTER INSERT ON rowseal._removals REFERENCING NEW TABLE AS named
   EXECUTE FUNCTION rowseal._remove();
@@ -86,6 +88,7 @@ CREATE TRIGGER keep BEFORE UPDATE OR DELETE ON rowseal.feed FOR EACH ROW EXECUTE
 CREATE TRIGGER keep_all BEFORE TRUNCATE ON rowseal.feed EXECUTE FUNCTION rowseal._keep_feed();
 ALTER TABLE rowseal.feed ENABLE ALWAYS TRIGGER arrive, ENABLE ALWAYS TRIGGER keep, ENABLE ALWAYS TRIGGER keep_all;
 CREATE TRIGGER forget AFTER INSERT ON rowseal.erasures FOR EACH ROW EXECUTE FUNCTION rowseal._forget();
+ALTER TABLE rowseal.erasures ENABLE ALWAYS TRIGGER forget;
 
 -- in the order of their names
 CREATE TRIGGER enter BEFORE INSERT ON rowseal._refused FOR EACH ROW EXECUTE FUNCTION rowseal._enter_refused();

@@ -58,8 +58,8 @@ DECLARE
     _named,_may_forget,_walked_below}';
   -- triggers of a superuser call these, nobody else does
   superusers CONSTANT text[] := '{_bind,_retire,_uninstall,_close,_take_tag,_keep_tag,_disown,_store,_refresh,
-    _refresh_others,_follow,_follow_named,_follow_partitions,_lose_columns,_watch_trigger,_warn_of_disabled,
-    _forget_writers,_recall_dead}';
+    _refresh_others,_note_opened,_follow,_follow_named,_follow_partitions,_lose_columns,_watch_trigger,
+    _warn_of_disabled,_forget_writers,_recall_dead}';
   -- triggers that whoever restores his table creates
   restored CONSTANT text[] := '{_keep,_keep_writers,_cure,_settle_row}';
   f record;
@@ -95,5 +95,5 @@ END
 $$;
 
 -- Last: what health() compares with.
-INSERT INTO rowseal.installation SELECT rowseal._fingerprint();
+INSERT INTO rowseal.installation (fingerprint) SELECT rowseal._fingerprint();
 SET LOCAL backtrace_functions = '';

@@ -3,44 +3,115 @@
 -- Event triggers know tables by their OIDs and do nothing for tables that are not declared.  They raise errors only
 -- about what a command does to the table that it is about: what it does to the declared tables of others besides is a
 -- warning, their functions fail closed, and health() tells.
+--
+-- A declared table is in one of two states, and its facts are those of the last time that it was in order:
+--
+--   open     its functions were generated from its facts, and the catalogs say the same, or what the next step finds
+--   closed   (queries = '{}') it is not as its functions know it: they take no row, and nothing is read by its queries
+--
+-- Each step (_refresh) compares the catalogs with the facts.  What has become of a column is told by its number, of a
+-- partition by its OID, whatever happened in between and however often.  If a declaration can be made of what there is
+-- now, the table is open, with new facts: columns that are gone leave its fields, those that came are signed from now
+-- on, and partitions that came are verified.  Else it is closed, and its facts stay; or the command is refused: when
+-- it is about this very table, and breaks it, or brings what nobody could verify later (rows, values).  In a database
+-- where it is restored, numbers say nothing: tables and columns are known by their names.
+
+CREATE OR REPLACE FUNCTION rowseal._closed(d rowseal.declarations) RETURNS boolean LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$ SELECT d.queries = '{}' $$;
+COMMENT ON FUNCTION rowseal._closed(rowseal.declarations) IS 'Whether a declared table takes no rows: see ddl.sql';
+
+CREATE OR REPLACE FUNCTION rowseal._restored(d rowseal.declarations) RETURNS boolean LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT (d.facts ->> 'installation', d.facts #>> '{main,oids,relation}')
+         IS DISTINCT FROM ((SELECT i.id::text FROM rowseal.installation i), d.relation::oid::text)
+$$;
+COMMENT ON FUNCTION rowseal._restored(rowseal.declarations) IS
+  'Whether the numbers in the facts of a declaration are those of another database';
+
+CREATE OR REPLACE FUNCTION rowseal._renames(old jsonb, now_ jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT coalesce(pg_catalog.jsonb_object_agg(o.key, n.key), '{}')
+    FROM pg_catalog.jsonb_each(old #> '{oids,columns}') o
+    JOIN pg_catalog.jsonb_each(now_ #> '{oids,columns}') n USING (value)
+   WHERE old #> '{oids,relation}' = now_ #> '{oids,relation}'
+$$;
+COMMENT ON FUNCTION rowseal._renames(jsonb, jsonb) IS
+  '{"old name": "new name"} of the columns of a table that are still there, by its facts before and now';
 
 CREATE OR REPLACE FUNCTION rowseal._renamed(d rowseal.declarations, now_ jsonb) RETURNS rowseal.declarations
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  main jsonb;
-  versions jsonb;
+  main CONSTANT jsonb := rowseal._renames(d.facts -> 'main', now_ -> 'main');
+  versions CONSTANT jsonb := rowseal._renames(d.facts -> 'versions', now_ -> 'versions');
+  taken text;
 BEGIN
-  -- {"old name": "new name"} of all columns, which stand in the same order as before
-  SELECT pg_catalog.jsonb_object_agg(c.old ->> 'name', c.new_ ->> 'name') FILTER (WHERE t = 'main'),
-         pg_catalog.jsonb_object_agg(c.old ->> 'name', c.new_ ->> 'name') FILTER (WHERE t = 'versions')
-    INTO main, versions
-    FROM pg_catalog.unnest('{main,versions}'::text[]) t,
-         ROWS FROM (pg_catalog.jsonb_array_elements(d.facts #> ARRAY[t, 'columns']),
-                    pg_catalog.jsonb_array_elements(now_ #> ARRAY[t, 'columns'])) c(old, new_);
-  d.owner := ARRAY(SELECT main ->> u.c FROM pg_catalog.unnest(d.owner) WITH ORDINALITY u(c, n) ORDER BY u.n);
-  d.unsigned := ARRAY(SELECT main ->> c FROM pg_catalog.unnest(d.unsigned) c);
-  d.healed := ARRAY(SELECT main ->> c FROM pg_catalog.unnest(d.healed) c);
-  d.public_key := main ->> d.public_key;
-  d.timestamp_column := main ->> d.timestamp_column;
-  d.deleted_column := main ->> d.deleted_column;
-  d.signature_column := main ->> d.signature_column;
-  d.parent_column := main ->> d.parent_column;
-  d.name_column := main ->> d.name_column;
+  SELECT c INTO taken
+    FROM pg_catalog.unnest(
+           d.owner || d.healed || ARRAY[d.public_key, d.timestamp_column, d.deleted_column, d.signature_column,
+                                        d.parent_column, d.name_column]
+           || ARRAY(SELECT x FROM pg_catalog.jsonb_each_text(d.digests || d.certificates),
+                                  pg_catalog.unnest(ARRAY[key, value]) x)) c
+   WHERE NOT main ? c AND now_ #> '{main,oids,columns}' ? c LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS007',
+      MESSAGE = pg_catalog.format('column %I of %s is another one than was declared', taken, d.relation),
+      HINT = 'rowseal.undeclare the table and declare it anew.';
+  END IF;
+  -- a name that is gone, and nobody else's, is missed where the declaration is made of it
+  d.owner := ARRAY(SELECT coalesce(main ->> u.c, u.c) FROM pg_catalog.unnest(d.owner) WITH ORDINALITY u(c, n)
+                    ORDER BY u.n);
+  d.healed := ARRAY(SELECT coalesce(main ->> c, c) FROM pg_catalog.unnest(d.healed) c);
+  d.public_key := coalesce(main ->> d.public_key, d.public_key);
+  d.timestamp_column := coalesce(main ->> d.timestamp_column, d.timestamp_column);
+  d.deleted_column := coalesce(main ->> d.deleted_column, d.deleted_column);
+  d.signature_column := coalesce(main ->> d.signature_column, d.signature_column);
+  d.parent_column := coalesce(main ->> d.parent_column, d.parent_column);
+  d.name_column := coalesce(main ->> d.name_column, d.name_column);
   d.digests := coalesce((
-    SELECT pg_catalog.jsonb_object_agg(main ->> key, main ->> value) FROM pg_catalog.jsonb_each_text(d.digests)), '{}');
+    SELECT pg_catalog.jsonb_object_agg(coalesce(main ->> key, key), coalesce(main ->> value, value))
+      FROM pg_catalog.jsonb_each_text(d.digests)), '{}');
   d.certificates := coalesce((
-    SELECT pg_catalog.jsonb_object_agg(main ->> key, main ->> value)
+    SELECT pg_catalog.jsonb_object_agg(coalesce(main ->> key, key), coalesce(main ->> value, value))
       FROM pg_catalog.jsonb_each_text(d.certificates)), '{}');
+  d.unsigned := ARRAY(SELECT main ->> c FROM pg_catalog.unnest(d.unsigned) c WHERE main ? c);
   d.fields := (
-    SELECT pg_catalog.jsonb_object_agg(main ->> key, value) FROM pg_catalog.jsonb_each_text(d.fields));
+    SELECT pg_catalog.jsonb_object_agg(main ->> key, value) FROM pg_catalog.jsonb_each_text(d.fields)
+     WHERE main ? key);
   d.version_columns := (
-    SELECT pg_catalog.jsonb_object_agg(main ->> key, versions ->> value)
-      FROM pg_catalog.jsonb_each_text(d.version_columns));
+    SELECT pg_catalog.jsonb_object_agg(main ->> key, coalesce(versions ->> value, value))
+      FROM pg_catalog.jsonb_each_text(d.version_columns) WHERE main ? key);
   RETURN d;
 END
 $$;
 COMMENT ON FUNCTION rowseal._renamed(rowseal.declarations, jsonb) IS
-  'A declaration with the new names of its columns; now_: _known_facts after the rename';
+  'A declaration with the names that its columns have now, without those that are gone; now_: _known_facts of now. '
+  'RS007: another column has the name of one that is gone and was declared';
+
+CREATE OR REPLACE FUNCTION rowseal._brings_values(d rowseal.declarations, now_ jsonb) RETURNS text LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  WITH signed AS (  -- those of the main table that no field has been of, with what they were
+    SELECT new.c, old.c AS old
+      FROM pg_catalog.jsonb_array_elements(now_ #> '{main,columns}') new(c)
+      LEFT JOIN pg_catalog.jsonb_array_elements(d.facts #> '{main,columns}') old(c)
+        ON d.facts #> ARRAY['main', 'oids', 'columns', old.c ->> 'name']
+         = now_ #> ARRAY['main', 'oids', 'columns', new.c ->> 'name']
+     WHERE NOT rowseal._restored(d) AND NOT (new.c -> 'generated')::boolean
+  )
+  SELECT pg_catalog.format('column %I of %s was generated until now', s.c ->> 'name', d.relation) FROM signed s
+   WHERE (s.old -> 'generated')::boolean AND s.old ->> 'name' <> ALL (d.unsigned)
+  UNION ALL
+  SELECT pg_catalog.format('column %I of %s is added with a default', s.c ->> 'name', x.relation)
+    FROM signed s, LATERAL (
+      SELECT d.relation, s.c
+      UNION ALL
+      SELECT d.versions, v FROM pg_catalog.jsonb_array_elements(now_ #> '{versions,columns}') v
+       WHERE v -> 'name' = s.c -> 'name') x(relation, c)
+   WHERE s.old IS NULL AND (x.c -> 'filled')::boolean
+   LIMIT 1
+$$;
+COMMENT ON FUNCTION rowseal._brings_values(rowseal.declarations, jsonb) IS
+  'What brings values that nobody signed into a column that is signed from now on; NULL: nothing. now_: _known_facts '
+  'of now';
 
 CREATE OR REPLACE FUNCTION rowseal._store(d rowseal.declarations) RETURNS void LANGUAGE sql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -58,8 +129,8 @@ COMMENT ON FUNCTION rowseal._store(rowseal.declarations) IS
 CREATE OR REPLACE FUNCTION rowseal._spoilt(old jsonb, now_ jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
   -- A column is changed in the versions table first, and then in the main one: in between they differ.  So do owners.
-  SELECT old <> '{}' AND 2 = (
-    SELECT count(DISTINCT (facts - 'identity' - 'roles') #- '{main,oids}' #- '{main,whose,versions}'
+  SELECT 2 = (
+    SELECT count(DISTINCT (facts - '{identity,roles,installation}'::text[]) #- '{main,oids}' #- '{main,whose,versions}'
                           #- '{versions,oids}' #- '{versions,columns}' #- '{versions,kinds}' #- '{versions,whose}')
       FROM (VALUES (old), (now_)) x(facts))
 $$;
@@ -99,14 +170,6 @@ $$;
 COMMENT ON FUNCTION rowseal._of_this_transaction(xid) IS
   'Whether a row with this xmin, which can be seen, is of this transaction, or of a subtransaction of it';
 
-CREATE OR REPLACE FUNCTION rowseal._restored(d rowseal.declarations) RETURNS boolean LANGUAGE sql IMMUTABLE
-SET search_path = pg_catalog, pg_temp AS $$
-  SELECT NOT pg_catalog.jsonb_path_exists(
-    d.names, '$.regclass.* ? (@ == $oid)', pg_catalog.jsonb_build_object('oid', d.relation::oid::bigint))
-$$;
-COMMENT ON FUNCTION rowseal._restored(rowseal.declarations) IS
-  'Whether a declaration is that of another database, in whose functions the table has another number';
-
 CREATE OR REPLACE FUNCTION rowseal._lacks_triggers(d rowseal.declarations) RETURNS boolean LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT EXISTS (SELECT FROM rowseal._trigger_problems(d) t
@@ -135,77 +198,86 @@ COMMENT ON FUNCTION rowseal._brings_rows(rowseal.declarations) IS
   'Whether a table has come to be part of this one in this transaction that holds or held rows, or to which its '
   'triggers do not come; not where it is restored';
 
-CREATE OR REPLACE FUNCTION rowseal._refresh(
-  d rowseal.declarations, renamed boolean, blamed boolean, patient boolean DEFAULT true, dropped text[] DEFAULT '{}')
+CREATE OR REPLACE FUNCTION rowseal._note_opened(d rowseal.declarations) RETURNS void LANGUAGE sql
+SET search_path = pg_catalog, pg_temp AS $$
+  INSERT INTO rowseal._opened (relation)
+    SELECT d.relation
+     WHERE d.grants OR d.writers IS NOT NULL OR rowseal._wait_for_table(d.tag, true) <> '{}'
+    ON CONFLICT (relation) DO UPDATE SET xid = EXCLUDED.xid
+$$;
+COMMENT ON FUNCTION rowseal._note_opened(rowseal.declarations) IS
+  'Notes that a table has opened, where something came in between that it has to follow (see _follow_opened)';
+
+CREATE OR REPLACE FUNCTION rowseal._refresh(d rowseal.declarations, blamed boolean, patient boolean DEFAULT true)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   now_ jsonb;
-  old jsonb;
+  closed boolean := rowseal._closed(d);
+  values_ text;
 BEGIN
   now_ := rowseal._known_facts(d);
-  SELECT x.facts INTO old FROM rowseal.declarations x WHERE x.id = d.id;  -- another command may have just followed it
-  IF now_ = old THEN
+  IF EXISTS (SELECT FROM rowseal.declarations x  -- another command may have just followed it
+              WHERE x.id = d.id AND x.facts = now_ AND NOT rowseal._closed(x)) THEN
     RETURN;
   END IF;
   -- One after the other: two commands may change it side by side, and pg_restore -j makes triggers in several sessions.
   -- The last has to see all, and what the others have made of the declaration.
   LOCK TABLE rowseal.declarations IN ROW EXCLUSIVE MODE;  -- which _follow may wait for
   SELECT * INTO d FROM rowseal.declarations x WHERE x.id = d.id FOR UPDATE;
-  old := d.facts;
   now_ := rowseal._known_facts(d);
-  IF d.id IS NULL OR now_ = old THEN
+  closed := rowseal._closed(d);
+  IF d.id IS NULL OR (d.facts = now_ AND NOT closed) THEN
     RETURN;
   END IF;
-  d.fields := d.fields - dropped;
   IF rowseal._lacks_triggers(d) THEN
     -- It is being restored, and its triggers are to come; or health() tells.  Else what its queries name may be
     -- something else now, and is not read or called any more.
     IF blamed AND rowseal._brings_rows(d) THEN
       RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('%s lacks triggers', d.relation),
         HINT = 'What comes to be part of it without them, nobody verifies: rowseal.health() shows them.';
-    ELSIF old <> '{}' AND NOT rowseal._unfinished(old, now_) THEN
+    ELSIF NOT closed AND NOT rowseal._unfinished(d.facts, now_) THEN
       PERFORM rowseal._close(d, 'it, or what it rests on, has changed, and it lacks triggers');
     END IF;
     RETURN;
   END IF;
-  IF renamed AND old <> '{}' THEN
-    d := rowseal._renamed(d, now_);
+  values_ := rowseal._brings_values(d, now_);
+  IF values_ IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = values_,
+      HINT = 'Rows that are there were signed without. Add it without, then ALTER COLUMN … SET DEFAULT for new ones.';
   END IF;
-  PERFORM rowseal._store(d);
-  PERFORM rowseal._follow_partitions(d, old -> 'main', now_ -> 'main', blamed);
-  IF old = '{}' AND (d.grants OR d.writers IS NOT NULL OR rowseal._wait_for_table(d.tag, true) <> '{}') THEN
-    INSERT INTO rowseal._opened (relation) VALUES (d.relation)
-      ON CONFLICT (relation) DO UPDATE SET xid = EXCLUDED.xid;
-  END IF;
+  PERFORM rowseal._store(CASE WHEN rowseal._restored(d) THEN d ELSE rowseal._renamed(d, now_) END);
+  PERFORM rowseal._follow_partitions(d, now_, blamed);
+  PERFORM rowseal._note_opened(d) WHERE closed;
 EXCEPTION WHEN OTHERS OR assert_failure THEN
   IF patient AND rowseal._passing(SQLSTATE) THEN
     RAISE;  -- a lock that was not to be had, say: nothing has changed, the command can be tried again
   END IF;
-  -- What fails closed may be half of a change, or somebody else's command.  Of rows that come along nobody would know
-  -- later that they are unverified, and tables that rest on this one read them.
-  IF blamed AND (SQLSTATE <> 'RS007' OR rowseal._spoilt(old, now_) OR rowseal._brings_rows(d)) THEN
+  -- What fails closed may be half of a change, or somebody else's command.  Of rows and values that come along nobody
+  -- would know later that they are unverified, and tables that rest on this one read them.
+  IF blamed AND (SQLSTATE <> 'RS007' OR values_ IS NOT NULL OR (NOT closed AND rowseal._spoilt(d.facts, now_))
+                 OR rowseal._brings_rows(d)) THEN
     RAISE;
   END IF;
   -- Or it is the fault of whose command it is, that of no table: he holds all locks that there are, say.
-  IF SQLSTATE <> 'RS007' AND (now_ IS NULL OR rowseal._lasting(now_) = rowseal._lasting(old)) THEN
+  IF SQLSTATE <> 'RS007' AND (now_ IS NULL
+                              OR NOT closed AND rowseal._lasting(now_) = rowseal._lasting(d.facts)) THEN
     RAISE WARNING USING MESSAGE = pg_catalog.format('rowseal: %s does not follow this change: %s', d.relation, SQLERRM),
       HINT = 'rowseal.health() shows whether it has to.';
     RETURN;
   END IF;
-  IF blamed OR old <> '{}' THEN  -- else it has been said
+  IF blamed OR NOT closed THEN  -- else it has been said
     PERFORM rowseal._close(d, SQLERRM);
   END IF;
 END
 $$;
-COMMENT ON FUNCTION rowseal._refresh(rowseal.declarations, boolean, boolean, boolean, text[]) IS
-  'Regenerates what rests on catalog facts that have changed. renamed: a column was renamed; blamed: the command is '
-  'about this table, so what it spoils is an error, else a warning; patient: it may wait for locks on it; dropped: '
-  'columns that are not signed any more';
+COMMENT ON FUNCTION rowseal._refresh(rowseal.declarations, boolean, boolean) IS
+  'A step of a declared table from one state to the next (see the head of ddl.sql). blamed: the command is about this '
+  'table, so what it spoils is an error, else a warning; patient: it may wait for locks on it';
 
 -- Whoever declares a table on somebody's identity table, and holds a lock on his own, keeps nobody waiting by that, nor
 -- from what is his: whatever goes wrong with it is a warning.
-CREATE OR REPLACE FUNCTION rowseal._refresh_others(d rowseal.declarations, renamed boolean, gone text DEFAULT NULL)
-RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '10ms' AS $$
+CREATE OR REPLACE FUNCTION rowseal._refresh_others(d rowseal.declarations, gone text DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '10ms' AS $$
 DECLARE
   since CONSTANT timestamptz := pg_catalog.clock_timestamp();
   spent CONSTANT numeric := pg_catalog.current_setting('rowseal.spent');  -- for others in this command, in seconds
@@ -216,7 +288,7 @@ BEGIN
   ELSE
     BEGIN
       IF gone IS NULL THEN
-        PERFORM rowseal._refresh(d, renamed, false, patient => false);
+        PERFORM rowseal._refresh(d, false, patient => false);
       ELSE
         PERFORM rowseal._close(d, gone);
       END IF;
@@ -234,7 +306,7 @@ BEGIN
   END IF;
 END
 $$;
-COMMENT ON FUNCTION rowseal._refresh_others(rowseal.declarations, boolean, text) IS
+COMMENT ON FUNCTION rowseal._refresh_others(rowseal.declarations, text) IS
   'As _refresh, for a table whose owner is not the one whose table or type has changed: it does not wait. gone: why '
   'it cannot be in order any more, and is closed';
 
@@ -246,15 +318,14 @@ $$;
 COMMENT ON FUNCTION rowseal._as_superuser() IS
   'Whether the session gives commands as a superuser, by itself or by SET ROLE: as who restores a database does';
 
-CREATE OR REPLACE FUNCTION rowseal._follow_partitions(
-  d rowseal.declarations, old jsonb, now_ jsonb, blamed boolean)
-RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET backtrace_functions = rowseal AS $$
+CREATE OR REPLACE FUNCTION rowseal._follow_partitions(d rowseal.declarations, now_ jsonb, blamed boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET backtrace_functions = rowseal AS $$
 DECLARE
   stray record;
-  known CONSTANT jsonb := coalesce(old -> 'partitions', '{}');
-  here CONSTANT boolean := old #> '{oids,relation}' = now_ #> '{oids,relation}';  -- else restored: known by their names
+  known CONSTANT jsonb := coalesce(d.facts #> '{main,partitions}', '{}');
+  here CONSTANT boolean := NOT rowseal._restored(d);  -- else they are known by their names
   came oid[] := ARRAY(
-    SELECT p.number FROM pg_catalog.jsonb_each_text(now_ -> 'partitions') p(name, number)
+    SELECT p.number FROM pg_catalog.jsonb_each_text(now_ #> '{main,partitions}') p(name, number)
      WHERE NOT CASE WHEN here THEN pg_catalog.jsonb_path_exists(
                       known, '$.* ? (@ == $oid)', pg_catalog.jsonb_build_object('oid', p.number::bigint))
                     ELSE known ? p.name END);
@@ -272,10 +343,9 @@ BEGIN
   LOOP
     EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', stray.tgname, stray.relation);
   END LOOP;
-  -- Of a table that was closed it is not known which have been verified, and a superuser who restores it reads nothing
-  -- of owners whom he does not trust.
+  -- A superuser whose command opens a table reads nothing of owners whom he does not trust.
   IF came <> '{}' AND (NOT blamed OR (
-      old IS NULL AND rowseal._as_superuser() AND NOT rowseal._trusted(d.relation))) THEN
+      rowseal._closed(d) AND rowseal._as_superuser() AND NOT rowseal._trusted(d.relation))) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
       MESSAGE = pg_catalog.format('partitions have come to %s whose rows nobody has verified', d.relation),
       HINT = 'ALTER the table itself.';
@@ -285,9 +355,9 @@ BEGIN
     SELECT pg_catalog.pg_current_xact_id(), d.relation, c FROM pg_catalog.unnest(came) c;
 END
 $$;
-COMMENT ON FUNCTION rowseal._follow_partitions(rowseal.declarations, jsonb, jsonb, boolean) IS
-  'Takes the trigger off partitions that left a table, and notes those that came, by the facts of the main table '
-  'before and now. blamed: as in _refresh; who changes something else cannot be asked to verify them (RS007)';
+COMMENT ON FUNCTION rowseal._follow_partitions(rowseal.declarations, jsonb, boolean) IS
+  'Takes the trigger off partitions that left a table, and notes those that came since it was in order; now_: '
+  '_known_facts of now. blamed: as in _refresh; who changes something else cannot be asked to verify them (RS007)';
 
 CREATE OR REPLACE FUNCTION rowseal._concerned(
   changed oid, OUT d rowseal.declarations, OUT own boolean, OUT others boolean)
@@ -306,7 +376,8 @@ RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp A
          LATERAL (SELECT o.own IS NOT TRUE AND r.relowner <> (
                     SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = changed)) t(others)
    WHERE (coalesce(o.own, false) OR changed IN (x.identity, x.writers))
-     AND NOT (t.others AND coalesce(x.facts -> 'identity' = (SELECT i.facts FROM identity i), false))
+     AND NOT (t.others AND NOT rowseal._closed(x)
+              AND coalesce(x.facts -> 'identity' = (SELECT i.facts FROM identity i), false))
    ORDER BY x.identity IS NULL DESC, x.writers IS NULL DESC, x.id  -- the others rest on them
 $$;
 COMMENT ON FUNCTION rowseal._concerned(oid) IS
@@ -375,11 +446,11 @@ BEGIN
      ORDER BY d.identity IS NULL DESC
   LOOP
     IF x.own THEN
-      PERFORM rowseal._refresh(x.d, false, true);
+      PERFORM rowseal._refresh(x.d, true);
     ELSE
       -- however many: whoever changes what they rest on, their owners trust (decision 22)
       PERFORM pg_catalog.set_config('rowseal.spent', '0', true);
-      PERFORM rowseal._refresh_others(x.d, false);
+      PERFORM rowseal._refresh_others(x.d);
     END IF;
   END LOOP;
 END
@@ -394,9 +465,12 @@ DECLARE
   off text;
 BEGIN
   off := coalesce((SELECT x.name::text FROM rowseal._late(changed) x
-                    WHERE d.facts <> '{}'  -- a closed one does not open with it
+                    WHERE NOT rowseal._closed(d)  -- it does not open with it
                     ORDER BY x.rule, x.name LIMIT 1),
-                  (SELECT t.name FROM rowseal._trigger_problems(d) t
+                  (SELECT t.name  -- of this command: others are as they were, on a table that has another name by now
+                     FROM rowseal._trigger_problems(d) t
+                     JOIN pg_catalog.pg_trigger g ON g.tgrelid = t.relation AND g.tgname = t.name
+                     JOIN pg_catalog.pg_event_trigger_ddl_commands() x ON x.objid = g.oid
                     WHERE t.problem = 'not the one installed' LIMIT 1));
   IF off IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
@@ -443,8 +517,8 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._warn_of_disabled(oid) IS 'Warns of triggers of rowseal that are switched off';
 
-CREATE OR REPLACE FUNCTION rowseal._follow(changed oid, kind oid, object_type text, command text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION rowseal._follow(changed oid, kind oid, command text) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   x record;
 BEGIN
@@ -468,17 +542,17 @@ BEGIN
       PERFORM rowseal._watch_trigger(x.d, changed, command);
     END IF;
     IF x.others THEN
-      PERFORM rowseal._refresh_others(x.d, object_type = 'table column');
+      PERFORM rowseal._refresh_others(x.d);
       CONTINUE;
     END IF;
-    PERFORM rowseal._refresh(x.d, object_type = 'table column', coalesce(x.own, false));
+    PERFORM rowseal._refresh(x.d, coalesce(x.own, false));
     IF x.own AND kind = 'pg_catalog.pg_class'::pg_catalog.regclass AND command = 'ALTER TABLE' THEN
       PERFORM rowseal._warn_of_disabled(changed);
     END IF;
   END LOOP;
 END
 $$;
-COMMENT ON FUNCTION rowseal._follow(oid, oid, text, text) IS
+COMMENT ON FUNCTION rowseal._follow(oid, oid, text) IS
   'Follows a change of a table, or of a trigger or a rule on it; kind: OID of the catalog of what was changed';
 
 -- Each level takes some 2.5 kB of the stack: with 120 left nothing here fails halfway by what was used up before.
@@ -556,15 +630,16 @@ BEGIN
       END IF;
       IF TG_TAG <> 'ALTER TABLE' OR EXISTS (
           SELECT FROM rowseal.declarations d
-           WHERE rowseal._touched(d) AND CASE WHEN d.facts = '{}' THEN rowseal._brings_rows(d)
-                                              ELSE rowseal._known_facts(d) <> d.facts END) THEN
+           WHERE rowseal._touched(d) AND CASE WHEN rowseal._closed(d)
+             THEN rowseal._brings_rows(d) OR rowseal._brings_values(d, rowseal._known_facts(d)) IS NOT NULL
+             ELSE rowseal._known_facts(d) <> d.facts END) THEN
         RAISE insufficient_privilege USING MESSAGE = TG_TAG || ' cannot be followed within REFRESH MATERIALIZED VIEW',
           HINT = 'Give the command by itself.';
       END IF;
     END IF;
   END IF;
   FOR c IN
-    SELECT DISTINCT x.classid, x.object_type, x.objid,
+    SELECT DISTINCT x.classid, x.objid,
            CASE x.classid
              WHEN 'pg_catalog.pg_class'::pg_catalog.regclass THEN x.objid
              WHEN 'pg_catalog.pg_trigger'::pg_catalog.regclass
@@ -581,7 +656,7 @@ BEGIN
       PERFORM rowseal._follow_named(c.objid, c.classid);
     ELSIF c.relation IS NOT NULL THEN
       PERFORM rowseal._sees_all(TG_TAG) WHERE rowseal._new_alone(c.relation, TG_TAG) IS NOT TRUE;
-      PERFORM rowseal._follow(c.relation, c.classid, c.object_type, TG_TAG);
+      PERFORM rowseal._follow(c.relation, c.classid, TG_TAG);
       PERFORM rowseal._follow_named(r.reltype, 'pg_catalog.pg_type'::pg_catalog.regclass)  -- its rows as values
          FROM pg_catalog.pg_class r WHERE r.oid = c.relation AND c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
           AND r.reltype <> 0;
@@ -616,7 +691,7 @@ BEGIN
     PERFORM rowseal._close(x.d, 'the versions table is gone');
   END LOOP;
   -- of a partition the catalogs keep nothing
-  PERFORM rowseal._refresh_others(d, false)
+  PERFORM rowseal._refresh_others(d)
      FROM rowseal.declarations d
     WHERE EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() o
                    WHERE o.object_type = 'table' AND pg_catalog.jsonb_path_exists(
@@ -657,16 +732,15 @@ BEGIN
         HINT = 'rowseal.verify lists them; they cannot be exported to other servers any more.';
     END IF;
     IF x.others THEN
-      PERFORM rowseal._refresh_others(x.d, false);
+      PERFORM rowseal._refresh_others(x.d);
     ELSE
-      PERFORM rowseal._refresh(x.d, false, x.own AND blamed,
-                               dropped => CASE WHEN changed = (x.d).relation THEN gone ELSE '{}' END);
+      PERFORM rowseal._refresh(x.d, x.own AND blamed);
     END IF;
   END LOOP;
 END
 $$;
 COMMENT ON FUNCTION rowseal._lose_columns(oid, boolean) IS
-  'Follows the loss of columns or constraints of a table; a column that came back in the same command is a new one';
+  'Follows the loss of columns or constraints of a table';
 
 -- The mark is a setting that superusers alone can make: PostgreSQL would log the stack of C functions of this name, and
 -- there is none.  Those of our functions have it that give commands.  One of our own could be set by anybody, before he

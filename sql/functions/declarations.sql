@@ -72,7 +72,7 @@ SET search_path = pg_catalog, pg_temp AS $$
            'facts', f || '{"unique": [], "partitions": {}, "late_triggers": [], "rules": [],
                            "whose": {"table": null, "types": {}, "versions": null}}'
              || pg_catalog.jsonb_build_object(
-                  'oids', (f -> 'oids') - 'types', 'columns', u.columns,
+                  'oids', (f -> 'oids') - '{types,columns}'::text[], 'columns', u.columns,
                   'kinds', (SELECT coalesce(pg_catalog.jsonb_object_agg(k.name, k.kind), '{}')
                               FROM pg_catalog.jsonb_each(f -> 'kinds') k(name, kind)
                              WHERE pg_catalog.jsonb_path_exists(
@@ -94,6 +94,7 @@ SET search_path = pg_catalog, pg_temp AS $$
     'main', rowseal._facts(d.relation),
     'versions', CASE WHEN d.versions IS NOT NULL THEN rowseal._facts(d.versions) END,
     'identity', rowseal._identity_facts(d.identity),
+    'installation', (SELECT i.id FROM rowseal.installation i),
     'roles', (SELECT pg_catalog.jsonb_agg(r.rolname ORDER BY r.rolname) FROM pg_catalog.pg_roles r
                WHERE r.oid IN (SELECT rowseal._table_owners(d))))
 $$;
@@ -324,8 +325,8 @@ BEGIN
     PERFORM rowseal._forget_writers(d);
   END IF;
   -- tables of the same owner stand in the way before: see undeclare and _on_drop_refuse
-  PERFORM rowseal._refresh_others(x, false, pg_catalog.format('the %s table is not declared any more',
-                                                              CASE WHEN d.grants THEN 'grants' ELSE 'identity' END))
+  PERFORM rowseal._refresh_others(x, pg_catalog.format('the %s table is not declared any more',
+                                                       CASE WHEN d.grants THEN 'grants' ELSE 'identity' END))
     FROM rowseal.declarations x WHERE d.relation IN (x.identity, x.writers);
   DELETE FROM rowseal.shapes s WHERE s.relation = d.relation;
   DELETE FROM rowseal._opened o WHERE o.relation = d.relation;
@@ -363,7 +364,7 @@ BEGIN
                               door.name, door.arguments, door.returns, 'BEGIN ' || door.statements || '; END');
   END LOOP;
   -- nothing is read through the old queries either
-  UPDATE rowseal.declarations x SET queries = '{}', facts = '{}' WHERE x.relation = d.relation;
+  UPDATE rowseal.declarations x SET queries = '{}' WHERE x.relation = d.relation;
   RAISE WARNING USING MESSAGE = pg_catalog.format('rowseal: %s takes no more rows: %s', d.relation, reason),
     HINT = 'rowseal.health() shows what is wrong.';
 END
@@ -425,7 +426,7 @@ BEGIN
     PERFORM rowseal._make_locks(NEW.id);
   END IF;
   IF TG_OP = 'INSERT' AND pg_catalog.to_regprocedure(pg_catalog.format('rowseal._guard_%s()', NEW.id)) IS NOT NULL THEN
-    PERFORM rowseal._refresh(NEW, false, false);  -- restored: functions know numbers of another database
+    PERFORM rowseal._refresh(NEW, false);  -- restored: functions know numbers of another database
     RETURN NULL;
   END IF;
   IF TG_OP = 'INSERT' THEN
@@ -435,7 +436,7 @@ BEGIN
   END IF;
   PERFORM rowseal._keep_tag(NEW);  -- its owner may have changed
   IF NEW.queries = '{}' THEN
-    RETURN NULL;  -- no longer as declared: see _refresh
+    RETURN NULL;  -- closed: see ddl.sql
   END IF;
   planned := rowseal._planned(NEW);
   PERFORM rowseal._retire(p.oid)

@@ -268,6 +268,7 @@ DECLARE
   schema_ text;
   name_ text;
   target text;
+  query CONSTANT text := rowseal._planned(d) ->> 'tips';
 BEGIN
   SELECT * INTO schema_, name_ FROM rowseal._name(d.relation);
   WHILE pg_catalog.octet_length(name_) > 58 LOOP  -- a name has 63 bytes at most
@@ -280,7 +281,14 @@ BEGIN
                                   target, d.relation),
       HINT = 'Have it dropped, or rename the table.';
   END IF;
-  EXECUTE pg_catalog.format('CREATE OR REPLACE VIEW %s %s', target, rowseal._planned(d) ->> 'tips');
+  BEGIN
+    EXECUTE pg_catalog.format('CREATE OR REPLACE VIEW %s %s', target, query);
+  EXCEPTION WHEN invalid_table_definition THEN  -- it has columns that the table has no more, by these names
+    EXECUTE pg_catalog.format('DROP VIEW %s', target);
+    EXECUTE pg_catalog.format('CREATE VIEW %s %s', target, query);
+    RAISE WARNING USING MESSAGE = pg_catalog.format('rowseal: the view %s is made anew, with other columns', target),
+      HINT = 'Rights to read it have to be granted again.';
+  END;
   EXECUTE pg_catalog.format('ALTER VIEW %s OWNER TO %s', target, rowseal._owner(d.relation::text));
 END
 $$;

@@ -333,7 +333,7 @@ BEGIN
   "check" := 'structure';
   BEGIN
     planned := rowseal._planned(d);
-    ok := rowseal._lasting(d.facts) = rowseal._lasting(planned -> 'facts');
+    ok := rowseal._lasting(d.facts) = rowseal._lasting(planned -> 'facts') AND NOT rowseal._closed(d);
     detail := CASE WHEN ok THEN 'as declared: no late trigger, rule or child'
                    ELSE 'changed since the triggers were generated: undeclare and declare the table' END;
   EXCEPTION WHEN OTHERS OR assert_failure THEN  -- one broken declaration must not hide the others

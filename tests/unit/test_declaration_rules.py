@@ -80,16 +80,6 @@ def test_a_deferrable_constraint_is_refused() -> None:
 KNOWN = {"id": "id", "k": "k", "deleted_flag": "deleted_flag", "owner_timestamp": "owner_timestamp"}
 
 
-def test_a_filled_column_is_refused_later_not_at_first() -> None:
-    filled = table(column("note", "text", filled=True))
-    assert "note" in decide(wish(), filled, None, None).fields
-    with pytest.raises(Refused, match=r"column 'note' of public\.c is added with a default"):
-        decide(wish(fields=KNOWN), filled, None, None)
-    assert "note" in decide(wish(fields=KNOWN), table(column("note", "text")), None, None).fields
-    unsigned = wish(fields=KNOWN, unsigned=["note"])
-    assert "note" not in decide(unsigned, filled, None, None).fields
-
-
 def test_no_column_is_added_to_rows_in_the_form_concatenated() -> None:
     legacy = {"form": "concatenated", "accept_ambiguity": True}
     assert decide(wish(**legacy), table(column("note", "text")), None, None)

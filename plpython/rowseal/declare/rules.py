@@ -212,27 +212,18 @@ def rows_from_elsewhere_can_be_stored(case: Case) -> None:
             )
 
 
-def a_column_that_comes_later_is_empty(case: Case) -> None:
+def no_column_comes_to_rows_that_sign_null(case: Case) -> None:
     """``fields`` of the wish are those of before."""
-    wish, versions = case.wish, case.versions
-    if not wish.fields:
+    wish = case.wish
+    if not wish.fields or wish.form != "concatenated":
         return
     for new in (c for c in case.signed if c.name not in wish.fields):
-        if wish.form == "concatenated":
-            raise Refused(
-                f"column {new.name!r} of {case.label} cannot be added to rows signed in the form "
-                "concatenated",
-                "It signs NULL as well, so no row that is there would verify: "
-                "list the column as unsigned, in a declaration anew.",
-            )
-        archived = versions and versions.find(wish.version_columns.get(new.name, new.name))
-        for table, column_ in ((case.table, new), (versions, archived)):
-            if table is not None and column_ is not None and column_.filled:
-                raise Refused(
-                    f"column {column_.name!r} of {table.label} is added with a default",
-                    "Rows that are there were signed without it. Add it without, "
-                    "and then ALTER COLUMN … SET DEFAULT, for rows that name no value.",
-                )
+        raise Refused(
+            f"column {new.name!r} of {case.label} cannot be added to rows signed in the form "
+            "concatenated",
+            "It signs NULL as well, so no row that is there would verify: "
+            "list the column as unsigned, in a declaration anew.",
+        )
 
 
 def nothing_declared_is_generated(case: Case) -> None:
@@ -409,7 +400,7 @@ SIGNED_RULES: tuple[Rule, ...] = (
     *OPTION_RULES["columns"],
     every_signed_column_has_a_canonical_form,
     rows_from_elsewhere_can_be_stored,
-    a_column_that_comes_later_is_empty,
+    no_column_comes_to_rows_that_sign_null,
     nothing_declared_is_generated,
     fields_are_different_and_not_too_many,
     *OPTION_RULES["form"],
