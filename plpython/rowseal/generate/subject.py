@@ -193,8 +193,11 @@ class Row:
         return f"rowseal._envelope({payload}, {self.signature}{content})"
 
     def owner_text(self, envelope: str) -> str:
-        """rowseal._owner_text(spec, envelope), in line."""
+        """rowseal._owner_text(spec, envelope), in line; from the row, where SQL can say it."""
         first, *more = fields = [literal(self.subject.field[o]) for o in self.subject.owner]
+        text = None if more else self.subject.by_name[self.subject.owner[0]].text(self)
+        if text is not None:
+            return text
         if more:
             row = f"(({envelope}) -> 'row')"
             values = ", ".join(f"({row} -> {f})::jsonb" for f in fields)

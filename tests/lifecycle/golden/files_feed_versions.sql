@@ -43,8 +43,7 @@ BEGIN
          rowseal._string('"uuid":', NEW.uuid::pg_catalog.text)), '},"rowseal":1,"table":"files"}'), NEW.sign_b64,
              rowseal._content(ARRAY['content'], ARRAY[NEW.content::pg_catalog.bytea]));
   INSERT INTO rowseal.feed (tag, owner, envelope, role, subscription)
-    VALUES ('files', (((envelope) OPERATOR(pg_catalog.->) 'row') OPERATOR(pg_catalog.->>) 'user_hash'), envelope,
-        session_user,
+    VALUES ('files', rowseal._encoded(NEW.user_hash), envelope, session_user,
       CASE WHEN pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
           THEN rowseal._subscription() END);
   RETURN NULL;

@@ -46,8 +46,7 @@ BEGIN
       CASE WHEN rowseal._few(NEW.upto, 262144) THEN NEW.upto END, NEW.user_hash, NEW.writer_pkey, NEW.writer_prev,
       NEW.writer_seq), NEW.sign_b64);
   INSERT INTO rowseal.feed (tag, owner, envelope, role, subscription)
-    VALUES ('grants', (((envelope) OPERATOR(pg_catalog.->) 'row') OPERATOR(pg_catalog.->>) 'user_hash'), envelope,
-        session_user,
+    VALUES ('grants', rowseal._encoded(NEW.user_hash), envelope, session_user,
       CASE WHEN pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
           THEN rowseal._subscription() END);
   RETURN NULL;

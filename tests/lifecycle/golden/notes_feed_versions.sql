@@ -44,8 +44,7 @@ BEGIN
          rowseal._string('"writer_seq":', NEW.writer_seq::pg_catalog.text)), '},"rowseal":1,"table":"notes"}'),
              NEW.sign_b64);
   INSERT INTO rowseal.feed (tag, owner, envelope, role, subscription)
-    VALUES ('notes', (((envelope) OPERATOR(pg_catalog.->) 'row') OPERATOR(pg_catalog.->>) 'user_hash'), envelope,
-        session_user,
+    VALUES ('notes', rowseal._encoded(NEW.user_hash), envelope, session_user,
       CASE WHEN pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'
           THEN rowseal._subscription() END);
   RETURN NULL;
