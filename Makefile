@@ -88,7 +88,9 @@ lint:
 	  --proc-without-search-path 'rowseal._envelope(payload text,signature bytea,content pg_catalog.json)' \
 	  --proc-without-search-path 'rowseal._encoded(bytea)' --proc-without-search-path 'rowseal._string(name text,value text)' \
 	  --proc-without-search-path 'rowseal.unsubscribe(subscription name)' --proc-without-search-path \
-	    'rowseal.subscribe(subscription name,conninfo text,publication name,batch integer,replace_slot boolean,INOUT outcomes jsonb)' \
+	    'rowseal.subscribe(subscription name,conninfo text,publication name,batch integer,replace_slot boolean,parallel integer,INOUT outcomes jsonb)' \
+  --proc-without-search-path \
+    'rowseal._subscribe(subscription name,conninfo text,publication name,batch integer,replace_slot boolean,INOUT outcomes jsonb)' \
 	  --proc-without-search-path 'rowseal._text(name text,value text)' --proc-without-search-path 'rowseal._flag(name text,value boolean)'
 	@.venv/bin/python .ci/house.py
 

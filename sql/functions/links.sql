@@ -17,32 +17,60 @@ $$;
 COMMENT ON FUNCTION rowseal._dblink() IS 'Schema of the extension dblink, quoted; 0A000 when it is not there';
 
 CREATE OR REPLACE FUNCTION rowseal.publish(
-  publication name DEFAULT 'rowseal', tags text[] DEFAULT NULL, owners text[] DEFAULT NULL)
+  publication name DEFAULT 'rowseal', tags text[] DEFAULT NULL, owners text[] DEFAULT NULL, parts integer DEFAULT 1)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   of_tags text := (SELECT pg_catalog.string_agg(pg_catalog.format('tag = %L', t), ' OR ')
                      FROM pg_catalog.unnest(tags) t);
   of_owners text := (SELECT pg_catalog.string_agg(pg_catalog.format('owner = %L', o), ' OR ')
                        FROM pg_catalog.unnest(owners) o);
-  filter text := pg_catalog.concat_ws(' AND ', '(' || of_tags || ')', '(' || of_owners || ')');
+  filter text;
 BEGIN
   IF 0 IN (pg_catalog.cardinality(tags), pg_catalog.cardinality(owners))
      OR pg_catalog.array_position(tags || owners, NULL) IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'an empty list of tags or owners, or NULL in one',
       HINT = 'NULL in place of a list, the default, publishes all of them.';
+  ELSIF (parts BETWEEN 1 AND 64) IS NOT TRUE THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'parts must be 1 to 64',
+      HINT = 'Each is a publication of its own, for a worker of its own.';
   END IF;
   IF pg_catalog.current_setting('wal_level') <> 'logical' THEN
     RAISE WARNING USING MESSAGE = 'rowseal: wal_level is not logical',
       HINT = 'ALTER SYSTEM SET wal_level = logical; restart the server.';
   END IF;
-  EXECUTE pg_catalog.format('CREATE PUBLICATION %I FOR TABLE rowseal.feed (tag, owner, envelope)%s'
-      ' WITH (publish = ''insert'')', publication, CASE WHEN filter <> '' THEN ' WHERE (' || filter || ')' END);
+  FOR part IN 1 .. parts LOOP
+    -- all rows of an owner in one part: what a row waits for is his
+    filter := pg_catalog.concat_ws(' AND ', '(' || of_tags || ')', '(' || of_owners || ')', CASE WHEN parts > 1
+      THEN pg_catalog.format('pg_catalog.hashtextextended(owner, 0) & 63 BETWEEN %s AND %s',
+                             64 * (part - 1) / parts, 64 * part / parts - 1) END);
+    EXECUTE pg_catalog.format('CREATE PUBLICATION %I FOR TABLE rowseal.feed (tag, owner, envelope)%s'
+        ' WITH (publish = ''insert'')', rowseal._part(publication, part, parts),
+        CASE WHEN filter <> '' THEN ' WHERE (' || filter || ')' END);
+  END LOOP;
 END
 $$;
-COMMENT ON FUNCTION rowseal.publish(name, text[], text[]) IS
+COMMENT ON FUNCTION rowseal.publish(name, text[], text[], integer) IS
 $$Publishes the feed to other servers: all of it, or the given tags and owners only (owners as in rowseal.feed.owner).
-For a superuser. The other side calls rowseal.subscribe. DROP PUBLICATION takes it back. PostgreSQL 15 or later.
-Errors: 22023 an empty list.$$;
+parts: as so many publications NAME_1of4, NAME_2of4, … (1 to 64), each with the rows of some owners. For a superuser.
+The other side calls rowseal.subscribe. DROP PUBLICATION takes it back. PostgreSQL 15 or later. Errors: 22023 an empty
+list, a wrong number of parts.$$;
+
+CREATE OR REPLACE FUNCTION rowseal._part(name name, part integer, parts integer) RETURNS name LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE WHEN parts = 1 THEN name ELSE pg_catalog.concat(name, '_', part, 'of', parts)::name END
+$$;
+COMMENT ON FUNCTION rowseal._part(name, integer, integer) IS
+  'The name of a part of a publication, or of a link: NAME_1of4; the whole where there is one alone. Who follows in '
+  'another number of parts than are published finds none';
+
+CREATE OR REPLACE FUNCTION rowseal._links_of(name name) RETURNS name[] LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT ARRAY(SELECT l.name FROM rowseal.links l
+                WHERE l.direction = 'to here'
+                  AND (l.name = $1 OR pg_catalog.starts_with(l.name, $1 || '_')
+                       AND pg_catalog.substr(l.name, pg_catalog.length($1) + 1) ~ '^_[0-9]+of[0-9]+$') ORDER BY 1)
+$$;
+COMMENT ON FUNCTION rowseal._links_of(name) IS 'The subscriptions of this name here, or with it the parts of one';
 
 -- subscribe: a procedure, so that what it takes over is committed batch by batch.  A procedure that commits can neither
 -- have a search path of its own nor handle errors: each of its steps is a function, and one that fails disconnects.
@@ -247,27 +275,16 @@ $$;
 COMMENT ON PROCEDURE rowseal._end_transaction(boolean) IS
   'COMMIT; false where that cannot be, in a transaction block or a function. PL/pgSQL cannot ask: it commits or fails';
 
-CREATE OR REPLACE PROCEDURE rowseal.subscribe(
-  subscription name, conninfo text, publication name DEFAULT 'rowseal', batch integer DEFAULT 1000,
-  replace_slot boolean DEFAULT false, INOUT outcomes jsonb DEFAULT NULL)
+CREATE OR REPLACE PROCEDURE rowseal._subscribe(
+  subscription name, conninfo text, publication name, batch integer, replace_slot boolean, INOUT outcomes jsonb)
 LANGUAGE plpgsql AS $$
 DECLARE
-  ended pg_catalog.bool;
   tags pg_catalog.text[];
   tag pg_catalog.text;
   envelopes pg_catalog.json;
   taken pg_catalog.jsonb;
   reason pg_catalog.text;
 BEGIN
-  CALL rowseal._end_transaction(ended);
-  IF NOT ended THEN
-    RAISE EXCEPTION USING ERRCODE = '25001', MESSAGE = 'rowseal.subscribe cannot run inside a transaction block',
-      HINT = 'It commits batch by batch. Call it by itself: no BEGIN, no function around it, autocommit on.';
-  END IF;
-  IF (batch OPERATOR(pg_catalog.>=) 1) IS NOT TRUE THEN
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'batch must be at least 1',
-      HINT = 'How many rows are committed together: 1000 unless said otherwise.';
-  END IF;
   PERFORM rowseal._connect(conninfo);
   PERFORM rowseal._follow(subscription, conninfo, publication);  -- a rehearsal: what is wrong shows before the work
   ROLLBACK;
@@ -276,7 +293,6 @@ BEGIN
   -- slot, but in no snapshot yet; so the transactions of now have to be over before the state is read.
   PERFORM rowseal._ask(pg_catalog.format('SELECT rowseal._offer_slot(%L, %L)', subscription, replace_slot));
   PERFORM rowseal._await_commits();
-  outcomes := '{}';
   tags := rowseal._ask(pg_catalog.format('SELECT rowseal._feed_tags(%L)', publication));
   FOREACH tag IN ARRAY tags LOOP
     PERFORM rowseal._ask('BEGIN');
@@ -304,7 +320,41 @@ BEGIN
   PERFORM rowseal._disconnect();
 END
 $$;
-COMMENT ON PROCEDURE rowseal.subscribe(name, text, name, integer, boolean, jsonb) IS
+COMMENT ON PROCEDURE rowseal._subscribe(name, text, name, integer, boolean, jsonb) IS
+  'Makes one link, and adds to the outcomes';
+
+CREATE OR REPLACE PROCEDURE rowseal.subscribe(
+  subscription name, conninfo text, publication name DEFAULT 'rowseal', batch integer DEFAULT 1000,
+  replace_slot boolean DEFAULT false, parallel integer DEFAULT 1, INOUT outcomes jsonb DEFAULT NULL)
+LANGUAGE plpgsql AS $$
+DECLARE
+  ended pg_catalog.bool;
+  there pg_catalog.name[];
+BEGIN
+  CALL rowseal._end_transaction(ended);
+  IF NOT ended THEN
+    RAISE EXCEPTION USING ERRCODE = '25001', MESSAGE = 'rowseal.subscribe cannot run inside a transaction block',
+      HINT = 'It commits batch by batch. Call it by itself: no BEGIN, no function around it, autocommit on.';
+  END IF;
+  IF (batch OPERATOR(pg_catalog.>=) 1) IS NOT TRUE THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'batch must be at least 1',
+      HINT = 'How many rows are committed together: 1000 unless said otherwise.';
+  ELSIF (parallel OPERATOR(pg_catalog.>=) 1) IS NOT TRUE THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'parallel must be at least 1',
+      HINT = 'As many as the other server has published parts.';
+  END IF;
+  outcomes := '{}';
+  there := rowseal._links_of(subscription);
+  FOR part IN 1 .. parallel LOOP
+    IF parallel OPERATOR(pg_catalog.=) 1 OR pg_catalog.cardinality(there) OPERATOR(pg_catalog.>=) parallel
+       OR rowseal._part(subscription, part, parallel) OPERATOR(pg_catalog.<>) ALL (there) THEN
+      CALL rowseal._subscribe(rowseal._part(subscription, part, parallel), conninfo,
+                              rowseal._part(publication, part, parallel), batch, replace_slot, outcomes);
+    END IF;
+  END LOOP;
+END
+$$;
+COMMENT ON PROCEDURE rowseal.subscribe(name, text, name, integer, boolean, integer, jsonb) IS
 $$Links this server to another one that has called rowseal.publish: makes a slot there, takes over the tables' present
 state, then follows the feed. The state is committed in batches of at most so many rows and some 4 MB. Whatever
 interrupts it, what was taken over stays, and the same call again finishes the work. Gives {"tag": {"outcome": rows}},
@@ -312,10 +362,11 @@ and warns of what is not taken over: "without form": rows that have no canonical
 state, or not all, of a table (it is no longer as it was declared, the role may not read it, or would run code of
 somebody whom it does not trust there). For a superuser; conninfo as for CREATE SUBSCRIPTION, its role there must be
 superuser or a replication role that is member of rowseal_admin and may read the tables, without row security.
-replace_slot: drop a slot of that name there which nobody uses, left by a link from before this server was restored. To
-start again after the slot was lost: rowseal.unsubscribe, then this. Errors: 25001 in a transaction block, 22023 batch
-below 1, 42710 there is such a subscription here or slot there, 55006 the slot is in use, 53400 too few slots there,
-42704 no such publication, RS018 it lists more than the feed.$$;
+replace_slot: drop a slot of that name there which nobody uses, left by a link from before this server was restored.
+parallel: as so many subscriptions NAME_1of4, …, each with a worker of its own, to the parts of a publication (publish
+there has parts). To start again after the slot was lost: rowseal.unsubscribe, then this. Errors: 25001 in a transaction
+block, 22023 batch or parallel below 1, 42710 there is such a subscription here or slot there, 55006 the slot is in use,
+53400 too few slots there, 42704 no such publication, RS018 it lists more than the feed.$$;
 
 -- What subscribe asks for on the other side.
 
@@ -483,10 +534,6 @@ BEGIN
   SELECT * INTO sub FROM pg_catalog.pg_subscription s
    WHERE s.subname = subscription
      AND s.subdbid = (SELECT b.oid FROM pg_catalog.pg_database b WHERE b.datname = pg_catalog.current_database());
-  IF NOT FOUND THEN
-    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = pg_catalog.format('there is no subscription %L', subscription),
-      HINT = 'rowseal.links shows the links of this server.';
-  END IF;
   conninfo := sub.subconninfo; slot := sub.subslotname;
   -- by this server: else whoever is connected to the slot is another one, a copy of this, say
   followed := EXISTS (SELECT FROM pg_catalog.pg_stat_subscription s WHERE s.subid = sub.oid AND s.pid IS NOT NULL);
@@ -500,6 +547,8 @@ COMMENT ON FUNCTION rowseal._unfollow(name) IS 'Drops a subscription without its
 CREATE OR REPLACE PROCEDURE rowseal.unsubscribe(subscription name) LANGUAGE plpgsql AS $$
 DECLARE
   ended pg_catalog.bool;
+  links pg_catalog.name[];
+  link pg_catalog.name;
   conninfo pg_catalog.text;
   slot pg_catalog.name;
   followed pg_catalog.bool;
@@ -509,14 +558,22 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = '25001', MESSAGE = 'rowseal.unsubscribe cannot run inside a transaction block',
       HINT = 'Call it by itself: no BEGIN, no function around it, autocommit on.';
   END IF;
-  SELECT u.conninfo, u.slot, u.followed INTO conninfo, slot, followed FROM rowseal._unfollow(subscription) u;
-  COMMIT;
-  PERFORM rowseal._drop_slot(conninfo, slot, followed);
+  links := rowseal._links_of(subscription);
+  IF links OPERATOR(pg_catalog.=) '{}' THEN
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = pg_catalog.format('there is no subscription %L', subscription),
+      HINT = 'rowseal.links shows the links of this server.';
+  END IF;
+  FOREACH link IN ARRAY links LOOP
+    SELECT u.conninfo, u.slot, u.followed INTO conninfo, slot, followed FROM rowseal._unfollow(link) u;
+    COMMIT;
+    PERFORM rowseal._drop_slot(conninfo, slot, followed);
+    COMMIT;
+  END LOOP;
 END
 $$;
 COMMENT ON PROCEDURE rowseal.unsubscribe(name) IS
-  'Takes a link down, with its slot on the other server; for a superuser. Errors: 25001 in a transaction block, 42704 '
-  'no such subscription';
+  'Takes a link down, or all its parts, with its slot on the other server; for a superuser. Errors: 25001 in a '
+  'transaction block, 42704 no such subscription';
 
 CREATE OR REPLACE VIEW rowseal.links WITH (security_barrier = true) AS
   SELECT 'from here'::text AS direction, s.slot_name::text AS name, s.active,

@@ -765,6 +765,63 @@ def test_a_batch_has_at_least_one_row(batch: int | None, net: Net) -> None:
     assert slots(a) == b.all("SELECT 1 FROM rowseal.links") == []
 
 
+@pytest.mark.parametrize("parallel", [0, None])
+def test_a_link_has_at_least_one_part(parallel: int | None, net: Net) -> None:
+    a, b = net.site(), net.site()
+    a.refused("22023", "SELECT rowseal.publish(parts => %s)", parallel)
+    a.refused("22023", "SELECT rowseal.publish(parts => 65)")
+    a.run("SELECT rowseal.publish()")
+    b.refused("22023", "CALL rowseal.subscribe('x', %s, parallel => %s)", a.conninfo, parallel)
+
+
+def test_a_link_in_parts_brings_every_row_once(net: Net) -> None:
+    a, b = net.site(), net.site()
+    owners = [Owner() for _ in range(12)]
+    a.join(*owners[:6])
+    for owner in owners[:6]:
+        a.put(owner, b"before")
+    a.run("SELECT rowseal.publish('some', parts => 3)")
+    name = link(b, a)
+    outcomes = b.subscribe(a, name, "some", parallel=3)
+    assert outcomes["user_storage"] == {"inserted": 6} == outcomes["user_cards"]
+    for owner in owners[6:]:  # before their cards
+        a.apply("user_storage", [owner.envelope(a.form("user_storage"), owner.value(b"after"))])
+    a.join(*owners[6:])
+    same(a, b)
+    parts = [f"{name}_{part}of3" for part in (1, 2, 3)]
+    links = "SELECT name FROM rowseal.links WHERE direction = 'to here' ORDER BY 1"
+    assert b.all(links) == parts
+    came = b.all("SELECT subscription, count(*) FROM rowseal.feed GROUP BY 1")
+    assert sum(count for _, count in came) == 24  # none by two
+    assert {subscription for subscription, _ in came if subscription} <= set(parts)
+    b.refused("42710", "CALL rowseal.subscribe(%s, %s, 'some', parallel => 3)", name, a.conninfo)
+    b.run("CALL rowseal.unsubscribe(%s)", name)
+    assert slots(a) == b.all(links) == []
+
+
+def test_a_link_in_parts_that_was_interrupted_is_completed_by_the_same_call(net: Net) -> None:
+    a, b = net.site(), net.site()
+    ann = Owner()
+    a.join(ann)
+    a.put(ann, b"1")
+    a.run("SELECT rowseal.publish('some', parts => 2)")
+    name = link(b, a)
+    b.subscribe(a, f"{name}_1of2", "some_1of2")
+    b.subscribe(a, name, "some", parallel=2)
+    same(a, b)
+    assert len(slots(a)) == 2
+
+
+def test_a_link_in_another_number_of_parts_is_refused(net: Net) -> None:
+    """It would leave owners out, and nobody would know."""
+    a, b = net.site(), net.site()
+    a.run("SELECT rowseal.publish('some', parts => 3)")
+    for parallel in (1, 2, 4):
+        subscribe = "CALL rowseal.subscribe('x', %s, 'some', parallel => %s)"
+        b.refused("42704", subscribe, a.conninfo, parallel)
+    assert slots(a) == b.all("SELECT 1 FROM rowseal.links") == []
+
+
 def test_a_slot_that_is_left_over_is_told_and_replaced_when_asked(net: Net) -> None:
     """After this server was restored to before the link was made, say."""
     a, b = net.pair()
