@@ -42,7 +42,8 @@ CREATE POLICY discardable ON rowseal.quarantine FOR DELETE TO rowseal_admin USIN
 CREATE POLICY writable ON rowseal.quarantine FOR SELECT USING (curable AND EXISTS (
   SELECT FROM rowseal.declarations d JOIN pg_catalog.pg_class c ON c.oid = d.relation
    WHERE d.tag = quarantine.tag
-     AND (sqlstate <> 'RS007' OR role = (SELECT rowseal._asker()) OR rowseal._may_have(role, c.relowner))
+     AND (sqlstate <> 'RS007' OR waits_for IS NOT NULL OR role = (SELECT rowseal._asker())
+          OR rowseal._may_have(role, c.relowner))
      AND (role = (SELECT rowseal._asker()) OR NOT pg_catalog.row_security_active(d.relation))
      AND rowseal._may_write(d.relation)));
 
@@ -54,7 +55,7 @@ CREATE POLICY removable ON rowseal._removals FOR INSERT WITH CHECK (
   AND (opened IS NULL OR rowseal._owns(opened))
   AND (entry IS NULL OR EXISTS (
     SELECT FROM rowseal.quarantine q
-     WHERE q.id = entry AND rowseal._may_discard(current_user, q.tag, q.sqlstate, q.role))));
+     WHERE q.id = entry AND rowseal._may_discard(current_user, q))));
 
 -- The owner of a table enters his erasures himself; nobody changes an entry.
 CREATE POLICY administer ON rowseal.erasures FOR SELECT TO rowseal_admin USING (true);

@@ -126,8 +126,8 @@ BEGIN
       END IF;
     END IF;
   END IF;
-  RETURN rowseal._hold(d, verdict, format, element, CASE WHEN verdict.sqlstate = 'RS002' THEN waits_for END,
-                       again)::text;
+  RETURN rowseal._hold(d, verdict, format, element,
+                       CASE verdict.sqlstate WHEN 'RS002' THEN waits_for WHEN 'RS007' THEN d.tag END, again)::text;
 END
 $$;
 COMMENT ON FUNCTION rowseal._set_aside(rowseal.declarations, text, text, json, bigint) IS

@@ -184,8 +184,9 @@ CREATE OR REPLACE FUNCTION rowseal._brings_rows(d rowseal.declarations) RETURNS 
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT EXISTS (
     WITH RECURSIVE new(oid) AS (
-      SELECT i.inhrelid FROM rowseal._tree(d.relation) t JOIN pg_catalog.pg_inherits i ON i.inhparent = t
-       WHERE rowseal._of_this_transaction(i.xmin)
+      SELECT i.inhrelid FROM pg_catalog.pg_inherits i
+       WHERE (i.inhparent = d.versions OR i.inhparent IN (SELECT rowseal._tree(d.relation)))
+         AND rowseal._of_this_transaction(i.xmin)
       UNION
       SELECT i.inhrelid FROM new n JOIN pg_catalog.pg_inherits i ON i.inhparent = n.oid
     ) SELECT FROM new n JOIN pg_catalog.pg_class c USING (oid)
@@ -318,10 +319,34 @@ $$;
 COMMENT ON FUNCTION rowseal._as_superuser() IS
   'Whether the session gives commands as a superuser, by itself or by SET ROLE: as who restores a database does';
 
+CREATE OR REPLACE FUNCTION rowseal._leave_alone(d rowseal.declarations) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET backtrace_functions = rowseal AS $$
+DECLARE
+  stray record;
+BEGIN
+  -- It is known by the number of the declaration in its trigger, and everybody can create such a one: nothing is done
+  -- to other tables.
+  FOR stray IN
+    SELECT g.tgname, g.tgrelid::pg_catalog.regclass AS relation
+      FROM pg_catalog.jsonb_each_text(d.facts #> '{main,partitions}') p
+      JOIN pg_catalog.pg_trigger g ON g.tgrelid = p.value::oid
+      JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid
+     WHERE NOT rowseal._restored(d)
+       AND g.tgfoid = 'rowseal._keep()'::pg_catalog.regprocedure AND g.tgparentid = 0
+       AND g.tgargs = pg_catalog.convert_to(d.id::text, 'UTF8') || pg_catalog.decode('00', 'hex')
+       AND g.tgrelid NOT IN (SELECT rowseal._tree(d.relation))
+       AND c.relowner = (SELECT m.relowner FROM pg_catalog.pg_class m WHERE m.oid = d.relation)
+  LOOP
+    EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', stray.tgname, stray.relation);
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION rowseal._leave_alone(rowseal.declarations) IS
+  'Takes the trigger off partitions that have left a table; the cloned ones went by themselves';
+
 CREATE OR REPLACE FUNCTION rowseal._follow_partitions(d rowseal.declarations, now_ jsonb, blamed boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET backtrace_functions = rowseal AS $$
 DECLARE
-  stray record;
   known CONSTANT jsonb := coalesce(d.facts #> '{main,partitions}', '{}');
   here CONSTANT boolean := NOT rowseal._restored(d);  -- else they are known by their names
   came oid[] := ARRAY(
@@ -330,19 +355,7 @@ DECLARE
                       known, '$.* ? (@ == $oid)', pg_catalog.jsonb_build_object('oid', p.number::bigint))
                     ELSE known ? p.name END);
 BEGIN
-  -- A partition that has left keeps no trigger of ours (the cloned ones went by themselves).  It is known by the number
-  -- of the declaration in its trigger, and everybody can create such a one: nothing is done to other tables.
-  FOR stray IN
-    SELECT g.tgname, g.tgrelid::pg_catalog.regclass AS relation
-      FROM pg_catalog.jsonb_each_text(known) p JOIN pg_catalog.pg_trigger g ON g.tgrelid = p.value::oid
-      JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid
-     WHERE here AND g.tgfoid = 'rowseal._keep()'::pg_catalog.regprocedure AND g.tgparentid = 0
-       AND g.tgargs = pg_catalog.convert_to(d.id::text, 'UTF8') || pg_catalog.decode('00', 'hex')
-       AND g.tgrelid NOT IN (SELECT rowseal._tree(d.relation))
-       AND c.relowner = (SELECT m.relowner FROM pg_catalog.pg_class m WHERE m.oid = d.relation)
-  LOOP
-    EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', stray.tgname, stray.relation);
-  END LOOP;
+  PERFORM rowseal._leave_alone(d);
   -- A superuser whose command opens a table reads nothing of owners whom he does not trust.
   IF came <> '{}' AND (NOT blamed OR (
       rowseal._closed(d) AND rowseal._as_superuser() AND NOT rowseal._trusted(d.relation))) THEN
@@ -356,7 +369,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._follow_partitions(rowseal.declarations, jsonb, boolean) IS
-  'Takes the trigger off partitions that left a table, and notes those that came since it was in order; now_: '
+  'Takes triggers off partitions that have left, and notes those that came since the table was in order; now_: '
   '_known_facts of now. blamed: as in _refresh; who changes something else cannot be asked to verify them (RS007)';
 
 CREATE OR REPLACE FUNCTION rowseal._concerned(
@@ -369,7 +382,8 @@ RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp A
     JOIN pg_catalog.pg_class r ON r.oid = x.relation,
          LATERAL (SELECT changed IN (x.relation, x.versions)
                       OR x.relation IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(changed) a)
-                      OR x.relation IN (SELECT i.inhparent FROM pg_catalog.pg_inherits i WHERE i.inhrelid = changed)
+                      OR EXISTS (SELECT FROM pg_catalog.pg_inherits i
+                                  WHERE i.inhrelid = changed AND i.inhparent IN (x.relation, x.versions))
                       -- it is altered with what it has become a partition of
                       OR x.relation IN (SELECT rowseal._tree(changed)) OR x.versions IN (SELECT rowseal._tree(changed))
                  ) o(own),

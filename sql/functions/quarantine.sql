@@ -98,6 +98,30 @@ $$;
 COMMENT ON FUNCTION rowseal._unknown_field(rowseal.declarations, json, text) IS
   'The first field of an element that its table has no column for; NULL when there is none';
 
+CREATE OR REPLACE FUNCTION rowseal._differing(d rowseal.declarations, element json) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN (
+    -- as text: a number of a few bytes can have 131,072 digits
+    SELECT pg_catalog.format('field %s: signed %s, would be stored as %s%s', s.key, s.shown, t.shown,
+                             (SELECT pg_catalog.format(' (%s)', pg_catalog.format_type(a.atttypid, a.atttypmod))
+                                FROM pg_catalog.jsonb_each_text(d.fields) f
+                                JOIN pg_catalog.pg_attribute a ON a.attrelid = d.relation AND a.attname = f.key
+                               WHERE f.value = s.key))
+      FROM (SELECT x.key, x.value #>> '{}' AS value, rowseal._cut(x.value::text, 80) AS shown
+              FROM pg_catalog.json_each(element -> 'row') x) s
+      LEFT JOIN (SELECT x.key, x.value #>> '{}' AS value, rowseal._cut(x.value::text, 80) AS shown
+                   FROM pg_catalog.json_each(rowseal._decoded(d, 'canonical', element) -> 'row') x) t USING (key)
+     WHERE s.value IS DISTINCT FROM t.value AND t.key IS NOT NULL
+     ORDER BY s.key LIMIT 1);
+EXCEPTION WHEN data_exception OR statement_too_complex THEN
+  RETURN NULL;  -- JSON that can be no text: see _member
+END
+$$;
+COMMENT ON FUNCTION rowseal._differing(rowseal.declarations, json) IS
+  'Of an envelope: the first field that its column would store otherwise than it is spelled there, which is why a '
+  'signature does not fit; NULL: none';
+
 CREATE OR REPLACE FUNCTION rowseal._explained(
   d rowseal.declarations, verdict rowseal.verdict, element json, format text)
 RETURNS rowseal.verdict LANGUAGE plpgsql STABLE
@@ -121,9 +145,13 @@ BEGIN
                                           pg_catalog."left"(element ->> 'table', 100), d.tag))::rowseal.verdict;
   END IF;
   unknown := rowseal._unknown_field(d, element, format);
-  RETURN CASE WHEN unknown IS NULL THEN verdict
-              ELSE ROW('RS015', pg_catalog.format('no column for field %L yet', pg_catalog."left"(unknown, 100))
-                      )::rowseal.verdict END;
+  IF unknown IS NOT NULL THEN
+    RETURN ROW('RS015', pg_catalog.format('no column for field %L yet', pg_catalog."left"(unknown, 100))
+              )::rowseal.verdict;
+  ELSIF format = 'canonical' AND verdict.sqlstate = 'RS001' THEN
+    verdict.reason := pg_catalog.concat_ws('; ', verdict.reason, rowseal._differing(d, element));
+  END IF;
+  RETURN verdict;
 END
 $$;
 COMMENT ON FUNCTION rowseal._explained(rowseal.declarations, rowseal.verdict, json, text) IS
@@ -302,18 +330,21 @@ COMMENT ON FUNCTION rowseal._could_store(text, regclass) IS
   'Whether a role, or one that it can become, may INSERT into a table: what others leave for it in the quarantine is '
   'tried at nobody''s cost but of who calls rowseal.retry, beyond 32 KiB';
 
-CREATE OR REPLACE FUNCTION rowseal._may_discard(who name, tag text, sqlstate text, carrier text)
-RETURNS boolean LANGUAGE plpgsql STABLE
+CREATE OR REPLACE FUNCTION rowseal._was_sent(q rowseal.quarantine) RETURNS boolean LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$ SELECT q.sqlstate <> 'RS007' OR q.waits_for IS NOT NULL $$;
+COMMENT ON FUNCTION rowseal._was_sent(rowseal.quarantine) IS
+  'Whether a table had the tag of a row when it came, and has not gone since: else it is for whoever brought it alone';
+
+CREATE OR REPLACE FUNCTION rowseal._may_discard(who name, q rowseal.quarantine) RETURNS boolean LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_variable
 BEGIN
   RETURN pg_catalog.pg_has_role(who, 'rowseal_admin', 'USAGE') OR EXISTS (
     SELECT FROM rowseal.declarations d JOIN pg_catalog.pg_class c ON c.oid = d.relation
-     WHERE d.tag = tag AND pg_catalog.pg_has_role(who, c.relowner, 'USAGE')
-       AND (sqlstate <> 'RS007' OR rowseal._may_have(carrier, c.relowner)));
+     WHERE d.tag = q.tag AND pg_catalog.pg_has_role(who, c.relowner, 'USAGE')
+       AND (rowseal._was_sent(q) OR rowseal._may_have(q.role, c.relowner)));
 END
 $$;
-COMMENT ON FUNCTION rowseal._may_discard(name, text, text, text) IS
+COMMENT ON FUNCTION rowseal._may_discard(name, rowseal.quarantine) IS
   'Whether a role may take an entry out of the quarantine: administrators, and the owner of the table that it is for';
 
 -- SECURITY DEFINER, owner rowseal_internal: to lock an entry takes more than the right to take it out.
@@ -321,7 +352,7 @@ CREATE OR REPLACE FUNCTION rowseal._unlocked(ids bigint[]) RETURNS SETOF bigint 
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT rowseal._in_person();
   SELECT q.id FROM rowseal.quarantine q
-   WHERE q.id = ANY (ids) AND rowseal._may_discard(session_user, q.tag, q.sqlstate, q.role)
+   WHERE q.id = ANY (ids) AND rowseal._may_discard(session_user, q)
    ORDER BY q.id FOR UPDATE SKIP LOCKED
 $$;
 COMMENT ON FUNCTION rowseal._unlocked(bigint[]) IS
@@ -484,7 +515,7 @@ COMMENT ON FUNCTION rowseal._entry_hash(text, text, json) IS 'What tells entries
 CREATE OR REPLACE FUNCTION rowseal._is_for(q rowseal.quarantine) RETURNS boolean LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  RETURN q.sqlstate <> 'RS007' OR q.role = session_user OR EXISTS (
+  RETURN rowseal._was_sent(q) OR q.role = session_user OR EXISTS (
     SELECT FROM rowseal.declarations d JOIN pg_catalog.pg_class c ON c.oid = d.relation
      WHERE d.tag = q.tag AND rowseal._may_have(q.role, c.relowner));
 END
@@ -763,7 +794,7 @@ DECLARE
 BEGIN
   INSERT INTO rowseal._removals (entry)
     SELECT q.id FROM rowseal.quarantine q
-     WHERE q.id = ANY (ids) AND rowseal._may_discard(current_user, q.tag, q.sqlstate, q.role);
+     WHERE q.id = ANY (ids) AND rowseal._may_discard(current_user, q);
   GET DIAGNOSTICS entries = ROW_COUNT;
   RETURN entries;
 END

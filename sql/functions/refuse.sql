@@ -34,6 +34,14 @@ SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION rowseal._hint(text) IS 'What to do about a refusal';
 
+CREATE OR REPLACE FUNCTION rowseal._cut(value text, most integer) RETURNS text LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE WHEN pg_catalog.length(value) <= most THEN value
+              ELSE pg_catalog.concat(pg_catalog.left(value, most * 3 / 4), ' … ', pg_catalog.right(value, most / 8)) END
+$$;
+COMMENT ON FUNCTION rowseal._cut(text, integer) IS
+  'What a message shows of a value: of one of more characters its beginning and its end';
+
 CREATE OR REPLACE FUNCTION rowseal._hidden(seen boolean) RETURNS rowseal.verdict LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -169,7 +177,7 @@ BEGIN
     given := rowseal._as_pgtext(d, relation, raw);
   END IF;
   IF given IS NOT NULL THEN
-    PERFORM rowseal._quarantine(d.tag, verdict, 'pgtext', given);
+    PERFORM rowseal._quarantine(d.tag, verdict, 'pgtext', given, d.tag);
   ELSIF signature IS NULL OR payload IS NULL OR pg_catalog.starts_with(payload, '(') THEN  -- it has no canonical form
     PERFORM rowseal._quarantine(d.tag, verdict, 'raw',
                                 rowseal._shown(relation, rowseal._key_of(d, relation, raw), raw));
@@ -213,6 +221,14 @@ BEGIN
   RAISE EXCEPTION USING ERRCODE = verdict.sqlstate, HINT = rowseal._hint(verdict.sqlstate),
     MESSAGE = pg_catalog.format('%s, in table %s', verdict.reason, relation)
            || coalesce(', key ' || rowseal._key_of(d, relation, raw)::text, ''),
+    DETAIL = CASE
+      WHEN payload IS NULL THEN 'Nobody has looked at its content.'
+      -- an UPDATE of one column would show the others
+      WHEN NOT pg_catalog.has_table_privilege(main, 'SELECT') OR pg_catalog.row_security_active(main)
+        THEN 'What would be stored is shown to who may read all of the table.'
+      WHEN pg_catalog.starts_with(payload, '(') THEN 'It has no canonical form, so nothing that could be signed.'
+      ELSE 'What would be stored, as it has to be signed: '
+        || rowseal._cut(CASE d.form WHEN 'concatenated' THEN pg_catalog.substr(payload, 2) ELSE payload END, 1000) END,
     SCHEMA = (SELECT c.relnamespace::pg_catalog.regnamespace::text FROM pg_catalog.pg_class c WHERE c.oid = relation),
     TABLE = (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid = relation);
 END

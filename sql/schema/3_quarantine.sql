@@ -52,7 +52,7 @@ COMMENT ON COLUMN rowseal.quarantine.link IS
   'Of an authentic row of a writer that is not in its table: its place in the ledger, which hears when the entry goes';
 COMMENT ON COLUMN rowseal.quarantine.waits_for IS
   'For an unknown owner: tag of the identity table, a blank, the owner. For a writer''s row: tag of the grants table, '
-  'owner, writer. Of one that is too long its beginning and its SHA-256';
+  'owner, writer. For a table that was closed: its tag. Of one that is too long its beginning and its SHA-256';
 -- hashed: whatever they say fits into an index
 CREATE INDEX ON rowseal.quarantine (pg_catalog.hashtextextended(waits_for, 0)) WHERE curable;
 CREATE INDEX ON rowseal.quarantine (pg_catalog.hashtextextended(tag, 0)) WHERE curable;

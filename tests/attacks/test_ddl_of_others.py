@@ -994,6 +994,26 @@ def test_a_table_whose_schema_goes_to_a_stranger_takes_no_rows(
     assert unhealthy(example) == []
 
 
+def test_what_others_bring_while_a_table_is_closed_is_for_its_owner(
+    example: Db, mallory: Db, admin: Db, ann: Owner
+) -> None:
+    """Also where they do not trust him."""
+    admin.run(
+        "CREATE SCHEMA names AUTHORIZATION pg_monitor; GRANT SELECT ON user_cards TO pg_monitor"
+    )
+    hers = Db(admin.connection)
+    admin.run("SET SESSION AUTHORIZATION pg_monitor")
+    table(hers, "names.q", "uuid uuid", declare=", tag => 'q'")
+    hers.run("GRANT USAGE ON SCHEMA names TO mallory; GRANT ALL ON names.q TO mallory")
+    admin.run("RESET SESSION AUTHORIZATION; ALTER SCHEMA names OWNER TO mallory")
+    envelope = ann.envelope(example.form("q"), row(ann))
+    assert [outcome for outcome, _ in mallory.apply("names.q", [envelope])] == ["deferred"]
+    admin.run("ALTER SCHEMA names OWNER TO pg_monitor; SET SESSION AUTHORIZATION pg_monitor")
+    assert hers.all("SELECT sqlstate, role FROM rowseal.quarantine") == [("RS007", "mallory")]
+    assert hers.all("SELECT outcome FROM rowseal.retry()") == ["inserted"]
+    admin.run("RESET SESSION AUTHORIZATION")
+
+
 @pytest.mark.parametrize("opener", ["superuser", "type's owner"])
 def test_a_table_that_opens_by_a_command_on_a_type_lets_in_what_waited(
     opener: str, mallory: Db, example: Db, admin: Db, ann: Owner

@@ -198,6 +198,16 @@ def test_no_values_come_while_a_table_is_closed(default: str, example: Scratch, 
     sound(example)
 
 
+@pytest.mark.parametrize("first", ["", CLOSE])
+def test_a_versions_table_gets_no_child(first: str, example: Scratch) -> None:
+    """Nobody would verify its rows, which show in the versions table."""
+    if first:
+        example.run(first)
+    example.refused("RS007", "CREATE TABLE child () INHERITS (user_storage_versions)")
+    example.run("CREATE TABLE child (LIKE user_storage_versions)")
+    example.refused("RS007", "ALTER TABLE child INHERIT user_storage_versions")
+
+
 def test_a_table_of_partitions_opens_when_it_is_in_order_again(
     example: Scratch, admin: Scratch, ann: Owner
 ) -> None:

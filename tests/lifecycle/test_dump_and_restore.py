@@ -425,6 +425,24 @@ def test_a_table_that_a_dump_leaves_out_takes_no_others_declaration_with_it(
         assert {name for d in told for name in d.split(", ")} == guarded
 
 
+@pytest.mark.parametrize("way", ["in one transaction", "custom", "in parallel"])
+def test_a_feed_in_a_schema_of_its_own_is_restored_open(
+    way: str, server: Server, database: str, empty: str, tmp_path: Path
+) -> None:
+    """A restore gives rights last."""
+    with server.connect(database) as c:
+        Db(c).run(
+            "CREATE SCHEMA own; GRANT USAGE ON SCHEMA own TO rowseal_internal;"
+            f" CREATE TABLE own.c (id bytea PRIMARY KEY, {CARD});"
+            " SELECT rowseal.declare('own.c', owner => 'id', public_key => 'k', feed => true)"
+        )
+    restore(server, database, empty, way, tmp_path)
+    with server.connect(empty) as c:
+        db = Db(c)
+        assert db.all("SELECT tag FROM rowseal.declarations WHERE queries = '{}'") == []
+        assert unwell(db) == []
+
+
 CLOSED = f"""
 CREATE TYPE hers.pair AS (a integer);
 CREATE TABLE hers.p (id bytea, n integer, c hers.pair, {CARD}, parent_sign_b64 bytea,
