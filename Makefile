@@ -7,7 +7,7 @@
 #   make golden      the committed triggers of some tables, written anew
 #   make installcheck  tests against what is installed, changing nothing
 #   make bench       measure, in less than a minute; bench-full: all, in less than twenty; bench-readme: write the README's section from it
-#   make soak        servers in trouble, then combinations of features and fuzz, at random for long.  ARGS="MINUTES --seed N"
+#   make soak        servers in trouble, then combinations, fuzz and states of tables, at random for long.  ARGS="MINUTES --seed N"
 #   make dist clean
 EXTENSION    = extension/rowseal
 # The version stands in META.json alone.  (VERSION is PostgreSQL's own, in Makefile.global.)

@@ -1,5 +1,5 @@
-"""Combinations of features and fuzz with other draws, for as long as you like: the long form of
-tests/combinations.
+"""Combinations of features, fuzz, and what becomes of declared tables, with other draws, for as
+long as you like: the long form of tests/combinations and of tests/lifecycle/test_states.py.
 
 usage: soak_combinations.py [MINUTES] [--seed N]
 
@@ -17,11 +17,12 @@ import sys
 import time
 
 EXAMPLES, ROUNDS = "8", "1000"  # of each table, of each door
-COMMAND = [sys.executable, "-m", "pytest", "--rootdir", ".", "-q", "-n", "2", "tests/combinations"]
+TESTS = ["tests/combinations", "tests/lifecycle/test_states.py"]
+COMMAND = [sys.executable, "-m", "pytest", "--rootdir", ".", "-q", "-n", "2", *TESTS]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="tests/combinations, again and again.")
+    parser = argparse.ArgumentParser(description=f"{' and '.join(TESTS)}, again and again.")
     parser.add_argument("minutes", type=float, nargs="?", default=10)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     args = parser.parse_args()
