@@ -230,6 +230,11 @@ BEGIN
   IF d.id IS NULL OR (d.facts = now_ AND NOT closed) THEN
     RETURN;
   END IF;
+  values_ := rowseal._brings_values(d, now_);
+  IF values_ IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = values_,
+      HINT = 'Rows that are there were signed without. Add it without, then ALTER COLUMN … SET DEFAULT for new ones.';
+  END IF;
   IF rowseal._lacks_triggers(d) THEN
     -- It is being restored, and its triggers are to come; or health() tells.  Else what its queries name may be
     -- something else now, and is not read or called any more.
@@ -240,11 +245,6 @@ BEGIN
       PERFORM rowseal._close(d, 'it, or what it rests on, has changed, and it lacks triggers');
     END IF;
     RETURN;
-  END IF;
-  values_ := rowseal._brings_values(d, now_);
-  IF values_ IS NOT NULL THEN
-    RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = values_,
-      HINT = 'Rows that are there were signed without. Add it without, then ALTER COLUMN … SET DEFAULT for new ones.';
   END IF;
   PERFORM rowseal._store(CASE WHEN rowseal._restored(d) THEN d ELSE rowseal._renamed(d, now_) END);
   PERFORM rowseal._follow_partitions(d, now_, blamed);

@@ -108,9 +108,9 @@ BEGIN
                                 FROM pg_catalog.jsonb_each_text(d.fields) f
                                 JOIN pg_catalog.pg_attribute a ON a.attrelid = d.relation AND a.attname = f.key
                                WHERE f.value = s.key))
-      FROM (SELECT x.key, x.value #>> '{}' AS value, rowseal._cut(x.value::text, 80) AS shown
+      FROM (SELECT x.key, x.value #>> '{}' AS value, rowseal._shortened(x.value::text, 80) AS shown
               FROM pg_catalog.json_each(element -> 'row') x) s
-      LEFT JOIN (SELECT x.key, x.value #>> '{}' AS value, rowseal._cut(x.value::text, 80) AS shown
+      LEFT JOIN (SELECT x.key, x.value #>> '{}' AS value, rowseal._shortened(x.value::text, 80) AS shown
                    FROM pg_catalog.json_each(rowseal._decoded(d, 'canonical', element) -> 'row') x) t USING (key)
      WHERE s.value IS DISTINCT FROM t.value AND t.key IS NOT NULL
      ORDER BY s.key LIMIT 1);
@@ -148,7 +148,7 @@ BEGIN
   IF unknown IS NOT NULL THEN
     RETURN ROW('RS015', pg_catalog.format('no column for field %L yet', pg_catalog."left"(unknown, 100))
               )::rowseal.verdict;
-  ELSIF format = 'canonical' AND verdict.sqlstate = 'RS001' THEN
+  ELSIF format = 'canonical' AND verdict.sqlstate = 'RS001' AND pg_catalog.octet_length(element::text) <= 1048576 THEN
     verdict.reason := pg_catalog.concat_ws('; ', verdict.reason, rowseal._differing(d, element));
   END IF;
   RETURN verdict;

@@ -34,12 +34,12 @@ SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION rowseal._hint(text) IS 'What to do about a refusal';
 
-CREATE OR REPLACE FUNCTION rowseal._cut(value text, most integer) RETURNS text LANGUAGE sql IMMUTABLE
+CREATE OR REPLACE FUNCTION rowseal._shortened(value text, most integer) RETURNS text LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT CASE WHEN pg_catalog.length(value) <= most THEN value
               ELSE pg_catalog.concat(pg_catalog.left(value, most * 3 / 4), ' … ', pg_catalog.right(value, most / 8)) END
 $$;
-COMMENT ON FUNCTION rowseal._cut(text, integer) IS
+COMMENT ON FUNCTION rowseal._shortened(text, integer) IS
   'What a message shows of a value: of one of more characters its beginning and its end';
 
 CREATE OR REPLACE FUNCTION rowseal._hidden(seen boolean) RETURNS rowseal.verdict LANGUAGE plpgsql IMMUTABLE
@@ -228,7 +228,8 @@ BEGIN
         THEN 'What would be stored is shown to who may read all of the table.'
       WHEN pg_catalog.starts_with(payload, '(') THEN 'It has no canonical form, so nothing that could be signed.'
       ELSE 'What would be stored, as it has to be signed: '
-        || rowseal._cut(CASE d.form WHEN 'concatenated' THEN pg_catalog.substr(payload, 2) ELSE payload END, 1000) END,
+        || rowseal._shortened(CASE d.form WHEN 'concatenated' THEN pg_catalog.substr(payload, 2) ELSE payload END,
+                              1000) END,
     SCHEMA = (SELECT c.relnamespace::pg_catalog.regnamespace::text FROM pg_catalog.pg_class c WHERE c.oid = relation),
     TABLE = (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid = relation);
 END
