@@ -51,7 +51,7 @@ BEGIN
                                         d.parent_column, d.name_column]
            || ARRAY(SELECT x FROM pg_catalog.jsonb_each_text(d.digests || d.certificates),
                                   pg_catalog.unnest(ARRAY[key, value]) x)) c
-   WHERE NOT main ? c AND now_ #> '{main,oids,columns}' ? c LIMIT 1;
+   WHERE NOT main ? c AND EXISTS (SELECT FROM pg_catalog.jsonb_each_text(main) m WHERE m.value = c) LIMIT 1;
   IF FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
       MESSAGE = pg_catalog.format('column %I of %s is another one than was declared', taken, d.relation),

@@ -175,10 +175,11 @@ def test_what_is_renamed_while_a_table_is_closed_keeps_its_field(
 def test_no_other_column_takes_the_part_of_one_that_went_while_a_table_was_closed(
     example: Scratch, admin: Scratch, ann: Owner
 ) -> None:
-    put(example, ann, b"1")
-    example.run(CLOSE)
+    example.run("ALTER TABLE user_storage_versions ADD other bigint")
     example.run("ALTER TABLE user_storage ADD other bigint")
-    example.run("ALTER TABLE user_storage DROP owner_timestamp CASCADE")
+    put(example, ann, b"1", other=5)
+    example.run(CLOSE)
+    example.run("ALTER TABLE user_storage DROP owner_timestamp")
     example.run("ALTER TABLE user_storage RENAME other TO owner_timestamp")
     example.run("ALTER TABLE user_storage ADD note text")
     example.run(OPEN)
