@@ -55,7 +55,8 @@ CREATE POLICY removable ON rowseal._removals FOR INSERT WITH CHECK (
   AND (opened IS NULL OR rowseal._owns(opened))
   AND (entry IS NULL OR EXISTS (
     SELECT FROM rowseal.quarantine q
-     WHERE q.id = entry AND rowseal._may_discard(current_user, q))));
+     WHERE q.id = entry AND rowseal._may_discard(current_user, q.tag, rowseal._was_sent(q.sqlstate, q.waits_for),
+                                                       q.role))));
 
 -- The owner of a table enters his erasures himself; nobody changes an entry.
 CREATE POLICY administer ON rowseal.erasures FOR SELECT TO rowseal_admin USING (true);

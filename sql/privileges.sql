@@ -58,8 +58,8 @@ DECLARE
     _named,_may_forget,_walked_below}';
   -- triggers of a superuser call these, nobody else does
   superusers CONSTANT text[] := '{_bind,_retire,_uninstall,_close,_take_tag,_keep_tag,_disown,_store,_refresh,
-    _refresh_others,_note_opened,_leave_alone,_follow,_follow_named,_follow_partitions,_lose_columns,_watch_trigger,
-    _warn_of_disabled,_forget_writers,_recall_dead}';
+    _refresh_others,_note_opened,_leave_alone,_close_with,_refuse_values,_follow,_follow_named,_follow_partitions,
+    _lose_columns,_watch_trigger,_warn_of_disabled,_forget_writers,_recall_dead}';
   -- triggers that whoever restores his table creates
   restored CONSTANT text[] := '{_keep,_keep_writers,_cure,_settle_row}';
   f record;

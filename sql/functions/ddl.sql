@@ -9,12 +9,15 @@
 --   open     its functions were generated from its facts, and the catalogs say the same, or what the next step finds
 --   closed   (queries = '{}') it is not as its functions know it: they take no row, and nothing is read by its queries
 --
--- Each step (_refresh) compares the catalogs with the facts.  What has become of a column is told by its number, of a
--- partition by its OID, whatever happened in between and however often.  If a declaration can be made of what there is
--- now, the table is open, with new facts: columns that are gone leave its fields, those that came are signed from now
--- on, and partitions that came are verified.  Else it is closed, and its facts stay; or the command is refused: when
--- it is about this very table, and breaks it, or brings what nobody could verify later (rows, values).  In a database
--- where it is restored, numbers say nothing: tables and columns are known by their names.
+-- Each step (_refresh) compares the catalogs with the facts.  If a declaration can be made of what there is now, the
+-- table is open, with new facts; else it is closed, and its facts stay, or the command is refused: when it is about
+-- this very table, and breaks it, or brings rows that nobody could verify later.
+--
+-- In either state a step writes down which names the columns have by now, and which partitions have left (_kept_up).
+-- So what has become of a column is told by its number, of a partition by its OID, whatever happened in between and
+-- however often; columns that are gone leave the declaration.  Columns that came are signed from the moment at which
+-- the table is open, and hold no values then; partitions that came are verified.  In a database where it is restored,
+-- numbers say nothing: at the first step there columns and partitions are known by their names, then they have numbers.
 
 CREATE OR REPLACE FUNCTION rowseal._closed(d rowseal.declarations) RETURNS boolean LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$ SELECT d.queries = '{}' $$;
@@ -28,33 +31,34 @@ $$;
 COMMENT ON FUNCTION rowseal._restored(rowseal.declarations) IS
   'Whether the numbers in the facts of a declaration are those of another database';
 
-CREATE OR REPLACE FUNCTION rowseal._renames(old jsonb, now_ jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE
+CREATE OR REPLACE FUNCTION rowseal._renames(old jsonb, now_ jsonb, here boolean) RETURNS jsonb LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT coalesce(pg_catalog.jsonb_object_agg(o.key, n.key), '{}')
-    FROM pg_catalog.jsonb_each(old #> '{oids,columns}') o
-    JOIN pg_catalog.jsonb_each(now_ #> '{oids,columns}') n USING (value)
-   WHERE old #> '{oids,relation}' = now_ #> '{oids,relation}'
+    FROM pg_catalog.jsonb_each(old -> 'columns') o
+    JOIN pg_catalog.jsonb_each(now_ -> 'columns') n
+      ON CASE WHEN here AND old -> 'relation' = now_ -> 'relation' THEN n.value = o.value ELSE n.key = o.key END
 $$;
-COMMENT ON FUNCTION rowseal._renames(jsonb, jsonb) IS
-  '{"old name": "new name"} of the columns of a table that are still there, by its facts before and now';
+COMMENT ON FUNCTION rowseal._renames(jsonb, jsonb, boolean) IS
+  '{"old name": "new name"} of the columns of a table that are still there, by its numbers before and now; here: the '
+  'numbers are of one database';
 
-CREATE OR REPLACE FUNCTION rowseal._renamed(d rowseal.declarations, now_ jsonb) RETURNS rowseal.declarations
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION rowseal._renamed(d rowseal.declarations, main jsonb, versions jsonb)
+RETURNS rowseal.declarations LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  main CONSTANT jsonb := rowseal._renames(d.facts -> 'main', now_ -> 'main');
-  versions CONSTANT jsonb := rowseal._renames(d.facts -> 'versions', now_ -> 'versions');
-  taken text;
+  -- names that another column has by now
+  taken CONSTANT text[] := ARRAY(SELECT m.value FROM pg_catalog.jsonb_each_text(main) m WHERE NOT main ? m.value);
+  gone text;
 BEGIN
-  SELECT c INTO taken
+  SELECT c INTO gone
     FROM pg_catalog.unnest(
            d.owner || d.healed || ARRAY[d.public_key, d.timestamp_column, d.deleted_column, d.signature_column,
                                         d.parent_column, d.name_column]
            || ARRAY(SELECT x FROM pg_catalog.jsonb_each_text(d.digests || d.certificates),
                                   pg_catalog.unnest(ARRAY[key, value]) x)) c
-   WHERE NOT main ? c AND EXISTS (SELECT FROM pg_catalog.jsonb_each_text(main) m WHERE m.value = c) LIMIT 1;
+   WHERE c = ANY (taken) LIMIT 1;
   IF FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
-      MESSAGE = pg_catalog.format('column %I of %s is another one than was declared', taken, d.relation),
+      MESSAGE = pg_catalog.format('column %I of %s is another one than was declared', gone, d.relation),
       HINT = 'rowseal.undeclare the table and declare it anew.';
   END IF;
   -- a name that is gone, and nobody else's, is missed where the declaration is made of it
@@ -73,58 +77,123 @@ BEGIN
   d.certificates := coalesce((
     SELECT pg_catalog.jsonb_object_agg(coalesce(main ->> key, key), coalesce(main ->> value, value))
       FROM pg_catalog.jsonb_each_text(d.certificates)), '{}');
-  d.unsigned := ARRAY(SELECT main ->> c FROM pg_catalog.unnest(d.unsigned) c WHERE main ? c);
-  d.fields := (
+  d.unsigned := ARRAY(SELECT coalesce(main ->> c, c) FROM pg_catalog.unnest(d.unsigned) c
+                       WHERE main ? c OR c <> ALL (taken));
+  d.fields := coalesce((
     SELECT pg_catalog.jsonb_object_agg(main ->> key, value) FROM pg_catalog.jsonb_each_text(d.fields)
-     WHERE main ? key);
+     WHERE main ? key), '{}');
   d.version_columns := (
-    SELECT pg_catalog.jsonb_object_agg(main ->> key, coalesce(versions ->> value, value))
-      FROM pg_catalog.jsonb_each_text(d.version_columns) WHERE main ? key);
+    SELECT pg_catalog.jsonb_object_agg(main ->> key, versions ->> value)
+      FROM pg_catalog.jsonb_each_text(d.version_columns) WHERE main ? key AND versions ? value);
   RETURN d;
 END
 $$;
-COMMENT ON FUNCTION rowseal._renamed(rowseal.declarations, jsonb) IS
-  'A declaration with the names that its columns have now, without those that are gone; now_: _known_facts of now. '
+COMMENT ON FUNCTION rowseal._renamed(rowseal.declarations, jsonb, jsonb) IS
+  'A declaration with the names that its columns have now, without those that are gone; main, versions: _renames. '
   'RS007: another column has the name of one that is gone and was declared';
 
-CREATE OR REPLACE FUNCTION rowseal._brings_values(d rowseal.declarations, now_ jsonb) RETURNS text LANGUAGE sql STABLE
+CREATE OR REPLACE FUNCTION rowseal._kept_up(d rowseal.declarations) RETURNS rowseal.declarations LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  WITH signed AS (  -- those of the main table that no field has been of, with what they were
-    SELECT new.c, old.c AS old
-      FROM pg_catalog.jsonb_array_elements(now_ #> '{main,columns}') new(c)
-      LEFT JOIN pg_catalog.jsonb_array_elements(d.facts #> '{main,columns}') old(c)
-        ON d.facts #> ARRAY['main', 'oids', 'columns', old.c ->> 'name']
-         = now_ #> ARRAY['main', 'oids', 'columns', new.c ->> 'name']
-     WHERE NOT rowseal._restored(d) AND NOT (new.c -> 'generated')::boolean
+DECLARE
+  now_ CONSTANT jsonb := rowseal._numbers(d);
+  here CONSTANT boolean := d.numbers -> 'installation' = now_ -> 'installation';
+BEGIN
+  IF rowseal._closed(d) THEN  -- those that have left, and may come again, with other rows
+    d.facts := pg_catalog.jsonb_set(d.facts, '{main,partitions}', (
+      SELECT coalesce(pg_catalog.jsonb_object_agg(p.name, p.oid), '{}')
+        FROM (SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid::bigint
+                FROM rowseal._tree(d.relation) t JOIN pg_catalog.pg_class c ON c.oid = t
+                JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace) p(name, oid)
+       WHERE CASE WHEN here THEN EXISTS (SELECT FROM pg_catalog.jsonb_each(d.facts #> '{main,partitions}') k
+                                          WHERE k.value = pg_catalog.to_jsonb(p.oid))
+                  ELSE d.facts #> '{main,partitions}' ? p.name END));
+  END IF;
+  d := rowseal._renamed(d, rowseal._renames(d.numbers -> 'main', now_ -> 'main', here),
+                           rowseal._renames(d.numbers -> 'versions', now_ -> 'versions', here));
+  d.numbers := now_;
+  RETURN d;
+END
+$$;
+COMMENT ON FUNCTION rowseal._kept_up(rowseal.declarations) IS
+  'A declaration with the names and numbers of now; of a closed table, without partitions that have left. RS007 as '
+  '_renamed';
+
+CREATE OR REPLACE FUNCTION rowseal._brings_values(d rowseal.declarations, kept rowseal.declarations, now_ jsonb)
+RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  WITH new AS (
+    SELECT c, c ->> 'name' AS name, n.key AS before
+      FROM pg_catalog.jsonb_array_elements(now_ #> '{main,columns}') c
+      LEFT JOIN pg_catalog.jsonb_each(d.numbers #> '{main,columns}') n
+        ON n.value = kept.numbers #> ARRAY['main', 'columns', c ->> 'name']
+     WHERE d.numbers -> 'installation' = kept.numbers -> 'installation'  -- else it is being restored
   )
-  SELECT pg_catalog.format('column %I of %s was generated until now', s.c ->> 'name', d.relation) FROM signed s
-   WHERE (s.old -> 'generated')::boolean AND s.old ->> 'name' <> ALL (d.unsigned)
+  SELECT pg_catalog.format('column %I of %s was generated until now', n.name, d.relation) FROM new n
+   WHERE NOT (n.c -> 'generated')::boolean AND n.name <> ALL (kept.unsigned)
+     AND pg_catalog.jsonb_path_exists(d.facts, '$.main.columns[*] ? (@.name == $name && @.generated == true)',
+                                      pg_catalog.jsonb_build_object('name', n.before))
   UNION ALL
-  SELECT pg_catalog.format('column %I of %s is added with a default', s.c ->> 'name', x.relation)
-    FROM signed s, LATERAL (
-      SELECT d.relation, s.c
+  SELECT pg_catalog.format('column %I of %s is added with a default', n.name, x.relation)
+    FROM new n, LATERAL (
+      SELECT d.relation, n.c
       UNION ALL
       SELECT d.versions, v FROM pg_catalog.jsonb_array_elements(now_ #> '{versions,columns}') v
-       WHERE v -> 'name' = s.c -> 'name') x(relation, c)
-   WHERE s.old IS NULL AND (x.c -> 'filled')::boolean
+       WHERE v ->> 'name' = n.name) x(relation, c)
+   WHERE n.before IS NULL AND NOT (n.c -> 'generated')::boolean AND n.name <> ALL (kept.unsigned)
+     AND (x.c -> 'filled')::boolean
    LIMIT 1
 $$;
-COMMENT ON FUNCTION rowseal._brings_values(rowseal.declarations, jsonb) IS
-  'What brings values that nobody signed into a column that is signed from now on; NULL: nothing. now_: _known_facts '
-  'of now';
+COMMENT ON FUNCTION rowseal._brings_values(rowseal.declarations, rowseal.declarations, jsonb) IS
+  'Why a command on an open table brings values that nobody signed into a column that is signed from now on; NULL: it '
+  'does not. kept: as _kept_up; now_: _known_facts of now';
 
-CREATE OR REPLACE FUNCTION rowseal._store(d rowseal.declarations) RETURNS void LANGUAGE sql
+CREATE OR REPLACE FUNCTION rowseal._refuse_values(kept rowseal.declarations, blamed boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  d rowseal.declarations;
+  new record;
+  found_ boolean;
+BEGIN
+  SELECT * INTO d FROM rowseal.declarations x WHERE x.id = kept.id;
+  FOR new IN
+    SELECT d.relation AS relation, f AS name FROM pg_catalog.jsonb_object_keys(d.fields) f WHERE NOT kept.fields ? f
+    UNION ALL
+    SELECT d.versions, v.value FROM pg_catalog.jsonb_each_text(d.version_columns) v
+     WHERE NOT kept.version_columns ? v.key
+  LOOP
+    IF NOT blamed THEN  -- he does not wait until a large table has been read
+      RAISE EXCEPTION USING ERRCODE = 'RS007',
+        MESSAGE = pg_catalog.format('column %I has come to %s, and nobody has looked whether it is empty',
+                                    new.name, new.relation),
+        HINT = 'ALTER the table itself.';
+    END IF;
+    EXECUTE pg_catalog.format('SELECT EXISTS (SELECT FROM %s x WHERE pg_catalog.num_nonnulls(x.%I) = 1)',
+                              new.relation, new.name) INTO found_;
+    IF found_ THEN
+      RAISE EXCEPTION USING ERRCODE = 'RS007',
+        MESSAGE = pg_catalog.format('column %I of %s holds values that nobody signed', new.name, new.relation),
+        HINT = 'Empty it, or drop it.';
+    END IF;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION rowseal._refuse_values(rowseal.declarations, boolean) IS
+  'Looks at the columns of a table that opens which are signed from now on: whatever happened while it was closed, '
+  'they hold nothing (RS007). kept: the declaration before it was made anew; blamed: as in _refresh. It calls nothing '
+  'of the table''s owner';
+
+CREATE OR REPLACE FUNCTION rowseal._store(d rowseal.declarations, anew boolean) RETURNS void LANGUAGE sql
 SET search_path = pg_catalog, pg_temp AS $$
   UPDATE rowseal.declarations x
-     SET queries = NULL, owner = d.owner, public_key = d.public_key, unsigned = d.unsigned,
+     SET queries = CASE WHEN NOT anew THEN x.queries END, facts = d.facts, numbers = d.numbers,
+         owner = d.owner, public_key = d.public_key, unsigned = d.unsigned,
          timestamp_column = d.timestamp_column, deleted_column = d.deleted_column,
          signature_column = d.signature_column, parent_column = d.parent_column, name_column = d.name_column,
          digests = d.digests, healed = d.healed, certificates = d.certificates, fields = d.fields,
          version_columns = d.version_columns
-   WHERE x.relation = d.relation
+   WHERE x.relation = d.relation AND (anew OR x.numbers <> d.numbers OR x.facts <> d.facts)
 $$;
-COMMENT ON FUNCTION rowseal._store(rowseal.declarations) IS
-  'Stores the names of a declaration, and with that has its functions generated anew';
+COMMENT ON FUNCTION rowseal._store(rowseal.declarations, boolean) IS
+  'Stores the names and numbers of a declaration; anew: and has its functions generated anew';
 
 CREATE OR REPLACE FUNCTION rowseal._spoilt(old jsonb, now_ jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -199,6 +268,19 @@ COMMENT ON FUNCTION rowseal._brings_rows(rowseal.declarations) IS
   'Whether a table has come to be part of this one in this transaction that holds or held rows, or to which its '
   'triggers do not come; not where it is restored';
 
+CREATE OR REPLACE FUNCTION rowseal._close_with(kept rowseal.declarations, said boolean, reason text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF NOT said THEN
+    PERFORM rowseal._close(kept, reason);
+  END IF;
+  PERFORM rowseal._leave_alone(d) FROM rowseal.declarations d WHERE d.id = kept.id;
+  PERFORM rowseal._store(kept, false);
+END
+$$;
+COMMENT ON FUNCTION rowseal._close_with(rowseal.declarations, boolean, text) IS
+  'Closes a table, or leaves it closed, with the names of now; said: it has been told why, and that is still so';
+
 CREATE OR REPLACE FUNCTION rowseal._note_opened(d rowseal.declarations) RETURNS void LANGUAGE sql
 SET search_path = pg_catalog, pg_temp AS $$
   INSERT INTO rowseal._opened (relation)
@@ -213,12 +295,12 @@ CREATE OR REPLACE FUNCTION rowseal._refresh(d rowseal.declarations, blamed boole
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   now_ jsonb;
+  kept rowseal.declarations;
   closed boolean := rowseal._closed(d);
-  values_ text;
 BEGIN
   now_ := rowseal._known_facts(d);
   IF EXISTS (SELECT FROM rowseal.declarations x  -- another command may have just followed it
-              WHERE x.id = d.id AND x.facts = now_ AND NOT rowseal._closed(x)) THEN
+              WHERE x.id = d.id AND x.facts = now_ AND x.numbers = rowseal._numbers(x) AND NOT rowseal._closed(x)) THEN
     RETURN;
   END IF;
   -- One after the other: two commands may change it side by side, and pg_restore -j makes triggers in several sessions.
@@ -227,36 +309,37 @@ BEGIN
   SELECT * INTO d FROM rowseal.declarations x WHERE x.id = d.id FOR UPDATE;
   now_ := rowseal._known_facts(d);
   closed := rowseal._closed(d);
-  IF d.id IS NULL OR (d.facts = now_ AND NOT closed) THEN
+  IF d.id IS NULL OR (d.facts = now_ AND d.numbers = rowseal._numbers(d) AND NOT closed) THEN
     RETURN;
   END IF;
-  values_ := rowseal._brings_values(d, now_);
-  IF values_ IS NOT NULL THEN
-    RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = values_,
-      HINT = 'Rows that are there were signed without. Add it without, then ALTER COLUMN … SET DEFAULT for new ones.';
-  END IF;
+  kept := rowseal._kept_up(d);
+  PERFORM rowseal._leave_alone(d);
   IF rowseal._lacks_triggers(d) THEN
     -- It is being restored, and its triggers are to come; or health() tells.  Else what its queries name may be
     -- something else now, and is not read or called any more.
     IF blamed AND rowseal._brings_rows(d) THEN
       RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = pg_catalog.format('%s lacks triggers', d.relation),
         HINT = 'What comes to be part of it without them, nobody verifies: rowseal.health() shows them.';
-    ELSIF NOT closed AND NOT rowseal._unfinished(d.facts, now_) THEN
-      PERFORM rowseal._close(d, 'it, or what it rests on, has changed, and it lacks triggers');
+    ELSIF closed OR NOT rowseal._unfinished(d.facts, now_) THEN
+      PERFORM rowseal._close_with(kept, closed, 'it, or what it rests on, has changed, and it lacks triggers');
     END IF;
     RETURN;
   END IF;
-  PERFORM rowseal._store(CASE WHEN rowseal._restored(d) THEN d ELSE rowseal._renamed(d, now_) END);
-  PERFORM rowseal._follow_partitions(d, now_, blamed);
+  IF NOT closed AND rowseal._brings_values(d, kept, now_) IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = rowseal._brings_values(d, kept, now_),
+      HINT = 'Rows that are there were signed without. Add it without, then ALTER COLUMN … SET DEFAULT for new ones.';
+  END IF;
+  PERFORM rowseal._store(kept, true);
+  PERFORM rowseal._refuse_values(kept, blamed) WHERE closed;
+  PERFORM rowseal._follow_partitions(kept, now_, blamed);
   PERFORM rowseal._note_opened(d) WHERE closed;
 EXCEPTION WHEN OTHERS OR assert_failure THEN
   IF patient AND rowseal._passing(SQLSTATE) THEN
     RAISE;  -- a lock that was not to be had, say: nothing has changed, the command can be tried again
   END IF;
-  -- What fails closed may be half of a change, or somebody else's command.  Of rows and values that come along nobody
-  -- would know later that they are unverified, and tables that rest on this one read them.
-  IF blamed AND (SQLSTATE <> 'RS007' OR values_ IS NOT NULL OR (NOT closed AND rowseal._spoilt(d.facts, now_))
-                 OR rowseal._brings_rows(d)) THEN
+  -- What fails closed may be half of a change, or somebody else's command.  Of rows that come along nobody would know
+  -- later that they are unverified, and tables that rest on this one read them.
+  IF blamed AND (SQLSTATE <> 'RS007' OR (NOT closed AND rowseal._spoilt(d.facts, now_)) OR rowseal._brings_rows(d)) THEN
     RAISE;
   END IF;
   -- Or it is the fault of whose command it is, that of no table: he holds all locks that there are, say.
@@ -266,9 +349,7 @@ EXCEPTION WHEN OTHERS OR assert_failure THEN
       HINT = 'rowseal.health() shows whether it has to.';
     RETURN;
   END IF;
-  IF blamed OR NOT closed THEN  -- else it has been said
-    PERFORM rowseal._close(d, SQLERRM);
-  END IF;
+  PERFORM rowseal._close_with(CASE WHEN kept.id IS NULL THEN d ELSE kept END, closed AND NOT blamed, SQLERRM);
 END
 $$;
 COMMENT ON FUNCTION rowseal._refresh(rowseal.declarations, boolean, boolean) IS
@@ -331,7 +412,7 @@ BEGIN
       FROM pg_catalog.jsonb_each_text(d.facts #> '{main,partitions}') p
       JOIN pg_catalog.pg_trigger g ON g.tgrelid = p.value::oid
       JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid
-     WHERE NOT rowseal._restored(d)
+     WHERE d.numbers -> 'installation' = rowseal._numbers(d) -> 'installation'
        AND g.tgfoid = 'rowseal._keep()'::pg_catalog.regprocedure AND g.tgparentid = 0
        AND g.tgargs = pg_catalog.convert_to(d.id::text, 'UTF8') || pg_catalog.decode('00', 'hex')
        AND g.tgrelid NOT IN (SELECT rowseal._tree(d.relation))
@@ -345,17 +426,16 @@ COMMENT ON FUNCTION rowseal._leave_alone(rowseal.declarations) IS
   'Takes the trigger off partitions that have left a table; the cloned ones went by themselves';
 
 CREATE OR REPLACE FUNCTION rowseal._follow_partitions(d rowseal.declarations, now_ jsonb, blamed boolean) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET backtrace_functions = rowseal AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+  here CONSTANT boolean := rowseal._closed(d) OR NOT rowseal._restored(d);  -- else they are known by their names
   known CONSTANT jsonb := coalesce(d.facts #> '{main,partitions}', '{}');
-  here CONSTANT boolean := NOT rowseal._restored(d);  -- else they are known by their names
   came oid[] := ARRAY(
     SELECT p.number FROM pg_catalog.jsonb_each_text(now_ #> '{main,partitions}') p(name, number)
      WHERE NOT CASE WHEN here THEN pg_catalog.jsonb_path_exists(
                       known, '$.* ? (@ == $oid)', pg_catalog.jsonb_build_object('oid', p.number::bigint))
                     ELSE known ? p.name END);
 BEGIN
-  PERFORM rowseal._leave_alone(d);
   -- A superuser whose command opens a table reads nothing of owners whom he does not trust.
   IF came <> '{}' AND (NOT blamed OR (
       rowseal._closed(d) AND rowseal._as_superuser() AND NOT rowseal._trusted(d.relation))) THEN
@@ -369,8 +449,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._follow_partitions(rowseal.declarations, jsonb, boolean) IS
-  'Takes triggers off partitions that have left, and notes those that came since the table was in order; now_: '
-  '_known_facts of now. blamed: as in _refresh; who changes something else cannot be asked to verify them (RS007)';
+  'Notes the partitions that came since a table was in order. d: as _kept_up, now_: _known_facts of now, blamed: as in '
+  '_refresh; who changes something else cannot be asked to verify them (RS007)';
 
 CREATE OR REPLACE FUNCTION rowseal._concerned(
   changed oid, OUT d rowseal.declarations, OUT own boolean, OUT others boolean)
@@ -644,9 +724,8 @@ BEGIN
       END IF;
       IF TG_TAG <> 'ALTER TABLE' OR EXISTS (
           SELECT FROM rowseal.declarations d
-           WHERE rowseal._touched(d) AND CASE WHEN rowseal._closed(d)
-             THEN rowseal._brings_rows(d) OR rowseal._brings_values(d, rowseal._known_facts(d)) IS NOT NULL
-             ELSE rowseal._known_facts(d) <> d.facts END) THEN
+           WHERE rowseal._touched(d) AND CASE WHEN rowseal._closed(d) THEN rowseal._brings_rows(d)
+             ELSE rowseal._known_facts(d) <> d.facts OR rowseal._numbers(d) <> d.numbers END) THEN
         RAISE insufficient_privilege USING MESSAGE = TG_TAG || ' cannot be followed within REFRESH MATERIALIZED VIEW',
           HINT = 'Give the command by itself.';
       END IF;
@@ -713,7 +792,7 @@ BEGIN
                            pg_catalog.jsonb_build_object('oid', o.objid::bigint)));
   -- columns and constraints that went with something else, or with an ALTER TABLE
   FOR x IN SELECT DISTINCT l.relation FROM rowseal._lost() l LOOP
-    PERFORM rowseal._lose_columns(x.relation, TG_TAG = 'ALTER TABLE');
+    PERFORM rowseal._lose_columns(x.relation, TG_TAG IN ('ALTER TABLE', 'DROP TRIGGER', 'DROP RULE'));
   END LOOP;
 END
 $$;
@@ -725,12 +804,13 @@ SET search_path = pg_catalog, pg_temp AS $$
   SELECT o.objid, o.address_names[3] FROM pg_catalog.pg_event_trigger_dropped_objects() o
    WHERE o.object_type = 'table column'
   UNION
-  -- of a constraint the catalogs keep nothing: its table is told by the name that it has just now
+  -- of these the catalogs keep nothing: their table is told by the name that it has just now
   SELECT pg_catalog.to_regclass(pg_catalog.format('%I.%I', o.address_names[1], o.address_names[2])), NULL
-    FROM pg_catalog.pg_event_trigger_dropped_objects() o WHERE o.object_type = 'table constraint'
+    FROM pg_catalog.pg_event_trigger_dropped_objects() o
+   WHERE o.object_type IN ('table constraint', 'trigger', 'rule')
 $$;
 COMMENT ON FUNCTION rowseal._lost() IS
-  'In an event trigger for sql_drop: tables that lost a column, or (NULL) a constraint';
+  'In an event trigger for sql_drop: tables that lost a column, or (NULL) a constraint, a trigger, a rule';
 
 CREATE OR REPLACE FUNCTION rowseal._lose_columns(changed oid, blamed boolean) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -748,13 +828,13 @@ BEGIN
     IF x.others THEN
       PERFORM rowseal._refresh_others(x.d);
     ELSE
-      PERFORM rowseal._refresh(x.d, x.own AND blamed);
+      PERFORM rowseal._refresh(x.d, coalesce(x.own, false) AND blamed);
     END IF;
   END LOOP;
 END
 $$;
 COMMENT ON FUNCTION rowseal._lose_columns(oid, boolean) IS
-  'Follows the loss of columns or constraints of a table';
+  'Follows the loss of columns, constraints, triggers or rules of a table';
 
 -- The mark is a setting that superusers alone can make: PostgreSQL would log the stack of C functions of this name, and
 -- there is none.  Those of our functions have it that give commands.  One of our own could be set by anybody, before he
@@ -788,7 +868,7 @@ BEGIN
   -- DROP TYPE … CASCADE, say: raises what is wrong without the column
   IF TG_TAG <> 'ALTER TABLE' THEN
     PERFORM rowseal._planned(d) FROM rowseal.declarations d
-      WHERE EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() o
+      WHERE NOT rowseal._closed(d) AND EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() o
                      WHERE o.object_type = 'table column' AND o.objid IN (d.relation, d.versions))
         -- not as its member, which a superuser is of all, and anybody can make anybody else
         AND rowseal._owner_of(d.relation) = current_user;

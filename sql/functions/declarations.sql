@@ -43,7 +43,7 @@ BEGIN
       HINT = 'rowseal.undeclare the table and declare it anew.';
   END IF;
   planned := rowseal._plan(
-    pg_catalog.to_jsonb(d) - ARRAY['facts', 'queries', 'names', 'spec', 'manifest'] || pg_catalog.jsonb_build_object(
+    pg_catalog.to_jsonb(d) - '{facts,numbers,queries,names,spec,manifest}'::text[] || pg_catalog.jsonb_build_object(
       'identity_label', d.identity::text,
       'grants_table', (
         SELECT pg_catalog.jsonb_build_object('id', g.id, 'grants', coalesce(g.grants, false), 'identity', g.identity,
@@ -72,7 +72,7 @@ SET search_path = pg_catalog, pg_temp AS $$
            'facts', f || '{"unique": [], "partitions": {}, "late_triggers": [], "rules": [],
                            "whose": {"table": null, "types": {}, "versions": null}}'
              || pg_catalog.jsonb_build_object(
-                  'oids', (f -> 'oids') - '{types,columns}'::text[], 'columns', u.columns,
+                  'oids', (f -> 'oids') - 'types', 'columns', u.columns,
                   'kinds', (SELECT coalesce(pg_catalog.jsonb_object_agg(k.name, k.kind), '{}')
                               FROM pg_catalog.jsonb_each(f -> 'kinds') k(name, kind)
                              WHERE pg_catalog.jsonb_path_exists(
@@ -87,6 +87,24 @@ SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION rowseal._identity_facts(regclass) IS
   'The facts of an identity table that others rest on: what else it has is no concern of theirs';
+
+CREATE OR REPLACE FUNCTION rowseal._numbers_of(relation oid) RETURNS jsonb LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_catalog.jsonb_build_object('relation', relation::bigint, 'columns', (
+           SELECT coalesce(pg_catalog.jsonb_object_agg(a.attname, a.attnum), '{}') FROM pg_catalog.pg_attribute a
+            WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped))
+   WHERE relation IS NOT NULL
+$$;
+COMMENT ON FUNCTION rowseal._numbers_of(oid) IS 'The number of a table, and those of its columns by name';
+
+CREATE OR REPLACE FUNCTION rowseal._numbers(d rowseal.declarations) RETURNS jsonb LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_catalog.jsonb_build_object(
+    'installation', (SELECT i.id FROM rowseal.installation i),
+    'main', rowseal._numbers_of(d.relation), 'versions', rowseal._numbers_of(d.versions))
+$$;
+COMMENT ON FUNCTION rowseal._numbers(rowseal.declarations) IS
+  'What rowseal.declarations.numbers has to be by now';
 
 CREATE OR REPLACE FUNCTION rowseal._known_facts(d rowseal.declarations) RETURNS jsonb LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -213,6 +231,7 @@ BEGIN
   planned := rowseal._planned(NEW);
   NEW := pg_catalog.jsonb_populate_record(NEW, planned -> 'declaration');
   NEW.facts := planned -> 'facts';
+  NEW.numbers := rowseal._numbers(NEW);
   -- where it has just come to be: a restore gives rights last
   IF (TG_OP = 'INSERT' OR ARRAY[OLD.facts #> '{main,qualified}', OLD.facts #> '{versions,qualified}']
                        <> ARRAY[NEW.facts #> '{main,qualified}', NEW.facts #> '{versions,qualified}'])

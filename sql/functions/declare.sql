@@ -96,7 +96,7 @@ BEGIN
   wish.versions := pg_catalog.to_regclass(rowseal._qualified(versions, wish.relation));
   wish := pg_catalog.jsonb_populate_record(wish, rowseal._planned(wish) -> 'declaration');
   SELECT pg_catalog.string_agg(w.key, ', ' ORDER BY w.key) INTO differs
-    FROM pg_catalog.jsonb_each(pg_catalog.to_jsonb(wish) - '{facts,manifest,queries,spec}'::text[]) w
+    FROM pg_catalog.jsonb_each(pg_catalog.to_jsonb(wish) - '{facts,numbers,manifest,queries,spec}'::text[]) w
    WHERE w.value <> pg_catalog.to_jsonb(d) -> w.key;
   IF differs IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',

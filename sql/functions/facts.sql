@@ -368,10 +368,7 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
     'inherits', NOT c.relispartition AND c.relkind = 'r' AND EXISTS (
       SELECT FROM pg_catalog.pg_inherits i WHERE c.oid IN (i.inhrelid, i.inhparent)),
     'columns', rowseal._column_facts(c.oid),
-    'oids', pg_catalog.jsonb_build_object(
-      'relation', c.oid::bigint, 'types', rowseal._type_oids(c.oid), 'columns', (
-        SELECT coalesce(pg_catalog.jsonb_object_agg(a.attname, a.attnum), '{}') FROM pg_catalog.pg_attribute a
-         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)),
+    'oids', pg_catalog.jsonb_build_object('relation', c.oid::bigint, 'types', rowseal._type_oids(c.oid)),
     'kinds', k.kinds,
     'whose', pg_catalog.jsonb_build_object('table', rowseal._stranger(c.oid), 'types', k.whose, 'versions', (
       SELECT pg_catalog.format('versions table %s (%I)', v.oid::pg_catalog.regclass,

@@ -358,7 +358,7 @@ BEGIN
   SELECT pg_catalog.format('%s of the rows that came while the table was closed wait: rowseal.retry() by its owner',
                            count(*))
     INTO detail FROM rowseal.quarantine q
-   WHERE d.queries <> '{}' AND q.curable AND q.tag = d.tag AND q.sqlstate = 'RS007'
+   WHERE d.queries <> '{}' AND q.curable AND q.format <> 'raw' AND q.tag = d.tag AND q.sqlstate = 'RS007'
      AND rowseal._could_store(q.role, d.relation)
   HAVING count(*) > 0;
   ok := detail IS NULL; detail := coalesce(detail, 'no row that came while the table was closed');

@@ -108,11 +108,13 @@ BEGIN
                                 FROM pg_catalog.jsonb_each_text(d.fields) f
                                 JOIN pg_catalog.pg_attribute a ON a.attrelid = d.relation AND a.attname = f.key
                                WHERE f.value = s.key))
-      FROM (SELECT x.key, x.value #>> '{}' AS value, rowseal._shortened(x.value::text, 80) AS shown
+      FROM (SELECT x.key, x.value #>> '{}' AS value, rowseal._shortened(x.value::text, 80) AS shown,
+                   pg_catalog.json_typeof(x.value) NOT IN ('object', 'array') AS scalar  -- these have many spellings
               FROM pg_catalog.json_each(element -> 'row') x) s
-      LEFT JOIN (SELECT x.key, x.value #>> '{}' AS value, rowseal._shortened(x.value::text, 80) AS shown
-                   FROM pg_catalog.json_each(rowseal._decoded(d, 'canonical', element) -> 'row') x) t USING (key)
-     WHERE s.value IS DISTINCT FROM t.value AND t.key IS NOT NULL
+      JOIN (SELECT x.key, x.value #>> '{}' AS value, rowseal._shortened(x.value::text, 80) AS shown,
+                   pg_catalog.json_typeof(x.value) NOT IN ('object', 'array') AS scalar
+              FROM pg_catalog.json_each(rowseal._decoded(d, 'canonical', element) -> 'row') x) t USING (key)
+     WHERE s.value <> t.value AND s.scalar AND t.scalar
      ORDER BY s.key LIMIT 1);
 EXCEPTION WHEN data_exception OR statement_too_complex THEN
   RETURN NULL;  -- JSON that can be no text: see _member
@@ -148,7 +150,7 @@ BEGIN
   IF unknown IS NOT NULL THEN
     RETURN ROW('RS015', pg_catalog.format('no column for field %L yet', pg_catalog."left"(unknown, 100))
               )::rowseal.verdict;
-  ELSIF format = 'canonical' AND verdict.sqlstate = 'RS001' AND pg_catalog.octet_length(element::text) <= 1048576 THEN
+  ELSIF format = 'canonical' AND verdict.sqlstate = 'RS001' AND pg_catalog.octet_length(element::text) <= 8192 THEN
     verdict.reason := pg_catalog.concat_ws('; ', verdict.reason, rowseal._differing(d, element));
   END IF;
   RETURN verdict;
@@ -330,21 +332,22 @@ COMMENT ON FUNCTION rowseal._could_store(text, regclass) IS
   'Whether a role, or one that it can become, may INSERT into a table: what others leave for it in the quarantine is '
   'tried at nobody''s cost but of who calls rowseal.retry, beyond 32 KiB';
 
-CREATE OR REPLACE FUNCTION rowseal._was_sent(q rowseal.quarantine) RETURNS boolean LANGUAGE sql IMMUTABLE
-SET search_path = pg_catalog, pg_temp AS $$ SELECT q.sqlstate <> 'RS007' OR q.waits_for IS NOT NULL $$;
-COMMENT ON FUNCTION rowseal._was_sent(rowseal.quarantine) IS
-  'Whether a table had the tag of a row when it came, and has not gone since: else it is for whoever brought it alone';
+CREATE OR REPLACE FUNCTION rowseal._was_sent(sqlstate text, waits_for text) RETURNS boolean LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$ SELECT sqlstate <> 'RS007' OR waits_for IS NOT NULL $$;
+COMMENT ON FUNCTION rowseal._was_sent(text, text) IS
+  'Of an entry of the quarantine: whether a table had its tag when it came, and has not gone since; else see _may_have';
 
-CREATE OR REPLACE FUNCTION rowseal._may_discard(who name, q rowseal.quarantine) RETURNS boolean LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION rowseal._may_discard(who name, tag text, sent boolean, carrier text) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
 BEGIN
   RETURN pg_catalog.pg_has_role(who, 'rowseal_admin', 'USAGE') OR EXISTS (
     SELECT FROM rowseal.declarations d JOIN pg_catalog.pg_class c ON c.oid = d.relation
-     WHERE d.tag = q.tag AND pg_catalog.pg_has_role(who, c.relowner, 'USAGE')
-       AND (rowseal._was_sent(q) OR rowseal._may_have(q.role, c.relowner)));
+     WHERE d.tag = tag AND pg_catalog.pg_has_role(who, c.relowner, 'USAGE')
+       AND (sent OR rowseal._may_have(carrier, c.relowner)));
 END
 $$;
-COMMENT ON FUNCTION rowseal._may_discard(name, rowseal.quarantine) IS
+COMMENT ON FUNCTION rowseal._may_discard(name, text, boolean, text) IS
   'Whether a role may take an entry out of the quarantine: administrators, and the owner of the table that it is for';
 
 -- SECURITY DEFINER, owner rowseal_internal: to lock an entry takes more than the right to take it out.
@@ -352,7 +355,8 @@ CREATE OR REPLACE FUNCTION rowseal._unlocked(ids bigint[]) RETURNS SETOF bigint 
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT rowseal._in_person();
   SELECT q.id FROM rowseal.quarantine q
-   WHERE q.id = ANY (ids) AND rowseal._may_discard(session_user, q)
+   WHERE q.id = ANY (ids)
+     AND rowseal._may_discard(session_user, q.tag, rowseal._was_sent(q.sqlstate, q.waits_for), q.role)
    ORDER BY q.id FOR UPDATE SKIP LOCKED
 $$;
 COMMENT ON FUNCTION rowseal._unlocked(bigint[]) IS
@@ -515,7 +519,7 @@ COMMENT ON FUNCTION rowseal._entry_hash(text, text, json) IS 'What tells entries
 CREATE OR REPLACE FUNCTION rowseal._is_for(q rowseal.quarantine) RETURNS boolean LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  RETURN rowseal._was_sent(q) OR q.role = session_user OR EXISTS (
+  RETURN rowseal._was_sent(q.sqlstate, q.waits_for) OR q.role = session_user OR EXISTS (
     SELECT FROM rowseal.declarations d JOIN pg_catalog.pg_class c ON c.oid = d.relation
      WHERE d.tag = q.tag AND rowseal._may_have(q.role, c.relowner));
 END
@@ -794,7 +798,8 @@ DECLARE
 BEGIN
   INSERT INTO rowseal._removals (entry)
     SELECT q.id FROM rowseal.quarantine q
-     WHERE q.id = ANY (ids) AND rowseal._may_discard(current_user, q);
+     WHERE q.id = ANY (ids)
+       AND rowseal._may_discard(current_user, q.tag, rowseal._was_sent(q.sqlstate, q.waits_for), q.role);
   GET DIAGNOSTICS entries = ROW_COUNT;
   RETURN entries;
 END

@@ -71,7 +71,9 @@ BEGIN
              d.fields ->> k, a.attname), ', '))
     INTO query FROM pg_catalog.unnest(d.key) k JOIN pg_catalog.pg_attribute a
       ON a.attrelid = relation AND a.attname = CASE WHEN relation = d.versions THEN d.version_columns ->> k ELSE k END;
-  EXECUTE query INTO key USING raw;
+  IF query IS NOT NULL THEN  -- else its columns have other names by now
+    EXECUTE query INTO key USING raw;
+  END IF;
   RETURN key;
 END
 $$;
@@ -180,7 +182,8 @@ BEGIN
     PERFORM rowseal._quarantine(d.tag, verdict, 'pgtext', given, d.tag);
   ELSIF signature IS NULL OR payload IS NULL OR pg_catalog.starts_with(payload, '(') THEN  -- it has no canonical form
     PERFORM rowseal._quarantine(d.tag, verdict, 'raw',
-                                rowseal._shown(relation, rowseal._key_of(d, relation, raw), raw));
+                                rowseal._shown(relation, rowseal._key_of(d, relation, raw), raw),
+                                CASE WHEN verdict.sqlstate = 'RS007' THEN d.tag END);
   ELSE
     PERFORM rowseal._set_aside(d, verdict::text, 'canonical', rowseal._envelope(payload, signature, content));
   END IF;
@@ -204,6 +207,7 @@ RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET bytea_ou
 SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 AS $$
 DECLARE
   d rowseal.declarations;
+  seen regclass := main;
   cost bigint;
 BEGIN
   IF pg_catalog.current_setting('rowseal.mode', true) = 'apply' THEN
@@ -218,13 +222,16 @@ BEGIN
     END IF;
     RETURN;
   END IF;
+  IF relation = d.versions THEN
+    seen := relation;
+  END IF;
   RAISE EXCEPTION USING ERRCODE = verdict.sqlstate, HINT = rowseal._hint(verdict.sqlstate),
     MESSAGE = pg_catalog.format('%s, in table %s', verdict.reason, relation)
            || coalesce(', key ' || rowseal._key_of(d, relation, raw)::text, ''),
     DETAIL = CASE
       WHEN payload IS NULL THEN 'Nobody has looked at its content.'
       -- an UPDATE of one column would show the others
-      WHEN NOT pg_catalog.has_table_privilege(main, 'SELECT') OR pg_catalog.row_security_active(main)
+      WHEN NOT pg_catalog.has_table_privilege(seen, 'SELECT') OR pg_catalog.row_security_active(seen)
         THEN 'What would be stored is shown to who may read all of the table.'
       WHEN pg_catalog.starts_with(payload, '(') THEN 'It has no canonical form, so nothing that could be signed.'
       ELSE 'What would be stored, as it has to be signed: '

@@ -6,6 +6,8 @@
 --   @prepare@           features complete NEW
 --   @id@                its number
 --   @moved@             names that are used here lead elsewhere than they did, and nothing has followed that
+--   @ahead@             whether it has columns that the main table does not have yet
+--   @says_more@         NEW has a value there
 --   @same_as_old@       NEW is OLD, byte for byte, as far as it is signed
 --   @updated_in_place@  features: an UPDATE left all that is signed alone
 --   @or_completed@      features: or it has brought back what was lost
@@ -42,6 +44,12 @@ BEGIN
       verdict := rowseal._elsewhere(@id@);
       EXIT judged WHEN verdict IS NOT NULL;
     END IF;
+    --: if ahead
+    IF @says_more@ THEN
+      verdict := ROW('RS015', 'the table itself does not have a column yet that has a value here')::rowseal.verdict;
+      EXIT judged;
+    END IF;
+    --: end
     IF TG_OP = 'UPDATE' THEN
       IF (@same_as_old@) IS NOT TRUE THEN
         verdict := ROW('RS009', 'history is append-only')::rowseal.verdict;

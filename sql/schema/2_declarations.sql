@@ -36,6 +36,7 @@ CREATE TABLE rowseal.declarations (
   spec               jsonb NOT NULL,
   queries            jsonb NOT NULL,
   facts              jsonb NOT NULL,
+  numbers            jsonb NOT NULL,
   version_key        text,
   names              jsonb NOT NULL,
   manifest           jsonb NOT NULL,
@@ -80,6 +81,9 @@ COMMENT ON COLUMN rowseal.declarations.version_columns IS
   'Columns of the versions table: {"main column": "versions column"}';
 COMMENT ON COLUMN rowseal.declarations.queries IS
   'Generated queries behind payload, verify, digest, history; {}: the table is closed (see ddl.sql)';
+COMMENT ON COLUMN rowseal.declarations.numbers IS
+  'The columns that the tables have by now, also while it is closed, and their numbers in which database: '
+  '{"installation": …, "main": {"relation": 16400, "columns": {"k": 1}}, "versions": …}';
 COMMENT ON COLUMN rowseal.declarations.names IS
   'The names of tables and types that functions and queries say, with their numbers in this database: '
   '{"regclass": {"public.t": 16400}, "regtype": {…}}; what has a name by now, and another number, is not read';
@@ -102,7 +106,11 @@ CREATE TABLE rowseal._opened (
 COMMENT ON TABLE rowseal._opened IS
   'Tables that were closed and have opened, and do not follow yet what came in between: see _follow_opened';
 
-CREATE TABLE rowseal.installation (id uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid(), fingerprint bytea);
+CREATE TABLE rowseal.installation (
+  one         boolean PRIMARY KEY DEFAULT true CHECK (one),
+  id          uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid(),
+  fingerprint bytea
+);
 COMMENT ON TABLE rowseal.installation IS
-  'In which database rowseal is installed: the numbers in facts are of that one alone, and no dump has its id. '
+  'In which database rowseal is installed: numbers in declarations are of that one alone, and no dump has its id. '
   'fingerprint: what rowseal._fingerprint() said after installation; health() compares';

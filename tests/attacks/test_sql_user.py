@@ -716,6 +716,7 @@ def test_a_declaration_written_by_hand_is_completed_not_believed(mallory: Db, ex
         "spec": "'{}'",
         "queries": '\'{"verify": "SELECT 1"}\'',
         "facts": "'{}'",
+        "numbers": "'{}'",
         "fields": '\'{"uuid": "x"}\'',
     }
     mallory.run(
@@ -1115,6 +1116,9 @@ HARMLESS = {
     "_renames",
     "_closed",
     "_brings_values",
+    "_numbers",
+    "_numbers_of",
+    "_kept_up",
     "_differing",
     "_shortened",
     "_was_sent",

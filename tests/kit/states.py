@@ -133,7 +133,7 @@ class Table:
 
     def matched(self) -> dict[str, str] | None:
         """Where the versions table keeps each column: the place that is known, the one of the same
-        name, or the only one of its type that is left.
+        name, or, when it is declared, the only one of its type that is left.
         """
         found: dict[str, str] = {}
         for c in self.columns:
@@ -144,7 +144,7 @@ class Table:
             if c not in found:
                 kind = self.columns[c]
                 free = [p for p, k in self.archive.items() if k == kind and p not in found.values()]
-                if len(free) != 1:
+                if len(free) != 1 or self.declared:
                     return None
                 found[c] = free[0]
         return found if all(self.archive[p] == self.columns[c] for c, p in found.items()) else None

@@ -190,13 +190,73 @@ def test_no_other_column_takes_the_part_of_one_that_went_while_a_table_was_close
 def test_no_values_come_while_a_table_is_closed(default: str, example: Scratch, ann: Owner) -> None:
     put(example, ann, b"1")
     example.run(CLOSE)
-    add = f"ALTER TABLE user_storage ADD note text, ADD y float8 DEFAULT {default}"
-    diag = example.refused("RS007", add)
-    assert diag.message_primary == "column y of public.user_storage is added with a default"
-    example.run("ALTER TABLE user_storage ADD note text")
+    example.run("ALTER TABLE user_storage_versions ADD y float8")
+    example.run(f"ALTER TABLE user_storage ADD note text, ADD y float8 DEFAULT {default}")
+    example.run("ALTER TABLE user_storage ALTER y DROP DEFAULT")
     example.run(OPEN)
+    assert closed(example)
+    assert example.warned("column y of public.user_storage holds values that nobody signed")
+    example.run("ALTER TABLE user_storage DROP y")
     assert not closed(example)
     sound(example)
+
+
+def test_a_generated_column_that_came_while_a_table_is_closed_is_looked_at(
+    example: Scratch, ann: Owner
+) -> None:
+    put(example, ann, b"1")
+    example.run(CLOSE)
+    example.run("ALTER TABLE user_storage ADD g int GENERATED ALWAYS AS (5) STORED")
+    example.run("ALTER TABLE user_storage ALTER g DROP EXPRESSION")
+    example.run("ALTER TABLE user_storage_versions ADD g int")
+    example.run("ALTER TABLE user_storage ADD note text")
+    example.run(OPEN)
+    assert closed(example)
+
+
+def test_a_column_that_a_versions_table_has_first_is_empty_when_the_table_gets_it(
+    example: Scratch, ann: Owner
+) -> None:
+    """Whoever may write there would have his values signed by nobody."""
+    put(example, ann, b"1")
+    put(example, ann, b"2")
+    example.run("ALTER TABLE user_storage_versions ADD title text, ADD at date DEFAULT now()")
+    example.refused("RS015", "UPDATE user_storage_versions SET title = 'evil'")
+    example.run("UPDATE user_storage_versions SET at = now()")
+    put(example, ann, b"3")
+    example.run("ALTER TABLE user_storage ADD title text")
+    sound(example)
+
+
+def test_a_versions_column_of_another_name_is_not_guessed_later(example: Scratch) -> None:
+    example.run("ALTER TABLE user_storage_versions ADD note text DEFAULT 'x', ADD other text")
+    diag = example.refused("RS007", "ALTER TABLE user_storage ADD title text")
+    assert "has no column for 'title'" in str(diag.message_primary)
+
+
+def test_an_unsigned_column_that_is_dropped_and_added_again_stays_unsigned(
+    example: Scratch, ann: Owner
+) -> None:
+    example.run(
+        f"CREATE TABLE n (id bytea PRIMARY KEY, u int, {CARD});"
+        " SELECT rowseal.declare('n', owner => 'id', identity => 'user_cards', unsigned => '{u}')"
+    )
+    example.run("ALTER TABLE n DROP u, ADD u text")
+    assert "u" not in example.one("SELECT fields FROM rowseal.declarations WHERE tag = 'n'")
+
+
+def test_the_end_of_what_kept_a_table_closed_opens_it(example: Scratch, admin: Scratch) -> None:
+    example.run(
+        "CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'"
+    )
+    example.run(CLOSE)
+    late = "CREATE TRIGGER zzzz BEFORE INSERT ON user_storage FOR EACH ROW EXECUTE FUNCTION late()"
+    example.run(late)
+    example.run("ALTER TABLE user_storage ADD note text")
+    example.run(OPEN)
+    assert closed(example)
+    example.run("DROP TRIGGER zzzz ON user_storage")
+    assert not closed(example)
 
 
 @pytest.mark.parametrize("first", ["", CLOSE])

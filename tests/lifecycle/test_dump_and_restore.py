@@ -443,6 +443,33 @@ def test_a_feed_in_a_schema_of_its_own_is_restored_open(
         assert unwell(db) == []
 
 
+def test_what_is_renamed_while_a_table_is_closed_survives_a_restore(
+    server: Server, database: str, empty: str, tmp_path: Path
+) -> None:
+    """Numbers are of one database; at the first step in another one names are compared."""
+    with server.connect(database) as c:
+        Db(c).run(
+            f"CREATE TABLE public.k (id bytea PRIMARY KEY, {CARD});"
+            " SELECT rowseal.declare('k', owner => 'id', public_key => 'k');"
+            f" CREATE TABLE public.q (id bytea, n int, v text, w text, {CARD},"
+            " parent_sign_b64 bytea, PRIMARY KEY (id, n));"
+            " SELECT rowseal.declare('q', owner => 'id', identity => 'k', versions => 'q_old');"
+            " ALTER TABLE q_old ALTER owner_timestamp TYPE numeric;"
+            " ALTER TABLE q RENAME v TO x"
+        )
+    restore(server, database, empty, "custom", tmp_path)
+    with server.connect(empty) as c:
+        db = Db(c)
+        db.run("ALTER TABLE q RENAME w TO v")
+        db.run("ALTER TABLE q_old ALTER owner_timestamp TYPE bigint")
+        state, fields, places = db.all(
+            "SELECT queries = '{}', fields, version_columns FROM rowseal.declarations"
+            " WHERE tag = 'q'"
+        )[0]
+        assert not state
+        assert (fields["x"], fields["v"]) == ("v", "w") == (places["x"], places["v"])
+
+
 CLOSED = f"""
 CREATE TYPE hers.pair AS (a integer);
 CREATE TABLE hers.p (id bytea, n integer, c hers.pair, {CARD}, parent_sign_b64 bytea,

@@ -23,7 +23,8 @@ def stored(case: Case) -> tuple[str, ...]:
 def version_columns(case: Case, versions: Table) -> dict[str, str]:
     """Main column to versions column.
 
-    That is the one of the same name, the one that is given, or the only one that can be meant.
+    That is the one that is given, the one of the same name, or, when it is declared, the only one
+    that can be meant.
     """
     label = versions.label
     if versions.relkind == "p":
@@ -43,7 +44,7 @@ def version_columns(case: Case, versions: Table) -> dict[str, str]:
             missing.append(name)
     for name in missing:
         free = [c for c in have if c not in found.values() and have[c] == types[name]]
-        if len(free) != 1:
+        if len(free) != 1 or case.wish.fields:  # those of before: it has been declared
             raise Refused(
                 f"the versions table {label} has no column for {name!r}",
                 "Add it, or say which one holds it: "

@@ -202,6 +202,8 @@ def versions_holes(subject: Subject, versions: Place) -> Holes:
         "incomplete": new.incomplete,
         "unsigned": refusal(UNSIGNED),
         "find_tip": find,
+        "ahead": bool(subject.ahead),
+        "says_more": f"num_nonnulls({', '.join(f'NEW.{field(c)}' for c in subject.ahead)}) > 0",
         "same_as_old": new.same_as(new.called("OLD")),
         "same_as_tip": tip.same_as(new),
         "same_as_stored": stored.same_as(new),

@@ -268,9 +268,17 @@ class Subject:
             declaration.version_key if one_table else None,
         )
         self.versions: Place | None = None
+        self.ahead: list[str] = []  # columns of the versions table that the main one may get
         if versions is not None:
             columns = declaration.version_columns or {}
             self.versions = Place(versions.qualified, columns, "_versions", declaration.version_key)
+            self.ahead = [
+                c.name
+                for c in versions.columns
+                # those with a default, and those that the main table does not sign, are not to come
+                if c.name not in columns.values() and not (c.generated or c.filled)
+                if table.find(c.name) is None
+            ]
 
     @property
     def names(self) -> dict[str, dict[str, int]]:
