@@ -243,7 +243,11 @@ CREATE OR REPLACE FUNCTION rowseal._lacks_triggers(d rowseal.declarations) RETUR
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT EXISTS (SELECT FROM rowseal._trigger_problems(d) t
                   WHERE t.problem = 'missing'
-                    AND (t.relation IN (d.relation, d.versions) OR rowseal._restored(d)))
+                    AND (t.relation IN (d.relation, d.versions) OR rowseal._restored(d) AND EXISTS (
+                      SELECT FROM pg_catalog.jsonb_each_text(d.facts #> '{main,partitions}') p
+                        JOIN pg_catalog.pg_class c ON c.oid = t.relation
+                        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                       WHERE p.value::oid = c.oid OR p.key = pg_catalog.format('%I.%I', n.nspname, c.relname))))
 $$;
 COMMENT ON FUNCTION rowseal._lacks_triggers(rowseal.declarations) IS
   'Whether triggers are missing that are not to be made now: partitions that come get theirs from us, and those of a '
@@ -280,6 +284,22 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._close_with(rowseal.declarations, boolean, text) IS
   'Closes a table, or leaves it closed, with the names of now; said: it has been told why, and that is still so';
+
+CREATE OR REPLACE FUNCTION rowseal._may_open(d rowseal.declarations) RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  -- what a restore brings after the triggers may close it again, and would end the restore
+  IF d.facts ? 'closed' AND rowseal._as_superuser()
+     AND NOT (SELECT r.rolsuper FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
+               WHERE c.oid = d.relation) THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS007',
+      MESSAGE = pg_catalog.format('%s was closed when it was dumped', d.relation),
+      HINT = 'Any ALTER TABLE by its owner opens it, when it is in order.';
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._may_open(rowseal.declarations) IS
+  'Raises RS007 where a superuser restores somebody else''s table that was closed when it was dumped';
 
 CREATE OR REPLACE FUNCTION rowseal._note_opened(d rowseal.declarations) RETURNS void LANGUAGE sql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -329,6 +349,7 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = rowseal._brings_values(d, kept, now_),
       HINT = 'Rows that are there were signed without. Add it without, then ALTER COLUMN … SET DEFAULT for new ones.';
   END IF;
+  PERFORM rowseal._may_open(d) WHERE closed;
   PERFORM rowseal._store(kept, true);
   PERFORM rowseal._refuse_values(kept, blamed) WHERE closed;
   PERFORM rowseal._follow_partitions(kept, now_, blamed);
@@ -401,7 +422,7 @@ COMMENT ON FUNCTION rowseal._as_superuser() IS
   'Whether the session gives commands as a superuser, by itself or by SET ROLE: as who restores a database does';
 
 CREATE OR REPLACE FUNCTION rowseal._leave_alone(d rowseal.declarations) RETURNS void LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp SET backtrace_functions = rowseal AS $$
+SET search_path = pg_catalog, pg_temp SET backtrace_functions = rowseal SET lock_timeout = '100ms' AS $$
 DECLARE
   stray record;
 BEGIN
@@ -418,7 +439,13 @@ BEGIN
        AND g.tgrelid NOT IN (SELECT rowseal._tree(d.relation))
        AND c.relowner = (SELECT m.relowner FROM pg_catalog.pg_class m WHERE m.oid = d.relation)
   LOOP
-    EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', stray.tgname, stray.relation);
+    BEGIN
+      EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', stray.tgname, stray.relation);
+    EXCEPTION WHEN lock_not_available THEN  -- whoever reads it keeps nobody from what is his
+      RAISE WARNING USING
+        MESSAGE = pg_catalog.format('rowseal: %s keeps the trigger %I, for it is locked', stray.relation, stray.tgname),
+        HINT = 'DROP TRIGGER: it has left the declared table.';
+    END;
   END LOOP;
 END
 $$;
@@ -565,7 +592,10 @@ BEGIN
                      FROM rowseal._trigger_problems(d) t
                      JOIN pg_catalog.pg_trigger g ON g.tgrelid = t.relation AND g.tgname = t.name
                      JOIN pg_catalog.pg_event_trigger_ddl_commands() x ON x.objid = g.oid
-                    WHERE t.problem = 'not the one installed' LIMIT 1));
+                    WHERE t.problem = 'not the one installed'
+                      -- it may have had another name when it was closed
+                      AND NOT (rowseal._restored(d) AND rowseal._as_superuser())
+                    LIMIT 1));
   IF off IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
       MESSAGE = pg_catalog.format(

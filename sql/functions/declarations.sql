@@ -207,6 +207,11 @@ DECLARE
 BEGIN
   -- a superuser's complete row is one that pg_restore puts back, before the tables have their keys
   IF NEW.queries IS NOT NULL AND (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user) THEN
+    IF TG_OP = 'INSERT' THEN  -- numbers of another database, or of another time
+      NEW.facts := (NEW.facts - 'installation')
+                || CASE NEW.queries WHEN '{}' THEN '{"closed": true}' ELSE '{}' END::jsonb;
+      NEW.numbers := NEW.numbers - 'installation';
+    END IF;
     RETURN NEW;
   END IF;
   PERFORM rowseal._sees_all('rowseal.declare');

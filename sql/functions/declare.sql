@@ -94,6 +94,7 @@ BEGIN
     SELECT pg_catalog.jsonb_object_agg(a.attname, a.attname) || d.fields FROM pg_catalog.pg_attribute a
      WHERE a.attrelid = d.relation AND a.attnum > 0 AND NOT a.attisdropped);
   wish.versions := pg_catalog.to_regclass(rowseal._qualified(versions, wish.relation));
+  wish.version_columns := d.version_columns || coalesce(wish.version_columns, '{}');
   wish := pg_catalog.jsonb_populate_record(wish, rowseal._planned(wish) -> 'declaration');
   SELECT pg_catalog.string_agg(w.key, ', ' ORDER BY w.key) INTO differs
     FROM pg_catalog.jsonb_each(pg_catalog.to_jsonb(wish) - '{facts,numbers,manifest,queries,spec}'::text[]) w

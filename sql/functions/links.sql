@@ -55,9 +55,17 @@ parts: as so many publications NAME_1of4, NAME_2of4, … (1 to 64), each with th
 The other side calls rowseal.subscribe. DROP PUBLICATION takes it back. PostgreSQL 15 or later. Errors: 22023 an empty
 list, a wrong number of parts.$$;
 
-CREATE OR REPLACE FUNCTION rowseal._part(name name, part integer, parts integer) RETURNS name LANGUAGE sql IMMUTABLE
+CREATE OR REPLACE FUNCTION rowseal._part(name name, part integer, parts integer) RETURNS name LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT CASE WHEN parts = 1 THEN name ELSE pg_catalog.concat(name, '_', part, 'of', parts)::name END
+DECLARE
+  whole CONSTANT text := CASE WHEN parts = 1 THEN name ELSE pg_catalog.concat(name, '_', part, 'of', parts) END;
+BEGIN
+  IF pg_catalog.octet_length(whole) > 63 THEN
+    RAISE EXCEPTION USING ERRCODE = '42622', MESSAGE = pg_catalog.format('%L is too long for a name', whole),
+      HINT = 'With the number of its part a name has 63 bytes at most.';
+  END IF;
+  RETURN whole;
+END
 $$;
 COMMENT ON FUNCTION rowseal._part(name, integer, integer) IS
   'The name of a part of a publication, or of a link: NAME_1of4; the whole where there is one alone. Who follows in '

@@ -1119,6 +1119,7 @@ HARMLESS = {
     "_numbers",
     "_numbers_of",
     "_kept_up",
+    "_may_open",
     "_differing",
     "_shortened",
     "_was_sent",

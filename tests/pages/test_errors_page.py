@@ -307,6 +307,12 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
         "CREATE TABLE c (x int); SELECT rowseal.declare('c', owner => 'x', public_key => 'k')"
     ),
     "column": lambda w: w.db.run(SMALL),
+    "the table itself does not have": lambda w: (
+        w.put(),
+        w.put(),
+        w.db.run("ALTER TABLE user_storage_versions ADD title text"),
+        w.db.run("UPDATE user_storage_versions SET title = 'x'"),
+    ),
     "column … of … was generated": lambda w: w.db.run(
         "ALTER TABLE user_cards ADD g int GENERATED ALWAYS AS (1) STORED;"
         " ALTER TABLE user_cards ALTER g DROP EXPRESSION"

@@ -298,6 +298,7 @@ def the_identity_table_fits(case: Case) -> None:
         raise Refused(
             f"the identity table {wish.identity_label} has lost its primary key", "Put it back."
         )
+    column(identity.table, identity.public_key, "public key")
     theirs = [column(identity.table, n, "owner").base for n in identity.owner]
     ours = [column(case.table, n, "owner").base for n in wish.owner]
     if theirs != ours:
