@@ -52,10 +52,12 @@ def columns_come(t: Table, fresh: str) -> Iterator[Op]:
         if c not in t.columns:
             after = t.copy()
             after.columns[c], after.fields[c] = kind, c
+            after.fresh = t.fresh | {c}
             yield Op(f"ALTER TABLE {main(t)} ADD {c} {kind}", after)
         if t.two and c not in t.archive:
             after = t.copy()
             after.archive[c] = kind
+            after.fresh = t.fresh | {c}
             yield Op(f"ALTER TABLE {archive(t)} ADD {c} {kind}", after, VERSIONS)
 
 
@@ -70,6 +72,7 @@ def columns_go(t: Table, fresh: str) -> Iterator[Op]:
             after.columns[c] = kind
             if c in NEW and not any(c == f for d, f in t.fields.items() if d != c):
                 after.fields[c] = c
+                after.fresh = t.fresh | {c}
                 yield Op(f"ALTER TABLE {main(t)} DROP {c}, ADD {c} {kind}", after)
     yield from type_goes(t)
     for p in extra(t.archive):
@@ -294,8 +297,10 @@ def repair(t: Table) -> Op | None:
     if parent not in t.fields.values() and t.layout != model.UNVERSIONED:
         if t.two and parent not in t.archive:
             after.archive[parent] = "bytea"
+            after.fresh = t.fresh | {parent}
             return Op(f"ALTER TABLE {archive(t)} ADD {parent} bytea", after, VERSIONS)
         after.columns[parent], after.fields[parent] = "bytea", parent
+        after.fresh = t.fresh | {parent}
         return Op(f"ALTER TABLE {main(t)} ADD {parent} bytea", after)
     if t.late:
         return next(o for o in triggers_change(t, "") if o.sql.startswith("DROP TRIGGER zzzz"))
@@ -314,6 +319,7 @@ def repair(t: Table) -> Op | None:
         p = t.places.get(c, c)
         if p not in t.archive:
             after.archive[p] = kind
+            after.fresh = t.fresh | {p}
             return Op(f"ALTER TABLE {archive(t)} ADD {p} {kind}", after, VERSIONS)
         if t.archive[p] != kind:
             after.archive[p] = kind

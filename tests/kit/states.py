@@ -66,6 +66,7 @@ class Table:
     fields: dict[str, str] = field(default_factory=lambda: {c: c for c in BASE})
     archive: dict[str, str] = field(default_factory=dict)  # columns of the versions table
     places: dict[str, str] = field(default_factory=dict)  # column to column of the versions table
+    fresh: frozenset[str] = frozenset()  # columns that came since it was open, here or there
     key: bool = True
     turned: bool = False  # the key has its columns the other way round
     archive_key: bool = True
@@ -205,15 +206,21 @@ class Table:
         return out
 
     def step(self, was_open: bool, about: str) -> None:
-        """It is open where it fits, and whoever changes something else brings no partitions."""
+        """It is open where it fits; whoever changes something else brings neither partitions nor
+        columns.
+        """
         attached = [p for p in (self.parts or {}).values() if p.attached]
         self.open = self.fits
         self.behind = (
-            self.fits and not was_open and about == ELSEWHERE and not all(p.known for p in attached)
+            self.fits
+            and not was_open
+            and about == ELSEWHERE
+            and (bool(self.fresh) or not all(p.known for p in attached))
         )
         if self.behind:
             self.open = False
         elif self.open:
+            self.fresh = frozenset()
             for p in attached:
                 p.known = True
             if self.two:
