@@ -175,7 +175,7 @@ def names_change(t: Table, fresh: str) -> Iterator[Op]:
         after.domain = fresh
         for columns in (after.columns, after.archive):
             columns.update({c: fresh for c, kind in columns.items() if kind == t.domain})
-        yield Op(f"ALTER DOMAIN {t.domain} RENAME TO {fresh}", after, ELSEWHERE)
+        yield Op(f"ALTER DOMAIN {t.domain} RENAME TO {fresh}", after, VERSIONS)  # her own, too
 
 
 FORGED = (

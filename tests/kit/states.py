@@ -205,9 +205,9 @@ class Table:
         out.step(True, MAIN)
         return out
 
-    def step(self, was_open: bool, about: str) -> None:
+    def step(self, was_open: bool, about: str, looks: bool = False) -> None:
         """It is open where it fits; whoever changes something else brings neither partitions nor
-        columns.
+        columns; ``looks``: but what it is about is the same owner's, so columns are looked at.
         """
         attached = [p for p in (self.parts or {}).values() if p.attached]
         self.open = self.fits
@@ -215,7 +215,7 @@ class Table:
             self.fits
             and not was_open
             and about == ELSEWHERE
-            and (bool(self.fresh) or not all(p.known for p in attached))
+            and ((bool(self.fresh) and not looks) or not all(p.known for p in attached))
         )
         if self.behind:
             self.open = False

@@ -404,7 +404,7 @@ class States(Writes):
         if what == "versions" and t.parts is not None:
             about = ELSEWHERE  # the superuser does not trust ann
         if t.declared and t.guarded:
-            after.step(t.open, about)
+            after.step(t.open, about, looks=True)
         sql = f"ALTER {sql} OWNER TO {who}"
         if what == "name":  # there and back
             sql = "ALTER SCHEMA s RENAME TO s9; ALTER SCHEMA s9 RENAME TO s"
