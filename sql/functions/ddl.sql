@@ -898,7 +898,8 @@ BEGIN
   -- DROP TYPE … CASCADE, say: raises what is wrong without the column
   IF TG_TAG <> 'ALTER TABLE' THEN
     PERFORM rowseal._planned(d) FROM rowseal.declarations d
-      WHERE NOT rowseal._closed(d) AND EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() o
+      WHERE (NOT rowseal._closed(d) OR rowseal._of_this_transaction(d.xmin))  -- it may have been closed just now
+        AND EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() o
                      WHERE o.object_type = 'table column' AND o.objid IN (d.relation, d.versions))
         -- not as its member, which a superuser is of all, and anybody can make anybody else
         AND rowseal._owner_of(d.relation) = current_user;
