@@ -1169,13 +1169,15 @@ def test_no_cast_of_a_stranger_runs_as_rowseal_internal(
         " AS $$ BEGIN PERFORM public.trap(); RETURN 'x'; END $$;"
         " CREATE CAST (ty AS bytea) WITH FUNCTION as_bytea AS IMPLICIT"
     )
-    admin.run("ALTER EVENT TRIGGER rowseal_ddl DISABLE")
+    for name in ("rowseal_ddl", "rowseal_drop"):
+        admin.run(f"ALTER EVENT TRIGGER {name} DISABLE")
     try:
         mallory.run(
             "ALTER TABLE theirs ALTER c TYPE ty USING 'a'; DROP TRIGGER zzz_rowseal_guard ON theirs"
         )
     finally:
-        admin.run("ALTER EVENT TRIGGER rowseal_ddl ENABLE ALWAYS")
+        for name in ("rowseal_ddl", "rowseal_drop"):
+            admin.run(f"ALTER EVENT TRIGGER {name} ENABLE ALWAYS")
     stored = (
         "INSERT INTO theirs (user_hash, uuid, c, deleted_flag, owner_timestamp, sign_b64)"
         " VALUES ('x', gen_random_uuid(), 'a', false, 1, 'z')"
