@@ -242,13 +242,12 @@ def test_a_table_that_opens_by_somebody_elses_command_runs_nothing_of_its_owners
     ann = Writer(Owner("Ann"))
     card(admin, ann.owner)
     device = Writer(ann.owner, SigningKey.generate())
-    usage = "USAGE ON SCHEMA hers {} rowseal_internal"
     with server.connect(database, "mallory") as connection:
         mallory = Db(connection)
         mallory.run(
-            f"GRANT {usage.format('TO')}; SET search_path = hers, public; {GRANTS};"
-            f" CREATE TABLE t (user_hash bytea, key text, value integer, parent_sign_b64 bytea,"
-            f" {WRITER}, {SIGNED}, PRIMARY KEY (user_hash, key));"
+            "GRANT USAGE ON SCHEMA hers TO rowseal_internal; SET search_path = hers, public;"
+            f" {GRANTS}; CREATE TABLE t (user_hash bytea, key text, value integer,"
+            f" parent_sign_b64 bytea, {WRITER}, {SIGNED}, PRIMARY KEY (user_hash, key));"
             " SELECT rowseal.declare('grants', owner => 'user_hash', identity => 'cards',"
             f" grants => true); {DECLARE.replace(', feed => true', '')}"
         )
@@ -260,11 +259,12 @@ def test_a_table_that_opens_by_somebody_elses_command_runs_nothing_of_its_owners
             " AS $$ BEGIN INSERT INTO hers.ran VALUES (current_user); RETURN OLD; END $$;"
             " CREATE TRIGGER a BEFORE DELETE ON t FOR EACH ROW EXECUTE FUNCTION code()"
         )
-        # closed by what is put in order without a command about it
-        mallory.run(
-            f"REVOKE {usage.format('FROM')}; ALTER TABLE t_versions ALTER value SET DEFAULT 1"
+        # closed by what is put in order without a command that is followed
+        admin.run("ALTER TABLE hers.t_versions OWNER TO pg_monitor")
+        admin.run(
+            "ALTER EVENT TRIGGER rowseal_ddl DISABLE; ALTER TABLE hers.t_versions OWNER TO mallory;"
+            " ALTER EVENT TRIGGER rowseal_ddl ENABLE ALWAYS"
         )
-        mallory.run(f"ALTER TABLE t_versions ALTER value DROP DEFAULT; GRANT {usage.format('TO')}")
         closed = "SELECT count(*) FROM rowseal.declarations WHERE queries = '{}'"
         assert mallory.one(closed) == 1
         mallory.insert("grants", ann.sealed(mallory.form("grants"), revocation(device, [])))
