@@ -73,10 +73,11 @@ COMMENT ON FUNCTION rowseal._part(name, integer, integer) IS
 
 CREATE OR REPLACE FUNCTION rowseal._links_of(name name) RETURNS name[] LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT ARRAY(SELECT l.name FROM rowseal.links l JOIN pg_catalog.pg_subscription s ON s.subname = l.name
-                WHERE l.direction = 'to here'
-                  AND (l.name = $1 OR pg_catalog.starts_with(l.name, $1 || '_')
-                       AND pg_catalog.substr(l.name, pg_catalog.length($1) + 1) ~ '^_[0-9]+of[0-9]+$'
+  SELECT ARRAY(SELECT s.subname FROM pg_catalog.pg_subscription s  -- of all databases
+                WHERE s.subdbid = (SELECT b.oid FROM pg_catalog.pg_database b
+                                    WHERE b.datname = pg_catalog.current_database())
+                  AND (s.subname = $1 OR pg_catalog.starts_with(s.subname, $1 || '_')
+                       AND pg_catalog.substr(s.subname, pg_catalog.length($1) + 1) ~ '^_[0-9]+of[0-9]+$'
                        AND EXISTS (SELECT FROM pg_catalog.pg_subscription_rel r
                                     WHERE r.srsubid = s.oid AND r.srrelid = 'rowseal.feed'::regclass)) ORDER BY 1)
 $$;

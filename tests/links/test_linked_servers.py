@@ -799,6 +799,32 @@ def test_a_link_in_parts_brings_every_row_once(net: Net) -> None:
     assert slots(a) == b.all(links) == []
 
 
+def test_the_name_of_a_part_is_not_cut(net: Net) -> None:
+    """Parts of two names could be one, and unsubscribe would not find them."""
+    a, b = net.site(), net.site()
+    a.refused("42622", "SELECT rowseal.publish(%s, parts => 2)", "p" * 59)
+    a.run("SELECT rowseal.publish('some', parts => 2)")
+    subscribe = "CALL rowseal.subscribe(%s, %s, 'some', parallel => 2)"
+    b.refused("42622", subscribe, "s" * 59, a.conninfo)
+    assert slots(a) == b.all("SELECT 1 FROM rowseal.links") == []
+
+
+def test_a_link_of_the_same_name_in_another_database_is_let_be(net: Net) -> None:
+    a, b, c, d = (net.site() for _ in range(4))
+    a.run("SELECT rowseal.publish()")
+    d.run("SELECT rowseal.publish()")
+    b.subscribe(a, "same")
+    # a slot of another name: that of the server is taken
+    d.run("SELECT pg_create_logical_replication_slot('another', 'pgoutput')")
+    c.run(
+        f"CREATE SUBSCRIPTION same CONNECTION '{d.conninfo}' PUBLICATION rowseal"
+        " WITH (create_slot = false, slot_name = 'another', copy_data = false)"
+    )
+    b.run("CALL rowseal.unsubscribe('same')")
+    assert b.all("SELECT 1 FROM rowseal.links") == []
+    assert c.all("SELECT name FROM rowseal.links WHERE direction = 'to here'") == ["same"]
+
+
 def test_a_link_in_parts_that_was_interrupted_is_completed_by_the_same_call(net: Net) -> None:
     a, b = net.site(), net.site()
     ann = Owner()
