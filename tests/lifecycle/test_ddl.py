@@ -286,6 +286,82 @@ def test_a_table_of_partitions_opens_when_it_is_in_order_again(
     assert not example.one(state)
 
 
+def test_a_partition_that_left_a_closed_table_is_verified_by_what_opens_it(
+    example: Scratch, admin: Scratch, ann: Owner
+) -> None:
+    """It was known, and could come back with whatever it had got meanwhile."""
+    example.run(
+        f"CREATE TABLE p (id bytea, n int, {CARD}, parent_sign_b64 bytea, PRIMARY KEY (id, n))"
+        " PARTITION BY LIST (n); CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1);"
+        " SELECT rowseal.declare('p', owner => 'id', identity => 'user_cards',"
+        " unsigned => '{k}', versions => 'p_versions')"
+    )
+    admin.run("ALTER TABLE p_versions OWNER TO pg_monitor")
+    state = "SELECT queries = '{}' FROM rowseal.declarations WHERE tag = 'p'"
+    assert example.one(state)
+    example.run(
+        "ALTER TABLE p DETACH PARTITION p1; INSERT INTO p1 (id, n, deleted_flag, owner_timestamp,"
+        " sign_b64) VALUES ('x', 1, false, 1, 'x')"
+    )
+    # put in order by what nobody follows: ATTACH is what opens it
+    admin.run(
+        "ALTER EVENT TRIGGER rowseal_ddl DISABLE; ALTER TABLE p_versions OWNER TO app;"
+        " ALTER EVENT TRIGGER rowseal_ddl ENABLE ALWAYS"
+    )
+    attach = "ALTER TABLE p ATTACH PARTITION p1 FOR VALUES IN (1)"
+    diag = example.refused("RS002", attach)
+    assert "new partition" in str(diag.message_primary)
+    example.run("DELETE FROM p1")
+    example.run(attach)
+    assert not example.one(state)
+    sound(example)
+
+
+def test_the_key_of_a_closed_identity_table_is_followed_to_its_new_name(
+    example: Scratch, admin: Scratch, ann: Owner
+) -> None:
+    """Else tables that rest on it read another column as the key."""
+    example.run(
+        f"CREATE TABLE ids (id bytea PRIMARY KEY, other bytea, {CARD}, parent_sign_b64 bytea);"
+        " SELECT rowseal.declare('ids', owner => 'id', public_key => 'k', versions => 'ids_old');"
+        f" CREATE TABLE q (id bytea PRIMARY KEY, v text, {CARD});"
+        " SELECT rowseal.declare('q', owner => 'id', identity => 'ids', unsigned => '{k}')"
+    )
+    mallory = Owner("Mallory")
+    card_ = {"id": ann.hash, "k": ann.public_key, "other": mallory.public_key,
+             "deleted_flag": False, "owner_timestamp": 1}  # fmt: skip
+    example.insert("ids", seal(example, ann, "ids", card_))
+    example.run("ALTER TABLE ids_old ALTER owner_timestamp TYPE numeric")
+    row = {"id": ann.hash, "v": "v", "deleted_flag": False, "owner_timestamp": 1}
+    forged, good = (seal(example, o, "q", row) for o in (mallory, ann))
+    example.run("ALTER TABLE ids RENAME k TO old")
+    example.run("ALTER TABLE ids RENAME other TO k")
+    place = ", ".join(forged)
+    marks = ", ".join(["%s"] * len(forged))
+    example.refused("RS001", f"INSERT INTO q ({place}) VALUES ({marks})", *forged.values())
+    example.run("ALTER TABLE ids_old ALTER owner_timestamp TYPE bigint")
+    example.refused("RS001", f"INSERT INTO q ({place}) VALUES ({marks})", *forged.values())
+    example.insert("q", good)
+    assert example.one("SELECT public_key FROM rowseal.declarations WHERE tag = 'ids'") == "old"
+
+
+def test_whoever_changes_something_else_opens_no_table_with_a_column_that_came(
+    example: Scratch, admin: Scratch
+) -> None:
+    """He does not wait until it has been read."""
+    admin.run("ALTER TABLE user_storage_versions OWNER TO pg_monitor")
+    admin.run("ALTER TABLE user_storage_versions ADD note text")
+    example.run("ALTER TABLE user_storage ADD note text")
+    admin.run(
+        "ALTER EVENT TRIGGER rowseal_ddl DISABLE; ALTER TABLE user_storage_versions OWNER TO app;"
+        " ALTER EVENT TRIGGER rowseal_ddl ENABLE ALWAYS"
+    )
+    example.run("ALTER TABLE user_cards ADD other text")
+    assert closed(example)
+    example.run("ALTER TABLE user_storage ALTER note SET STATISTICS 9")
+    assert not closed(example)
+
+
 def test_ddl_with_the_role_of_a_replica_is_followed(example: Scratch, admin: Scratch) -> None:
     admin.run(
         "SET LOCAL session_replication_role = replica;"

@@ -507,6 +507,30 @@ def test_a_table_of_partitions_that_was_closed_stops_no_restore(
         assert db.all(closed) == ([] if kind == "in order again" else ["p"])
 
 
+@pytest.mark.parametrize("way", ["in one transaction", "custom", "in parallel"])
+@pytest.mark.parametrize(
+    "late",
+    [
+        "CREATE TRIGGER zzzz BEFORE INSERT ON hers.p FOR EACH ROW EXECUTE FUNCTION hers.late()",
+        "ALTER TABLE hers.p ADD FOREIGN KEY (id) REFERENCES hers.h DEFERRABLE",
+    ],
+    ids=["trigger", "constraint"],
+)
+def test_what_kept_a_table_closed_stops_no_restore(
+    late: str, way: str, both: Db, server: Server, database: str, empty: str, tmp_path: Path
+) -> None:
+    """It comes after the triggers, and would be refused if they had opened the table."""
+    both.run(CLOSED)
+    with server.connect(database) as c:
+        c.execute("ALTER TYPE hers.pair OWNER TO pg_monitor")
+        both.run(late)
+        c.execute("ALTER TYPE hers.pair OWNER TO mallory")
+    restore(server, database, empty, way, tmp_path)
+    with server.connect(empty) as c:
+        db = Db(c)
+        assert db.all("SELECT tag FROM rowseal.declarations WHERE queries = '{}'") == ["p"]
+
+
 def test_a_restore_that_lost_the_declarations_is_told_and_brings_them_later(
     server: Server, both: Db, empty: str, tmp_path: Path
 ) -> None:
