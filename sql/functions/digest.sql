@@ -1,23 +1,5 @@
 -- Digests: whether two servers hold the same signed rows, and where they differ.
 
-CREATE OR REPLACE FUNCTION rowseal._hashes(relation regclass, owner jsonb) RETURNS text LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp AS $$
-  SELECT pg_catalog.format('SELECT DISTINCT ON (hash) key, sign, hash FROM (%s) x',
-    (rowseal._declaration(relation)).queries ->> CASE WHEN owner IS NULL THEN 'digest' ELSE 'digest_owner' END)
-$$;
-COMMENT ON FUNCTION rowseal._hashes(regclass, jsonb) IS
-  'A query of (key, signature, hash of signed bytes and signature) for all versions, or for those of one owner ($1)';
-
-CREATE OR REPLACE FUNCTION rowseal._buckets(relation regclass, owner jsonb) RETURNS text LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp AS $$
-  SELECT pg_catalog.format($q$
-    SELECT key, sign, hash, (pg_catalog.get_byte(k, 0) * 256 + pg_catalog.get_byte(k, 1)) * $2 / 65536 AS bucket
-      FROM (SELECT *, pg_catalog.sha256(pg_catalog.convert_to(key::text, 'UTF8')) AS k FROM (%s) h) x $q$,
-    rowseal._hashes(relation, owner))
-$$;
-COMMENT ON FUNCTION rowseal._buckets(regclass, jsonb) IS
-  'The query of rowseal._hashes with the bucket, of so many ($2), that a key falls into';
-
 CREATE OR REPLACE FUNCTION rowseal.digest(relation regclass, owner jsonb DEFAULT NULL)
 RETURNS bytea LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
@@ -54,22 +36,14 @@ BEGIN
   END IF;
   RETURN QUERY EXECUTE pg_catalog.format($q$
     SELECT bucket, count(*), pg_catalog.sha256(pg_catalog.string_agg(hash, '' ORDER BY hash))
-      FROM (%s) y GROUP BY bucket ORDER BY bucket $q$, rowseal._buckets(relation, owner)) USING owner, buckets;
+      FROM (SELECT DISTINCT ON (hash) hash,
+                   (pg_catalog.get_byte(k, 0) * 256 + pg_catalog.get_byte(k, 1)) * $2 / 65536 AS bucket
+              FROM (SELECT hash, pg_catalog.sha256(pg_catalog.convert_to(key::text, 'UTF8')) AS k FROM (%s) x) y) z
+     GROUP BY bucket ORDER BY bucket $q$,
+    (rowseal._declaration(relation)).queries ->> CASE WHEN owner IS NULL THEN 'digest' ELSE 'digest_owner' END)
+    USING owner, buckets;
 END
 $$;
 COMMENT ON FUNCTION rowseal.digests(regclass, integer, jsonb) IS
-  'Digests of a table in buckets by key, so that two servers find where they differ; buckets without rows are left out';
-
-CREATE OR REPLACE FUNCTION rowseal._signatures(relation regclass, buckets integer, chosen integer[], owner jsonb)
-RETURNS TABLE (key jsonb, sign bytea) LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
-SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 AS $$
-#variable_conflict use_variable
-BEGIN
-  RETURN QUERY EXECUTE
-    pg_catalog.format('SELECT key, sign FROM (%s) y WHERE bucket = ANY ($3)', rowseal._buckets(relation, owner))
-    USING owner, buckets, chosen;
-END
-$$;
-COMMENT ON FUNCTION rowseal._signatures(regclass, integer, integer[], jsonb) IS
-  'Keys and signatures of all versions in some buckets of rowseal.digests';
+  'Digests of a table in buckets by key, so that two servers find where they differ, altered '
+  'rows included; buckets without rows are left out';

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from base64 import b64encode
 
+import psycopg
 import pytest
 
 from kit.db import Db
@@ -74,6 +75,27 @@ def test_the_versions_that_one_side_lacks_are_named_and_fetched(net: Net) -> Non
     b.run("SELECT * FROM rowseal.repair('user_storage', %s)", a.conninfo)
     assert difference(b, a) == set() and a.digest("user_storage") == b.digest("user_storage")
     assert a.all("SELECT * FROM rowseal.verify('user_storage')") == []
+
+
+def test_a_comparison_is_a_few_kilobytes_and_leaves_no_connection(net: Net) -> None:
+    a, b, ann, _ = filled(net)
+    lost = a.put(ann, b"only here")
+    asked = "SELECT octet_length(rowseal._sums('user_storage', 7, NULL)::text)"
+    assert a.one(asked) < 50_000
+    assert difference(a, b) == {(lost["sign_b64"], True, False)}
+    with pytest.raises(psycopg.Error):
+        a.all("SELECT rowseal.compare('user_storage', %s)", b.conninfo + " dbname=nowhere")
+    assert a.one("SELECT dblink_get_connections()") is None
+
+
+def test_sums_depend_on_the_seed_and_on_every_version(net: Net) -> None:
+    a, _, ann, _ = filled(net)
+    sums = "SELECT rowseal._sums('user_storage', %s, NULL)"
+    before, other = a.one(sums, 7), a.one(sums, 8)
+    assert before != other and before == a.one(sums, 7)
+    assert sum(x != 0 for x in before) == pytest.approx(80, abs=8)  # some share a bucket
+    a.put(ann, b"one more")
+    assert sum(x != y for x, y in zip(before, a.one(sums, 7))) == 1
 
 
 def test_repair_takes_memory_for_a_batch_not_for_all(net: Net) -> None:
