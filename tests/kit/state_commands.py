@@ -78,8 +78,14 @@ def columns_go(t: Table, fresh: str) -> Iterator[Op]:
     for p in extra(t.archive):
         if not any(t.filled(c) for c in t.columns if t.places.get(c, c) == p):
             after = t.copy()
-            del after.archive[p]
+            leave_archive(after, p)
             yield Op(f"ALTER TABLE {archive(t)} DROP {p}", after, VERSIONS)
+
+
+def leave_archive(t: Table, p: str) -> None:
+    """What was kept there is kept, from then on, by its own name."""
+    del t.archive[p]
+    t.places = {c: q for c, q in t.places.items() if q != p}
 
 
 def type_goes(t: Table) -> Iterator[Op]:
@@ -95,7 +101,7 @@ def type_goes(t: Table) -> Iterator[Op]:
     for p in [p for p, kind in t.archive.items() if kind == t.domain]:
         if p in places:
             return
-        del after.archive[p]
+        leave_archive(after, p)
     sql = f"DROP DOMAIN {t.domain} CASCADE; CREATE DOMAIN {t.domain} AS text"
     yield Op(sql, after, CASCADE)
 

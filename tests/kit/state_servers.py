@@ -113,7 +113,7 @@ def begun(x: Layout) -> Table:
         t.archive_name = "t_versions"
         t.places = {c: c for c in t.columns}
     if x.partitioned:
-        t.parts = {n: Part(f"p{n}", n, x.schema) for n in (0, 1)}
+        t.parts = {n: Part(f"p{n}", n, x.schema, known=True) for n in (0, 1)}
     return t
 
 

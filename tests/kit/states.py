@@ -46,7 +46,7 @@ class Part:
     attached: bool = True
     used: bool = False  # it holds rows, or held some
     forged: bool = False
-    known: bool = True  # the table was in order with it, so its rows have been verified
+    known: bool = False  # the table was in order with it, so its rows have been verified
     shape: tuple[Any, ...] = ()  # of the table when it left
     rows: list[Row] = field(default_factory=list)  # those that left with it
 
