@@ -47,8 +47,8 @@ GRANT DELETE ON rowseal.declarations, rowseal._opened TO rowseal_internal;
 DO $$
 DECLARE
   -- SECURITY DEFINER: they write the tables of rowseal_internal for everybody, or answer about them
-  definers CONSTANT text[] := '{_quarantine,_remove,_take_new_partitions,_enter_refused,_entries_of,_flooded,
-    _unlocked,_lock_arrival,_forget,prune_feed,_at_commit,_advance,_lock_writers,_licensed,_admit,_revoked,_affected,
+  definers CONSTANT text[] := '{_quarantine,_remove,_take_new_columns,_take_new_partitions,_enter_refused,_entries_of,
+    _flooded,_unlocked,_lock_arrival,_forget,prune_feed,_at_commit,_advance,_lock_writers,_licensed,_admit,_revoked,_affected,
     _counting,_losers,_has_moved,_pass_on,_feed_held,_forget_held,_gaps,_waiting,_heads_of,_below,_kept_grants,
     _kept_ledger,_inconsistent,_held_envelopes,_still_held}';
   -- those call these, nobody else does
@@ -58,7 +58,7 @@ DECLARE
     _named,_may_forget,_walked_below}';
   -- triggers of a superuser call these, nobody else does
   superusers CONSTANT text[] := '{_bind,_retire,_uninstall,_close,_take_tag,_keep_tag,_disown,_store,_refresh,
-    _refresh_others,_note_opened,_leave_alone,_close_with,_refuse_values,_follow,_follow_named,_follow_partitions,
+    _refresh_others,_note_opened,_leave_alone,_close_with,_follow,_follow_named,_follow_columns,_follow_partitions,
     _lose_columns,_watch_trigger,_warn_of_disabled,_forget_writers,_recall_dead}';
   -- triggers that whoever restores his table creates
   restored CONSTANT text[] := '{_keep,_keep_writers,_cure,_settle_row}';

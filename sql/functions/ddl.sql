@@ -118,69 +118,6 @@ COMMENT ON FUNCTION rowseal._kept_up(rowseal.declarations) IS
   'A declaration with the names and numbers of now; of a closed table, without partitions that have left. RS007 as '
   '_renamed';
 
-CREATE OR REPLACE FUNCTION rowseal._brings_values(d rowseal.declarations, kept rowseal.declarations, now_ jsonb)
-RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  WITH new AS (
-    SELECT c, c ->> 'name' AS name, n.key AS before
-      FROM pg_catalog.jsonb_array_elements(now_ #> '{main,columns}') c
-      LEFT JOIN pg_catalog.jsonb_each(d.numbers #> '{main,columns}') n
-        ON n.value = kept.numbers #> ARRAY['main', 'columns', c ->> 'name']
-     WHERE d.numbers -> 'installation' = kept.numbers -> 'installation'  -- else it is being restored
-  )
-  SELECT pg_catalog.format('column %I of %s was generated until now', n.name, d.relation) FROM new n
-   WHERE NOT (n.c -> 'generated')::boolean AND n.name <> ALL (kept.unsigned)
-     AND pg_catalog.jsonb_path_exists(d.facts, '$.main.columns[*] ? (@.name == $name && @.generated == true)',
-                                      pg_catalog.jsonb_build_object('name', n.before))
-  UNION ALL
-  SELECT pg_catalog.format('column %I of %s is added with a default', n.name, x.relation)
-    FROM new n, LATERAL (
-      SELECT d.relation, n.c
-      UNION ALL
-      SELECT d.versions, v FROM pg_catalog.jsonb_array_elements(now_ #> '{versions,columns}') v
-       WHERE v ->> 'name' = n.name) x(relation, c)
-   WHERE n.before IS NULL AND NOT (n.c -> 'generated')::boolean AND n.name <> ALL (kept.unsigned)
-     AND (x.c -> 'filled')::boolean
-   LIMIT 1
-$$;
-COMMENT ON FUNCTION rowseal._brings_values(rowseal.declarations, rowseal.declarations, jsonb) IS
-  'Why a command on an open table brings values that nobody signed into a column that is signed from now on; NULL: it '
-  'does not. kept: as _kept_up; now_: _known_facts of now';
-
-CREATE OR REPLACE FUNCTION rowseal._refuse_values(kept rowseal.declarations, blamed boolean) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  d rowseal.declarations;
-  new record;
-  found_ boolean;
-BEGIN
-  SELECT * INTO d FROM rowseal.declarations x WHERE x.id = kept.id;
-  FOR new IN
-    SELECT d.relation AS relation, f AS name FROM pg_catalog.jsonb_object_keys(d.fields) f WHERE NOT kept.fields ? f
-    UNION ALL
-    SELECT d.versions, v.value FROM pg_catalog.jsonb_each_text(d.version_columns) v
-     WHERE NOT kept.version_columns ? v.key
-  LOOP
-    IF NOT blamed THEN  -- he does not wait until a large table has been read
-      RAISE EXCEPTION USING ERRCODE = 'RS007',
-        MESSAGE = pg_catalog.format('column %I has come to %s, and nobody has looked whether it is empty',
-                                    new.name, new.relation),
-        HINT = 'ALTER the table itself.';
-    END IF;
-    EXECUTE pg_catalog.format('SELECT EXISTS (SELECT FROM %s x WHERE pg_catalog.num_nonnulls(x.%I) = 1)',
-                              new.relation, new.name) INTO found_;
-    IF found_ THEN
-      RAISE EXCEPTION USING ERRCODE = 'RS007',
-        MESSAGE = pg_catalog.format('column %I of %s holds values that nobody signed', new.name, new.relation),
-        HINT = 'Empty it, or drop it.';
-    END IF;
-  END LOOP;
-END
-$$;
-COMMENT ON FUNCTION rowseal._refuse_values(rowseal.declarations, boolean) IS
-  'Looks at the columns of a table that opens which are signed from now on: whatever happened while it was closed, '
-  'they hold nothing (RS007). kept: the declaration before it was made anew; blamed: as in _refresh. It calls nothing '
-  'of the table''s owner';
-
 CREATE OR REPLACE FUNCTION rowseal._store(d rowseal.declarations, anew boolean) RETURNS void LANGUAGE sql
 SET search_path = pg_catalog, pg_temp AS $$
   UPDATE rowseal.declarations x
@@ -345,13 +282,9 @@ BEGIN
     END IF;
     RETURN;
   END IF;
-  IF NOT closed AND rowseal._brings_values(d, kept, now_) IS NOT NULL THEN
-    RAISE EXCEPTION USING ERRCODE = 'RS007', MESSAGE = rowseal._brings_values(d, kept, now_),
-      HINT = 'Rows that are there were signed without. Add it without, then ALTER COLUMN … SET DEFAULT for new ones.';
-  END IF;
   PERFORM rowseal._may_open(d) WHERE closed;
   PERFORM rowseal._store(kept, true);
-  PERFORM rowseal._refuse_values(kept, blamed) WHERE closed;
+  PERFORM rowseal._follow_columns(d, kept, blamed);
   PERFORM rowseal._follow_partitions(kept, now_, blamed);
   PERFORM rowseal._note_opened(d) WHERE closed;
 EXCEPTION WHEN OTHERS OR assert_failure THEN
@@ -452,6 +385,58 @@ $$;
 COMMENT ON FUNCTION rowseal._leave_alone(rowseal.declarations) IS
   'Takes the trigger off partitions that have left a table; the cloned ones went by themselves';
 
+-- What has come to a table is looked at by _on_ddl_retry, with the rights of who gives the command.  Here, where those
+-- of a superuser are, no table of a user is read, nor planned to be: planning calls functions in the expressions of its
+-- indexes and statistics.
+CREATE OR REPLACE FUNCTION rowseal._may_look(d rowseal.declarations, blamed boolean) RETURNS boolean LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT blamed AND NOT (rowseal._closed(d) AND rowseal._as_superuser() AND NOT rowseal._trusted(d.relation))
+$$;
+COMMENT ON FUNCTION rowseal._may_look(rowseal.declarations, boolean) IS
+  'Whether whoever gives this command is to read what has come to a table: he who changes something else does not wait '
+  'for it, and a superuser whose command opens a table reads nothing of owners whom he does not trust';
+
+CREATE OR REPLACE FUNCTION rowseal._came_empty(numbers jsonb, relation oid, attribute name) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT numbers - 'columns' = rowseal._numbers_of(relation) - 'columns'  -- neither it nor its files are others
+         AND NOT a.atthasmissing AND NOT pg_catalog.jsonb_path_exists(
+           numbers, '$.columns.* ? (@ == $number)', pg_catalog.jsonb_build_object('number', a.attnum))
+    FROM pg_catalog.pg_attribute a WHERE a.attrelid = relation AND a.attname = attribute
+$$;
+COMMENT ON FUNCTION rowseal._came_empty(jsonb, oid, name) IS
+  'Whether a column was not there at the last step, and no row holds a value in it: what its table was then, _numbers_of';
+
+CREATE OR REPLACE FUNCTION rowseal._follow_columns(before rowseal.declarations, kept rowseal.declarations, blamed boolean)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  d rowseal.declarations;
+  here CONSTANT boolean := before.numbers -> 'installation' = kept.numbers -> 'installation';
+  new record;
+BEGIN
+  SELECT * INTO d FROM rowseal.declarations x WHERE x.id = kept.id;
+  FOR new IN
+    SELECT d.relation AS relation, f AS name, before.numbers -> 'main' AS numbers
+      FROM pg_catalog.jsonb_object_keys(d.fields) f WHERE NOT kept.fields ? f
+    UNION ALL
+    SELECT d.versions, v.value, before.numbers -> 'versions'
+      FROM pg_catalog.jsonb_each_text(d.version_columns) v WHERE NOT kept.version_columns ? v.key
+  LOOP
+    CONTINUE WHEN here AND rowseal._came_empty(new.numbers, new.relation, new.name);
+    IF NOT rowseal._may_look(before, blamed) THEN
+      RAISE EXCEPTION USING ERRCODE = 'RS007',
+        MESSAGE = pg_catalog.format('column %I has come to %s, and nobody has looked whether it is empty',
+                                    new.name, new.relation),
+        HINT = 'ALTER the table itself.';
+    END IF;
+    INSERT INTO rowseal._new_columns (xid, relation, place, name)
+      VALUES (pg_catalog.pg_current_xact_id(), d.relation, new.relation, new.name);
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION rowseal._follow_columns(rowseal.declarations, rowseal.declarations, boolean) IS
+  'Notes the columns that are signed from now on, where they may hold values. before, kept: the declaration before the '
+  'command, and as _kept_up; blamed: as in _refresh; who changes something else cannot be asked to look (RS007)';
+
 CREATE OR REPLACE FUNCTION rowseal._follow_partitions(d rowseal.declarations, now_ jsonb, blamed boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -463,14 +448,11 @@ DECLARE
                       known, '$.* ? (@ == $oid)', pg_catalog.jsonb_build_object('oid', p.number::bigint))
                     ELSE known ? p.name END);
 BEGIN
-  -- A superuser whose command opens a table reads nothing of owners whom he does not trust.
-  IF came <> '{}' AND (NOT blamed OR (
-      rowseal._closed(d) AND rowseal._as_superuser() AND NOT rowseal._trusted(d.relation))) THEN
+  IF came <> '{}' AND NOT rowseal._may_look(d, blamed) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
       MESSAGE = pg_catalog.format('partitions have come to %s whose rows nobody has verified', d.relation),
       HINT = 'ALTER the table itself.';
   END IF;
-  -- rowseal_ddl_retry verifies their rows, with the rights of who brings them
   INSERT INTO rowseal._new_partitions (xid, relation, partition)
     SELECT pg_catalog.pg_current_xact_id(), d.relation, c FROM pg_catalog.unnest(came) c;
 END
@@ -938,6 +920,41 @@ COMMENT ON FUNCTION rowseal._on_drop_forget() IS
   'Where tables that are gone are named, 0 is from now on ("-"); the declarations that name one are closed';
 
 -- SECURITY DEFINER, owner rowseal_internal: nobody else has the table.
+CREATE OR REPLACE FUNCTION rowseal._take_new_columns() RETURNS TABLE (relation regclass, place regclass, name name)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN QUERY DELETE FROM rowseal._new_columns c WHERE c.xid = pg_catalog.pg_current_xact_id()
+                 RETURNING c.relation::pg_catalog.regclass, c.place::pg_catalog.regclass, c.name;
+END
+$$;
+COMMENT ON FUNCTION rowseal._take_new_columns() IS 'The columns that are signed since this command, once';
+
+CREATE OR REPLACE FUNCTION rowseal._must_be_empty(relation regclass, place regclass, name name) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  filled boolean;
+BEGIN
+  IF NOT rowseal._trusted(relation) THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS017',
+      MESSAGE = pg_catalog.format('whether column %I of %s is empty cannot be seen: to read it runs code of %s, whom the '
+                                  'current user does not trust', name, place, rowseal._distrusted(relation)),
+      HINT = 'Let the owner of the table alter it.';
+  END IF;
+  EXECUTE pg_catalog.format('SELECT EXISTS (SELECT FROM %s x WHERE pg_catalog.num_nonnulls(x.%I) = 1)', place, name)
+    INTO filled;
+  IF filled THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS007',
+      MESSAGE = pg_catalog.format('column %I of %s holds values that nobody signed', name, place),
+      HINT = 'Rows that are there were signed without. A new column comes without a default, and ALTER COLUMN … SET '
+          || 'DEFAULT serves new rows; one that was not signed until now has to be dropped.';
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._must_be_empty(regclass, regclass, name) IS
+  'Raises RS007 where a column that is signed from now on holds values; relation: the declared table, place: it or its '
+  'versions table';
+
+-- SECURITY DEFINER, owner rowseal_internal: nobody else has the table.
 CREATE OR REPLACE FUNCTION rowseal._take_new_partitions() RETURNS TABLE (relation regclass, partitions oid[])
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -992,6 +1009,7 @@ BEGIN
   IF rowseal._installing() THEN  -- the command that it follows from comes here, too
     RETURN;
   END IF;
+  PERFORM rowseal._must_be_empty(c.relation, c.place, c.name) FROM rowseal._take_new_columns() c;
   PERFORM rowseal._let_in_partitions(d, f.partitions)
      FROM rowseal._take_new_partitions() f JOIN rowseal.declarations d USING (relation);
   PERFORM rowseal._retry_waiting(d.tag, true)
@@ -1004,4 +1022,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._on_ddl_retry() IS
-  'Verifies the rows of new partitions; tries rows again that waited for a column, or for a closed table to open';
+  'Looks into new columns; verifies the rows of new partitions; tries rows again that waited for a column, or for a '
+  'closed table to open';

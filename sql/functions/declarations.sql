@@ -92,10 +92,13 @@ CREATE OR REPLACE FUNCTION rowseal._numbers_of(relation oid) RETURNS jsonb LANGU
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT pg_catalog.jsonb_build_object('relation', relation::bigint, 'columns', (
            SELECT coalesce(pg_catalog.jsonb_object_agg(a.attname, a.attnum), '{}') FROM pg_catalog.pg_attribute a
-            WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped))
+            WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped), 'files', (
+           SELECT pg_catalog.md5(pg_catalog.string_agg(c.relfilenode::text, ' ' ORDER BY c.oid))
+             FROM rowseal._tree(relation) t JOIN pg_catalog.pg_class c ON c.oid = t))
    WHERE relation IS NOT NULL
 $$;
-COMMENT ON FUNCTION rowseal._numbers_of(oid) IS 'The number of a table, and those of its columns by name';
+COMMENT ON FUNCTION rowseal._numbers_of(oid) IS
+  'The number of a table, those of its columns by name, and those of its files in one: whether it has been rewritten';
 
 CREATE OR REPLACE FUNCTION rowseal._numbers(d rowseal.declarations) RETURNS jsonb LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$

@@ -101,6 +101,12 @@ ALTER TABLE rowseal._new_partitions OWNER TO rowseal_internal;
 COMMENT ON TABLE rowseal._new_partitions IS
   'Partitions that the command that runs has brought to a declared table, from one event trigger to the next';
 
+CREATE TABLE rowseal._new_columns (xid xid8 NOT NULL, relation oid NOT NULL, place oid NOT NULL, name name NOT NULL);
+ALTER TABLE rowseal._new_columns OWNER TO rowseal_internal;
+COMMENT ON TABLE rowseal._new_columns IS
+  'Columns of a declared table, or (place) its versions table, that are signed since the command that runs, from one '
+  'event trigger to the next';
+
 CREATE TABLE rowseal._opened (
   relation regclass PRIMARY KEY, xid xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id());
 COMMENT ON TABLE rowseal._opened IS

@@ -765,3 +765,31 @@ def test_an_operator_for_a_domain_does_not_choose_the_key(
         envelope = ann.envelope(form, late | {"owner_timestamp": at})
         example.all("SELECT outcome FROM rowseal.receive(%s)", Json([envelope]))
     assert example.all("SELECT owner_timestamp FROM posts") == [7]
+
+
+@pytest.mark.parametrize(
+    "made", ["INDEX ON a ((k + f(1)))", "STATISTICS st ON (k + f(1)), k FROM a"]
+)
+@pytest.mark.parametrize("opens", ["mallory", "admin"])
+def test_planning_runs_nothing_of_a_table_that_opens(
+    made: str, opens: str, mallory: Db, example: Db, admin: Db
+) -> None:
+    """Where expressions of indexes and statistics are folded, immutable functions are called."""
+    theirs(mallory)
+    mallory.run(f"""
+        CREATE TABLE a (user_hash bytea, k int, x int, {SEALED}, PRIMARY KEY (user_hash, k));
+        SELECT rowseal.declare('a', owner => 'user_hash', identity => 'user_cards',
+            versions => 'b');
+        CREATE TABLE ran (by name);
+        CREATE FUNCTION noted() RETURNS int LANGUAGE sql VOLATILE
+            AS 'INSERT INTO public.ran VALUES (current_user) RETURNING 1';
+        CREATE FUNCTION f(int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+            AS 'BEGIN RETURN public.noted(); END';
+        CREATE {made};
+        ALTER TABLE b ALTER x TYPE bigint""")
+    mallory.run("ALTER TABLE b ADD z text; ALTER TABLE a ADD z text")
+    opening = "ALTER TABLE b ALTER x TYPE int"
+    {"mallory": mallory, "admin": admin}[opens].run(opening)
+    is_open = "SELECT queries <> '{}' FROM rowseal.declarations WHERE tag = 'a'"
+    assert admin.one(is_open) is (opens == "mallory")
+    assert set(admin.all("SELECT DISTINCT by FROM ran")) <= {"mallory"}

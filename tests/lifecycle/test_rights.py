@@ -29,6 +29,7 @@ DEFINER = {
     "_licensed",
     "_admit",
     "_revoked",
+    "_take_new_columns",
     "_take_new_partitions",
     "_affected",
     "_still_held",

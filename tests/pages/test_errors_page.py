@@ -313,11 +313,7 @@ PROVOKED: dict[str, Callable[[World], Any] | str] = {
         w.db.run("ALTER TABLE user_storage_versions ADD title text"),
         w.db.run("UPDATE user_storage_versions SET title = 'x'"),
     ),
-    "column … of … was generated": lambda w: w.db.run(
-        "ALTER TABLE user_cards ADD g int GENERATED ALWAYS AS (1) STORED;"
-        " ALTER TABLE user_cards ALTER g DROP EXPRESSION"
-    ),
-    "column … of … is added": lambda w: w.db.run(
+    "column … of … holds values": lambda w: w.db.run(
         "ALTER TABLE user_cards ADD colour text DEFAULT 'blue'"
     ),
     "the feed or ledger": lambda w: (
