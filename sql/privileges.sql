@@ -48,9 +48,9 @@ DO $$
 DECLARE
   -- SECURITY DEFINER: they write the tables of rowseal_internal for everybody, or answer about them
   definers CONSTANT text[] := '{_quarantine,_remove,_take_new_columns,_take_new_partitions,_enter_refused,_entries_of,
-    _flooded,_unlocked,_lock_arrival,_forget,prune_feed,_at_commit,_advance,_lock_writers,_licensed,_admit,_revoked,_affected,
-    _counting,_losers,_has_moved,_pass_on,_feed_held,_forget_held,_gaps,_waiting,_heads_of,_below,_kept_grants,
-    _kept_ledger,_inconsistent,_held_envelopes,_still_held}';
+    _flooded,_unlocked,_lock_arrival,_forget,prune_feed,_at_commit,_advance,_lock_writers,_licensed,_admit,_revoked,
+    _affected,_counting,_losers,_has_moved,_pass_on,_feed_held,_forget_held,_gaps,_waiting,_heads_of,_below,
+    _kept_grants,_kept_ledger,_inconsistent,_held_envelopes,_still_held}';
   -- those call these, nobody else does
   internal CONSTANT text[] := '{_count_dropped,_make_room,_leaving,_is_for,_entry,_rewritten,_authentic_entry,_waited,
     _derive,_walk,_make_locks,_may_lock,_authority_of,_enter,_stored,_grant,_ungrant,_dead,_held,_lock_walk,_may_ask,

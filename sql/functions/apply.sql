@@ -33,17 +33,44 @@ $$;
 COMMENT ON FUNCTION rowseal._unguarded(regclass) IS
   'Raises RS019: a guard is off, or another trigger has taken the row away. What stored the row is rolled back with it';
 
+CREATE OR REPLACE FUNCTION rowseal._must_be_archived(id integer, signature anyelement) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  d rowseal.declarations;
+  archived boolean;
+BEGIN
+  SELECT * INTO STRICT d FROM rowseal.declarations x WHERE x.id = $1;
+  EXECUTE pg_catalog.format('SELECT EXISTS (SELECT FROM %s v WHERE v.%I = $1)',
+                            d.versions, d.version_columns ->> d.signature_column) INTO archived USING signature;
+  IF NOT archived THEN
+    PERFORM rowseal._unguarded(d.versions);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._must_be_archived(integer, anyelement) IS
+  'Raises RS019 where a current version that is being replaced has not come into the versions table: a trigger there '
+  'has changed it, or taken it away';
+
 -- Where the schema has been restored, and its declarations not yet, the numbers are those of another database.  Older
 -- snapshots than a declaration do not count.
-CREATE OR REPLACE FUNCTION rowseal._elsewhere(id integer) RETURNS rowseal.verdict LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp AS $$
-  SELECT ROW('RS007', 'a table or type is not what its name says')::rowseal.verdict
-   WHERE EXISTS (SELECT FROM rowseal.declarations d WHERE d.id = $1)
-      OR pg_catalog.current_setting('transaction_isolation') <> 'read committed'
+CREATE OR REPLACE FUNCTION rowseal._elsewhere(id integer, generation integer) RETURNS rowseal.verdict LANGUAGE plpgsql
+STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  current_ CONSTANT integer := (SELECT d.generation FROM rowseal.declarations d WHERE d.id = id);
+BEGIN
+  IF current_ <> generation THEN
+    RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'a table that this rests on has been altered meanwhile',
+      HINT = 'Try it again.';
+  ELSIF current_ IS NULL AND pg_catalog.current_setting('transaction_isolation') = 'read committed' THEN
+    RETURN NULL;
+  END IF;
+  RETURN ROW('RS007', 'a table or type is not what its name says')::rowseal.verdict;
+END
 $$;
-COMMENT ON FUNCTION rowseal._elsewhere(integer) IS
+COMMENT ON FUNCTION rowseal._elsewhere(integer, integer) IS
   'The verdict where a name leads elsewhere than when the table was declared, and its functions have not followed; '
-  'NULL where it is not declared: it is being restored';
+  'NULL where it is not declared: it is being restored. 40001 where they have been replaced, and this one goes on';
 
 CREATE OR REPLACE FUNCTION rowseal._passing(sqlstate text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -244,8 +271,8 @@ DECLARE
   d rowseal.declarations;
   verdict rowseal.verdict;
 BEGIN
-  IF pg_catalog.octet_length(tag) > 8192 THEN
-    tag := NULL;  -- no table can have it: it would not fit into an index
+  IF pg_catalog.octet_length(tag) > 1000 THEN
+    tag := NULL;  -- no table can have it: see declarations.tag
   END IF;
   LOOP
     SELECT * INTO d FROM rowseal.declarations x WHERE x.tag = tag;

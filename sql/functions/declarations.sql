@@ -69,7 +69,7 @@ COMMENT ON FUNCTION rowseal._table_owners(rowseal.declarations) IS
 CREATE OR REPLACE FUNCTION rowseal._identity_facts(identity regclass) RETURNS jsonb LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT pg_catalog.jsonb_build_object(
-           'facts', f || '{"unique": [], "partitions": {}, "late_triggers": [], "rules": [],
+           'facts', f || '{"unique": [], "partitions": {}, "computed": [], "late_triggers": [], "rules": [],
                            "whose": {"table": null, "types": {}, "versions": null}}'
              || pg_catalog.jsonb_build_object(
                   'oids', (f -> 'oids') - 'types', 'columns', u.columns,
@@ -84,9 +84,16 @@ SET search_path = pg_catalog, pg_temp AS $$
                     f, '$.columns[*] ? (@.name == $names[*])',
                     pg_catalog.jsonb_build_object('names', i.owner || i.public_key))) u(columns)
    WHERE i.relation = _identity_facts.identity
+     -- nor has another column come under one of these names, which its own declaration does not follow
+     AND (i.numbers -> 'installation' IS DISTINCT FROM (SELECT pg_catalog.to_jsonb(x.id) FROM rowseal.installation x)
+          OR NOT EXISTS (
+            SELECT FROM pg_catalog.unnest(i.owner || i.public_key) c JOIN pg_catalog.pg_attribute a
+                ON a.attrelid = i.relation AND a.attname = c
+             WHERE pg_catalog.to_jsonb(a.attnum) <> i.numbers #> ARRAY['main', 'columns', c]))
 $$;
 COMMENT ON FUNCTION rowseal._identity_facts(regclass) IS
-  'The facts of an identity table that others rest on: what else it has is no concern of theirs';
+  'The facts of an identity table that others rest on: what else it has is no concern of theirs. NULL while its own '
+  'declaration does not follow what has become of these columns';
 
 CREATE OR REPLACE FUNCTION rowseal._numbers_of(relation oid) RETURNS jsonb LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -236,6 +243,7 @@ BEGIN
       MESSAGE = pg_catalog.format('%s or its versions table %s has another part already', NEW.relation, NEW.versions),
       HINT = 'A table is either declared or the versions table of one declared table. rowseal.declarations shows all.';
   END IF;
+  NEW.generation := coalesce(NEW.generation, 0) + 1;
   planned := rowseal._planned(NEW);
   NEW := pg_catalog.jsonb_populate_record(NEW, planned -> 'declaration');
   NEW.facts := planned -> 'facts';

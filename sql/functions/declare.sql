@@ -97,7 +97,7 @@ BEGIN
   wish.version_columns := d.version_columns || coalesce(wish.version_columns, '{}');
   wish := pg_catalog.jsonb_populate_record(wish, rowseal._planned(wish) -> 'declaration');
   SELECT pg_catalog.string_agg(w.key, ', ' ORDER BY w.key) INTO differs
-    FROM pg_catalog.jsonb_each(pg_catalog.to_jsonb(wish) - '{facts,numbers,manifest,queries,spec}'::text[]) w
+    FROM pg_catalog.jsonb_each(pg_catalog.to_jsonb(wish) - '{generation,facts,numbers,manifest,queries,spec}'::text[]) w
    WHERE w.value <> pg_catalog.to_jsonb(d) -> w.key;
   IF differs IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',

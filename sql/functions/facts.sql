@@ -364,7 +364,16 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
   SELECT pg_catalog.jsonb_build_object(
     'qualified', pg_catalog.format('%I.%I', n.nspname, c.relname),
     'label', pg_catalog.format('%I.%I', n.nspname, c.relname),
-    'relkind', c.relkind, 'persistence', c.relpersistence, 'partition', c.relispartition,
+    'relkind', c.relkind, 'partition', c.relispartition,
+    'persistence', coalesce((
+      SELECT min(p.relpersistence::text) FROM rowseal._tree(c.oid) t JOIN pg_catalog.pg_class p ON p.oid = t
+       WHERE p.relpersistence <> 'p'), 'p'),
+    'computed', (  -- after the guard has seen the row
+      SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.format('%s of %s', a.attname, t::pg_catalog.regclass)
+                                           ORDER BY t::oid, a.attnum), '[]')
+        FROM rowseal._tree(c.oid) t JOIN pg_catalog.pg_attribute a ON a.attrelid = t AND a.attgenerated <> ''
+       WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute m
+                          WHERE m.attrelid = c.oid AND m.attname = a.attname AND m.attgenerated <> '')),
     'inherits', NOT c.relispartition AND c.relkind = 'r' AND EXISTS (
       SELECT FROM pg_catalog.pg_inherits i WHERE c.oid IN (i.inhrelid, i.inhparent)),
     'columns', rowseal._column_facts(c.oid),

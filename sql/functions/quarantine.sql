@@ -234,8 +234,10 @@ DECLARE
   surplus record;
 BEGIN
   SELECT * INTO most FROM rowseal.quarantine_limits;
-  -- Counting costs, so it is done now and then, and for large rows; at random, so that nobody can evade it.
-  IF pg_catalog.random() * greatest(1, most.rows / 100) >= 1 AND size < most.bytes / 100 THEN
+  -- Counting costs, so it is done once in a hundredth of what may be there, in rows and in bytes; at random, so that
+  -- nobody can evade it, and not by random(), whose seed anybody can set.
+  IF (pg_catalog.uuid_hash(pg_catalog.gen_random_uuid()) & 16777215) / 16777216.0
+     >= greatest(100.0 / most.rows, 100.0 * size / most.bytes) THEN
     RETURN;
   END IF;
   IF (SELECT count(*) <= most.rows AND coalesce(pg_catalog.sum(q.bytes), 0) <= most.bytes FROM rowseal.quarantine q
@@ -448,30 +450,26 @@ COMMENT ON FUNCTION rowseal._entry(text, rowseal.verdict, text, json, text, text
 
 CREATE OR REPLACE FUNCTION rowseal._rewritten(
   entry bigint, verdict rowseal.verdict, format text, row_ json, waits_for text)
-RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-  hash_ bytea;
-  twin bigint;
+  -- what it decodes to is not much larger
+  fits CONSTANT boolean := (
+    SELECT pg_catalog.octet_length(row_::text) <= 4 * pg_catalog.octet_length(q.row::text) + 1024
+      FROM rowseal.quarantine q WHERE q.id = entry);
 BEGIN
-  SELECT rowseal._entry_hash(q.tag, format, row_) INTO hash_ FROM rowseal.quarantine q WHERE q.id = entry;
-  SELECT x.id INTO twin FROM rowseal.quarantine q JOIN rowseal.quarantine x ON x.hash = hash_ AND x.role = q.role
-   WHERE q.id = entry AND x.subscription IS NOT DISTINCT FROM q.subscription AND x.id <> entry;
-  IF FOUND THEN
-    DELETE FROM rowseal.quarantine q WHERE q.id = entry;
-    RETURN twin;
-  END IF;
+  -- Its hash stays that of what came: with another one it would stand in the way of whoever brings that, for as long as
+  -- this transaction is open.
   UPDATE rowseal.quarantine q
      SET sqlstate = verdict.sqlstate, reason = verdict.reason, curable = rowseal._curable(verdict),
-         waits_for = waits_for, format = format, row = row_, hash = hash_,
+         waits_for = waits_for, format = CASE WHEN fits THEN format ELSE q.format END,
+         row = CASE WHEN fits THEN row_ ELSE q.row END,
          owner = coalesce(rowseal._said_owner(q.tag, format, row_), q.owner)
    WHERE q.id = entry;
-  RETURN entry;
 END
 $$;
 COMMENT ON FUNCTION rowseal._rewritten(bigint, rowseal.verdict, text, json, text) IS
-  'An entry waits for something else now, or is spelled otherwise; whose it is stays. Returns it, or the one of the '
-  'same source that says the same already';
+  'An entry waits for something else now, or is spelled otherwise; whose it is stays, and by what it is told apart';
 
 -- SECURITY DEFINER, owner rowseal_internal: rows are refused with the rights of whoever brought them, and nobody else
 -- may write the quarantine, or see of it what is not his.  Everybody can call it, and so fill his own part of it with
@@ -487,7 +485,7 @@ DECLARE
 BEGIN
   PERFORM rowseal._in_person();
   verdict := rowseal._cut(verdict); waits_for := rowseal._cut_waits_for(waits_for);
-  IF pg_catalog.octet_length(tag) > 8192 THEN
+  IF pg_catalog.octet_length(tag) > 1000 THEN
     tag := NULL;  -- no table can have it, as in _received
   END IF;
   IF again IS NOT NULL THEN

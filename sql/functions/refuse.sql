@@ -199,6 +199,20 @@ COMMENT ON FUNCTION rowseal._set_apart(
   rowseal.declarations, regclass, rowseal.verdict, text, bytea, record, json) IS
   'Quarantines a row that the worker of a direct publication brought';
 
+-- Functions of others, and foreign keys, run with the rights of their owners: what they may see is not for everybody
+-- who sets them off.
+CREATE OR REPLACE FUNCTION rowseal._may_see(relation regclass) RETURNS boolean LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_catalog.has_table_privilege(relation, 'SELECT') AND NOT pg_catalog.row_security_active(relation)
+         AND (w.who = current_user
+              OR pg_catalog.has_table_privilege(w.who, relation, 'SELECT') AND NOT c.relrowsecurity)
+    FROM pg_catalog.pg_class c, (
+           SELECT coalesce(nullif(pg_catalog.current_setting('role'), 'none')::name, session_user)) w(who)
+   WHERE c.oid = relation
+$$;
+COMMENT ON FUNCTION rowseal._may_see(regclass) IS
+  'Whether rows of a table may be shown in an error: to the current user, and to the role that gave the statement';
+
 -- Called by the guards.  In apply the outcome goes to the caller; in a replication worker the row into quarantine.
 CREATE OR REPLACE FUNCTION rowseal._refuse(
   relation regclass, main regclass, verdict rowseal.verdict, payload text, signature bytea, raw record,
@@ -231,8 +245,7 @@ BEGIN
     DETAIL = CASE
       WHEN payload IS NULL THEN 'Nobody has looked at its content.'
       -- an UPDATE of one column would show the others
-      WHEN NOT pg_catalog.has_table_privilege(seen, 'SELECT') OR pg_catalog.row_security_active(seen)
-        THEN 'What would be stored is shown to who may read all of the table.'
+      WHEN NOT rowseal._may_see(seen) THEN 'What would be stored is shown to who may read all of the table.'
       WHEN pg_catalog.starts_with(payload, '(') THEN 'It has no canonical form, so nothing that could be signed.'
       ELSE 'What would be stored, as it has to be signed: '
         || rowseal._shortened(CASE d.form WHEN 'concatenated' THEN pg_catalog.substr(payload, 2) ELSE payload END,

@@ -1,7 +1,6 @@
 -- Merges rows ($1), envelopes or objects in PostgreSQL's text form ($2); returns an outcome for each.
 --
---   @id@                its number
---   @moved@             names that are used here lead elsewhere than they did
+--   @moved@             NULL, or the verdict where names lead elsewhere than they did (moved.sql)
 --   @canonical@         the stored columns of an envelope e.v, as c0, c1 …
 --   @canonical_source@  what these are read from
 --   @pgtext@            the stored columns of an object e.v
@@ -14,8 +13,8 @@ DECLARE
   outcome text;
   outcomes text[] := pg_catalog.array_fill(NULL::text, ARRAY[pg_catalog.cardinality($1)]);
 BEGIN
-  IF @moved@ THEN
-    RETURN pg_catalog.array_fill(rowseal._elsewhere(@id@)::text, ARRAY[pg_catalog.cardinality($1)]);
+  IF @moved@ IS NOT NULL THEN
+    RETURN pg_catalog.array_fill(@moved@::text, ARRAY[pg_catalog.cardinality($1)]);
   END IF;
   FOR r IN
     SELECT e.n, @canonical@

@@ -1,7 +1,7 @@
 -- A row ($1) of a format ($2), as the table's guard reads it, as an envelope.  Step by step: what each of them needs,
 -- ten times the size of a large row, is free again by the next.
 --
---   @moved@             names that are used here lead elsewhere than they did
+--   @moved@             NULL, or the verdict where names lead elsewhere than they did (moved.sql)
 --   @columns@   the columns of $1
 --   @payload@   the canonical text of the row r
 --   @envelope@  the same with its signature
@@ -9,7 +9,7 @@ DECLARE
   r record;
   payload text;
 BEGIN
-  IF @moved@ THEN
+  IF @moved@ IS NOT NULL THEN
     RETURN NULL;
   END IF;
   @columns@

@@ -10,13 +10,13 @@
 --   @main@              the table
 --   @variables@         variables of features
 --   @prepare@           features complete NEW
---   @id@                its number
---   @moved@             names that are used here lead elsewhere than they did, and nothing has followed that
+--   @moved@             NULL, or the verdict where names lead elsewhere than they did (moved.sql)
 --   @key_of_new@        t has the key of NEW
 --   @same_as_tip@       tip is NEW, byte for byte
 --   @arrived_again@     features: the tip was inserted again
 --   @updated_in_place@  features: an UPDATE left all that is signed alone
 --   @or_completed@      features: or it has brought back what was lost
+--   @hold@              locks the other tables that are named from here on (hold.sql)
 --   @incomplete@        NEW has no place in the order of versions
 --   @unsigned@          the verdict on a row that is not signed
 --   @lock@              features: what must be locked before NEW may replace the tip
@@ -29,6 +29,8 @@
 --   @versions@          whether there is a versions table
 --   @archive_new@       puts NEW into the versions table, whose guard asks who signed it
 --   @archive_tip@       puts the tip there
+--   @id@                number of the declaration
+--   @signature_of_tip@  the tip's signature, as it is stored
 --   @set_new@           assignments of all stored columns from NEW
 --   @verdict@           sets verdict: NULL, or why NEW is not the owner's
 --   @look_again@        features: what was read may have changed since
@@ -43,16 +45,14 @@ DECLARE
   outcome text;
   known boolean;
   newer boolean := true;  -- than the tip
-  kept boolean := false;  -- in this table
+  kept boolean := false;
   whole @main@;
   @variables@
 BEGIN
   @prepare@
   <<judged>> LOOP
-    IF @moved@ THEN
-      verdict := rowseal._elsewhere(@id@);
-      EXIT judged WHEN verdict IS NOT NULL;
-    END IF;
+    verdict := @moved@;
+    EXIT judged WHEN verdict IS NOT NULL;
 
     -- 1. What is there?
     IF TG_OP = 'INSERT' THEN
@@ -64,17 +64,18 @@ BEGIN
     END IF;
 
     -- 2. What is NEW to it?  No signature yet.
-    IF known THEN
-      IF @same_as_tip@ THEN
-        outcome := 'duplicate';
-        @arrived_again@
-        IF TG_OP = 'UPDATE' THEN
-          @updated_in_place@
-          -- unsigned columns; between servers they would circle
-          kept := current_setting('session_replication_role') <> 'replica'@or_completed@;
-        END IF;
-        EXIT judged;
+    IF known AND @same_as_tip@ THEN
+      outcome := 'duplicate';
+      @arrived_again@
+      IF TG_OP = 'UPDATE' THEN
+        @updated_in_place@
+        -- unsigned columns; between servers they would circle
+        kept := current_setting('session_replication_role') <> 'replica'@or_completed@;
       END IF;
+      EXIT judged;
+    END IF;
+    @hold@
+    IF known THEN
       IF @incomplete@ THEN
         verdict := @unsigned@;
         EXIT judged;
@@ -93,7 +94,7 @@ BEGIN
       newer := (@order_new@ > @order_tip@) IS NOT FALSE;  -- NULL: the tip has lost its place
       IF NOT newer AND @other_signature@ THEN
         --: if versions
-        -- late: the versions table's guard decides
+        -- late: that table's guard decides
         @archive_new@
         IF NOT FOUND AND current_setting('rowseal.outcome', true) = 'archived' THEN
           outcome := 'duplicate';  -- of another session's
@@ -104,7 +105,7 @@ BEGIN
         EXIT judged;
       END IF;
       IF TG_OP = 'INSERT' AND newer THEN
-        -- comes here again, the tip locked
+        -- here again, the tip locked
         UPDATE @main@ t SET @set_new@ WHERE @key_of_new@;
         IF NOT FOUND THEN
           PERFORM FROM @main@ t WHERE @key_of_new@ FOR UPDATE;
@@ -119,15 +120,18 @@ BEGIN
     EXIT judged WHEN verdict IS NOT NULL;
     @look_again@
 
-    -- 4. Then it is carried out.
+    -- 4. It is carried out.
     IF NOT newer THEN
-      outcome := 'duplicate';  -- there, in another spelling
+      outcome := 'duplicate';  -- spelled otherwise
       @arrived_again@
     ELSE
-      outcome := 'inserted';  -- the primary key stops a second one
+      outcome := 'inserted';  -- once, by the primary key
       IF TG_OP = 'UPDATE' THEN
         --: if versions
         @archive_tip@
+        IF NOT FOUND THEN
+          PERFORM rowseal._must_be_archived(@id@, @signature_of_tip@);
+        END IF;
         --: end
         --: if toastable
         -- else the WAL lacks large values

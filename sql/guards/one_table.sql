@@ -4,8 +4,7 @@
 --   @main@              the table
 --   @variables@         variables of features
 --   @prepare@           features complete NEW
---   @id@                its number
---   @moved@             names that are used here lead elsewhere than they did, and nothing has followed that
+--   @moved@             NULL, or the verdict where names lead elsewhere than they did (moved.sql)
 --   @same_as_old@       NEW is OLD, byte for byte, as far as it is signed
 --   @updated_in_place@  features: an UPDATE left all that is signed alone
 --   @or_completed@      features: or it has brought back what was lost
@@ -13,6 +12,7 @@
 --   @key_of_new@        t is a version of the same key
 --   @same_as_stored@    stored is NEW, byte for byte
 --   @arrived_again@     features: stored was inserted again
+--   @hold@              locks the other tables that are named from here on (hold.sql)
 --   @lock@              features: what must be locked before NEW is judged
 --   @identity@          whether it is an identity table
 --   @owner_of_new@      t is a version of the same owner
@@ -32,10 +32,8 @@ DECLARE
 BEGIN
   @prepare@
   <<judged>> BEGIN
-    IF @moved@ THEN
-      verdict := rowseal._elsewhere(@id@);
-      EXIT judged WHEN verdict IS NOT NULL;
-    END IF;
+    verdict := @moved@;
+    EXIT judged WHEN verdict IS NOT NULL;
     IF TG_OP = 'UPDATE' THEN
       IF (@same_as_old@) IS NOT TRUE THEN
         verdict := ROW('RS009', 'history is append-only')::rowseal.verdict;
@@ -58,6 +56,7 @@ BEGIN
       outcome := 'duplicate';
       EXIT judged;
     END IF;
+    @hold@
     @lock@
     --: if identity
     IF EXISTS (SELECT FROM @main@ t WHERE @owner_of_new@ AND @other_public_key@) THEN
@@ -70,7 +69,7 @@ BEGIN
     @verdict@
     EXIT judged WHEN verdict IS NOT NULL;
 
-    -- 4. Then it is carried out.
+    -- 4. It is carried out.
     kept := NOT respelled;
     IF respelled THEN
       outcome := 'duplicate';  -- the version that is there, in another spelling

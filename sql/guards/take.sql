@@ -3,8 +3,7 @@
 --
 -- It is read before it is stored: what a large one needs for that, ten times its size, is free again by then.
 --
---   @id@                its number
---   @moved@             names that are used here lead elsewhere than they did
+--   @moved@             NULL, or the verdict where names lead elsewhere than they did (moved.sql)
 --   @canonical@         the stored columns of an envelope e.v, as c0, c1 …
 --   @canonical_source@  what these are read from
 --   @relation@          the table
@@ -13,8 +12,8 @@ DECLARE
   r record;
   outcome text := pg_catalog.set_config('rowseal.outcome', '', true);
 BEGIN
-  IF @moved@ THEN
-    RETURN rowseal._elsewhere(@id@)::text;
+  IF @moved@ IS NOT NULL THEN
+    RETURN @moved@::text;
   END IF;
   SELECT @canonical@ INTO r FROM (SELECT $1 AS v) e, @canonical_source@;
   @merge@

@@ -4,8 +4,7 @@
 --   @versions@          this table
 --   @variables@         variables of features
 --   @prepare@           features complete NEW
---   @id@                its number
---   @moved@             names that are used here lead elsewhere than they did, and nothing has followed that
+--   @moved@             NULL, or the verdict where names lead elsewhere than they did (moved.sql)
 --   @ahead@             whether it has columns that the main table does not have yet
 --   @says_more@         NEW has a value there
 --   @same_as_old@       NEW is OLD, byte for byte, as far as it is signed
@@ -13,6 +12,7 @@
 --   @or_completed@      features: or it has brought back what was lost
 --   @incomplete@        NEW has no place in the order of versions
 --   @unsigned@          the verdict on a row that is not signed
+--   @hold@              locks the other tables that are named from here on (hold.sql)
 --   @find_tip@          looks for the current version of the key of NEW
 --   @same_as_tip@       tip is NEW, byte for byte
 --   @lock_archived@     features: the main table's guard is archiving its tip
@@ -40,10 +40,8 @@ DECLARE
 BEGIN
   @prepare@
   <<judged>> BEGIN
-    IF @moved@ THEN
-      verdict := rowseal._elsewhere(@id@);
-      EXIT judged WHEN verdict IS NOT NULL;
-    END IF;
+    verdict := @moved@;
+    EXIT judged WHEN verdict IS NOT NULL;
     --: if ahead
     IF @says_more@ THEN
       verdict := ROW('RS015', 'the table itself does not have a column yet that has a value here')::rowseal.verdict;
@@ -67,6 +65,7 @@ BEGIN
     END IF;
 
     -- 1. What is there?
+    @hold@
     @find_tip@
     has_tip := FOUND;
     IF has_tip AND pg_trigger_depth() > 1 AND @same_as_tip@ THEN
@@ -104,7 +103,7 @@ BEGIN
     @verdict@
     EXIT judged WHEN verdict IS NOT NULL;
 
-    -- 4. Then it is carried out.
+    -- 4. It is carried out.
     IF respelled THEN
       outcome := 'duplicate';
       @arrived_again@

@@ -5,7 +5,8 @@ CREATE SEQUENCE rowseal.declarations_id_seq AS integer CYCLE;
 CREATE TABLE rowseal.declarations (
   relation           regclass PRIMARY KEY,
   id                 integer NOT NULL UNIQUE,
-  tag                text NOT NULL UNIQUE,
+  generation         integer NOT NULL,
+  tag                text NOT NULL UNIQUE CHECK (pg_catalog.octet_length(tag) <= 1000),
   layout             text NOT NULL CHECK (layout IN ('unversioned', 'two tables', 'one table')),
   versions           regclass,
   owner              text[] NOT NULL,
@@ -81,6 +82,8 @@ COMMENT ON COLUMN rowseal.declarations.version_columns IS
   'Columns of the versions table: {"main column": "versions column"}';
 COMMENT ON COLUMN rowseal.declarations.queries IS
   'Generated queries behind payload, verify, digest, history; {}: the table is closed (see ddl.sql)';
+COMMENT ON COLUMN rowseal.declarations.generation IS
+  'How often functions were made for it: a guard that has waited for DDL sees by it that it has been replaced';
 COMMENT ON COLUMN rowseal.declarations.numbers IS
   'The columns that the tables have by now, also while it is closed, and their numbers in which database: '
   '{"installation": …, "main": {"relation": 16400, "columns": {"k": 1}}, "versions": …}';
@@ -91,7 +94,8 @@ COMMENT ON COLUMN rowseal.declarations.facts IS
   'Catalog facts of the last time that the table was in order, from which functions and triggers were generated; '
   'health() compares them; a table that is closed is compared with them, too';
 
-CREATE TABLE rowseal.tags (tag text PRIMARY KEY, owner name NOT NULL, relation regclass NOT NULL);
+CREATE TABLE rowseal.tags (
+  tag text PRIMARY KEY CHECK (pg_catalog.octet_length(tag) <= 1000), owner name NOT NULL, relation regclass NOT NULL);
 COMMENT ON TABLE rowseal.tags IS
   'The table that was declared with a tag last, and who owned it: rows may wait for it, and nobody else gets them. '
   'While the table is there, nobody else gets the tag either';

@@ -363,7 +363,7 @@ def test_functions_without_a_search_path_name_every_schema(example: Db) -> None:
             AND lanname IN ('plpgsql', 'sql') WHERE pronamespace = 'rowseal'::regnamespace
             AND proconfig::text !~ 'search_path' IS NOT FALSE""")
     )
-    hot = {"_guard", "_feed", "_ledger", "_settle"}
+    hot = {"_guard", "_moved", "_feed", "_ledger", "_settle"}
     others = {"_arrive", "_room", "_settled", "_results", "_trusted_owner", "_verified"}
     others |= {
         "_encoded",
@@ -1184,12 +1184,15 @@ HARMLESS = {
     "_send",
     "_hang_up",
     "_refuse",
+    "_may_see",
     "_set_apart",
     "_shown",
     "_shown_column",
     "_lasting_key",
     "_room",
     "_elsewhere",
+    "_moved_*",
+    "_must_be_archived",
     "_moved",
     "_key_of",
     "receive",

@@ -5,11 +5,13 @@ What the change is, shows once it commits; until then whoever brings rows waits 
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg.types.json import Json
 
@@ -17,6 +19,8 @@ from kit.attacks import insert, meanwhile, row, table, trusted
 from kit.db import Db, Server
 from kit.example import Owner
 from kit.network import until
+from kit.scratch import problems
+from rowseal.client import sign
 
 RECEIVE = "SELECT outcome, reason FROM rowseal.receive(%s)"
 DECLARE = (
@@ -184,3 +188,70 @@ def test_a_row_of_a_publication_that_comes_while_its_table_is_closed_is_let_in_l
     admin.run("ALTER TYPE pair OWNER TO app")
     assert example.all("SELECT note FROM q") == [value["note"]]
     assert admin.all("SELECT sqlstate FROM rowseal.quarantine") == []
+
+
+SWAPS = {  # what the owner does in one transaction, and what stands under the old names then
+    "tables": "ALTER TABLE user_cards RENAME TO old_cards;"
+    " ALTER TABLE new_cards RENAME TO user_cards",
+    "columns": "ALTER TABLE user_cards RENAME sign_pkey TO x;"
+    " ALTER TABLE user_cards RENAME contact_pkey TO sign_pkey;"
+    " ALTER TABLE user_cards RENAME x TO contact_pkey",
+}
+
+
+@pytest.mark.parametrize("swap", SWAPS)
+@pytest.mark.parametrize("forged", [False, True])
+def test_no_row_is_judged_by_a_key_that_has_just_come_under_the_name(
+    forged: bool, swap: str, example: Db, ann: Owner, bob: Owner, server: Server, database: str
+) -> None:
+    """The guard has waited for the command; it was made before, and names what was there before."""
+    table(example, "q", "uuid uuid")
+    example.insert("q", ann.sealed(example.form("q"), row(ann)))
+    example.run("CREATE TABLE new_cards (LIKE user_cards)")
+    example.insert("new_cards", {"user_hash": ann.hash, "sign_pkey": bob.public_key})
+    form = example.form("q")
+    sealed = ann.sealed(form, row(ann))
+    if forged:
+        sealed["sign_b64"] = sign(form, {**row(ann)}, bob.key)
+    with server.connect(database, "app") as c:
+        arrive = partial(insert, example, "q", sealed)
+        assert meanwhile(Db(c), SWAPS[swap], arrive) == "40001"
+    assert insert(example, "q", sealed) == ("RS001" if forged else None)
+
+
+def test_no_version_is_lost_where_columns_of_the_versions_table_have_changed_places(
+    example: Db, ann: Owner, server: Server, database: str
+) -> None:
+    example.run("ALTER TABLE user_storage_versions ADD a text, ADD b text")
+    example.run("ALTER TABLE user_storage ADD a text, ADD b text")
+    form = example.form("user_storage")
+    old, new = (
+        ann.envelope(form, ann.value(v, uuid.UUID(int=1), a="a", b="b")) for v in (b"1", b"2")
+    )
+    assert example.apply("user_storage", [old]) == [("inserted", None)]
+    swap = """ALTER TABLE user_storage_versions RENAME a TO x;
+        ALTER TABLE user_storage_versions RENAME b TO a;
+        ALTER TABLE user_storage_versions RENAME x TO b"""
+    with server.connect(database, "app") as c:
+        other = Db(c)
+        with pytest.raises(psycopg.Error) as error:
+            meanwhile(other, swap, partial(example.apply, "user_storage", [new]))
+        assert error.value.sqlstate == "40001"
+    assert example.apply("user_storage", [new]) == [("superseded", None)]
+    assert example.all("SELECT a, b FROM user_storage_versions") == [("b", "a")]
+    assert problems(example, "user_storage") == []
+
+
+def test_a_version_that_a_trigger_takes_away_is_not_superseded(example: Db, ann: Owner) -> None:
+    form = example.form("user_storage")
+    old, new = (ann.envelope(form, ann.value(v, uuid.UUID(int=1))) for v in (b"1", b"2"))
+    assert example.apply("user_storage", [old]) == [("inserted", None)]
+    example.run(
+        "CREATE FUNCTION norm() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN NEW.value_b64 := ''x''; RETURN NEW; END';"
+        " CREATE TRIGGER norm BEFORE INSERT ON user_storage_versions"
+        " FOR EACH ROW EXECUTE FUNCTION norm()"
+    )
+    ((outcome, reason),) = example.apply("user_storage", [new])
+    assert outcome == "deferred" and str(reason).startswith("RS019")
+    assert example.one("SELECT value_b64 FROM user_storage") == b"1"

@@ -87,6 +87,7 @@ def test_every_function_has_a_fixed_search_path(admin: Scratch) -> None:
         "_payload_*",
         "_signed_*",
         "_guard_*",
+        "_moved_*",
         "_guard_versions_*",
         "_feed_*",
         "_feed_versions_*",

@@ -38,7 +38,8 @@ def table(*more: dict[str, Any], **facts: Any) -> Table:
     given = {
         "qualified": "public.c", "label": "public.c", "relkind": "r",
         "whose": {"table": None, "types": {}, "versions": None},
-        "persistence": "p", "partition": False, "inherits": False, "columns": columns,
+        "persistence": "p", "computed": [], "partition": False, "inherits": False,
+        "columns": columns,
         "kinds": {c["kind"]: c["kind"] for c in columns}, "oids": {"relation": 1, "types": {}},
         "key": [{"name": "id", "equal": "OPERATOR(pg_catalog.=)"}], "key_deferrable": False,
         "key_compares": True, "deferrable": [], "unique": [["id"]], "rules": [],

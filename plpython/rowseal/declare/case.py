@@ -17,6 +17,7 @@ GRANT_COLUMNS = {
     "may_grant": "smallint",
     "upto": "bytea[]",
 }
+LONGEST_TAG = 1000  # bytes: fits into an index, however it is compressed
 MAX_FIELDS = 95  # a PostgreSQL function takes 100 arguments
 
 

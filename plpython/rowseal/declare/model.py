@@ -46,7 +46,7 @@ class KeyColumn(NamedTuple):
     equal: str
 
 
-LISTS = ("deferrable", "rules", "late_triggers", "partitions")
+LISTS = ("computed", "deferrable", "rules", "late_triggers", "partitions")
 
 
 class Table(NamedTuple):
@@ -56,7 +56,8 @@ class Table(NamedTuple):
     label: str  # for messages
     stranger: str | None  # what else it rests on by name, and who, being a stranger, names it
     relkind: str
-    persistence: str
+    persistence: str  # of the table and its partitions: "p" if all are permanent
+    computed: tuple[str, ...]  # columns of partitions that are generated there alone
     partition: bool
     inherits: bool
     columns: tuple[Column, ...]
@@ -129,6 +130,7 @@ class Wish(NamedTuple):
     """The arguments of ``rowseal.declare``, or a stored declaration that is planned again."""
 
     id: int
+    generation: int  # how often functions were made for it
     tag: str
     owner: tuple[str, ...]
     public_key: str | None

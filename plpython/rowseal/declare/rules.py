@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ..form.canonical import Kind
 from ..form.signature import ALGORITHMS, HASHES
-from .case import GUARD, MAX_FIELDS, Case, Refused, column, hashed, typed
+from .case import GUARD, LONGEST_TAG, MAX_FIELDS, Case, Refused, column, hashed, typed
 from .model import Table
 from .options import OPTION_RULES
 from .versions import a_versions_table_fits
@@ -23,6 +23,12 @@ def nothing_essential_is_empty(case: Case) -> None:
         value = getattr(case.wish, column_)
         if not value or (isinstance(value, tuple) and not all(value)):
             raise Refused(f"{column_} of {case.label} is empty", "Give its name.")
+
+
+def the_tag_fits_into_an_index(case: Case) -> None:
+    if len(case.wish.tag.encode()) > LONGEST_TAG:
+        message = f"the tag of {case.label} has more than {LONGEST_TAG} bytes"
+        raise Refused(message, "Choose a shorter one.")
 
 
 def lists_and_objects_are_well_formed(case: Case) -> None:
@@ -54,8 +60,13 @@ def _ordinary(table: Table) -> None:
     if table.persistence != "p":
         kind = {"t": "a temporary", "u": "an unlogged"}[table.persistence]
         raise Refused(
-            f"{table.label} is {kind} table",
+            f"{table.label}, or a partition of it, is {kind} table",
             "Its rows are not kept; only permanent tables can be declared.",
+        )
+    if table.computed:
+        raise Refused(
+            f"column {table.computed[0]} is generated, and in {table.label} it is not",
+            "A partition stores rows as they were signed: DROP EXPRESSION.",
         )
 
 
@@ -385,7 +396,11 @@ def versions_name_their_parent(case: Case) -> None:
         )
 
 
-WISH_RULES: tuple[Rule, ...] = (nothing_essential_is_empty, lists_and_objects_are_well_formed)
+WISH_RULES: tuple[Rule, ...] = (
+    nothing_essential_is_empty,
+    the_tag_fits_into_an_index,
+    lists_and_objects_are_well_formed,
+)
 TABLE_RULES: tuple[Rule, ...] = (
     it_is_an_ordinary_table,
     it_stands_alone,

@@ -11,7 +11,7 @@ from .features import added
 from .filled import rendered
 from .functions import apply, decode, in_python, take
 from .guard import guards
-from .plan import Function, Plan, Trigger
+from .plan import UNSET, Function, Plan, Trigger
 from .queries import queries, tips
 from .subject import Subject
 from .words import field
@@ -50,6 +50,7 @@ def _hash(table: Table, signature: str) -> str:
 
 def _functions(subject: Subject, features: list[Feature]) -> Iterator[Function]:
     yield from in_python(subject)
+    yield moved(subject)
     yield from guards(subject)
     yield apply(subject)
     yield take(subject)
@@ -58,6 +59,18 @@ def _functions(subject: Subject, features: list[Feature]) -> Iterator[Function]:
         yield is_tip(subject)
     for feature in features:
         yield from feature.functions()
+
+
+def moved(subject: Subject) -> Function:
+    """NULL, or the verdict where what was generated cannot go on."""
+    holes = {
+        "id": str(subject.id),
+        "generation": str(subject.wish.generation),
+        "elsewhere": subject.elsewhere,
+    }
+    body, name = rendered("moved", holes, qualified=True), f"_moved_{subject.id}"
+    arguments, returns = "generation integer", "rowseal.verdict"
+    return Function(name, arguments, returns, "sql", body, UNSET, "STABLE", parallel=True)
 
 
 def is_tip(subject: Subject) -> Function:

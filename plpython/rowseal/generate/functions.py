@@ -101,7 +101,6 @@ def take(subject: Subject) -> Function:
     body = rendered(
         "take",
         {
-            "id": str(subject.id),
             "moved": subject.moved,
             "canonical": _numbered(decoding.values.values()),
             "canonical_source": decoding.source,
@@ -119,7 +118,6 @@ def apply(subject: Subject) -> Function:
     body = rendered(
         "apply",
         {
-            "id": str(subject.id),
             "moved": subject.moved,
             "canonical": _numbered(canonical.values.values()),
             "canonical_source": canonical.source,

@@ -42,14 +42,22 @@ def _common(subject: Subject, place: Place) -> dict[str, str]:
     refused = f"{new.judged_payload}, {new.signature}, NEW{content}"
     return {
         "leave": rendered("leave", {"relation": relation, "refused": refused}),
-        "id": str(subject.id),
         "moved": subject.moved,
+        "hold": _hold(subject, place),
         "variables": subject.slot("variables"),
         "prepare": subject.slot("prepare", new),
         "updated_in_place": subject.slot("updated_in_place", new, old),
         "or_completed": f" OR {completed}" if completed else "",
         "verdict": subject.wrapped("verdict", new, _by_the_owners_key(new)),
     }
+
+
+def _hold(subject: Subject, place: Place) -> str:
+    """Locks the other tables that a guard names; empty where there are none."""
+    others = [f"ONLY {t.qualified}" for t in subject.tables if t.qualified != place.table]
+    if not others:
+        return ""
+    return rendered("hold", {"tables": ", ".join(others), "moved": subject.moved})
 
 
 # ---------------------------------------------------------------------------------- the owner's key
@@ -113,6 +121,8 @@ def main_holes(subject: Subject) -> Holes:
         "versions": subject.versions is not None,
         "archive_new": archive(new),
         "archive_tip": archive(tip),
+        "id": str(subject.id),
+        "signature_of_tip": tip.ref(subject.sign),
         "set_new": set_from(subject, "NEW"),
         "whole": _whole(subject),
         "copies": _copies(new),

@@ -161,6 +161,7 @@ class _Qualifier:
         self.before = self.last
         self.operators: list[str] = [""]  # one a nesting level: what a further one must be equal to
         self.setting: list[bool] = [False]  # one a nesting level: whether = assigns there
+        self.locking = False  # LOCK TABLE … IN … MODE
 
     def operator(self, token: Token) -> str:
         name = token.text
@@ -185,6 +186,8 @@ class _Qualifier:
 
     def word(self, token: Token, following: str) -> str:
         name = token.text
+        if name == "IN" and self.locking:
+            return name
         if name.upper() in FORBIDDEN or (self.last.text == "CASE" and name != "WHEN"):
             raise TemplateError(f"{name} looks for an operator by its bare name")
         if name.isupper():
@@ -205,6 +208,7 @@ class _Qualifier:
 
     def seen(self, token: Token) -> None:
         text = token.text
+        self.locking = text == "LOCK" or (self.locking and text != ";")
         if text == "(":
             self.operators.append("")
             self.setting.append(False)

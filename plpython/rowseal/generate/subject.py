@@ -293,11 +293,12 @@ class Subject:
 
     @property
     def moved(self) -> str:
-        """Whether a name leads elsewhere than it did when this was generated.
+        """NULL, or the verdict where what is generated cannot go on: see sql/guards/moved.sql."""
+        return f"rowseal._moved_{self.id}({self.wish.generation})"
 
-        Names of tables are constants of the plan, which is made anew when one moves; nothing does
-        that for a type.
-        """
+    @property
+    def elsewhere(self) -> str:
+        """Whether a name leads elsewhere than it did when this was generated."""
         return " OR ".join(_elsewhere(t, names) for t, names in self.names.items() if names)
 
     # -- columns

@@ -158,6 +158,20 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     ),
     "a temporary table": (C.replace("TABLE", "TEMP TABLE"), D, "a temporary table"),
     "an unlogged table": (C.replace("TABLE", "UNLOGGED TABLE"), D, "an unlogged table"),
+    "an unlogged partition": (
+        f"""CREATE TABLE c (id bytea PRIMARY KEY, {CARD}) PARTITION BY HASH (id);
+            CREATE UNLOGGED TABLE p PARTITION OF c FOR VALUES WITH (MODULUS 1, REMAINDER 0)""",
+        D,
+        "an unlogged table",
+    ),
+    "a partition that computes a column": (
+        f"""CREATE TABLE c (id bytea PRIMARY KEY, a text, {CARD}) PARTITION BY HASH (id);
+            CREATE TABLE p (id bytea NOT NULL, a text GENERATED ALWAYS AS ('x') STORED, {CARD});
+            ALTER TABLE c ATTACH PARTITION p FOR VALUES WITH (MODULUS 1, REMAINDER 0)""",
+        D,
+        "column a of public.p is generated",
+    ),
+    "a long tag": (C, D + f", tag => '{'x' * 1001}'", "more than 1000 bytes"),
     "a sequence": ("CREATE SEQUENCE c", D, "no table"),
     "a partition": (
         f"""CREATE TABLE p (id bytea PRIMARY KEY, {CARD}) PARTITION BY HASH (id);

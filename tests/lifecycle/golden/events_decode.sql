@@ -3,7 +3,7 @@ DECLARE
   r record;
   payload text;
 BEGIN
-  IF ARRAY['public.events', 'public.user_cards']::regclass[] <> '{12345,12345}' THEN
+  IF rowseal._moved_6(1) IS NOT NULL THEN
     RETURN NULL;
   END IF;
   SELECT * INTO r FROM (SELECT x.at AS "at", x.deleted_flag AS deleted_flag, x.owner_timestamp AS owner_timestamp,

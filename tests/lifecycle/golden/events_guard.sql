@@ -8,10 +8,8 @@ DECLARE
   kept pg_catalog.bool := false;
 BEGIN
   <<judged>> BEGIN
-    IF ARRAY['public.events', 'public.user_cards']::pg_catalog.regclass[] OPERATOR(pg_catalog.<>) '{12345,12345}' THEN
-      verdict := rowseal._elsewhere(6);
-      EXIT judged WHEN verdict IS NOT NULL;
-    END IF;
+    verdict := rowseal._moved_6(1);
+    EXIT judged WHEN verdict IS NOT NULL;
     IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
       IF ((NEW.sign_b64 OPERATOR(pg_catalog.=) OLD.sign_b64
           AND pg_catalog.record_image_eq(ROW(NEW.at, NEW.deleted_flag, NEW.owner_timestamp, NEW.parent_sign_b64,
@@ -41,6 +39,9 @@ BEGIN
       outcome := 'duplicate';
       EXIT judged;
     END IF;
+    LOCK TABLE ONLY public.user_cards IN ACCESS SHARE MODE;
+    verdict := rowseal._moved_6(1);
+    EXIT judged WHEN verdict IS NOT NULL;
 
     -- 3. Is it the owner's?
     SELECT k.sign_pkey INTO public_key FROM public.user_cards k
@@ -49,7 +50,7 @@ BEGIN
         NEW.parent_sign_b64, NEW.user_hash, NEW.uuid);
     EXIT judged WHEN verdict IS NOT NULL;
 
-    -- 4. Then it is carried out.
+    -- 4. It is carried out.
     kept := NOT respelled;
     IF respelled THEN
       outcome := 'duplicate';  -- the version that is there, in another spelling

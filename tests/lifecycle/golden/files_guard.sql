@@ -6,7 +6,7 @@ DECLARE
   outcome pg_catalog.text;
   known pg_catalog.bool;
   newer pg_catalog.bool := true;  -- than the tip
-  kept pg_catalog.bool := false;  -- in this table
+  kept pg_catalog.bool := false;
   whole public.files;
 BEGIN
   IF NEW.name IS NULL THEN
@@ -16,11 +16,8 @@ BEGIN
     NEW.content_sha256 := NULL;
   END IF;
   <<judged>> LOOP
-    IF ARRAY['public.files', 'public.files_versions',
-        'public.user_cards']::pg_catalog.regclass[] OPERATOR(pg_catalog.<>) '{12345,12345,12345}' THEN
-      verdict := rowseal._elsewhere(5);
-      EXIT judged WHEN verdict IS NOT NULL;
-    END IF;
+    verdict := rowseal._moved_5(1);
+    EXIT judged WHEN verdict IS NOT NULL;
 
     -- 1. What is there?
     IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
@@ -33,45 +30,47 @@ BEGIN
     END IF;
 
     -- 2. What is NEW to it?  No signature yet.
-    IF known THEN
-      IF (tip.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64
-          AND pg_catalog.record_image_eq(ROW(CASE WHEN tip.content IS NULL THEN tip.content_sha256
-          ELSE pg_catalog.sha256(tip.content::pg_catalog.bytea) END, tip.deleted_flag, tip.owner_timestamp, tip.up,
-          tip.user_hash, tip.uuid, tip.name, tip.sign_b64),
-          ROW(CASE WHEN NEW.content IS NULL THEN NEW.content_sha256
-          ELSE pg_catalog.sha256(NEW.content::pg_catalog.bytea) END, NEW.deleted_flag, NEW.owner_timestamp, NEW.up,
-          NEW.user_hash, NEW.uuid, NEW.name, NEW.sign_b64))) THEN
-        outcome := 'duplicate';
-        IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND (tip.content IS NULL AND NEW.content IS NOT NULL) THEN
-          UPDATE public.files t SET "content" = coalesce(t.content, NEW.content), content_sha256 = CASE
-              WHEN NEW.content IS NULL THEN t.content_sha256 END
-           WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash AND t.uuid OPERATOR(pg_catalog.=) NEW.uuid
-               AND t.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64;
-          IF NOT FOUND AND NOT EXISTS (SELECT FROM public.files t
-              WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash AND t.uuid OPERATOR(pg_catalog.=) NEW.uuid
-              AND t.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64) THEN
-            CONTINUE judged;
-          END IF;
+    IF known AND (tip.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64
+        AND pg_catalog.record_image_eq(ROW(CASE WHEN tip.content IS NULL THEN tip.content_sha256
+        ELSE pg_catalog.sha256(tip.content::pg_catalog.bytea) END, tip.deleted_flag, tip.owner_timestamp, tip.up,
+        tip.user_hash, tip.uuid, tip.name, tip.sign_b64),
+        ROW(CASE WHEN NEW.content IS NULL THEN NEW.content_sha256
+        ELSE pg_catalog.sha256(NEW.content::pg_catalog.bytea) END, NEW.deleted_flag, NEW.owner_timestamp, NEW.up,
+        NEW.user_hash, NEW.uuid, NEW.name, NEW.sign_b64))) THEN
+      outcome := 'duplicate';
+      IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND (tip.content IS NULL AND NEW.content IS NOT NULL) THEN
+        UPDATE public.files t SET "content" = coalesce(t.content, NEW.content), content_sha256 = CASE
+            WHEN NEW.content IS NULL THEN t.content_sha256 END
+         WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash AND t.uuid OPERATOR(pg_catalog.=) NEW.uuid
+             AND t.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64;
+        IF NOT FOUND AND NOT EXISTS (SELECT FROM public.files t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
+            AND t.uuid OPERATOR(pg_catalog.=) NEW.uuid AND t.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64) THEN
+          CONTINUE judged;
         END IF;
-        IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-          IF pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply'
-              OR pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.>) 1 THEN
-            IF NEW.content IS NULL AND OLD.content IS NOT NULL THEN
-              NEW.content := OLD.content;
-              NEW.content_sha256 := OLD.content_sha256;
-            END IF;
-          END IF;
-          IF (coalesce(pg_catalog.octet_length(NEW.content), 0)) OPERATOR(pg_catalog.>) 37748736 THEN
-            verdict := ROW('RS006', 'more than 37748736 bytes of content')::rowseal.verdict;
-          ELSIF NEW.content IS NULL AND OLD.content IS NOT NULL THEN
-            verdict := ROW('RS004', 'column content is erased by rowseal.erase alone, and stays so')::rowseal.verdict;
-          END IF;
-          -- unsigned columns; between servers they would circle
-          kept := pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.<>) 'replica'
-              OR OLD.content IS NULL AND NEW.content IS NOT NULL;
-        END IF;
-        EXIT judged;
       END IF;
+      IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+        IF pg_catalog.current_setting('rowseal.mode', true) OPERATOR(pg_catalog.=) 'apply'
+            OR pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.>) 1 THEN
+          IF NEW.content IS NULL AND OLD.content IS NOT NULL THEN
+            NEW.content := OLD.content;
+            NEW.content_sha256 := OLD.content_sha256;
+          END IF;
+        END IF;
+        IF (coalesce(pg_catalog.octet_length(NEW.content), 0)) OPERATOR(pg_catalog.>) 37748736 THEN
+          verdict := ROW('RS006', 'more than 37748736 bytes of content')::rowseal.verdict;
+        ELSIF NEW.content IS NULL AND OLD.content IS NOT NULL THEN
+          verdict := ROW('RS004', 'column content is erased by rowseal.erase alone, and stays so')::rowseal.verdict;
+        END IF;
+        -- unsigned columns; between servers they would circle
+        kept := pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.<>) 'replica'
+            OR OLD.content IS NULL AND NEW.content IS NOT NULL;
+      END IF;
+      EXIT judged;
+    END IF;
+    LOCK TABLE ONLY public.files_versions, ONLY public.user_cards IN ACCESS SHARE MODE;
+    verdict := rowseal._moved_5(1);
+    EXIT judged WHEN verdict IS NOT NULL;
+    IF known THEN
       IF NEW.owner_timestamp IS NULL OR NEW.deleted_flag IS NULL OR NEW.sign_b64 IS NULL THEN
         verdict := ROW('RS001',
             'the row is not signed: key, timestamp, deletion flag or signature is missing')::rowseal.verdict;
@@ -87,7 +86,7 @@ BEGIN
           NEW.sign_b64) OPERATOR(pg_catalog.>) ROW(tip.owner_timestamp, tip.deleted_flag,
           tip.sign_b64)) IS NOT FALSE;  -- NULL: the tip has lost its place
       IF NOT newer AND NEW.sign_b64 OPERATOR(pg_catalog.<>) tip.sign_b64 THEN
-        -- late: the versions table's guard decides
+        -- late: that table's guard decides
         INSERT INTO public.files_versions ("content", deleted_flag, owner_timestamp, "up", user_hash, "uuid",
             content_sha256, "name", sign_b64)
           VALUES (NEW.content, NEW.deleted_flag, NEW.owner_timestamp, NEW.up, NEW.user_hash, NEW.uuid,
@@ -105,7 +104,7 @@ BEGIN
         EXIT judged;
       END IF;
       IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND newer THEN
-        -- comes here again, the tip locked
+        -- here again, the tip locked
         UPDATE public.files t SET "content" = NEW.content, deleted_flag = NEW.deleted_flag,
             owner_timestamp = NEW.owner_timestamp, "up" = NEW.up, user_hash = NEW.user_hash, "uuid" = NEW.uuid,
             content_sha256 = NEW.content_sha256, "name" = NEW.name, sign_b64 = NEW.sign_b64
@@ -130,9 +129,9 @@ BEGIN
     END;
     EXIT judged WHEN verdict IS NOT NULL;
 
-    -- 4. Then it is carried out.
+    -- 4. It is carried out.
     IF NOT newer THEN
-      outcome := 'duplicate';  -- there, in another spelling
+      outcome := 'duplicate';  -- spelled otherwise
       IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND (tip.content IS NULL AND NEW.content IS NOT NULL) THEN
         UPDATE public.files t SET "content" = coalesce(t.content, NEW.content), content_sha256 = CASE
             WHEN NEW.content IS NULL THEN t.content_sha256 END
@@ -144,7 +143,7 @@ BEGIN
         END IF;
       END IF;
     ELSE
-      outcome := 'inserted';  -- the primary key stops a second one
+      outcome := 'inserted';  -- once, by the primary key
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
         INSERT INTO public.files_versions ("content", deleted_flag, owner_timestamp, "up", user_hash, "uuid",
             content_sha256, "name", sign_b64)
@@ -156,6 +155,9 @@ BEGIN
           UPDATE public.files_versions t SET "content" = coalesce(t.content, tip.content), content_sha256 = CASE
               WHEN tip.content IS NULL THEN t.content_sha256 END
            WHERE t.name OPERATOR(pg_catalog.=) tip.name;
+        END IF;
+        IF NOT FOUND THEN
+          PERFORM rowseal._must_be_archived(5, tip.sign_b64);
         END IF;
         -- else the WAL lacks large values
         whole := ROW(NEW.user_hash, NEW.uuid, NEW.content, NEW.content_sha256, NEW.name, NEW.up, NEW.deleted_flag,

@@ -16,11 +16,8 @@ BEGIN
     NEW.content_sha256 := NULL;
   END IF;
   <<judged>> BEGIN
-    IF ARRAY['public.files', 'public.files_versions',
-        'public.user_cards']::pg_catalog.regclass[] OPERATOR(pg_catalog.<>) '{12345,12345,12345}' THEN
-      verdict := rowseal._elsewhere(5);
-      EXIT judged WHEN verdict IS NOT NULL;
-    END IF;
+    verdict := rowseal._moved_5(1);
+    EXIT judged WHEN verdict IS NOT NULL;
     IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
       IF ((NEW.sign_b64 OPERATOR(pg_catalog.=) OLD.sign_b64
           AND pg_catalog.record_image_eq(ROW(CASE WHEN NEW.content IS NULL THEN NEW.content_sha256
@@ -57,6 +54,9 @@ BEGIN
     END IF;
 
     -- 1. What is there?
+    LOCK TABLE ONLY public.files, ONLY public.user_cards IN ACCESS SHARE MODE;
+    verdict := rowseal._moved_5(1);
+    EXIT judged WHEN verdict IS NOT NULL;
     SELECT * INTO tip FROM public.files t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
         AND t.uuid OPERATOR(pg_catalog.=) NEW.uuid;
     has_tip := FOUND;
@@ -120,7 +120,7 @@ BEGIN
     END;
     EXIT judged WHEN verdict IS NOT NULL;
 
-    -- 4. Then it is carried out.
+    -- 4. It is carried out.
     IF respelled THEN
       outcome := 'duplicate';
       IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND (stored.content IS NULL AND NEW.content IS NOT NULL)

@@ -9,10 +9,8 @@ DECLARE
   news pg_catalog.bool;
 BEGIN
   <<judged>> BEGIN
-    IF ARRAY['public.grants', 'public.user_cards']::pg_catalog.regclass[] OPERATOR(pg_catalog.<>) '{12345,12345}' THEN
-      verdict := rowseal._elsewhere(3);
-      EXIT judged WHEN verdict IS NOT NULL;
-    END IF;
+    verdict := rowseal._moved_3(1);
+    EXIT judged WHEN verdict IS NOT NULL;
     IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
       IF ((NEW.sign_b64 OPERATOR(pg_catalog.=) OLD.sign_b64
           AND pg_catalog.record_image_eq(ROW(NEW.deleted_flag, NEW.grantee_pkey, NEW.keys, NEW.may_grant,
@@ -46,6 +44,9 @@ BEGIN
       outcome := 'duplicate';
       EXIT judged;
     END IF;
+    LOCK TABLE ONLY public.user_cards IN ACCESS SHARE MODE;
+    verdict := rowseal._moved_3(1);
+    EXIT judged WHEN verdict IS NOT NULL;
     PERFORM rowseal._lock_writers(3, rowseal._encoded(NEW.user_hash), true);
 
     -- 3. Is it the owner's?
@@ -136,7 +137,7 @@ BEGIN
     END IF;
     EXIT judged WHEN verdict IS NOT NULL;
 
-    -- 4. Then it is carried out.
+    -- 4. It is carried out.
     kept := NOT respelled;
     IF respelled THEN
       outcome := 'duplicate';  -- the version that is there, in another spelling

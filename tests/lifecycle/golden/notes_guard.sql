@@ -6,16 +6,13 @@ DECLARE
   outcome pg_catalog.text;
   known pg_catalog.bool;
   newer pg_catalog.bool := true;  -- than the tip
-  kept pg_catalog.bool := false;  -- in this table
+  kept pg_catalog.bool := false;
   whole public.notes;
   news pg_catalog.bool;
 BEGIN
   <<judged>> LOOP
-    IF ARRAY['public.notes', 'public.notes_versions',
-        'public.user_cards']::pg_catalog.regclass[] OPERATOR(pg_catalog.<>) '{12345,12345,12345}' THEN
-      verdict := rowseal._elsewhere(4);
-      EXIT judged WHEN verdict IS NOT NULL;
-    END IF;
+    verdict := rowseal._moved_4(1);
+    EXIT judged WHEN verdict IS NOT NULL;
 
     -- 1. What is there?
     IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
@@ -28,19 +25,22 @@ BEGIN
     END IF;
 
     -- 2. What is NEW to it?  No signature yet.
-    IF known THEN
-      IF (tip.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64
-          AND pg_catalog.record_image_eq(ROW(tip.deleted_flag, tip.key, tip.n, tip.owner_timestamp,
-          tip.parent_sign_b64, tip.user_hash, tip.writer_pkey, tip.writer_prev, tip.writer_seq, tip.sign_b64),
-          ROW(NEW.deleted_flag, NEW.key, NEW.n, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash,
-          NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq, NEW.sign_b64))) THEN
-        outcome := 'duplicate';
-        IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-          -- unsigned columns; between servers they would circle
-          kept := pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.<>) 'replica';
-        END IF;
-        EXIT judged;
+    IF known AND (tip.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64
+        AND pg_catalog.record_image_eq(ROW(tip.deleted_flag, tip.key, tip.n, tip.owner_timestamp, tip.parent_sign_b64,
+        tip.user_hash, tip.writer_pkey, tip.writer_prev, tip.writer_seq, tip.sign_b64),
+        ROW(NEW.deleted_flag, NEW.key, NEW.n, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash,
+        NEW.writer_pkey, NEW.writer_prev, NEW.writer_seq, NEW.sign_b64))) THEN
+      outcome := 'duplicate';
+      IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+        -- unsigned columns; between servers they would circle
+        kept := pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.<>) 'replica';
       END IF;
+      EXIT judged;
+    END IF;
+    LOCK TABLE ONLY public.notes_versions, ONLY public.user_cards IN ACCESS SHARE MODE;
+    verdict := rowseal._moved_4(1);
+    EXIT judged WHEN verdict IS NOT NULL;
+    IF known THEN
       IF NEW.owner_timestamp IS NULL OR NEW.deleted_flag IS NULL OR NEW.sign_b64 IS NULL THEN
         verdict := ROW('RS001',
             'the row is not signed: key, timestamp, deletion flag or signature is missing')::rowseal.verdict;
@@ -60,7 +60,7 @@ BEGIN
           NEW.sign_b64) OPERATOR(pg_catalog.>) ROW(tip.owner_timestamp, tip.deleted_flag,
           tip.sign_b64)) IS NOT FALSE;  -- NULL: the tip has lost its place
       IF NOT newer AND NEW.sign_b64 OPERATOR(pg_catalog.<>) tip.sign_b64 THEN
-        -- late: the versions table's guard decides
+        -- late: that table's guard decides
         INSERT INTO public.notes_versions (deleted_flag, "key", "n", owner_timestamp, parent_sign_b64, user_hash,
             writer_pkey, writer_prev, writer_seq, sign_b64)
           VALUES (NEW.deleted_flag, NEW.key, NEW.n, NEW.owner_timestamp, NEW.parent_sign_b64, NEW.user_hash,
@@ -71,7 +71,7 @@ BEGIN
         EXIT judged;
       END IF;
       IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND newer THEN
-        -- comes here again, the tip locked
+        -- here again, the tip locked
         UPDATE public.notes t SET deleted_flag = NEW.deleted_flag, "key" = NEW.key, "n" = NEW.n,
             owner_timestamp = NEW.owner_timestamp, parent_sign_b64 = NEW.parent_sign_b64, user_hash = NEW.user_hash,
             writer_pkey = NEW.writer_pkey, writer_prev = NEW.writer_prev, writer_seq = NEW.writer_seq,
@@ -181,16 +181,19 @@ BEGIN
       CONTINUE judged;
     END IF;
 
-    -- 4. Then it is carried out.
+    -- 4. It is carried out.
     IF NOT newer THEN
-      outcome := 'duplicate';  -- there, in another spelling
+      outcome := 'duplicate';  -- spelled otherwise
     ELSE
-      outcome := 'inserted';  -- the primary key stops a second one
+      outcome := 'inserted';  -- once, by the primary key
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
         INSERT INTO public.notes_versions (deleted_flag, "key", "n", owner_timestamp, parent_sign_b64, user_hash,
             writer_pkey, writer_prev, writer_seq, sign_b64)
           VALUES (tip.deleted_flag, tip.key, tip.n, tip.owner_timestamp, tip.parent_sign_b64, tip.user_hash,
               tip.writer_pkey, tip.writer_prev, tip.writer_seq, tip.sign_b64) ON CONFLICT (sign_b64) DO NOTHING;
+        IF NOT FOUND THEN
+          PERFORM rowseal._must_be_archived(4, tip.sign_b64);
+        END IF;
         -- else the WAL lacks large values
         whole := ROW(NEW.user_hash, NEW.key, NEW.n, NEW.parent_sign_b64, NEW.writer_pkey, NEW.writer_seq,
             NEW.writer_prev, NEW.deleted_flag, NEW.owner_timestamp, NEW.sign_b64);

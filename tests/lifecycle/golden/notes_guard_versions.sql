@@ -11,11 +11,8 @@ DECLARE
   news pg_catalog.bool;
 BEGIN
   <<judged>> BEGIN
-    IF ARRAY['public.notes', 'public.notes_versions',
-        'public.user_cards']::pg_catalog.regclass[] OPERATOR(pg_catalog.<>) '{12345,12345,12345}' THEN
-      verdict := rowseal._elsewhere(4);
-      EXIT judged WHEN verdict IS NOT NULL;
-    END IF;
+    verdict := rowseal._moved_4(1);
+    EXIT judged WHEN verdict IS NOT NULL;
     IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
       IF ((NEW.sign_b64 OPERATOR(pg_catalog.=) OLD.sign_b64
           AND pg_catalog.record_image_eq(ROW(NEW.deleted_flag, NEW.key, NEW.n, NEW.owner_timestamp,
@@ -37,6 +34,9 @@ BEGIN
     END IF;
 
     -- 1. What is there?
+    LOCK TABLE ONLY public.notes, ONLY public.user_cards IN ACCESS SHARE MODE;
+    verdict := rowseal._moved_4(1);
+    EXIT judged WHEN verdict IS NOT NULL;
     SELECT * INTO tip FROM public.notes t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
         AND t.key OPERATOR(pg_catalog.=) NEW.key;
     has_tip := FOUND;
@@ -181,7 +181,7 @@ BEGIN
     END IF;
     EXIT judged WHEN verdict IS NOT NULL;
 
-    -- 4. Then it is carried out.
+    -- 4. It is carried out.
     IF respelled THEN
       outcome := 'duplicate';
     ELSE

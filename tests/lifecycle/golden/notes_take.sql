@@ -3,8 +3,8 @@ DECLARE
   r record;
   outcome text := pg_catalog.set_config('rowseal.outcome', '', true);
 BEGIN
-  IF ARRAY['public.notes', 'public.notes_versions', 'public.user_cards']::regclass[] <> '{12345,12345,12345}' THEN
-    RETURN rowseal._elsewhere(4)::text;
+  IF rowseal._moved_4(1) IS NOT NULL THEN
+    RETURN rowseal._moved_4(1)::text;
   END IF;
   SELECT x.deleted_flag AS c0, x.key AS c1, CASE WHEN (x.n ~ '[0-9.][eE]') IS NOT TRUE THEN x.n::numeric
       ELSE concat('an exponent in ', left(x.n, 40))::numeric END AS c2, x.owner_timestamp AS c3, CASE

@@ -3,7 +3,7 @@ DECLARE
   r record;
   payload text;
 BEGIN
-  IF ARRAY['public.user_cards']::regclass[] <> '{12345}' THEN
+  IF rowseal._moved_1(1) IS NOT NULL THEN
     RETURN NULL;
   END IF;
   SELECT * INTO r FROM (SELECT CASE WHEN starts_with(x.contact_cert, E'\\x') THEN (x.contact_cert)::bytea

@@ -6,14 +6,12 @@ DECLARE
   outcome pg_catalog.text;
   known pg_catalog.bool;
   newer pg_catalog.bool := true;  -- than the tip
-  kept pg_catalog.bool := false;  -- in this table
+  kept pg_catalog.bool := false;
   whole public.user_cards;
 BEGIN
   <<judged>> LOOP
-    IF ARRAY['public.user_cards']::pg_catalog.regclass[] OPERATOR(pg_catalog.<>) '{12345}' THEN
-      verdict := rowseal._elsewhere(1);
-      EXIT judged WHEN verdict IS NOT NULL;
-    END IF;
+    verdict := rowseal._moved_1(1);
+    EXIT judged WHEN verdict IS NOT NULL;
 
     -- 1. What is there?
     IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
@@ -25,19 +23,19 @@ BEGIN
     END IF;
 
     -- 2. What is NEW to it?  No signature yet.
-    IF known THEN
-      IF (tip.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64
-          AND pg_catalog.record_image_eq(ROW(tip.contact_cert, tip.contact_pkey, tip.crypt_cert, tip.crypt_pkey,
-          tip.deleted_flag, tip.name, tip.owner_timestamp, tip.sign_pkey, tip.user_hash, tip.sign_b64),
-          ROW(NEW.contact_cert, NEW.contact_pkey, NEW.crypt_cert, NEW.crypt_pkey, NEW.deleted_flag, NEW.name,
-          NEW.owner_timestamp, NEW.sign_pkey, NEW.user_hash, NEW.sign_b64))) THEN
-        outcome := 'duplicate';
-        IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-          -- unsigned columns; between servers they would circle
-          kept := pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.<>) 'replica';
-        END IF;
-        EXIT judged;
+    IF known AND (tip.sign_b64 OPERATOR(pg_catalog.=) NEW.sign_b64
+        AND pg_catalog.record_image_eq(ROW(tip.contact_cert, tip.contact_pkey, tip.crypt_cert, tip.crypt_pkey,
+        tip.deleted_flag, tip.name, tip.owner_timestamp, tip.sign_pkey, tip.user_hash, tip.sign_b64),
+        ROW(NEW.contact_cert, NEW.contact_pkey, NEW.crypt_cert, NEW.crypt_pkey, NEW.deleted_flag, NEW.name,
+        NEW.owner_timestamp, NEW.sign_pkey, NEW.user_hash, NEW.sign_b64))) THEN
+      outcome := 'duplicate';
+      IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+        -- unsigned columns; between servers they would circle
+        kept := pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.<>) 'replica';
       END IF;
+      EXIT judged;
+    END IF;
+    IF known THEN
       IF NEW.owner_timestamp IS NULL OR NEW.deleted_flag IS NULL OR NEW.sign_b64 IS NULL THEN
         verdict := ROW('RS001',
             'the row is not signed: key, timestamp, deletion flag or signature is missing')::rowseal.verdict;
@@ -60,7 +58,7 @@ BEGIN
         EXIT judged;
       END IF;
       IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND newer THEN
-        -- comes here again, the tip locked
+        -- here again, the tip locked
         UPDATE public.user_cards t SET contact_cert = NEW.contact_cert, contact_pkey = NEW.contact_pkey,
             crypt_cert = NEW.crypt_cert, crypt_pkey = NEW.crypt_pkey, deleted_flag = NEW.deleted_flag,
             "name" = NEW.name, owner_timestamp = NEW.owner_timestamp, sign_pkey = NEW.sign_pkey,
@@ -78,11 +76,11 @@ BEGIN
         NEW.crypt_pkey, NEW.deleted_flag, NEW.name, NEW.owner_timestamp, NEW.sign_pkey, NEW.user_hash);
     EXIT judged WHEN verdict IS NOT NULL;
 
-    -- 4. Then it is carried out.
+    -- 4. It is carried out.
     IF NOT newer THEN
-      outcome := 'duplicate';  -- there, in another spelling
+      outcome := 'duplicate';  -- spelled otherwise
     ELSE
-      outcome := 'inserted';  -- the primary key stops a second one
+      outcome := 'inserted';  -- once, by the primary key
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
         -- else the WAL lacks large values
         whole := ROW(NEW.user_hash, NEW.sign_pkey, NEW.contact_pkey, NEW.contact_cert, NEW.crypt_pkey, NEW.crypt_cert,

@@ -10,11 +10,8 @@ DECLARE
   kept pg_catalog.bool := false;
 BEGIN
   <<judged>> BEGIN
-    IF ARRAY['public.user_storage', 'public.user_storage_versions',
-        'public.user_cards']::pg_catalog.regclass[] OPERATOR(pg_catalog.<>) '{12345,12345,12345}' THEN
-      verdict := rowseal._elsewhere(2);
-      EXIT judged WHEN verdict IS NOT NULL;
-    END IF;
+    verdict := rowseal._moved_2(1);
+    EXIT judged WHEN verdict IS NOT NULL;
     IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
       IF ((NEW.sign_b64 OPERATOR(pg_catalog.=) OLD.sign_b64
           AND pg_catalog.record_image_eq(ROW(NEW.deleted_flag, NEW.owner_timestamp, NEW.parent_sign_b64,
@@ -36,6 +33,9 @@ BEGIN
     END IF;
 
     -- 1. What is there?
+    LOCK TABLE ONLY public.user_storage, ONLY public.user_cards IN ACCESS SHARE MODE;
+    verdict := rowseal._moved_2(1);
+    EXIT judged WHEN verdict IS NOT NULL;
     SELECT * INTO tip FROM public.user_storage t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
         AND t.uuid OPERATOR(pg_catalog.=) NEW.storage_uuid;
     has_tip := FOUND;
@@ -102,7 +102,7 @@ BEGIN
     END;
     EXIT judged WHEN verdict IS NOT NULL;
 
-    -- 4. Then it is carried out.
+    -- 4. It is carried out.
     IF respelled THEN
       outcome := 'duplicate';
     ELSE
