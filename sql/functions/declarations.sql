@@ -89,7 +89,7 @@ SET search_path = pg_catalog, pg_temp AS $$
           OR NOT EXISTS (
             SELECT FROM pg_catalog.unnest(i.owner || i.public_key) c JOIN pg_catalog.pg_attribute a
                 ON a.attrelid = i.relation AND a.attname = c
-             WHERE pg_catalog.to_jsonb(a.attnum) <> i.numbers #> ARRAY['main', 'columns', c]))
+             WHERE pg_catalog.to_jsonb(a.attnum) IS DISTINCT FROM i.numbers #> ARRAY['main', 'columns', c]))
 $$;
 COMMENT ON FUNCTION rowseal._identity_facts(regclass) IS
   'The facts of an identity table that others rest on: what else it has is no concern of theirs. NULL while its own '

@@ -1106,3 +1106,23 @@ def test_what_the_versions_table_took_before_a_column_was_signed_is_found(
     assert diag.message_primary == (
         "column y of public.user_storage_versions holds values that nobody signed"
     )
+
+
+def test_no_table_rests_on_a_column_that_took_the_name_of_the_public_key(db: Scratch) -> None:
+    """While its identity table is closed, and so does not follow it."""
+    db.run(
+        "CREATE TABLE k (user_hash bytea PRIMARY KEY, pkey bytea, contact bytea, x int,"
+        " deleted_flag boolean, owner_timestamp bigint, parent_sign_b64 bytea, sign_b64 bytea);"
+        " SELECT rowseal.declare('k', owner => 'user_hash', public_key => 'pkey',"
+        " fingerprint => 'sha256', versions => 'k_versions');"
+        " CREATE TABLE q (user_hash bytea, n int, deleted_flag boolean, owner_timestamp bigint,"
+        " sign_b64 bytea, PRIMARY KEY (user_hash, n));"
+        " SELECT rowseal.declare('q', owner => 'user_hash', identity => 'k')"
+    )
+    for statement in (
+        "ALTER TABLE k_versions ALTER x TYPE bigint",
+        "ALTER TABLE k DROP pkey",
+        "ALTER TABLE k RENAME contact TO pkey",
+    ):
+        db.run(statement)
+    assert db.all("SELECT queries FROM rowseal.declarations") == [{}, {}]
