@@ -580,3 +580,28 @@ def test_a_delete_as_a_replication_worker_would_do_it_is_noted_and_skipped(
     assert entry == ("RS004", False, "user_storage", "raw", f"\\x{row['sign_b64'].hex()}")
     # nothing to be tried again
     assert site.all("SELECT * FROM rowseal.retry(ARRAY(SELECT id FROM rowseal.quarantine))") == []
+
+
+def test_nobody_chooses_when_the_bounds_are_looked_after(site: Site, app: Db, keeper: Db) -> None:
+    """By the seed of random(), and by entries just too small to be looked at each."""
+    keeper.run("UPDATE rowseal.quarantine_limits SET bytes = 1000000, rows = 100000")
+    app.run("""DO $$ BEGIN FOR i IN 1..400 LOOP
+        PERFORM setseed(0.5);
+        PERFORM rowseal._quarantine('user_storage', ROW('RS001', 'x')::rowseal.verdict, 'raw',
+                                    to_json(i || repeat('x', 9500)));
+    END LOOP; END $$""")
+    assert keeper.one("SELECT sum(bytes) FROM rowseal.quarantine") < 1_500_000
+
+
+def test_an_entry_that_is_tried_again_is_told_apart_as_before_and_grows_no_more(
+    site: Site, app: Db, keeper: Db
+) -> None:
+    """What its table's owner makes of it stands in nobody's way."""
+    app.run("SELECT rowseal._quarantine('user_storage', '(RS002,x)', 'raw', '\"first\"', 'w')")
+    ((entry, hash_),) = keeper.all("SELECT id, hash FROM rowseal.quarantine")
+    again = "SELECT rowseal._quarantine('user_storage', '(RS017,x)', 'raw', %s, 'w', %s)"
+    for text, kept in (("second", "second"), ("x" * 1_000_000, "second")):
+        app.run(again, Json(text), entry)
+        assert keeper.all('SELECT id, hash, "row", sqlstate FROM rowseal.quarantine') == [
+            (entry, hash_, kept, "RS017")
+        ]
