@@ -450,7 +450,7 @@ COMMENT ON FUNCTION rowseal._entry(text, rowseal.verdict, text, json, text, text
 
 CREATE OR REPLACE FUNCTION rowseal._rewritten(
   entry bigint, verdict rowseal.verdict, format text, row_ json, waits_for text)
-RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
   -- what it decodes to is not much larger
@@ -466,10 +466,12 @@ BEGIN
          row = CASE WHEN fits THEN row_ ELSE q.row END,
          owner = coalesce(rowseal._said_owner(q.tag, format, row_), q.owner)
    WHERE q.id = entry;
+  RETURN entry;
 END
 $$;
 COMMENT ON FUNCTION rowseal._rewritten(bigint, rowseal.verdict, text, json, text) IS
-  'An entry waits for something else now, or is spelled otherwise; whose it is stays, and by what it is told apart';
+  'An entry waits for something else now, or is spelled otherwise; whose it is stays, and by what it is told apart. '
+  'Returns it';
 
 -- SECURITY DEFINER, owner rowseal_internal: rows are refused with the rights of whoever brought them, and nobody else
 -- may write the quarantine, or see of it what is not his.  Everybody can call it, and so fill his own part of it with

@@ -353,7 +353,9 @@ def test_nothing_licensed_is_held_because_somebody_says_so(db: Db, admin: Db, ma
 def test_spellings_of_a_known_writers_row_do_not_evade_the_bounds(
     db: Db, admin: Db, mallory: Db
 ) -> None:
-    db.run("GRANT INSERT, UPDATE, SELECT ON t, t_versions TO mallory")
+    db.run(
+        "GRANT INSERT, UPDATE, SELECT ON t, t_versions TO mallory; GRANT SELECT ON cards TO mallory"
+    )
     c = Cast(db)
     c.receive(c.envelope(c.owner, "grants", **grant(c.device)))
     row = c.envelope(c.device, "t", key="a", owner_timestamp=1)

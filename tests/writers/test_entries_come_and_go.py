@@ -189,7 +189,9 @@ def test_who_has_lost_his_rights_does_not_hold_up_a_revocation_by_his_entry(
 ) -> None:
     rows = c.rows("a", "b")
     c.receive(c.granted(tables=["u"]))
-    c.db.run("GRANT SELECT, INSERT, UPDATE ON t, t_versions TO mallory")
+    c.db.run(
+        "GRANT SELECT, INSERT, UPDATE ON t, t_versions TO mallory; GRANT SELECT ON cards TO mallory"
+    )
     with server.connect(database, "mallory") as connection:
         mallory = Db(connection)
         assert c.receive(*rows, by=mallory) == ["deferred", "deferred"]

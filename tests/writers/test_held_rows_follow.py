@@ -65,7 +65,9 @@ def c(db: Db) -> Cast:
 @pytest.fixture
 def mallory(server: Server, database: str, c: Cast) -> Iterator[Db]:
     """May write t, and owns nothing."""
-    c.db.run("GRANT SELECT, INSERT, UPDATE ON t, t_versions TO mallory")
+    c.db.run(
+        "GRANT SELECT, INSERT, UPDATE ON t, t_versions TO mallory; GRANT SELECT ON cards TO mallory"
+    )
     with server.connect(database, "mallory") as connection:
         yield Db(connection)
 

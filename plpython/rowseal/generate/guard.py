@@ -54,10 +54,11 @@ def _common(subject: Subject, place: Place) -> dict[str, str]:
 
 def _hold(subject: Subject, place: Place) -> str:
     """Locks the other tables that a guard names; empty where there are none."""
-    others = [f"ONLY {t.qualified}" for t in subject.tables if t.qualified != place.table]
+    others = dict.fromkeys(t.qualified for t in subject.tables if t.qualified != place.table)
     if not others:
         return ""
-    return rendered("hold", {"tables": ", ".join(others), "moved": subject.moved})
+    tables = ", ".join(f"ONLY {name}" for name in others)
+    return rendered("hold", {"tables": tables, "moved": subject.moved})
 
 
 # ---------------------------------------------------------------------------------- the owner's key
