@@ -55,21 +55,12 @@ $$;
 COMMENT ON FUNCTION rowseal._in_buckets(regclass, bigint, integer[], jsonb) IS
   'The versions in some buckets of rowseal._sums, with their hashes';
 
-CREATE OR REPLACE FUNCTION rowseal._hang_up() RETURNS void LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-  EXECUTE pg_catalog.format('SELECT %1$s.dblink_disconnect(c) FROM pg_catalog.unnest(%1$s.dblink_get_connections()) c '
-                            'WHERE c = ''rowseal_compare''', rowseal._dblink());
-END
-$$;
-COMMENT ON FUNCTION rowseal._hang_up() IS 'Ends the connection of compare, if there is one';
-
 CREATE OR REPLACE FUNCTION rowseal._send(conninfo text, question text) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   dblink CONSTANT text := rowseal._dblink();
 BEGIN
-  PERFORM rowseal._hang_up();
+  PERFORM rowseal._disconnect('rowseal_compare');
   EXECUTE pg_catalog.format('SELECT %s.dblink_connect(''rowseal_compare'', $1)', dblink) USING conninfo;
   EXECUTE pg_catalog.format('SELECT %s.dblink_send_query(''rowseal_compare'', $1)', dblink) USING question;
 END
@@ -133,9 +124,9 @@ BEGIN
       USING compare.conninfo,
             pg_catalog.format('SELECT key, sign FROM %s WHERE hash = ANY (%L)', versions, missing);
   END IF;
-  PERFORM rowseal._hang_up();
+  PERFORM rowseal._disconnect('rowseal_compare');
 EXCEPTION WHEN OTHERS OR assert_failure OR query_canceled THEN
-  PERFORM rowseal._hang_up();
+  PERFORM rowseal._disconnect('rowseal_compare');
   RAISE;
 END
 $$;

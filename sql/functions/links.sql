@@ -104,17 +104,18 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._connect(text) IS 'Connects subscribe to the other server';
 
-CREATE OR REPLACE FUNCTION rowseal._disconnect() RETURNS void LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION rowseal._disconnect(connection text DEFAULT 'rowseal_subscribe') RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   dblink text := rowseal._dblink();
 BEGIN
   EXECUTE pg_catalog.format('SELECT %1$s.dblink_disconnect(c) FROM pg_catalog.unnest(%1$s.dblink_get_connections()) c '
-                            'WHERE c = ''rowseal_subscribe''', dblink);
+                            'WHERE c = $1', dblink) USING connection;
 END
 $$;
-COMMENT ON FUNCTION rowseal._disconnect() IS
-  'Ends the connection of subscribe, if there is one, and with it the temporary slot';
+COMMENT ON FUNCTION rowseal._disconnect(text) IS
+  'Ends a connection of this session by its name, if there is one: that of subscribe, and with it the temporary slot, '
+  'or that of compare';
 
 CREATE OR REPLACE FUNCTION rowseal._ask(question text) RETURNS text LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$

@@ -1182,7 +1182,6 @@ HARMLESS = {
     "_in_buckets",
     "_differing_buckets",
     "_send",
-    "_hang_up",
     "_refuse",
     "_may_see",
     "_set_apart",
