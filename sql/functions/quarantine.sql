@@ -452,18 +452,12 @@ CREATE OR REPLACE FUNCTION rowseal._rewritten(
   entry bigint, verdict rowseal.verdict, format text, row_ json, waits_for text)
 RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
-DECLARE
-  -- what it decodes to is not much larger
-  fits CONSTANT boolean := (
-    SELECT pg_catalog.octet_length(row_::text) <= 4 * pg_catalog.octet_length(q.row::text) + 1024
-      FROM rowseal.quarantine q WHERE q.id = entry);
 BEGIN
   -- Its hash stays that of what came: with another one it would stand in the way of whoever brings that, for as long as
   -- this transaction is open.
   UPDATE rowseal.quarantine q
      SET sqlstate = verdict.sqlstate, reason = verdict.reason, curable = rowseal._curable(verdict),
-         waits_for = waits_for, format = CASE WHEN fits THEN format ELSE q.format END,
-         row = CASE WHEN fits THEN row_ ELSE q.row END,
+         waits_for = waits_for, format = format, row = row_,
          owner = coalesce(rowseal._said_owner(q.tag, format, row_), q.owner)
    WHERE q.id = entry;
   RETURN entry;
@@ -491,7 +485,11 @@ BEGIN
     tag := NULL;  -- no table can have it, as in _received
   END IF;
   IF again IS NOT NULL THEN
-    PERFORM rowseal._rewritten(q.id, verdict, format, row_, waits_for) FROM rowseal.quarantine q
+    -- what somebody says that it decodes to is not much larger
+    PERFORM rowseal._rewritten(q.id, verdict, CASE WHEN f.fits THEN format ELSE q.format END,
+                               CASE WHEN f.fits THEN row_ ELSE q.row END, waits_for)
+       FROM rowseal.quarantine q, LATERAL (
+              SELECT size <= 4 * pg_catalog.octet_length(q.row::text) + 1024 AS fits) f
       -- by id: of what a function returns a join expects a thousand rows, and reads the whole table for them
       WHERE q.id = ANY (ARRAY(SELECT rowseal._unlocked(ARRAY[again]))) AND q.link IS NULL;
   ELSIF size > (SELECT l.bytes FROM rowseal.quarantine_limits l) THEN  -- too large to keep: counted, at least
