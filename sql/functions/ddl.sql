@@ -134,12 +134,14 @@ COMMENT ON FUNCTION rowseal._store(rowseal.declarations, boolean) IS
 
 CREATE OR REPLACE FUNCTION rowseal._spoilt(old jsonb, now_ jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  -- A column is changed in the versions table first, and then in the main one: in between they differ.  So do owners;
-  -- and whose things are changes by commands that no event trigger sees.
-  SELECT 2 = (
-    SELECT count(DISTINCT (facts - '{identity,roles,installation}'::text[]) #- '{main,oids}' #- '{main,whose}'
-                          #- '{versions,oids}' #- '{versions,columns}' #- '{versions,kinds}' #- '{versions,whose}')
-      FROM (VALUES (old), (now_)) x(facts))
+  -- A column is changed in the versions table first, and then in the main one: in between they differ.  So do owners.
+  -- Whose things are (types, schemas) changes by commands that no event trigger sees, too: by itself it is no fault of
+  -- this one, unless that has changed the owner of one of the tables.
+  SELECT count(DISTINCT (x.facts - '{identity,roles,installation}'::text[]) #- '{main,oids}' #- '{main,whose}'
+                        #- '{versions,oids}' #- '{versions,columns}' #- '{versions,kinds}' #- '{versions,whose}') = 2
+      OR count(DISTINCT x.facts -> 'roles') = 2
+         AND count(DISTINCT x.facts #> '{main,whose}' #- '{versions}') = 2
+    FROM (VALUES (old), (now_)) x(facts)
 $$;
 COMMENT ON FUNCTION rowseal._spoilt(jsonb, jsonb) IS
   'Whether a table that was in order no longer is, and what has changed is no first half of a change in two tables';
