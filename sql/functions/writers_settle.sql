@@ -291,6 +291,7 @@ DECLARE
   affected record := rowseal._affected(grants, owner, writer, seq, link, revoked);
   grants_table CONSTANT regclass := (SELECT g.relation FROM rowseal.declarations g WHERE g.id = grants);
   d rowseal.declarations;
+  behind text;
 BEGIN
   PERFORM rowseal._room();
   IF affected.writers <> '{}' THEN
@@ -319,7 +320,16 @@ BEGIN
         HINT = 'Whoever stores grants, or a row that others wait for, needs SELECT, INSERT and UPDATE on the tables '
             || 'that name the grants table, and BYPASSRLS where they have row security.';
     END IF;
-    PERFORM rowseal._retry(NULL, NULL, affected.held);
+    -- A grant or a revocation that counts by this one, and from which something follows that is not his to do.
+    SELECT pg_catalog.min(r.reason) INTO behind
+      FROM rowseal._retry(NULL, NULL, affected.held) r JOIN rowseal.quarantine q ON q.id = r.id
+     WHERE r.reason LIKE '42501:%' AND q.tag = (SELECT g.tag FROM rowseal.declarations g WHERE g.id = grants);
+    IF revoked IS NULL AND behind IS NOT NULL THEN
+      RAISE insufficient_privilege USING
+        MESSAGE = pg_catalog.format('grants or revocations would count by this one, and: %s',
+                                    pg_catalog.substr(behind, 8)),
+        HINT = 'Let somebody bring it who may do that.';
+    END IF;
   END IF;
   PERFORM rowseal._pass_on(grants, owner);
 END

@@ -105,8 +105,14 @@ def test_what_follows_from_a_walk_is_done_or_the_walk_does_not_go_on(
     assert gap.stored() == ["c"]
     gap.receive(back)
     assert gap.stored() == ["c"]
-    db.run("GRANT INSERT, UPDATE ON t, t_versions, grants TO mallory")
-    assert mallory.all(RECEIVE, Json([link])) == ["deferred"]
+    db.run(
+        "GRANT INSERT, UPDATE ON t, t_versions, grants TO mallory;"
+        "GRANT SELECT ON cards, t_versions TO mallory"
+    )
+    given = mallory.all("SELECT outcome, reason FROM rowseal.apply('t', %s)", Json([link]))
+    assert [(outcome, "no right to take rows" in reason) for outcome, reason in given] == [
+        ("deferred", True)
+    ]
     assert gap.stored() == ["c"] and db.all("SELECT * FROM rowseal.verify('grants')") == []
     gap.receive(link)
     assert gap.stored() == ["c"] and db.all("SELECT * FROM rowseal.verify('grants')") == []
