@@ -377,16 +377,12 @@ COMMENT ON FUNCTION rowseal._cut(rowseal.verdict) IS
 CREATE OR REPLACE FUNCTION rowseal._cut_waits_for(waits_for text) RETURNS text LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF pg_catalog.octet_length(waits_for) <= 8192 THEN
-    RETURN waits_for;
-  END IF;
-  -- whole, though: an owner that compresses well fits into an index
-  RETURN pg_catalog."left"(waits_for, 1000) || ' '
-      || pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(waits_for, 'UTF8')), 'hex');
+  -- no owner whose card can be stored has so long a name
+  RETURN CASE WHEN pg_catalog.octet_length(waits_for) <= 8192 THEN waits_for
+              ELSE pg_catalog."left"(waits_for, 1000) END;
 END
 $$;
-COMMENT ON FUNCTION rowseal._cut_waits_for(text) IS
-  'What an entry waits for, as the quarantine keeps it: at most 8 kB, and different for different ones';
+COMMENT ON FUNCTION rowseal._cut_waits_for(text) IS 'What an entry waits for, as the quarantine keeps it: at most 8 kB';
 
 CREATE OR REPLACE FUNCTION rowseal._leaving(hash bytea, carrier text, source text) RETURNS boolean LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -693,6 +689,23 @@ COMMENT ON FUNCTION rowseal._hold(rowseal.declarations, rowseal.verdict, text, j
   'Keeps a refused row in the quarantine, and does what follows for others when a walk goes on with it; with which '
   'verdict. again: the entry that it has been until now, changed: whether it is refused for another reason than before';
 
+-- With the caller's rights: as far as he sees them (row security).  Planned while few were there, it would go on reading
+-- all of them.
+CREATE OR REPLACE FUNCTION rowseal._waiting_entries(waits_for text, tag text) RETURNS bigint[] LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+#variable_conflict use_variable
+BEGIN
+  IF waits_for IS NOT NULL THEN
+    RETURN ARRAY(SELECT q.id FROM rowseal.quarantine q WHERE q.curable AND q.waits_for = waits_for);
+  ELSIF tag IS NOT NULL THEN
+    RETURN ARRAY(SELECT q.id FROM rowseal.quarantine q WHERE q.curable AND q.tag = tag);
+  END IF;
+  RETURN ARRAY(SELECT q.id FROM rowseal.quarantine q WHERE q.curable);
+END
+$$;
+COMMENT ON FUNCTION rowseal._waiting_entries(text, text) IS
+  'Curable entries of the quarantine: those that wait for an owner or a writer, those of a tag, or all';
+
 -- Tries quarantined rows again, as far as the caller sees them (row security), with the caller's rights.
 CREATE OR REPLACE FUNCTION rowseal._retry(waits_for text, tag text DEFAULT NULL, ids bigint[] DEFAULT NULL)
 RETURNS TABLE (id bigint, outcome text, reason text) LANGUAGE plpgsql
@@ -702,10 +715,15 @@ DECLARE
   batch record;
   outer_outcome text := pg_catalog.current_setting('rowseal.outcome', true);
 BEGIN
-  IF ids IS NULL AND coalesce(waits_for, tag) IS NOT NULL THEN
-    PERFORM rowseal._lock_arrival(coalesce(waits_for, tag), true);
+  IF ids IS NULL THEN
+    IF coalesce(waits_for, tag) IS NOT NULL THEN
+      PERFORM rowseal._lock_arrival(coalesce(waits_for, tag), true);
+    END IF;
+    ids := rowseal._waiting_entries(rowseal._cut_waits_for(waits_for), tag);
   END IF;
-  waits_for := rowseal._cut_waits_for(waits_for);
+  IF ids = '{}' THEN
+    RETURN;
+  END IF;
   FOR batch IN
     SELECT w.relation, w.format, pg_catalog.array_agg(w.id ORDER BY w.id) AS ids FROM (
       SELECT q.id, q.format, d.relation, d.identity IS NULL AS owners, q.role,
@@ -713,12 +731,7 @@ BEGIN
              pg_catalog.sum(q.bytes) OVER before / 16777216 AS megabytes,
              pg_catalog.row_number() OVER before / 1000 AS thousands
         FROM rowseal.quarantine q JOIN rowseal.declarations d ON d.tag = q.tag
-       WHERE CASE WHEN ids IS NOT NULL THEN q.id = ANY (ids)
-                  WHEN waits_for IS NOT NULL
-                  THEN q.curable AND q.waits_for = waits_for
-                       AND pg_catalog.hashtextextended(q.waits_for, 0) = pg_catalog.hashtextextended(waits_for, 0)
-                  ELSE q.curable AND (tag IS NULL OR q.tag = tag) END
-         AND q.format <> 'raw'
+       WHERE q.id = ANY (ids) AND q.format <> 'raw'
       WINDOW before AS (PARTITION BY d.relation, q.format ORDER BY q.id ROWS UNBOUNDED PRECEDING)) w
      WHERE waits_for IS NULL OR w.brought <= 32768 OR rowseal._could_store(w.role, w.relation)
      GROUP BY w.relation, w.owners, w.format, w.megabytes::integer, w.thousands

@@ -25,6 +25,8 @@ SET search_path = pg_catalog, pg_temp AS $$
                    || 'or CREATE EXTENSION pgsodium; '
                    || 'ML-DSA needs the package cryptography, 47 or later (README, Install).'
     WHEN 'RS015' THEN 'Add the column to the table; rows that wait for it follow by themselves.'
+    WHEN '54000' THEN 'Give it a shorter key: an index takes 2704 bytes, and which longer value it can compress into '
+                   || 'them depends on the server.'
     WHEN '42501' THEN 'A writer needs policies that show him the rows which he writes.'
     WHEN 'RS017' THEN 'GRANT rowseal_trusted to the role whose code it is, '
                    || 'or let the owner of the table call rowseal.retry().'

@@ -291,7 +291,8 @@ DECLARE
   affected record := rowseal._affected(grants, owner, writer, seq, link, revoked);
   grants_table CONSTANT regclass := (SELECT g.relation FROM rowseal.declarations g WHERE g.id = grants);
   d rowseal.declarations;
-  behind text;
+  refused bigint[];
+  reason text;
 BEGIN
   PERFORM rowseal._room();
   IF affected.writers <> '{}' THEN
@@ -320,14 +321,15 @@ BEGIN
         HINT = 'Whoever stores grants, or a row that others wait for, needs SELECT, INSERT and UPDATE on the tables '
             || 'that name the grants table, and BYPASSRLS where they have row security.';
     END IF;
-    -- A grant or a revocation that counts by this one, and from which something follows that is not his to do.
-    SELECT pg_catalog.min(r.reason) INTO behind
-      FROM rowseal._retry(NULL, NULL, affected.held) r JOIN rowseal.quarantine q ON q.id = r.id
-     WHERE r.reason LIKE '42501:%' AND q.tag = (SELECT g.tag FROM rowseal.declarations g WHERE g.id = grants);
-    IF revoked IS NULL AND behind IS NOT NULL THEN
+    SELECT pg_catalog.array_agg(r.id), pg_catalog.min(r.reason) INTO refused, reason
+      FROM rowseal._retry(NULL, NULL, affected.held) r WHERE r.reason LIKE '42501:%';
+    -- from a grant or a revocation that counts by this one something follows that is not his to do
+    IF revoked IS NULL AND EXISTS (
+         SELECT FROM rowseal.quarantine q WHERE q.id = ANY (refused)
+            AND q.tag = (SELECT g.tag FROM rowseal.declarations g WHERE g.id = grants)) THEN
       RAISE insufficient_privilege USING
         MESSAGE = pg_catalog.format('grants or revocations would count by this one, and: %s',
-                                    pg_catalog.substr(behind, 8)),
+                                    pg_catalog.substr(reason, 8)),
         HINT = 'Let somebody bring it who may do that.';
     END IF;
   END IF;

@@ -34,6 +34,8 @@
 --   @set_new@           assignments of all stored columns from NEW
 --   @verdict@           sets verdict: NULL, or why NEW is not the owner's
 --   @look_again@        features: what was read may have changed since
+--   @long@              whether a primary key can be too long
+--   @long_key@          the verdict on one that is
 --   @toastable@         whether a value may be stored out of line
 --   @whole@             NEW as a value of its own
 --   @copies@            such values, fetched from whole
@@ -119,6 +121,12 @@ BEGIN
     @verdict@
     EXIT judged WHEN verdict IS NOT NULL;
     @look_again@
+    --: if long
+    IF NOT known THEN
+      verdict := @long_key@;
+      EXIT judged WHEN verdict IS NOT NULL;
+    END IF;
+    --: end
 
     -- 4. It is carried out.
     IF NOT newer THEN

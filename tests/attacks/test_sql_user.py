@@ -1173,6 +1173,7 @@ HARMLESS = {
     "_unfollow",
     "_said_owner",
     "_retry_batch",
+    "_waiting_entries",
     "_apply_*",
     "_take_*",
     "_decode_*",

@@ -7,7 +7,7 @@ from .filled import rendered
 from .plan import UNSET, Function
 from .render import Holes
 from .subject import Place, Row, Subject
-from .values import exact, without_domain
+from .values import exact, key_bytes, most_key_bytes, without_domain
 from .words import field, ident, literal
 
 
@@ -30,6 +30,20 @@ def _guard(subject: Subject, place: Place, template: str, holes: Holes) -> Funct
 def refusal(verdict: Verdict) -> str:
     """A verdict as a constant."""
     return f"ROW({literal(verdict.sqlstate)}, {literal(verdict.reason)})::rowseal.verdict"
+
+
+def long_key(row: Row) -> str:
+    """The verdict on a primary key that not every index could hold; empty where there is none."""
+    subject = row.subject
+    columns = [subject.column(k) for k in subject.key]
+    sizes = {
+        c.name: size for c in columns if (size := key_bytes(c, subject.by_name[c.name].base(row)))
+    }
+    if subject.public_key is None and sizes.keys() <= set(subject.owner):  # as long as its card's
+        return ""
+    most, size = most_key_bytes(columns), " + ".join(sizes.values())
+    verdict = refusal(Verdict("54000", f"a primary key of more than {most} bytes"))
+    return f"CASE WHEN ({size}) > {most} THEN {verdict} END" if size else ""
 
 
 def _common(subject: Subject, place: Place) -> dict[str, str]:
@@ -103,6 +117,7 @@ def _by_the_owners_key(new: Row) -> str:
 def main_holes(subject: Subject) -> Holes:
     new, tip = subject.row("NEW"), subject.row("tip")
     key, public_key = subject.row("t").same_key(new), subject.public_key
+    long = long_key(new)
     return {
         **_common(subject, subject.main),
         "main": subject.main.table,
@@ -113,6 +128,8 @@ def main_holes(subject: Subject) -> Holes:
         "arrived_again": subject.slot("arrived_again", new, tip),
         "lock": subject.slot("lock", new),
         "look_again": subject.slot("look_again"),
+        "long": bool(long),
+        "long_key": long,
         "same_key": new.same_key(tip),
         "identity": public_key is not None,
         "same_public_key": f"{new.ref(public_key)} = {tip.ref(public_key)}" if public_key else "",
@@ -186,6 +203,7 @@ def _copies(new: Row) -> str:
 def one_table_holes(subject: Subject) -> Holes:
     new, stored, t, public_key = (*map(subject.row, ("NEW", "stored", "t")), subject.public_key)
     other = f"({t.ref(public_key)} = {new.ref(public_key)}) IS NOT TRUE" if public_key else ""
+    long = long_key(new)
     return {
         **_common(subject, subject.main),
         "main": subject.main.table,
@@ -198,6 +216,8 @@ def one_table_holes(subject: Subject) -> Holes:
         "identity": public_key is not None,
         "owner_of_new": t.same_key(new, subject.owner),
         "other_public_key": other,
+        "long": bool(long),
+        "long_key": long,
         "order_t": t.order,
         "order_new": new.order,
     }

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from .decode import Decoding, canonical, contents, given_key, given_owner
 from .feature import Feature
 from .filled import rendered
-from .guard import owners_card
+from .guard import long_key, owners_card
 from .subject import Row, Subject
 from .words import field, ident
 
@@ -160,6 +160,8 @@ def _judged(row: Row) -> str:
         else f" AND ($1 IS NULL OR {row.alias}.tableoid = ANY ($1))"
     )
     problem, join = _problem(row)
+    if long := long_key(row):
+        problem = f"coalesce({problem}, {long})"
     return (
         f"SELECT {row.key_json} AS key, {row.signature} AS sign, {problem} AS problem\n"
         f"  FROM {_from(row)}{join} WHERE {READY}{only}"

@@ -5,7 +5,7 @@ That is its value, its canonical text, its argument of a Python function.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from ..declare.model import Column
@@ -36,6 +36,11 @@ NUMERIC_RANGES = frozenset("numrange numrange[] nummultirange nummultirange[]".s
 # A number is a few bytes in the table and 147,455 digits as text.  With so many bytes a value
 # cannot be longer than canonical.MOST.
 BRIEF = 4000
+
+
+# An index has room for 2704 bytes, of which a compressed value takes less, as the session chose to
+# compress it.  Of the third kind the value may be six times as long as its text.
+KEY_BYTES, KEY_BYTES_OF_OTHERS = 2000, 400
 
 
 def without_domain(column: Column, value: str) -> str:
@@ -69,6 +74,25 @@ def unbase64(text: str) -> str:
     """
     from_hex = rf"starts_with({text}, E'\\x')"
     return f"CASE WHEN {from_hex} THEN ({text})::bytea ELSE decode({text}, 'base64') END"
+
+
+def key_bytes(column: Column, value: str) -> str | None:
+    """How long a value is, as bytes or in JSON; None where all of its type are about as short."""
+    if not column.toastable:
+        return None
+    if column.base == "bytea":
+        return f"octet_length({value})"
+    if column.base == "numeric":
+        return f"octet_length({value}::text)"
+    text = f"{value}::text" if column.base in BUILT_IN else f"format('%s', {value})"
+    return f"octet_length(to_json({text})::text)"
+
+
+def most_key_bytes(columns: Iterable[Column]) -> int:
+    """How long a primary key of these columns may be."""
+    usual = ("text", "bytea", "numeric")
+    others = any(c.toastable and c.kind not in usual for c in columns)
+    return KEY_BYTES_OF_OTHERS if others else KEY_BYTES
 
 
 def contains(kind: Kind, leaf: str) -> bool:

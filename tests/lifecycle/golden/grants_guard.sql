@@ -136,6 +136,12 @@ BEGIN
           NEW.owner_timestamp, NEW.deleted_flag, NULL));
     END IF;
     EXIT judged WHEN verdict IS NOT NULL;
+    IF NOT respelled THEN
+      verdict := CASE WHEN (pg_catalog.octet_length(NEW.user_hash)
+          OPERATOR(pg_catalog.+) pg_catalog.octet_length(NEW.grantee_pkey)) OPERATOR(pg_catalog.>) 2000
+          THEN ROW('54000', 'a primary key of more than 2000 bytes')::rowseal.verdict END;
+      EXIT judged WHEN verdict IS NOT NULL;
+    END IF;
 
     -- 4. It is carried out.
     kept := NOT respelled;

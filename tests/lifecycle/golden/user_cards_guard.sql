@@ -75,6 +75,11 @@ BEGIN
     verdict := rowseal._judge_1(NEW.sign_pkey, NEW.sign_b64, NEW.contact_cert, NEW.contact_pkey, NEW.crypt_cert,
         NEW.crypt_pkey, NEW.deleted_flag, NEW.name, NEW.owner_timestamp, NEW.sign_pkey, NEW.user_hash);
     EXIT judged WHEN verdict IS NOT NULL;
+    IF NOT known THEN
+      verdict := CASE WHEN (pg_catalog.octet_length(NEW.user_hash)) OPERATOR(pg_catalog.>) 2000
+          THEN ROW('54000', 'a primary key of more than 2000 bytes')::rowseal.verdict END;
+      EXIT judged WHEN verdict IS NOT NULL;
+    END IF;
 
     -- 4. It is carried out.
     IF NOT newer THEN
