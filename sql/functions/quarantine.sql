@@ -689,8 +689,8 @@ COMMENT ON FUNCTION rowseal._hold(rowseal.declarations, rowseal.verdict, text, j
   'Keeps a refused row in the quarantine, and does what follows for others when a walk goes on with it; with which '
   'verdict. again: the entry that it has been until now, changed: whether it is refused for another reason than before';
 
--- With the caller's rights: as far as he sees them (row security).  Planned while few were there, it would go on reading
--- all of them.
+-- With the caller's rights: as far as he sees them (row security).  Planned while few were there, it would go on to
+-- read all of them.
 CREATE OR REPLACE FUNCTION rowseal._waiting_entries(waits_for text, tag text) RETURNS bigint[] LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 #variable_conflict use_variable

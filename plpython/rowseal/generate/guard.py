@@ -41,9 +41,9 @@ def long_key(row: Row) -> str:
     }
     if subject.public_key is None and sizes.keys() <= set(subject.owner):  # as long as its card's
         return ""
-    most, size = most_key_bytes(columns), " + ".join(sizes.values())
+    most, size = most_key_bytes(columns), "\n        + ".join(sizes.values())
     verdict = refusal(Verdict("54000", f"a primary key of more than {most} bytes"))
-    return f"CASE WHEN ({size}) > {most} THEN {verdict} END" if size else ""
+    return f"CASE\n  WHEN ({size})\n      > {most}\n  THEN {verdict} END" if size else ""
 
 
 def _common(subject: Subject, place: Place) -> dict[str, str]:

@@ -84,7 +84,7 @@ def key_bytes(column: Column, value: str) -> str | None:
         return f"octet_length({value})"
     if column.base == "numeric":
         return f"octet_length({value}::text)"
-    text = f"{value}::text" if column.base in BUILT_IN else f"format('%s', {value})"
+    text = value if column.base in BUILT_IN else f"format('%s', {value})"
     return f"octet_length(to_json({text})::text)"
 
 

@@ -137,9 +137,11 @@ BEGIN
     END IF;
     EXIT judged WHEN verdict IS NOT NULL;
     IF NOT respelled THEN
-      verdict := CASE WHEN (pg_catalog.octet_length(NEW.user_hash)
-          OPERATOR(pg_catalog.+) pg_catalog.octet_length(NEW.grantee_pkey)) OPERATOR(pg_catalog.>) 2000
-          THEN ROW('54000', 'a primary key of more than 2000 bytes')::rowseal.verdict END;
+      verdict := CASE
+        WHEN (pg_catalog.octet_length(NEW.user_hash)
+              OPERATOR(pg_catalog.+) pg_catalog.octet_length(NEW.grantee_pkey))
+            OPERATOR(pg_catalog.>) 2000
+        THEN ROW('54000', 'a primary key of more than 2000 bytes')::rowseal.verdict END;
       EXIT judged WHEN verdict IS NOT NULL;
     END IF;
 

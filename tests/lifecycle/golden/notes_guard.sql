@@ -181,8 +181,11 @@ BEGIN
       CONTINUE judged;
     END IF;
     IF NOT known THEN
-      verdict := CASE WHEN (pg_catalog.octet_length(NEW.user_hash)
-          OPERATOR(pg_catalog.+) pg_catalog.octet_length(pg_catalog.to_json(NEW.key::pg_catalog.text)::pg_catalog.text)) OPERATOR(pg_catalog.>) 2000 THEN ROW('54000', 'a primary key of more than 2000 bytes')::rowseal.verdict END;
+      verdict := CASE
+        WHEN (pg_catalog.octet_length(NEW.user_hash)
+              OPERATOR(pg_catalog.+) pg_catalog.octet_length(pg_catalog.to_json(NEW.key)::pg_catalog.text))
+            OPERATOR(pg_catalog.>) 2000
+        THEN ROW('54000', 'a primary key of more than 2000 bytes')::rowseal.verdict END;
       EXIT judged WHEN verdict IS NOT NULL;
     END IF;
 

@@ -76,8 +76,10 @@ BEGIN
         NEW.crypt_pkey, NEW.deleted_flag, NEW.name, NEW.owner_timestamp, NEW.sign_pkey, NEW.user_hash);
     EXIT judged WHEN verdict IS NOT NULL;
     IF NOT known THEN
-      verdict := CASE WHEN (pg_catalog.octet_length(NEW.user_hash)) OPERATOR(pg_catalog.>) 2000
-          THEN ROW('54000', 'a primary key of more than 2000 bytes')::rowseal.verdict END;
+      verdict := CASE
+        WHEN (pg_catalog.octet_length(NEW.user_hash))
+            OPERATOR(pg_catalog.>) 2000
+        THEN ROW('54000', 'a primary key of more than 2000 bytes')::rowseal.verdict END;
       EXIT judged WHEN verdict IS NOT NULL;
     END IF;
 
