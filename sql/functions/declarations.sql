@@ -440,7 +440,10 @@ CREATE OR REPLACE FUNCTION rowseal._remove() RETURNS trigger LANGUAGE plpgsql SE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   DELETE FROM rowseal._removals;  -- those of this statement: no others are committed
-  DELETE FROM rowseal.quarantine q USING named n WHERE q.id = n.entry;
+  DELETE FROM rowseal.quarantine q USING (
+    SELECT x.id FROM rowseal.quarantine x JOIN named n ON x.id = n.entry
+       FOR UPDATE OF x SKIP LOCKED) e  -- whoever brings one again just now may stay open
+   WHERE q.id = e.id;
   DELETE FROM rowseal.declarations d USING named n WHERE d.relation = n.relation;
   DELETE FROM rowseal._opened o USING named n WHERE o.relation = n.opened;
   RETURN NULL;

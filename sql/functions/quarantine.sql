@@ -805,18 +805,19 @@ COMMENT ON FUNCTION rowseal._retry_batch(regclass, text, bigint[]) IS
 CREATE OR REPLACE FUNCTION rowseal._take_out(ids bigint[]) RETURNS bigint LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  entries bigint;
-BEGIN
-  INSERT INTO rowseal._removals (entry)
+  entries bigint[] := ARRAY(
     SELECT q.id FROM rowseal.quarantine q
      WHERE q.id = ANY (ids)
-       AND rowseal._may_discard(current_user, q.tag, rowseal._was_sent(q.sqlstate, q.waits_for), q.role);
-  GET DIAGNOSTICS entries = ROW_COUNT;
-  RETURN entries;
+       AND rowseal._may_discard(current_user, q.tag, rowseal._was_sent(q.sqlstate, q.waits_for), q.role));
+BEGIN
+  INSERT INTO rowseal._removals (entry) SELECT * FROM pg_catalog.unnest(entries);
+  RETURN pg_catalog.cardinality(entries)
+         - (SELECT count(*) FROM rowseal.quarantine q WHERE q.id = ANY (entries));
 END
 $$;
 COMMENT ON FUNCTION rowseal._take_out(bigint[]) IS
-  'Takes those of these entries out of the quarantine that the current user may take out; returns how many';
+  'Takes those of these entries out of the quarantine that the current user may take out, and that nobody else has '
+  'locked; returns how many';
 
 -- Of each source so much only: they are tried while the table is locked.
 CREATE OR REPLACE FUNCTION rowseal._wait_for_table(tag text, opened boolean) RETURNS bigint[] LANGUAGE sql STABLE
@@ -871,7 +872,8 @@ SET search_path = pg_catalog, pg_temp AS $$
   SELECT rowseal._take_out(ids)
 $$;
 COMMENT ON FUNCTION rowseal.discard(bigint[]) IS
-  'Drops quarantined rows for good; for administrators and the table''s owner. Returns how many';
+  'Drops quarantined rows for good; for administrators and the table''s owner. Returns how many: what somebody brings '
+  'again just now stays';
 
 CREATE OR REPLACE FUNCTION rowseal.export_quarantine(ids bigint[] DEFAULT NULL)
 RETURNS TABLE (tag text, format text, "row" json) LANGUAGE sql STABLE

@@ -88,6 +88,25 @@ def test_whoever_takes_entries_out_and_stays_open_stops_nobody(
     assert admin.one("SELECT count(*) <= 22 FROM rowseal.quarantine")
 
 
+def test_whoever_brings_an_entry_again_and_stays_open_keeps_nobody_from_discarding(
+    example: Db, mallory: Db, admin: Db
+) -> None:
+    form = example.form("user_storage")
+    mine, hers = (waiting(form, Owner(name)) for name in ("Bob", "Mallory"))
+    enter = "SELECT rowseal._quarantine('user_storage', '(RS002,x)', 'canonical', %s)"
+    mallory.run(enter, Json(hers))
+    assert apply(example, "user_storage", [mine])[0][0] == "deferred"
+    mallory.run("BEGIN")
+    mallory.run(enter, Json(hers))
+    everything = "SELECT rowseal.discard(array_agg(id)) FROM rowseal.quarantine"
+    for who in (example, admin):
+        who.run("SET statement_timeout = '5s'")
+    assert example.one(everything) == 1 and admin.one(everything) == 0
+    mallory.run("COMMIT")
+    assert admin.one(everything) == 1
+    assert admin.one("SELECT count(*) FROM rowseal.quarantine") == 0
+
+
 def test_a_cure_does_not_wait_for_whoever_takes_entries_out(
     example: Db, server: Server, database: str
 ) -> None:
