@@ -6,7 +6,7 @@
 #   make all install the extension alone, for the PostgreSQL of PG_CONFIG
 #   make golden      the committed triggers of some tables, written anew
 #   make installcheck  tests against what is installed, changing nothing
-#   make bench       measure, in less than a minute; bench-full: all, in less than twenty; bench-readme: write the README's section from it
+#   make bench       measure, in less than a minute; bench-full: all, in less than twenty; bench-pages: write README and docs/performance.md from it
 #   make soak        servers in trouble, then combinations, fuzz and states of tables, at random for long.  ARGS="MINUTES --seed N"
 #   make dist clean
 EXTENSION    = extension/rowseal
@@ -101,8 +101,8 @@ bench bench-full:
 	@tests/setup.sh .venv/bin/python bench/run.py $(if $(filter bench-full,$@),--full) $(ARGS)
 	@$(if $(filter bench-full,$@),.venv/bin/python bench/writers.py && .venv/bin/python bench/signatures.py,true)
 
-bench-readme:
-	@tests/setup.sh .venv/bin/python bench/run.py --readme $(ARGS)
+bench-pages:
+	@tests/setup.sh .venv/bin/python bench/run.py --pages $(ARGS)
 
 soak:
 	@tests/setup.sh .venv/bin/python tests/kit/soak.py $(ARGS)
@@ -113,4 +113,4 @@ dist:
 	mkdir -p dist
 	git archive --format zip --prefix rowseal-$(RELEASE)/ --output dist/rowseal-$(RELEASE).zip HEAD
 
-.PHONY: all install clean demo test golden installcheck lint bench bench-full bench-readme soak dist
+.PHONY: all install clean demo test golden installcheck lint bench bench-full bench-pages soak dist

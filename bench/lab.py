@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.types.json import Json
@@ -68,8 +68,26 @@ def server() -> Iterator[str]:
         yield f"host={postgres.host} user=postgres"
 
 
+Times = dict[str, list["Cost"]]  # of each contender its rounds, in microseconds a row
+
+
+class Cost(NamedTuple):
+    """Seconds of CPU: of what does the work on the server, and of clients."""
+
+    server: float
+    client: float = 0.0
+
+
+def per_row(cost: Cost, rows: int) -> Cost:
+    """In microseconds."""
+    return Cost(*(part / rows * 1e6 for part in cost))
+
+
 def cpu(pid: int) -> float:
-    """Seconds of CPU that a process has used (clock_getcpuclockid of Linux)."""
+    """Seconds of CPU that a process has used, as the scheduler counts them.
+
+    They are those of /proc/PID/schedstat, by clock_getcpuclockid of Linux: no ticks.
+    """
     return time.clock_gettime((~pid << 3) | 2)
 
 
@@ -192,13 +210,13 @@ class Bench:
     def one(self, sql: str, *args: Any) -> Any:
         return self.run(sql, *args).fetchone()[0]
 
-    def spent(self, work: Callable[..., Any], *args: Any) -> float:
-        """Seconds of CPU, this process and its backend,
-        unless the work measures itself and returns a float.
-        """
-        start = time.process_time() + cpu(self.backend)
+    def spent(self, work: Callable[..., Any], *args: Any) -> Cost:
+        """Of the session's backend and of this process, unless the work says what it has cost."""
+        backend, client = cpu(self.backend), time.process_time()
         own = work(*args)
-        return own if isinstance(own, float) else time.process_time() + cpu(self.backend) - start
+        if isinstance(own, Cost):
+            return own
+        return Cost(cpu(self.backend) - backend, time.process_time() - client)
 
     def bare(self, name: str) -> float:
         """Seconds of CPU of one bare verification, of at most 2000 rows of NAME_bare."""
@@ -206,7 +224,8 @@ class Bench:
         if name not in self.loaded:
             self.run("SELECT bare_verify(%s, %s)", f"{name}_bare", count)
             self.loaded.add(name)
-        return self.spent(self.run, "SELECT bare_verify(%s, %s)", f"{name}_bare", count) / count
+        spent = self.spent(self.run, "SELECT bare_verify(%s, %s)", f"{name}_bare", count)
+        return spent.server / count
 
     def shape(self, name: str, rows: int) -> Shape:
         """A shape whose tables and rows are made."""
@@ -229,23 +248,27 @@ class Bench:
                     )
         return shape
 
-    def figure(
-        self,
-        name: str,
-        values: list[float],
-        unit: str,
-        goal: float | None = None,
-        least: bool = False,
-        note: str = "",
-    ) -> None:
-        """A measured figure; ``goal`` is the most that it should be, or the least."""
-        self.figures.append(
+    def figure(self, name: str, values: list[float], unit: str, **more: Any) -> None:
+        """A measured figure.
+
+        ``goal``: the most that it should be, or the least (``least``); ``before``: as it was when
+        the goals were set; ``note``.
+        """
+        known = {"goal": None, "least": False, "before": None, "note": ""}
+        assert more.keys() <= known.keys()
+        self.figures.append({"name": name, "values": values, "unit": unit, **known, **more})
+
+    def work(self, name: str, rows: int, times: Times, limit: Iterable[str], **more: Any) -> None:
+        """A measured work; ``more``: goal and before, as multiples of the limit."""
+        of = list(limit)
+        parts = zip(*(times[part] for part in of))
+        self.works_done.append(
             {
-                "name": name,
-                "values": values,
-                "unit": unit,
-                "goal": goal,
-                "least": least,
-                "note": note,
+                "work": name,
+                "rows": rows,
+                "of": " + ".join(of),
+                "limit": [sum(cost.server for cost in part) for part in parts],
+                "times": times,
+                **more,
             }
         )

@@ -109,7 +109,7 @@ def sampled(bench: Bench, work: Work, rounds: int, recording: Path) -> tuple[flo
         bench.run(work.shape.state(work.state))
         perf = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         await_sampling(perf.pid)
-        used = bench.spent(work.contenders["rowseal"], batch)
+        used = bench.spent(work.contenders["rowseal"], batch).server
         perf.send_signal(signal.SIGINT)
         perf.wait()
         if n:

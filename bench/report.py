@@ -10,10 +10,37 @@ from typing import Any
 
 Result = dict[str, Any]
 WHO = {"rowseal": "rowseal", "hand": "by hand", "application": "application"}
+# the README quotes these alone
+FEW = (
+    "fresh rows, INSERT … SELECT",
+    "superseding a versioned row, by INSERT",
+    "fresh rows, apply in batches of ",
+    "a link, fresh rows in one transaction",
+    "duplicate of the current version",
+)
+OF = {
+    "verify + plain": "",
+    "verify + plain + plain archive": " (UPDATE + INSERT)",
+    "fresh": " (a fresh row)",
+}
 
 
 def _ratios(work: Result, who: str) -> list[float]:
-    return [t / limit for t, limit in zip(work["times"][who], work["limit"])]
+    """Of the server's CPU; the application verifies in the client, so of both."""
+    costs = (server + client * (who == "application") for server, client in work["times"][who])
+    return [cost / limit for cost, limit in zip(costs, work["limit"])]
+
+
+def _median(work: Result, who: str) -> str:
+    return f"{statistics.median(_ratios(work, who)):.2f}" if who in work["times"] else ""
+
+
+def _unchecked(work: Result) -> str:
+    """The plain table alone."""
+    plain = [v for k, v in work["times"].items() if k.startswith("plain")]
+    rounds = zip(work["limit"], *plain)
+    ratios = [sum(server for server, _ in costs) / limit for limit, *costs in rounds]
+    return f"{statistics.median(ratios):.2f}" if plain else ""
 
 
 def _spread(values: list[float], digits: int = 2) -> str:
@@ -24,71 +51,67 @@ def _spread(values: list[float], digits: int = 2) -> str:
     return f"{low:.{digits}f}-{high:.{digits}f}"
 
 
-def _goals(work: Result) -> str:
-    """Each goal of a work, and whether it is met."""
-    ratio = {who: statistics.median(_ratios(work, who)) for who in WHO if who in work["times"]}
-    out = (
-        [f"≤ {work['goal']:.2f} {'met' if ratio['rowseal'] <= work['goal'] else '**not met**'}"]
-        if work["goal"]
-        else []
-    )
-    for who in "hand", "application":
-        if who in ratio:
-            factor = work["beat"] if who == "application" else 1.0
-            name = WHO[who] + (f" by {factor:.1f} ×" if factor > 1 else "")
-            out.append(
-                f"{name} {'beaten' if ratio[who] > factor * ratio['rowseal'] else '**not beaten**'}"
-            )
-    return "; ".join(out)
+def _goal(measured: Result, value: float) -> str:
+    """The goal, and whether it is met."""
+    if measured["goal"] is None:
+        return ""
+    least = measured.get("least", False)
+    met = value >= measured["goal"] if least else value <= measured["goal"]
+    return f"{'≥' if least else '≤'} {measured['goal']:g} {'met' if met else '**not met**'}"
+
+
+def _before(measured: Result) -> str:
+    return "" if measured["before"] is None else f"{measured['before']:g}"
 
 
 def works_table(result: Result) -> str:
     out = [
-        "| work | limit, µs | rowseal | spread | by hand | application | no check | goals |",
-        "| --- | ---: | ---: | --- | ---: | ---: | ---: | --- |",
+        "| work | limit, µs | c015b84 | rowseal | spread | goal | client, µs"
+        + " | by hand | application | no check |",
+        "| --- | ---: | ---: | ---: | --- | --- | ---: | ---: | ---: | ---: |",
     ]
     for work in result["works"]:
+        ours = _ratios(work, "rowseal")
+        client = statistics.median(client for _, client in work["times"]["rowseal"])
         cells = [
-            f"{statistics.median(_ratios(work, who)):.2f}" if who in work["times"] else ""
-            for who in ("rowseal", "hand", "application")
+            work["work"],
+            f"{statistics.median(work['limit']):.1f}{OF[work['of']]}",
+            _before(work),
+            f"**{statistics.median(ours):.2f}**",
+            _spread(ours),
+            _goal(work, statistics.median(ours)),
+            f"{client:.1f}",
+            _median(work, "hand"),
+            _median(work, "application"),
+            _unchecked(work),
         ]
-        limit = statistics.median(work["limit"])
-        plain = [
-            sum(p) for p in zip(*(v for k, v in work["times"].items() if k.startswith("plain")))
-        ]
-        none = (
-            f"{statistics.median([p / x for p, x in zip(plain, work['limit'])]):.2f}"
-            if plain
-            else ""
-        )
-        of = {
-            "verify + plain": "",
-            "verify + plain + plain feed": " (with feed entry)",
-            "verify + plain + plain archive": " (verify + UPDATE + INSERT)",
-            "fresh": " (a fresh row)",
-        }[work["of"]]
-        out.append(
-            f"| {work['work']} | {limit:.1f}{of} | **{cells[0]}** |"
-            f" {_spread(_ratios(work, 'rowseal'))} | {cells[1]} | {cells[2]} | {none} |"
-            f" {_goals(work)} |"
-        )
+        out.append(f"| {' | '.join(cells)} |")
+    return "\n".join(out)
+
+
+def few_table(result: Result) -> str:
+    """What the README quotes."""
+    out = [
+        "| | limit, µs a row | rowseal | by hand | application |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    of_each = ([w for w in result["works"] if w["work"].startswith(name)][-1:] for name in FEW)
+    for work in (w for some in of_each for w in some):
+        limit = f"{statistics.median(work['limit']):.0f}{OF[work['of']]}"
+        cells = [work["work"], limit, *(_median(work, who) for who in WHO)]
+        out.append(f"| {' | '.join(cells)} |")
     return "\n".join(out)
 
 
 def figures_table(result: Result) -> str:
-    out = ["| figure | | spread | goal | |", "| --- | ---: | --- | --- | --- |"]
+    out = ["| figure | | spread | c015b84 | goal | |", "| --- | ---: | --- | ---: | --- | --- |"]
     for f in result["figures"]:
         value = statistics.median(f["values"])
         digits = 0 if f["unit"] == "" else 1 if f["unit"] in ("ms", "MB") else 2
-        goal = ""
-        if f["goal"] is not None:
-            met = value >= f["goal"] if f["least"] else value <= f["goal"]
-            goal = f"{'≥' if f['least'] else '≤'} {f['goal']:g} {'met' if met else '**not met**'}"
         spread = _spread(f["values"], digits) if len(f["values"]) > 1 else ""
-        out.append(
-            f"| {f['name']} | **{value:.{digits}f}** {f['unit']} | {spread} | {goal} |"
-            f" {f['note']} |"
-        )
+        measured = f"**{value:.{digits}f}** {f['unit']}"
+        cells = [f["name"], measured, spread, _before(f), _goal(f, value), f["note"]]
+        out.append(f"| {' | '.join(cells)} |")
     return "\n".join(out)
 
 
@@ -102,14 +125,15 @@ def _conditions(result: Result) -> str:
     )
 
 
-LEGEND = """CPU time of client and backend together. *Limit*: one bare Ed25519 check per row
-(libsodium, in a loop) and the same rows written in the same way to a plain table, in µs per row;
-all other columns are multiples of it, medians of the rounds, each ratio taken within a round;
-*spread*: quartiles.
-*By hand*: one PL/pgSQL trigger over a verify function,
-`jsonb::text` as canonical form. *Application*: Python that verifies with PyNaCl and writes with
-psycopg 3 (pipelined `INSERT … ON CONFLICT … WHERE` newer, archiving what it supersedes;
-for COPY a staging table). *No check*: the plain table alone."""
+LEGEND = """CPU time of the session's backend, as the scheduler counts it; over a link that of the
+apply worker. *Limit*: one bare Ed25519 check per row (libsodium, in a loop) and the same rows
+written in the same way to a plain table; the columns *c015b84* (the state for which the goals were
+set), *rowseal*, *by hand*, *application* and *no check* are multiples of it, medians of the rounds,
+each ratio taken within a round; *spread*: quartiles. *Client*: CPU time beside that for rowseal,
+over a link the walsender's. *By hand*: one PL/pgSQL trigger over a verify function, `jsonb::text`
+as canonical form. *Application*: Python that verifies with PyNaCl and writes with psycopg 3
+(pipelined `INSERT … ON CONFLICT … WHERE` newer, archiving what it supersedes; for COPY a staging
+table), backend and client together. *No check*: the plain table alone."""
 
 
 def plot(result: Result, path: Path) -> bool:
@@ -174,19 +198,19 @@ def write(result: Result, folder: Path) -> str:
     return text + ("" if drawn else "\nNo plot: pip install 'plpython[bench]'\n")
 
 
-def readme(page: Path, folder: Path) -> None:
-    """Write the newest full (else short) results between the markers in the README."""
-    path = next(p for p in (folder / "full.json", folder / "short.json") if p.exists())
-    result = json.loads(path.read_text())
-    section = (
-        f"{LEGEND}\n\n{works_table(result)}\n\n{_conditions(result)}\n[All"
-        f" figures](bench/results/{path.stem}.md), memory, WAL, growth, replication among them."
-    )
-    if path.with_suffix(".svg").exists():
-        section += f" [Drawn](bench/results/{path.stem}.svg)."
+def pages(readme: Path, performance: Path, folder: Path) -> None:
+    """Write the newest results between the markers: few in the README, all in the other page."""
+    found = [path for form in ("full", "short") if (path := folder / f"{form}.json").exists()]
+    result = json.loads(found[0].read_text())
+    between(readme, f"{few_table(result)}\n\n{_conditions(result)}")
+    parts = [LEGEND, works_table(result), figures_table(result), _conditions(result)]
+    between(performance, "\n\n".join(parts))
+
+
+def between(page: Path, section: str) -> None:
     text = page.read_text()
     new = re.sub(
-        r"(?<=<!-- make bench-readme writes this -->\n).*?(?=<!-- until here -->)",
+        r"(?<=<!-- make bench-pages writes this -->\n).*?(?=<!-- until here -->)",
         lambda m: section + "\n",
         text,
         flags=re.DOTALL,

@@ -99,6 +99,9 @@ class Batch:
         return copy_text(self.hand if hand else self.fresh)
 
 
+KINDS = "fresh", "newer", "by_hand", "newer_by_hand"  # of staging tables
+
+
 class Shape:
     """``values``: columns with random content and their size in bytes;
     the columns of every signed row come on top.
@@ -157,9 +160,7 @@ class Shape:
             ]
             versions = f", versions => '{t}_versions'"
         sql += [
-            f"CREATE TABLE {t}_{kind}{part} ({columns})"
-            for kind in ("fresh", "newer", "by_hand", "newer_by_hand")
-            for part in ("", "_warm")
+            f"CREATE TABLE {t}_{kind}{part} ({columns})" for kind in KINDS for part in ("", "_warm")
         ]
         sql.append(f"CREATE TABLE {t}_bare (sign bytea, message bytea, key bytea)")
         sql.append(
@@ -257,7 +258,8 @@ class Shape:
                 fresh,
                 [self.newer(r, owners[i % len(owners)], hand) for i, r in enumerate(fresh)],
             ]
-        for kind, some in zip(("fresh", "newer", "by_hand", "newer_by_hand"), rows):
+        for kind, some in zip(KINDS, rows):
+            c.execute(f"CREATE TABLE IF NOT EXISTS {self.name}_{kind}{part} (LIKE {self.name})")
             load(c, f"{self.name}_{kind}{part}", some)
         c.execute(f"ANALYZE {self.name}_fresh{part}, {self.name}_by_hand{part}")
         fresh, newer, hand_fresh, hand_newer = rows
