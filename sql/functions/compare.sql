@@ -19,7 +19,7 @@ COMMENT ON FUNCTION rowseal._there(text) IS
 CREATE OR REPLACE FUNCTION rowseal._hashed(relation regclass, owner jsonb) RETURNS text LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT pg_catalog.format('SELECT key, sign, pg_catalog.hash_array_extended(ARRAY[sign], $2) AS hash FROM (%s) x',
-    (rowseal._declaration(relation)).queries ->> CASE WHEN owner IS NULL THEN 'digest' ELSE 'digest_owner' END)
+    (rowseal._pinned(relation)).queries ->> CASE WHEN owner IS NULL THEN 'digest' ELSE 'digest_owner' END)
 $$;
 COMMENT ON FUNCTION rowseal._hashed(regclass, jsonb) IS
   'The query of (key, signature, hash of the signature) for all versions, or for those of one owner ($1); $2: the seed';

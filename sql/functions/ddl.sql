@@ -323,7 +323,7 @@ DECLARE
   spent CONSTANT numeric := pg_catalog.current_setting('rowseal.spent');  -- for others in this command, in seconds
   problem text;
 BEGIN
-  IF spent > 1 THEN  -- anybody may have any number of tables
+  IF spent > 1 THEN  -- anybody may have any number of tables; so they take turns, see _concerned
     problem := 'there are too many such tables';
   ELSE
     BEGIN
@@ -403,8 +403,11 @@ COMMENT ON FUNCTION rowseal._may_look(rowseal.declarations, boolean) IS
 CREATE OR REPLACE FUNCTION rowseal._came_empty(numbers jsonb, relation oid, attribute name) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT numbers - 'columns' = rowseal._numbers_of(relation) - 'columns'  -- neither it nor its files are others
-         AND NOT a.atthasmissing AND NOT pg_catalog.jsonb_path_exists(
+         AND NOT pg_catalog.jsonb_path_exists(
            numbers, '$.columns.* ? (@ == $number)', pg_catalog.jsonb_build_object('number', a.attnum))
+         AND NOT EXISTS (  -- of a partition, too, and there alone
+           SELECT FROM rowseal._tree(relation) t JOIN pg_catalog.pg_attribute x ON x.attrelid = t
+            WHERE x.attname = attribute AND x.atthasmissing)
     FROM pg_catalog.pg_attribute a WHERE a.attrelid = relation AND a.attname = attribute
 $$;
 COMMENT ON FUNCTION rowseal._came_empty(jsonb, oid, name) IS
@@ -486,7 +489,10 @@ RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp A
    WHERE (coalesce(o.own, false) OR changed IN (x.identity, x.writers))
      AND NOT (t.others AND NOT rowseal._closed(x)
               AND coalesce(x.facts -> 'identity' = (SELECT i.facts FROM identity i), false))
-   ORDER BY x.identity IS NULL DESC, x.writers IS NULL DESC, x.id  -- the others rest on them
+   -- those of others take turns, by owners: see _refresh_others; and of each what the rest rests on comes first
+   ORDER BY t.others, CASE WHEN t.others THEN pg_catalog.row_number() OVER (
+                PARTITION BY r.relowner, t.others ORDER BY x.identity IS NULL DESC, x.writers IS NULL DESC, x.id) END,
+            x.identity IS NULL DESC, x.writers IS NULL DESC, x.id
 $$;
 COMMENT ON FUNCTION rowseal._concerned(oid) IS
   'The declarations that a change of this table concerns; own: it is their main or versions table, or a partition or '
@@ -945,6 +951,7 @@ BEGIN
                                   'the current user does not trust', name, place, rowseal._distrusted(relation)),
       HINT = 'Let the owner of the table alter it.';
   END IF;
+  PERFORM rowseal._nothing_hidden(d) FROM rowseal.declarations d WHERE d.relation = _must_be_empty.relation;
   EXECUTE pg_catalog.format('SELECT EXISTS (SELECT FROM %s x WHERE pg_catalog.num_nonnulls(x.%I) = 1)', place, name)
     INTO filled;
   IF filled THEN
@@ -987,6 +994,7 @@ BEGIN
       HINT = 'Let the owner of the table attach it.';
   END IF;
   PERFORM rowseal._nothing_hidden(d);
+  d := rowseal._pinned(d.relation, cards => true);
   EXECUTE pg_catalog.format('SELECT * FROM (%s) x WHERE problem IS NOT NULL LIMIT 1', d.queries ->> 'verify')
     INTO bad USING partitions;
   IF bad.problem IS NOT NULL THEN

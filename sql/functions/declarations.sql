@@ -364,9 +364,11 @@ BEGIN
     PERFORM rowseal._forget_writers(d);
   END IF;
   -- tables of the same owner stand in the way before: see undeclare and _on_drop_refuse
-  PERFORM rowseal._refresh_others(x, pg_catalog.format('the %s table is not declared any more',
+  PERFORM rowseal._refresh_others(y.x, pg_catalog.format('the %s table is not declared any more',
                                                        CASE WHEN d.grants THEN 'grants' ELSE 'identity' END))
-    FROM rowseal.declarations x WHERE d.relation IN (x.identity, x.writers);
+    FROM (SELECT x, pg_catalog.row_number() OVER (PARTITION BY c.relowner ORDER BY x.id) AS turn
+            FROM rowseal.declarations x JOIN pg_catalog.pg_class c ON c.oid = x.relation
+           WHERE d.relation IN (x.identity, x.writers) ORDER BY turn, x.id) y;
   DELETE FROM rowseal.shapes s WHERE s.relation = d.relation;
   DELETE FROM rowseal._opened o WHERE o.relation = d.relation;
 END
@@ -390,7 +392,9 @@ BEGIN
     UNION ALL
     VALUES ('_apply_' || d.id, 'rows json[], format text', 'text[]', pg_catalog.format(
              'RETURN pg_catalog.array_fill((%s)::text, ARRAY[pg_catalog.cardinality($1)])', verdict)),
-           ('_take_' || d.id, 'envelope json', 'text', pg_catalog.format('RETURN (%s)::text', verdict))
+           ('_take_' || d.id, 'envelope json', 'text', pg_catalog.format('RETURN (%s)::text', verdict)),
+           -- and a guard that is waiting, for what it rests on to be locked, ends there
+           ('_moved_' || d.id, 'generation integer', 'rowseal.verdict', pg_catalog.format('RETURN %s', verdict))
     UNION ALL  -- no trigger of the table runs as somebody else any more; what a guard let in before that is undone
     SELECT f ->> 'name', '', 'trigger', pg_catalog.format(
              'IF TG_OP <> ''DELETE'' AND pg_catalog.current_setting(''session_replication_role'') <> ''replica'' THEN '

@@ -252,7 +252,7 @@ DECLARE
   parent text;
 BEGIN
   IF sqlstate = 'RS001' AND d.queries ->> 'parents' <> '' THEN
-    EXECUTE d.queries ->> 'parents' INTO parent USING key, sign;
+    EXECUTE rowseal._query(d, 'parents') INTO parent USING key, sign;
     RETURN 'signed with another parent: set ' || pg_catalog.quote_ident(d.parent_column) || ' to ' || parent;
   ELSIF problem LIKE '%of the same timestamp%' THEN
     RETURN 'both are authentic: exchange it with the current version';

@@ -14,7 +14,7 @@ BEGIN
         FROM (SELECT pg_catalog.get_byte(hash, 0) AS first,
                      pg_catalog.sha256(pg_catalog.string_agg(DISTINCT hash, '' ORDER BY hash)) AS part
                 FROM (%s OFFSET 0) y GROUP BY first) x $q$,
-    (rowseal._declaration(relation)).queries ->> CASE WHEN owner IS NULL THEN 'digest' ELSE 'digest_owner' END)
+    (rowseal._pinned(relation)).queries ->> CASE WHEN owner IS NULL THEN 'digest' ELSE 'digest_owner' END)
     INTO result USING owner;
   RETURN result;
 END
@@ -40,7 +40,7 @@ BEGIN
                    (pg_catalog.get_byte(k, 0) * 256 + pg_catalog.get_byte(k, 1)) * $2 / 65536 AS bucket
               FROM (SELECT hash, pg_catalog.sha256(pg_catalog.convert_to(key::text, 'UTF8')) AS k FROM (%s) x) y) z
      GROUP BY bucket ORDER BY bucket $q$,
-    (rowseal._declaration(relation)).queries ->> CASE WHEN owner IS NULL THEN 'digest' ELSE 'digest_owner' END)
+    (rowseal._pinned(relation)).queries ->> CASE WHEN owner IS NULL THEN 'digest' ELSE 'digest_owner' END)
     USING owner, buckets;
 END
 $$;

@@ -326,12 +326,9 @@ $$;
 COMMENT ON FUNCTION rowseal._type_oids(oid) IS
   'The numbers of the types of a table''s columns, by the names that generated functions have for them';
 
-CREATE OR REPLACE FUNCTION rowseal._key_facts(relation oid) RETURNS jsonb LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
-  SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
-           'name', a.attname,
-           -- the index's own equality: that of citext, say, is in no fixed schema
-           'equal', pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname)) ORDER BY k.ord)
+CREATE OR REPLACE FUNCTION rowseal._key_operators(relation oid)
+RETURNS TABLE (attname name, ord bigint, operator oid) LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT a.attname, k.ord, s.amopopr
     FROM pg_catalog.pg_index x,
          ROWS FROM (pg_catalog.unnest(x.indkey::pg_catalog.int2[]),
                     pg_catalog.unnest(x.indclass::pg_catalog.oid[])) WITH ORDINALITY k(attnum, class, ord)
@@ -339,9 +336,31 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
     JOIN pg_catalog.pg_opclass c ON c.oid = k.class
     JOIN pg_catalog.pg_amop s ON s.amopfamily = c.opcfamily AND s.amopstrategy = 3
                              AND s.amoplefttype = c.opcintype AND s.amoprighttype = c.opcintype
-    JOIN pg_catalog.pg_operator o ON o.oid = s.amopopr
-    JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
    WHERE x.indrelid = relation AND x.indisprimary
+$$;
+COMMENT ON FUNCTION rowseal._key_operators(oid) IS
+  'Columns of a primary key with their places in it, and the index''s own equality of each';
+
+CREATE OR REPLACE FUNCTION rowseal._operator_oids(relation oid) RETURNS jsonb LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
+  SELECT coalesce(pg_catalog.jsonb_object_agg(
+           pg_catalog.format('%I.%s(%s,%s)', n.nspname, o.oprname, pg_catalog.format_type(o.oprleft, NULL),
+                             pg_catalog.format_type(o.oprright, NULL)), o.oid::bigint), '{}')
+    FROM rowseal._key_operators(relation) k JOIN pg_catalog.pg_operator o ON o.oid = k.operator
+    JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+   WHERE o.oid >= 16384  -- not made by initdb
+$$;
+COMMENT ON FUNCTION rowseal._operator_oids(oid) IS
+  'The numbers of the operators that compare a table''s keys, by their names for to_regoperator';
+
+CREATE OR REPLACE FUNCTION rowseal._key_facts(relation oid) RETURNS jsonb LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
+  SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+           'name', k.attname,
+           -- the index's own equality: that of citext, say, is in no fixed schema
+           'equal', pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname)) ORDER BY k.ord)
+    FROM rowseal._key_operators(relation) k JOIN pg_catalog.pg_operator o ON o.oid = k.operator
+    JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
 $$;
 COMMENT ON FUNCTION rowseal._key_facts(oid) IS
   'The columns of a primary key, each with strategy 3 of its index: of a btree that is its equality';
@@ -377,7 +396,8 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
     'inherits', NOT c.relispartition AND c.relkind = 'r' AND EXISTS (
       SELECT FROM pg_catalog.pg_inherits i WHERE c.oid IN (i.inhrelid, i.inhparent)),
     'columns', rowseal._column_facts(c.oid),
-    'oids', pg_catalog.jsonb_build_object('relation', c.oid::bigint, 'types', rowseal._type_oids(c.oid)),
+    'oids', pg_catalog.jsonb_build_object('relation', c.oid::bigint, 'types', rowseal._type_oids(c.oid),
+                                          'operators', rowseal._operator_oids(c.oid)),
     'kinds', k.kinds,
     'whose', pg_catalog.jsonb_build_object('table', rowseal._stranger(c.oid), 'types', k.whose, 'versions', (
       SELECT pg_catalog.format('versions table %s (%I)', v.oid::pg_catalog.regclass,

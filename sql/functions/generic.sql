@@ -20,7 +20,7 @@ BEGIN
   IF NOT FOUND THEN
     RETURN NULL;  -- data is being restored, and the declaration comes after it; or somebody took the trigger elsewhere
   END IF;
-  EXECUTE d.queries ->> 'owner' INTO owner USING NEW;
+  EXECUTE rowseal._query(d, 'owner') INTO owner USING NEW;
   PERFORM rowseal._retry(d.tag || ' ' || owner);
   RETURN NULL;
 END
@@ -62,7 +62,7 @@ BEGIN
   IF NOT FOUND THEN
     RETURN NULL;  -- as in _cure
   END IF;
-  EXECUTE d.queries ->> 'settle' INTO r USING NEW;
+  EXECUTE rowseal._query(d, 'settle') INTO r USING NEW;
   PERFORM rowseal._settle(d.id, r.owner, r.writer, r.seq, r.link, r.revoked);
   RETURN NULL;
 END

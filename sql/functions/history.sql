@@ -16,7 +16,7 @@ RETURNS TABLE (depth integer, sign bytea, parent bytea, owner_timestamp bigint, 
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-  d rowseal.declarations := rowseal._declaration(history.relation);
+  d rowseal.declarations := rowseal._pinned(history.relation);
 BEGIN
   RETURN QUERY EXECUTE pg_catalog.format($q$
     WITH RECURSIVE version AS MATERIALIZED (
@@ -84,7 +84,7 @@ BEGIN
     ) SELECT v.key, pg_catalog.array_agg(v.sign ORDER BY v.sign)
         FROM version v LEFT JOIN named n ON n.key = v.key AND n.name = v.name
        WHERE n.name IS NULL GROUP BY v.key HAVING count(*) > 1 $q$,
-    (rowseal._declaration(conflicts.relation)).queries ->> 'graph');
+    (rowseal._pinned(conflicts.relation)).queries ->> 'graph');
 END
 $$;
 COMMENT ON FUNCTION rowseal.conflicts(regclass) IS

@@ -485,6 +485,7 @@ BEGIN
   SELECT * INTO d FROM rowseal.declarations x WHERE x.tag = tag;
   reason := rowseal._unreadable(d);
   IF reason IS NULL THEN
+    d := rowseal._pinned(d.relation);
     -- the same rows that the publication's filter lets through
     EXECUTE pg_catalog.format($q$
         DECLARE rowseal_state NO SCROLL CURSOR FOR SELECT envelope

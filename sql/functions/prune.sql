@@ -6,7 +6,7 @@ CREATE OR REPLACE FUNCTION rowseal.prune(
 RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = error AS $$
 #variable_conflict use_variable
 DECLARE
-  d rowseal.declarations := rowseal._declaration(relation);
+  d rowseal.declarations := rowseal._pinned(relation);
   target regclass := coalesce(d.versions, d.relation);
   gone bigint;
 BEGIN
@@ -18,7 +18,7 @@ BEGIN
     RETURN 0;
   END IF;
   EXECUTE pg_catalog.format('ALTER TABLE %s DISABLE TRIGGER zzz_rowseal_keep', target);
-  EXECUTE d.queries ->> 'prune' USING keep, before;
+  EXECUTE rowseal._query(d, 'prune') USING keep, before;
   GET DIAGNOSTICS gone = ROW_COUNT;
   EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER zzz_rowseal_keep', target);
   RETURN gone;
@@ -35,7 +35,7 @@ CREATE OR REPLACE FUNCTION rowseal.erase(relation regclass, key jsonb, columns t
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = error AS $$
 #variable_conflict use_variable
 DECLARE
-  d rowseal.declarations := rowseal._declaration(relation);
+  d rowseal.declarations := rowseal._pinned(relation);
   target regclass;
   keys jsonb[] := '{}';
   part jsonb[];
@@ -58,7 +58,7 @@ BEGIN
         SELECT (SELECT pg_catalog.jsonb_object_agg(f, e.payload::pg_catalog.jsonb -> 'row' -> f)
                   FROM pg_catalog.unnest($3) f) FROM e
       ) SELECT coalesce(pg_catalog.array_agg(key), '{}') FROM k $q$,
-      d.queries ->> CASE WHEN target = d.relation THEN 'erase' ELSE 'erase_versions' END)
+      rowseal._query(d, CASE WHEN target = d.relation THEN 'erase' ELSE 'erase_versions' END))
       INTO part USING key, columns, ARRAY(SELECT d.fields ->> c FROM pg_catalog.unnest(d.key) c);
     keys := keys || part;
     EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER zzz_rowseal_guard', target);

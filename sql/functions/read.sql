@@ -23,6 +23,58 @@ $$;
 COMMENT ON FUNCTION rowseal._declaration(regclass) IS
   'The declaration of a table; RS007 when there is none, or when what its queries name is not what it was';
 
+-- ONLY: each by itself, of a view not what is under it.
+CREATE OR REPLACE FUNCTION rowseal._pin(tables regclass[]) RETURNS boolean LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  names CONSTANT text[] := tables::text[];
+BEGIN
+  EXECUTE pg_catalog.format('LOCK TABLE ONLY %s IN ACCESS SHARE MODE', pg_catalog.array_to_string(names, ', ONLY '));
+  RETURN names = ARRAY(SELECT pg_catalog.to_regclass(n)::text FROM pg_catalog.unnest(names) n)
+     AND tables = ARRAY(SELECT pg_catalog.to_regclass(n) FROM pg_catalog.unnest(names) n);
+EXCEPTION WHEN undefined_table OR invalid_schema_name THEN
+  RETURN false;
+END
+$$;
+COMMENT ON FUNCTION rowseal._pin(regclass[]) IS
+  'Locks tables until the end of the transaction, so that their names lead to them; false where one has just been '
+  'renamed';
+
+-- Whoever waits for a table has looked at its name before; what stands there by then may be a stranger's.
+CREATE OR REPLACE FUNCTION rowseal._pinned(relation regclass, cards boolean DEFAULT false)
+RETURNS rowseal.declarations LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  d rowseal.declarations;
+BEGIN
+  FOR attempt IN 1 .. 3 LOOP
+    d := rowseal._declaration(relation);
+    IF rowseal._pin(pg_catalog.array_remove(ARRAY[d.relation, d.versions, CASE WHEN cards THEN d.identity END],
+                                               NULL)) THEN
+      RETURN rowseal._declaration(relation);
+    END IF;
+  END LOOP;
+  RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = pg_catalog.format('table %s is being renamed', relation),
+    HINT = 'Try it again.';
+END
+$$;
+COMMENT ON FUNCTION rowseal._pinned(regclass, boolean) IS
+  'The declaration of a table whose queries may be executed until the end of the transaction: what they read (cards: '
+  'the identity table, too) is locked. Errors as of _declaration, 42501 no right to read it, 40001';
+
+CREATE OR REPLACE FUNCTION rowseal._query(d rowseal.declarations, name text) RETURNS text LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF rowseal._moved(d.names) THEN
+    RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = pg_catalog.format(
+      'a table or type that %s rests on has been altered meanwhile', d.relation), HINT = 'Try it again.';
+  END IF;
+  RETURN d.queries ->> name;
+END
+$$;
+COMMENT ON FUNCTION rowseal._query(rowseal.declarations, text) IS
+  'A query that is kept with a declaration, to be executed at once: what has been read of it before a wait may name '
+  'something else by now (40001)';
+
 CREATE OR REPLACE FUNCTION rowseal.payload(relation regclass, "row" jsonb) RETURNS text LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
 SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1 AS $$
@@ -63,7 +115,7 @@ SET jit = off SET min_parallel_table_scan_size = '256kB'  -- to check a page cos
 AS $$
 #variable_conflict use_column
 DECLARE
-  d rowseal.declarations := rowseal._declaration(verify.relation);
+  d rowseal.declarations := rowseal._pinned(verify.relation, cards => true);
   workers text := pg_catalog.current_setting('max_parallel_workers_per_gather');
 BEGIN
   IF NOT rowseal._load(true) THEN  -- there is pgsodium alone, which a parallel worker cannot reach
@@ -77,7 +129,7 @@ BEGIN
     RETURN QUERY
       SELECT rowseal._owner_object(ARRAY(SELECT pg_catalog.jsonb_array_elements_text(g.spec -> 'owner')), u.owner),
              NULL::bytea, u.sqlstate, u.problem
-        FROM rowseal._declaration(coalesce(d.writers, d.relation)) g, LATERAL (
+        FROM rowseal._pinned(coalesce(d.writers, d.relation)) g, LATERAL (
           SELECT x.owner, 'RS020' AS sqlstate, x.problem FROM rowseal._underived(g, d.grants) x
           UNION ALL
           SELECT c.owner, c.sqlstate, 'a row is held that counts, rowseal.retry() lets it in'
@@ -119,7 +171,7 @@ RETURNS SETOF json LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-  d rowseal.declarations := rowseal._declaration(relation);
+  d rowseal.declarations := rowseal._pinned(relation);
 BEGIN
   -- OFFSET: an envelope is made once, though it is asked about
   RETURN QUERY EXECUTE pg_catalog.format('SELECT envelope FROM (%s OFFSET 0) x WHERE envelope IS NOT NULL',
@@ -140,7 +192,7 @@ CREATE OR REPLACE FUNCTION rowseal._versions_of(relation regclass, keys jsonb)
 RETURNS SETOF json LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  query text := (rowseal._declaration(relation)).queries ->> 'versions';
+  query text := (rowseal._pinned(relation)).queries ->> 'versions';
   key jsonb;
 BEGIN
   FOR key IN SELECT * FROM pg_catalog.jsonb_array_elements(keys) LOOP

@@ -44,17 +44,26 @@ $$;
 COMMENT ON FUNCTION rowseal._shortened(text, integer) IS
   'What a message shows of a value: of one of more characters its beginning and its end';
 
-CREATE OR REPLACE FUNCTION rowseal._hidden(seen boolean) RETURNS rowseal.verdict LANGUAGE plpgsql IMMUTABLE
+CREATE OR REPLACE FUNCTION rowseal._hidden(id integer, new_ record) RETURNS rowseal.verdict LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  d rowseal.declarations;
+  seen boolean;
 BEGIN
-  IF NOT seen THEN
-    RETURN ROW('42501', 'row security hides the current version from UPDATE')::rowseal.verdict;
+  SELECT * INTO d FROM rowseal.declarations x WHERE x.id = id;
+  IF FOUND THEN
+    EXECUTE rowseal._query(d, 'locked') INTO seen USING new_;
+    IF seen IS NULL THEN
+      RETURN ROW('42501', 'row security hides the current version from UPDATE')::rowseal.verdict;
+    END IF;
   END IF;
   RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION rowseal._hidden(boolean) IS
-  'The verdict where an UPDATE changed nothing, and the row is not to be seen for UPDATE either';
+COMMENT ON FUNCTION rowseal._hidden(integer, record) IS
+  'The verdict where the UPDATE by which a newer version was to be stored has changed nothing, and the row is not to be '
+  'seen for UPDATE either';
 
 -- Nobody has judged this row, so it is bounded before it is written: a number of a few bytes can have 147,455 digits,
 -- and a control character takes six bytes in JSON.

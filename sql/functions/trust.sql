@@ -187,11 +187,18 @@ BEGIN
        WHERE NOT EXISTS (
          SELECT FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
           WHERE t.oid = x.number::oid
-            AND x.name IN (pg_catalog.format('%I.%I', n.nspname, t.typname), pg_catalog.format_type(t.oid, NULL))));
+            AND x.name IN (pg_catalog.format('%I.%I', n.nspname, t.typname), pg_catalog.format_type(t.oid, NULL))))
+    OR EXISTS (
+      SELECT FROM pg_catalog.jsonb_each_text(names -> 'regoperator') x(name, number)
+       WHERE NOT EXISTS (
+         SELECT FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+          WHERE o.oid = x.number::oid
+            AND x.name = pg_catalog.format('%I.%s(%s,%s)', n.nspname, o.oprname, pg_catalog.format_type(o.oprleft, NULL),
+                                           pg_catalog.format_type(o.oprright, NULL))));
 END
 $$;
 COMMENT ON FUNCTION rowseal._moved(jsonb) IS
-  'Whether a table or type that a declaration names (rowseal.declarations.names) has another name now, and its queries '
+  'Whether a table, type or operator that a declaration names (its names) has another name now, and its queries '
   'would read something else, or run its code';
 
 CREATE OR REPLACE FUNCTION rowseal._standing(relation regclass) RETURNS boolean LANGUAGE plpgsql STABLE

@@ -185,18 +185,18 @@ BEGIN
   PERFORM rowseal._declaration(d.relation);  -- or RS007
   FOREACH query IN ARRAY '{retract_versions,retract}'::text[] LOOP
     CONTINUE WHEN d.queries ->> query = '';
-    counts_not := pg_catalog.format('SELECT ARRAY(%s)', d.queries ->> (query || '_rows'));
+    counts_not := pg_catalog.format('SELECT ARRAY(%s)', rowseal._query(d, query || '_rows'));
     EXECUTE counts_not INTO signs USING owner_object, writers, NULL::bytea[];
     CONTINUE WHEN signs = '{}';
     BEGIN
-      EXECUTE d.queries ->> query USING owner_object, writers, signs;
+      EXECUTE rowseal._query(d, query) USING owner_object, writers, signs;
     EXCEPTION WHEN OTHERS OR assert_failure THEN
       IF rowseal._passing(SQLSTATE) THEN
         RAISE;
       END IF;
       FOREACH sign IN ARRAY signs LOOP  -- something stands in the way of some row: the others do not stay for it
         BEGIN
-          EXECUTE d.queries ->> query USING owner_object, writers, ARRAY[sign];
+          EXECUTE rowseal._query(d, query) USING owner_object, writers, ARRAY[sign];
         EXCEPTION WHEN OTHERS OR assert_failure THEN
           IF rowseal._passing(SQLSTATE) THEN
             RAISE;
@@ -452,7 +452,7 @@ BEGIN
          AND x.owner IN (SELECT w.owner FROM rowseal.writers w
                           WHERE w.relation = $1
                             AND (w.revoked OR pg_catalog.jsonb_array_length(w.licences) >= 64)) $q$,
-      d.queries ->> 'entered') USING coalesce(d.writers, d.relation), grants
+      rowseal._query(d, 'entered')) USING coalesce(d.writers, d.relation), grants
   LOOP
     PERFORM rowseal._settle(grants, part.owner, NULL, NULL, NULL, part.writer);
   END LOOP;

@@ -144,6 +144,8 @@ BEGIN
         (SELECT * FROM rowseal._kept_grants($1) EXCEPT SELECT * FROM (%1$s) x)) y $q$, d.queries ->> 'granted')
     USING d.id;
   IF rows THEN
+    PERFORM rowseal._pin(pg_catalog.array_remove(ARRAY[x.relation, x.versions], NULL))
+       FROM rowseal.declarations x WHERE x.writers = d.relation;
     -- not the other way round: rows are pruned, and tables undeclared
     RETURN QUERY EXECUTE pg_catalog.format($q$
         SELECT DISTINCT y.owner, 'a stored row is not in the ledger'

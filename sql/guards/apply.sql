@@ -28,11 +28,14 @@ BEGIN
      WHERE $2 = 'pgtext'
     ORDER BY @order@  -- every session takes its locks in this order
   LOOP
-    outcome := pg_catalog.set_config('rowseal.outcome', '', true);
-    @merge@
-    outcome := pg_catalog.current_setting('rowseal.outcome');
-    IF outcome = '' THEN
-      PERFORM rowseal._unguarded(@relation@);
+    outcome := @moved@::text;  -- the row before may have waited
+    IF outcome IS NULL THEN
+      outcome := pg_catalog.set_config('rowseal.outcome', '', true);
+      @merge@
+      outcome := pg_catalog.current_setting('rowseal.outcome');
+      IF outcome = '' THEN
+        PERFORM rowseal._unguarded(@relation@);
+      END IF;
     END IF;
     outcomes[r.n] := outcome;
   END LOOP;

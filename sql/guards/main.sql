@@ -34,8 +34,6 @@
 --   @set_new@           assignments of all stored columns from NEW
 --   @verdict@           sets verdict: NULL, or why NEW is not the owner's
 --   @look_again@        features: what was read may have changed since
---   @long@              whether a primary key can be too long
---   @long_key@          the verdict on one that is
 --   @toastable@         whether a value may be stored out of line
 --   @whole@             NEW as a value of its own
 --   @copies@            such values, fetched from whole
@@ -110,8 +108,7 @@ BEGIN
         -- here again, the tip locked
         UPDATE @main@ t SET @set_new@ WHERE @key_of_new@;
         IF NOT FOUND THEN
-          PERFORM FROM @main@ t WHERE @key_of_new@ FOR UPDATE;
-          verdict := rowseal._hidden(FOUND);
+          verdict := rowseal._hidden(@id@, NEW);
         END IF;
         EXIT judged;
       END IF;
@@ -121,12 +118,6 @@ BEGIN
     @verdict@
     EXIT judged WHEN verdict IS NOT NULL;
     @look_again@
-    --: if long
-    IF NOT known THEN
-      verdict := @long_key@;
-      EXIT judged WHEN verdict IS NOT NULL;
-    END IF;
-    --: end
 
     -- 4. It is carried out.
     IF NOT newer THEN

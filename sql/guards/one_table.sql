@@ -18,8 +18,6 @@
 --   @owner_of_new@      t is a version of the same owner
 --   @other_public_key@  t has another public key than NEW
 --   @verdict@           sets verdict: NULL, or why NEW is not the owner's
---   @long@              whether a primary key can be too long
---   @long_key@          the verdict on one that is
 --   @order_t@           timestamp, deletion flag and signature of t
 --   @order_new@         the same of NEW
 --   @leave@            refuses NEW, or tells apply the outcome and keeps it or not
@@ -70,12 +68,6 @@ BEGIN
     -- 3. Is it the owner's?
     @verdict@
     EXIT judged WHEN verdict IS NOT NULL;
-    --: if long
-    IF NOT respelled THEN
-      verdict := @long_key@;
-      EXIT judged WHEN verdict IS NOT NULL;
-    END IF;
-    --: end
 
     -- 4. It is carried out.
     kept := NOT respelled;

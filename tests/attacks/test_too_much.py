@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from base64 import b64encode
@@ -382,6 +383,31 @@ def test_a_key_has_the_same_bound_on_every_server(
         example.run(f"SET default_toast_compression = {compression}")
         assert send(more).startswith("54000: a primary key of more than")
     assert example.one("SELECT count(*) FROM q") == 1 and intact(example, "q")
+
+
+@pytest.mark.parametrize("layout", ["two tables", "one table"])
+def test_a_key_that_is_spelled_long_is_refused_in_every_order(
+    layout: str, example: Db, ann: Owner
+) -> None:
+    """1 is the key 1.000…, too: what was archived beside it could not come back."""
+    key, versions = ("user_hash, k", ", versions => 'q_versions'")
+    if layout == "one table":
+        key, versions = "user_hash, k, sign_b64", ""
+    table(example, "q", "k numeric", key=key, declare=versions)
+    form = example.form("q")
+    values = {"deleted_flag": False, "user_hash": ann.hash, "parent_sign_b64": None}
+    short, long, newest = (
+        ann.envelope(form, {**values, "k": Decimal(k), "owner_timestamp": at})
+        for at, k in enumerate(("1", "1." + "0" * 2500, "1.0"), 1)
+    )
+    seen = set()
+    for rows in itertools.permutations((short, long, newest)):
+        example.run("BEGIN")
+        answers = dict(zip(map(id, rows), (apply(example, "q", [r])[0][0] for r in rows)))
+        assert answers[id(long)] == "rejected"
+        seen.add(example.digest("q"))
+        example.run("ROLLBACK")
+    assert len(seen) == 1
 
 
 def test_a_long_key_of_long_ago_is_shown(example: Db, ann: Owner) -> None:

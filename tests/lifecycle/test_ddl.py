@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from kit.attacks import row, table
 from kit.example import EXAMPLE, Owner
 from kit.process import cpu, spent
 from kit.scratch import (
@@ -101,6 +102,31 @@ def test_a_column_added_with_a_default_is_refused_where_there_are_rows(
     diag = example.refused("RS007", f"ALTER TABLE user_cards {again}")
     assert "name" in str(diag.message_primary)
     sound(example)
+
+
+PARTED = (
+    "PARTITION BY HASH (user_hash); CREATE TABLE p0 PARTITION OF p FOR VALUES"
+    " WITH (MODULUS 1, REMAINDER 0)"
+)
+
+
+@pytest.mark.parametrize("extra", ["", PARTED])
+def test_so_is_one_of_a_partition_or_that_a_policy_hides(
+    extra: str, example: Scratch, ann: Owner
+) -> None:
+    """A partitioned table keeps no value for rows that were there before."""
+    table(example, "p", "uuid uuid", extra=extra)
+    example.insert("p", ann.sealed(example.form("p"), row(ann)))
+    diag = example.refused("RS007", "ALTER TABLE p ADD colour text DEFAULT 'blue'")
+    assert "column colour of public.p holds values" in str(diag.message_primary)
+    if not extra:
+        example.run(
+            "ALTER TABLE p ENABLE ROW LEVEL SECURITY; ALTER TABLE p FORCE ROW LEVEL SECURITY;"
+            "CREATE POLICY none ON p USING (false) WITH CHECK (true)"
+        )
+        example.refused("42501", "ALTER TABLE p ADD colour text DEFAULT 'blue'")
+    example.run("ALTER TABLE p ADD colour text")
+    assert example.all("SELECT * FROM rowseal.verify('p')") == []
 
 
 def test_a_column_added_with_a_default_is_accepted_where_there_are_none(

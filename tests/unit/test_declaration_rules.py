@@ -40,7 +40,7 @@ def table(*more: dict[str, Any], **facts: Any) -> Table:
         "whose": {"table": None, "types": {}, "versions": None},
         "persistence": "p", "computed": [], "partition": False, "inherits": False,
         "columns": columns,
-        "kinds": {c["kind"]: c["kind"] for c in columns}, "oids": {"relation": 1, "types": {}},
+        "kinds": {c["kind"]: c["kind"] for c in columns}, "oids": {"relation": 1, "types": {}, "operators": {}},
         "key": [{"name": "id", "equal": "OPERATOR(pg_catalog.=)"}], "key_deferrable": False,
         "key_compares": True, "deferrable": [], "unique": [["id"]], "rules": [],
         "late_triggers": [], "partitions": {}, **facts,

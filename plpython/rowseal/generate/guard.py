@@ -41,7 +41,8 @@ def long_key(row: Row) -> str:
     }
     if subject.public_key is None and sizes.keys() <= set(subject.owner):  # as long as its card's
         return ""
-    most, size = most_key_bytes(columns), "\n        + ".join(sizes.values())
+    most = most_key_bytes(columns, subject.wish.grants)
+    size = "\n        + ".join(sizes.values())
     verdict = refusal(Verdict("54000", f"a primary key of more than {most} bytes"))
     return f"CASE\n  WHEN ({size})\n      > {most}\n  THEN {verdict} END" if size else ""
 
@@ -62,7 +63,7 @@ def _common(subject: Subject, place: Place) -> dict[str, str]:
         "prepare": subject.slot("prepare", new),
         "updated_in_place": subject.slot("updated_in_place", new, old),
         "or_completed": f" OR {completed}" if completed else "",
-        "verdict": subject.wrapped("verdict", new, _by_the_owners_key(new)),
+        "verdict": _verdict(new),
     }
 
 
@@ -102,6 +103,12 @@ def owners_card(row: Row) -> tuple[str, str, str] | None:
     return identity.table.qualified, where, key
 
 
+def _verdict(new: Row) -> str:
+    """Statements that set ``verdict``, of every version alike: whatever is stored can come back."""
+    statements, long = new.subject.wrapped("verdict", new, _by_the_owners_key(new)), long_key(new)
+    return f"{statements}\nverdict := coalesce(verdict, {long});" if long else statements
+
+
 def _by_the_owners_key(new: Row) -> str:
     card = owners_card(new)
     if card is None:
@@ -117,7 +124,6 @@ def _by_the_owners_key(new: Row) -> str:
 def main_holes(subject: Subject) -> Holes:
     new, tip = subject.row("NEW"), subject.row("tip")
     key, public_key = subject.row("t").same_key(new), subject.public_key
-    long = long_key(new)
     return {
         **_common(subject, subject.main),
         "main": subject.main.table,
@@ -128,8 +134,6 @@ def main_holes(subject: Subject) -> Holes:
         "arrived_again": subject.slot("arrived_again", new, tip),
         "lock": subject.slot("lock", new),
         "look_again": subject.slot("look_again"),
-        "long": bool(long),
-        "long_key": long,
         "same_key": new.same_key(tip),
         "identity": public_key is not None,
         "same_public_key": f"{new.ref(public_key)} = {tip.ref(public_key)}" if public_key else "",
@@ -203,7 +207,6 @@ def _copies(new: Row) -> str:
 def one_table_holes(subject: Subject) -> Holes:
     new, stored, t, public_key = (*map(subject.row, ("NEW", "stored", "t")), subject.public_key)
     other = f"({t.ref(public_key)} = {new.ref(public_key)}) IS NOT TRUE" if public_key else ""
-    long = long_key(new)
     return {
         **_common(subject, subject.main),
         "main": subject.main.table,
@@ -216,8 +219,6 @@ def one_table_holes(subject: Subject) -> Holes:
         "identity": public_key is not None,
         "owner_of_new": t.same_key(new, subject.owner),
         "other_public_key": other,
-        "long": bool(long),
-        "long_key": long,
         "order_t": t.order,
         "order_new": new.order,
     }

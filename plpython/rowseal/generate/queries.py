@@ -22,7 +22,7 @@ UNION = "\nUNION ALL\n"
 def queries(subject: Subject, features: Iterable[Feature]) -> dict[str, str]:
     """The queries by their names; objects are of canonical values by field.
 
-    payload ($1: row), decoded ($1: row, $2: format), verify ($1: oid[] of partitions),
+    payload ($1: row), locked ($1: stored row), decoded ($1: row, $2: format), verify ($1: oid[] of partitions),
     versions ($1: key), parents ($1: key, $2: signature), graph, digest, envelopes, prune, and what
     features add.
 
@@ -32,6 +32,7 @@ def queries(subject: Subject, features: Iterable[Feature]) -> dict[str, str]:
     every, of_owner = _all(rows), _of_owner(rows)
     return {
         "payload": payload(subject),
+        "locked": locked(subject),
         "decoded": f"SELECT rowseal._decode_{subject.id}($1, $2)",
         "parents": UNION.join(_parents(row, rows) for row in rows) if subject.parent else "",
         "versions": versions(subject, rows),
@@ -79,6 +80,12 @@ def payload(subject: Subject) -> str:
         f"SELECT rowseal._{function}_{subject.id}({arguments})"
         f" FROM (SELECT {decoding.named()} FROM {record}) r"
     )
+
+
+def locked(subject: Subject) -> str:
+    """Whether the key of the row $1, of the main table, is there to be locked."""
+    t, row = subject.row("t"), subject.row("($1)")
+    return f"SELECT true FROM {_from(t)} WHERE {t.same_key(row)} FOR UPDATE"
 
 
 # ------------------------------------------------------------------------------------------ history

@@ -282,13 +282,17 @@ class Subject:
 
     @property
     def names(self) -> dict[str, dict[str, int]]:
-        """The names of tables and types that functions and queries say, with their numbers."""
+        """The names that functions and queries say, of tables, types, operators of keys.
+
+        With their numbers.
+        """
         columns = [self.column(c) for c in self.stored]
         said = [name for c in columns for name in (c.bare_type, c.base_qualified)]
         numbers = self.table.oids["types"]
         return {
             "regclass": {t.qualified: t.oids["relation"] for t in self.tables},
             "regtype": {name: numbers[name] for name in said if name in numbers},
+            "regoperator": {**self.identity.table.oids["operators"], **self.table.oids["operators"]},
         }
 
     @property
@@ -297,9 +301,14 @@ class Subject:
         return f"rowseal._moved_{self.id}({self.wish.generation})"
 
     @property
+    def ask_moved(self) -> str:
+        """Statements of a guard after one that may have waited: names are not those of before."""
+        return f"verdict := {self.moved};\nEXIT judged WHEN verdict IS NOT NULL;"
+
+    @property
     def elsewhere(self) -> str:
         """Whether a name leads elsewhere than it did when this was generated."""
-        return " OR ".join(_elsewhere(t, names) for t, names in self.names.items() if names)
+        return "\n    OR ".join(_elsewhere(t, names) for t, names in self.names.items() if names)
 
     # -- columns
     def column(self, name: str) -> Column:
@@ -345,9 +354,15 @@ class Subject:
 
 
 def _elsewhere(type_: str, numbers: Mapping[str, int]) -> str:
-    """Whether names of tables or types do not lead to these."""
+    """Whether names of tables, types or operators do not lead to these.
+
+    The comparison of tables is a constant of the plan.  That it is made anew when one of them moves
+    takes its name in what is left of the expression: pg_typeof, which is never NULL, keeps it.
+    """
     oids = ",".join(map(str, numbers.values()))
     if type_ == "regclass":
-        return f"ARRAY[{', '.join(map(literal, numbers))}]::regclass[] <> '{{{oids}}}'"
-    names = ", ".join(f"to_regtype({literal(name)})" for name in numbers)
+        tables = [f"{literal(name)}::regclass" for name in numbers]
+        kept = "".join(f"\n    OR pg_typeof({table}) IS NULL" for table in tables)
+        return f"ARRAY[{', '.join(tables)}]::regclass[] <> '{{{oids}}}'{kept}"
+    names = ", ".join(f"to_{type_}({literal(name)})" for name in numbers)
     return f"ARRAY[{names}]::oid[] <> '{{{oids}}}'"

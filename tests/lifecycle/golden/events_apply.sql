@@ -30,16 +30,19 @@ BEGIN
      WHERE $2 = 'pgtext'
     ORDER BY 6, 7, 4 DESC, 3 DESC, 8 DESC, 1  -- every session takes its locks in this order
   LOOP
-    outcome := pg_catalog.set_config('rowseal.outcome', '', true);
-    INSERT INTO public.events ("at", deleted_flag, owner_timestamp, parent_sign_b64, user_hash, "uuid", sign_b64)
-        VALUES (r.c0, r.c1, r.c2, r.c3, r.c4, r.c5, r.c6)
-      ON CONFLICT (user_hash, "uuid", sign_b64) DO NOTHING;
-    IF NOT FOUND AND current_setting('rowseal.outcome') IN ('inserted', 'superseded', 'archived') THEN
-      PERFORM set_config('rowseal.outcome', 'duplicate', true);  -- another session has stored it
-    END IF;
-    outcome := pg_catalog.current_setting('rowseal.outcome');
-    IF outcome = '' THEN
-      PERFORM rowseal._unguarded('public.events'::regclass);
+    outcome := rowseal._moved_6(1)::text;  -- the row before may have waited
+    IF outcome IS NULL THEN
+      outcome := pg_catalog.set_config('rowseal.outcome', '', true);
+      INSERT INTO public.events ("at", deleted_flag, owner_timestamp, parent_sign_b64, user_hash, "uuid", sign_b64)
+          VALUES (r.c0, r.c1, r.c2, r.c3, r.c4, r.c5, r.c6)
+        ON CONFLICT (user_hash, "uuid", sign_b64) DO NOTHING;
+      IF NOT FOUND AND current_setting('rowseal.outcome') IN ('inserted', 'superseded', 'archived') THEN
+        PERFORM set_config('rowseal.outcome', 'duplicate', true);  -- another session has stored it
+      END IF;
+      outcome := pg_catalog.current_setting('rowseal.outcome');
+      IF outcome = '' THEN
+        PERFORM rowseal._unguarded('public.events'::regclass);
+      END IF;
     END IF;
     outcomes[r.n] := outcome;
   END LOOP;

@@ -57,17 +57,20 @@ BEGIN
      WHERE $2 = 'pgtext'
     ORDER BY 11, 3, 6 DESC, 2 DESC, 15 DESC, 1  -- every session takes its locks in this order
   LOOP
-    outcome := pg_catalog.set_config('rowseal.outcome', '', true);
-    INSERT INTO public.grants (deleted_flag, grantee_pkey, "keys", may_grant, owner_timestamp, "tables", "tombstones",
-        "until", "upto", user_hash, writer_pkey, writer_prev, writer_seq, sign_b64)
-        VALUES (r.c0, r.c1, r.c2, r.c3, r.c4, r.c5, r.c6, r.c7, r.c8, r.c9, r.c10, r.c11, r.c12, r.c13)
-      ON CONFLICT (user_hash, grantee_pkey, sign_b64) DO NOTHING;
-    IF NOT FOUND AND current_setting('rowseal.outcome') IN ('inserted', 'superseded', 'archived') THEN
-      PERFORM set_config('rowseal.outcome', 'duplicate', true);  -- another session has stored it
-    END IF;
-    outcome := pg_catalog.current_setting('rowseal.outcome');
-    IF outcome = '' THEN
-      PERFORM rowseal._unguarded('public.grants'::regclass);
+    outcome := rowseal._moved_3(1)::text;  -- the row before may have waited
+    IF outcome IS NULL THEN
+      outcome := pg_catalog.set_config('rowseal.outcome', '', true);
+      INSERT INTO public.grants (deleted_flag, grantee_pkey, "keys", may_grant, owner_timestamp, "tables",
+          "tombstones", "until", "upto", user_hash, writer_pkey, writer_prev, writer_seq, sign_b64)
+          VALUES (r.c0, r.c1, r.c2, r.c3, r.c4, r.c5, r.c6, r.c7, r.c8, r.c9, r.c10, r.c11, r.c12, r.c13)
+        ON CONFLICT (user_hash, grantee_pkey, sign_b64) DO NOTHING;
+      IF NOT FOUND AND current_setting('rowseal.outcome') IN ('inserted', 'superseded', 'archived') THEN
+        PERFORM set_config('rowseal.outcome', 'duplicate', true);  -- another session has stored it
+      END IF;
+      outcome := pg_catalog.current_setting('rowseal.outcome');
+      IF outcome = '' THEN
+        PERFORM rowseal._unguarded('public.grants'::regclass);
+      END IF;
     END IF;
     outcomes[r.n] := outcome;
   END LOOP;

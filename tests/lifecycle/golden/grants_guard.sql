@@ -48,6 +48,8 @@ BEGIN
     verdict := rowseal._moved_3(1);
     EXIT judged WHEN verdict IS NOT NULL;
     PERFORM rowseal._lock_writers(3, rowseal._encoded(NEW.user_hash), true);
+    verdict := rowseal._moved_3(1);
+    EXIT judged WHEN verdict IS NOT NULL;
 
     -- 3. Is it the owner's?
     IF NEW.writer_pkey IS NULL THEN
@@ -135,15 +137,12 @@ BEGIN
               '') OPERATOR(pg_catalog.||) NEW.sign_b64), 'grants',
           NEW.owner_timestamp, NEW.deleted_flag, NULL));
     END IF;
+    verdict := coalesce(verdict, CASE
+      WHEN (pg_catalog.octet_length(NEW.user_hash)
+            OPERATOR(pg_catalog.+) pg_catalog.octet_length(NEW.grantee_pkey))
+          OPERATOR(pg_catalog.>) 2624
+      THEN ROW('54000', 'a primary key of more than 2624 bytes')::rowseal.verdict END);
     EXIT judged WHEN verdict IS NOT NULL;
-    IF NOT respelled THEN
-      verdict := CASE
-        WHEN (pg_catalog.octet_length(NEW.user_hash)
-              OPERATOR(pg_catalog.+) pg_catalog.octet_length(NEW.grantee_pkey))
-            OPERATOR(pg_catalog.>) 2000
-        THEN ROW('54000', 'a primary key of more than 2000 bytes')::rowseal.verdict END;
-      EXIT judged WHEN verdict IS NOT NULL;
-    END IF;
 
     -- 4. It is carried out.
     kept := NOT respelled;

@@ -36,16 +36,19 @@ BEGIN
      WHERE $2 = 'pgtext'
     ORDER BY 7, 3, 5 DESC, 2 DESC, 11 DESC, 1  -- every session takes its locks in this order
   LOOP
-    outcome := pg_catalog.set_config('rowseal.outcome', '', true);
-    INSERT INTO public.notes (deleted_flag, "key", "n", owner_timestamp, parent_sign_b64, user_hash, writer_pkey,
-        writer_prev, writer_seq, sign_b64) VALUES (r.c0, r.c1, r.c2, r.c3, r.c4, r.c5, r.c6, r.c7, r.c8, r.c9)
-      ON CONFLICT (user_hash, "key") DO UPDATE SET deleted_flag = EXCLUDED.deleted_flag, "key" = EXCLUDED.key,
-          "n" = EXCLUDED.n, owner_timestamp = EXCLUDED.owner_timestamp, parent_sign_b64 = EXCLUDED.parent_sign_b64,
-          user_hash = EXCLUDED.user_hash, writer_pkey = EXCLUDED.writer_pkey, writer_prev = EXCLUDED.writer_prev,
-          writer_seq = EXCLUDED.writer_seq, sign_b64 = EXCLUDED.sign_b64;
-    outcome := pg_catalog.current_setting('rowseal.outcome');
-    IF outcome = '' THEN
-      PERFORM rowseal._unguarded('public.notes'::regclass);
+    outcome := rowseal._moved_4(1)::text;  -- the row before may have waited
+    IF outcome IS NULL THEN
+      outcome := pg_catalog.set_config('rowseal.outcome', '', true);
+      INSERT INTO public.notes (deleted_flag, "key", "n", owner_timestamp, parent_sign_b64, user_hash, writer_pkey,
+          writer_prev, writer_seq, sign_b64) VALUES (r.c0, r.c1, r.c2, r.c3, r.c4, r.c5, r.c6, r.c7, r.c8, r.c9)
+        ON CONFLICT (user_hash, "key") DO UPDATE SET deleted_flag = EXCLUDED.deleted_flag, "key" = EXCLUDED.key,
+            "n" = EXCLUDED.n, owner_timestamp = EXCLUDED.owner_timestamp, parent_sign_b64 = EXCLUDED.parent_sign_b64,
+            user_hash = EXCLUDED.user_hash, writer_pkey = EXCLUDED.writer_pkey, writer_prev = EXCLUDED.writer_prev,
+            writer_seq = EXCLUDED.writer_seq, sign_b64 = EXCLUDED.sign_b64;
+      outcome := pg_catalog.current_setting('rowseal.outcome');
+      IF outcome = '' THEN
+        PERFORM rowseal._unguarded('public.notes'::regclass);
+      END IF;
     END IF;
     outcomes[r.n] := outcome;
   END LOOP;

@@ -46,8 +46,7 @@ BEGIN
             'the row is not signed: key, timestamp, deletion flag or signature is missing')::rowseal.verdict;
         EXIT judged;
       END IF;
-      IF rowseal._lock_writers(3, rowseal._encoded(NEW.user_hash), false) AND TG_OP OPERATOR(pg_catalog.=) 'INSERT'
-          THEN
+      IF rowseal._lock_writers(3, rowseal._encoded(NEW.user_hash), false) THEN
         CONTINUE judged;
       END IF;
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE'
@@ -78,9 +77,7 @@ BEGIN
             sign_b64 = NEW.sign_b64 WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
             AND t.key OPERATOR(pg_catalog.=) NEW.key;
         IF NOT FOUND THEN
-          PERFORM FROM public.notes t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
-              AND t.key OPERATOR(pg_catalog.=) NEW.key FOR UPDATE;
-          verdict := rowseal._hidden(FOUND);
+          verdict := rowseal._hidden(4, NEW);
         END IF;
         EXIT judged;
       END IF;
@@ -176,17 +173,14 @@ BEGIN
         verdict := NULL;
       END IF;
     END IF;
+    verdict := coalesce(verdict, CASE
+      WHEN (pg_catalog.octet_length(NEW.user_hash)
+            OPERATOR(pg_catalog.+) pg_catalog.octet_length(pg_catalog.to_json(NEW.key)::pg_catalog.text))
+          OPERATOR(pg_catalog.>) 2000
+      THEN ROW('54000', 'a primary key of more than 2000 bytes')::rowseal.verdict END);
     EXIT judged WHEN verdict IS NOT NULL;
     IF news THEN
       CONTINUE judged;
-    END IF;
-    IF NOT known THEN
-      verdict := CASE
-        WHEN (pg_catalog.octet_length(NEW.user_hash)
-              OPERATOR(pg_catalog.+) pg_catalog.octet_length(pg_catalog.to_json(NEW.key)::pg_catalog.text))
-            OPERATOR(pg_catalog.>) 2000
-        THEN ROW('54000', 'a primary key of more than 2000 bytes')::rowseal.verdict END;
-      EXIT judged WHEN verdict IS NOT NULL;
     END IF;
 
     -- 4. It is carried out.

@@ -69,9 +69,11 @@ BEGIN
       END IF;
     ELSE
       IF rowseal._lock_writers(3, rowseal._encoded(NEW.user_hash), false) THEN
-        SELECT * INTO tip FROM public.notes t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
-            AND t.key OPERATOR(pg_catalog.=) NEW.key;
-        has_tip := FOUND;
+      verdict := rowseal._moved_4(1);
+      EXIT judged WHEN verdict IS NOT NULL;
+      SELECT * INTO tip FROM public.notes t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash
+          AND t.key OPERATOR(pg_catalog.=) NEW.key;
+      has_tip := FOUND;
       END IF;
       IF NOT has_tip OR ROW(NEW.owner_timestamp, NEW.deleted_flag,
           NEW.sign_b64) OPERATOR(pg_catalog.>=) ROW(tip.owner_timestamp, tip.deleted_flag, tip.sign_b64) THEN
@@ -179,6 +181,11 @@ BEGIN
         verdict := NULL;
       END IF;
     END IF;
+    verdict := coalesce(verdict, CASE
+      WHEN (pg_catalog.octet_length(NEW.user_hash)
+            OPERATOR(pg_catalog.+) pg_catalog.octet_length(pg_catalog.to_json(NEW.key)::pg_catalog.text))
+          OPERATOR(pg_catalog.>) 2000
+      THEN ROW('54000', 'a primary key of more than 2000 bytes')::rowseal.verdict END);
     EXIT judged WHEN verdict IS NOT NULL;
 
     -- 4. It is carried out.

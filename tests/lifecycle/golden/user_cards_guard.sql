@@ -64,8 +64,7 @@ BEGIN
             "name" = NEW.name, owner_timestamp = NEW.owner_timestamp, sign_pkey = NEW.sign_pkey,
             user_hash = NEW.user_hash, sign_b64 = NEW.sign_b64 WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash;
         IF NOT FOUND THEN
-          PERFORM FROM public.user_cards t WHERE t.user_hash OPERATOR(pg_catalog.=) NEW.user_hash FOR UPDATE;
-          verdict := rowseal._hidden(FOUND);
+          verdict := rowseal._hidden(1, NEW);
         END IF;
         EXIT judged;
       END IF;
@@ -74,14 +73,11 @@ BEGIN
     -- 3. Is it the owner's?
     verdict := rowseal._judge_1(NEW.sign_pkey, NEW.sign_b64, NEW.contact_cert, NEW.contact_pkey, NEW.crypt_cert,
         NEW.crypt_pkey, NEW.deleted_flag, NEW.name, NEW.owner_timestamp, NEW.sign_pkey, NEW.user_hash);
+    verdict := coalesce(verdict, CASE
+      WHEN (pg_catalog.octet_length(NEW.user_hash))
+          OPERATOR(pg_catalog.>) 2000
+      THEN ROW('54000', 'a primary key of more than 2000 bytes')::rowseal.verdict END);
     EXIT judged WHEN verdict IS NOT NULL;
-    IF NOT known THEN
-      verdict := CASE
-        WHEN (pg_catalog.octet_length(NEW.user_hash))
-            OPERATOR(pg_catalog.>) 2000
-        THEN ROW('54000', 'a primary key of more than 2000 bytes')::rowseal.verdict END;
-      EXIT judged WHEN verdict IS NOT NULL;
-    END IF;
 
     -- 4. It is carried out.
     IF NOT newer THEN

@@ -31,16 +31,19 @@ BEGIN
      WHERE $2 = 'pgtext'
     ORDER BY 5, 6, 3 DESC, 2 DESC, 8 DESC, 1  -- every session takes its locks in this order
   LOOP
-    outcome := pg_catalog.set_config('rowseal.outcome', '', true);
-    INSERT INTO public.user_storage (deleted_flag, owner_timestamp, parent_sign_b64, user_hash, "uuid", value_b64,
-        sign_b64) VALUES (r.c0, r.c1, r.c2, r.c3, r.c4, r.c5, r.c6)
-      ON CONFLICT (user_hash, "uuid") DO UPDATE SET deleted_flag = EXCLUDED.deleted_flag,
-          owner_timestamp = EXCLUDED.owner_timestamp, parent_sign_b64 = EXCLUDED.parent_sign_b64,
-          user_hash = EXCLUDED.user_hash, "uuid" = EXCLUDED.uuid, value_b64 = EXCLUDED.value_b64,
-          sign_b64 = EXCLUDED.sign_b64;
-    outcome := pg_catalog.current_setting('rowseal.outcome');
-    IF outcome = '' THEN
-      PERFORM rowseal._unguarded('public.user_storage'::regclass);
+    outcome := rowseal._moved_2(1)::text;  -- the row before may have waited
+    IF outcome IS NULL THEN
+      outcome := pg_catalog.set_config('rowseal.outcome', '', true);
+      INSERT INTO public.user_storage (deleted_flag, owner_timestamp, parent_sign_b64, user_hash, "uuid", value_b64,
+          sign_b64) VALUES (r.c0, r.c1, r.c2, r.c3, r.c4, r.c5, r.c6)
+        ON CONFLICT (user_hash, "uuid") DO UPDATE SET deleted_flag = EXCLUDED.deleted_flag,
+            owner_timestamp = EXCLUDED.owner_timestamp, parent_sign_b64 = EXCLUDED.parent_sign_b64,
+            user_hash = EXCLUDED.user_hash, "uuid" = EXCLUDED.uuid, value_b64 = EXCLUDED.value_b64,
+            sign_b64 = EXCLUDED.sign_b64;
+      outcome := pg_catalog.current_setting('rowseal.outcome');
+      IF outcome = '' THEN
+        PERFORM rowseal._unguarded('public.user_storage'::regclass);
+      END IF;
     END IF;
     outcomes[r.n] := outcome;
   END LOOP;

@@ -106,7 +106,10 @@ class Digests(Feature):
         else:  # a newer version may have come meanwhile: then this one is to be archived
             where.append(f"{t.signature} = {new.signature}")
             still = f"EXISTS (SELECT FROM {t.place.table} t WHERE {' AND '.join(where)})"
-            again = f"  IF NOT FOUND AND NOT {still} THEN\n    CONTINUE judged;\n  END IF;\n"
+            again = (
+                f"  IF NOT FOUND THEN\n{self.subject.ask_moved}\n"
+                f"    IF NOT {still} THEN\n      CONTINUE judged;\n    END IF;\n  END IF;\n"
+            )
         return (
             f"IF TG_OP = 'INSERT' AND ({lacking}){self._may_heal(t)} THEN\n"
             f"  UPDATE {t.place.table} t SET {self._healing(new, t)}\n"

@@ -51,13 +51,14 @@ class Writers(Licensed):
         return f"rowseal._lock_writers({self.grants}, {self.owner(new)}, {exclusive})"
 
     def lock(self, new: Row) -> str:
-        return f"IF {self._locks(new)} AND TG_OP = 'INSERT' THEN\n  CONTINUE judged;\nEND IF;"
+        return f"IF {self._locks(new)} THEN\n  CONTINUE judged;\nEND IF;"
 
     def look_again(self) -> str:
         return "IF news THEN\n  CONTINUE judged;\nEND IF;"
 
     def lock_version(self, new: Row, find: str) -> str:
-        return f"IF {self._locks(new)} THEN\n  {find}\n  has_tip := FOUND;\nEND IF;"
+        again = f"{self.subject.ask_moved}\n{find}\nhas_tip := FOUND;"
+        return f"IF {self._locks(new)} THEN\n{again}\nEND IF;"
 
     def lock_archived(self, new: Row) -> str:
         """That guard holds the lock; somebody else's trigger could archive what is revoked."""
@@ -66,7 +67,7 @@ class Writers(Licensed):
         return f"IF {self._locks(new)} THEN\n  {error}\nEND IF;"
 
     def lock_one_table(self, new: Row) -> str:
-        return f"PERFORM {self._locks(new)};" if self.is_grants else ""
+        return f"PERFORM {self._locks(new)};\n{self.subject.ask_moved}" if self.is_grants else ""
 
     def spare(self, row: Row, partition: str) -> str:
         """Not what may come back when writers are revoked, down to a version of the owner's."""
