@@ -232,12 +232,28 @@ BEGIN
   IF NOT FOUND THEN
     RETURN 0;
   END IF;
+  -- Whoever erases in one of them, and stays open, is not waited for: up to there.
+  WITH old AS MATERIALIZED (
+    SELECT f.xid, f.position FROM rowseal.feed f WHERE (f.xid, f.position) <= (last.xid, last.position)
+  ), free AS MATERIALIZED (
+    SELECT f.position FROM rowseal.feed f WHERE (f.xid, f.position) <= (last.xid, last.position) FOR UPDATE SKIP LOCKED
+  ), locked AS (
+    SELECT o.xid, o.position FROM old o WHERE NOT EXISTS (SELECT FROM free f WHERE f.position = o.position)
+     ORDER BY o.xid, o.position LIMIT 1
+  ) SELECT o.xid, o.position INTO last FROM old o
+     WHERE NOT EXISTS (SELECT FROM locked l WHERE (o.xid, o.position) >= (l.xid, l.position))
+     ORDER BY o.xid DESC, o.position DESC LIMIT 1;
+  IF NOT FOUND THEN
+    RETURN 0;
+  END IF;
   DELETE FROM rowseal.feed f WHERE (f.xid, f.position) <= (last.xid, last.position);
   GET DIAGNOSTICS gone = ROW_COUNT;
-  UPDATE rowseal.feed_state SET pruned_xid = last.xid, pruned_position = last.position;
+  -- another prune may have gone further meanwhile
+  UPDATE rowseal.feed_state s SET pruned_xid = last.xid, pruned_position = last.position
+   WHERE (s.pruned_xid, s.pruned_position) < (last.xid, last.position) IS NOT FALSE;
   RETURN gone;
 END
 $$;
 COMMENT ON FUNCTION rowseal.prune_feed(interval) IS
-  'Drops what entered the feed longer ago than this; the tables keep everything. Local: nothing of it is replicated. '
-  'Returns how many rows';
+  'Drops what entered the feed longer ago than this, up to the first row that somebody has locked; the tables keep '
+  'everything. Local: nothing of it is replicated. Returns how many rows';

@@ -244,22 +244,30 @@ BEGIN
        WHERE q.role = carrier AND q.subscription IS NOT DISTINCT FROM source AND NOT q.kept) THEN
     RETURN;
   END IF;
-  WITH shares AS (  -- of each entry: how much it and newer ones of the same owner take, in units of what a row may
+  WITH shares AS (  -- of each entry: how much it and newer, or older, ones of the same owner take, in what a row may
     SELECT q.id, q.curable, q.bytes,
            pg_catalog.ceil(pg_catalog.sum(q.bytes) OVER newer * most.rows / most.bytes)
-             + pg_catalog.row_number() OVER newer AS share
+             + pg_catalog.row_number() OVER newer AS share,
+           pg_catalog.ceil(pg_catalog.sum(q.bytes) OVER older * most.rows / most.bytes)
+             + pg_catalog.row_number() OVER older AS early
       FROM rowseal.quarantine q
      WHERE q.role = carrier AND q.subscription IS NOT DISTINCT FROM source AND NOT q.kept
     -- of a writer's row the key is proven: a flood in the owner's name is another's
-    WINDOW newer AS (PARTITION BY q.curable, q.tag, q.owner, CASE WHEN q.link IS NOT NULL THEN q.waits_for END
-                     ORDER BY q.id DESC)
+    WINDOW owner AS (PARTITION BY q.curable, q.tag, q.owner, CASE WHEN q.link IS NOT NULL THEN q.waits_for END),
+           newer AS (owner ORDER BY q.id DESC), older AS (owner ORDER BY q.id)
+  ), elders AS (  -- owners cost nothing: half of the room is for who came first, a twentieth for each, whoever follows
+    SELECT e.id FROM (
+      SELECT s.id, pg_catalog.row_number() OVER first AS rows, pg_catalog.sum(s.bytes) OVER first AS bytes
+        FROM shares s WHERE s.curable AND s.early <= most.rows / 20 + 1 WINDOW first AS (ORDER BY s.id)) e
+     WHERE e.rows <= most.rows / 2 AND e.bytes <= most.bytes / 2
   ), placed AS (  -- of equal share the first and the last: a flood cannot push out those who waited before
     SELECT s.*, least(pg_catalog.row_number() OVER (PARTITION BY s.curable, s.share ORDER BY s.id),
                       pg_catalog.row_number() OVER (PARTITION BY s.curable, s.share ORDER BY s.id DESC)) AS place
       FROM shares s
   ), entries AS (
     SELECT p.id, pg_catalog.row_number() OVER best AS rows, pg_catalog.sum(p.bytes) OVER best AS bytes
-      FROM placed p WINDOW best AS (ORDER BY p.curable DESC, p.share, p.place, p.id DESC)
+      FROM placed p LEFT JOIN elders e USING (id)
+    WINDOW best AS (ORDER BY e.id IS NULL, p.curable DESC, p.share, p.place, p.id DESC)
   ), chosen AS (  -- a little more than must be, so that it need not be done again at once
     SELECT q.id, q.link FROM rowseal.quarantine q JOIN entries e ON e.id = q.id
      WHERE e.rows > most.rows - most.rows / 20 OR e.bytes > most.bytes - most.bytes / 20
@@ -276,7 +284,7 @@ $$;
 COMMENT ON FUNCTION rowseal._make_room(text, text, bigint) IS
   'Now and then, and after a large row: drops what a source has in the quarantine beyond the limits: incurable rows '
   'first, then those of whoever (owner, and of authentic rows writer) has most there, of each the oldest; among those '
-  'who have as much, neither those who came first nor those who came last';
+  'who have as much, neither those who came first nor those who came last. Half of the room is for who came first';
 
 CREATE OR REPLACE FUNCTION rowseal._cost_of_stranger(outcome text) RETURNS bigint
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -746,7 +754,8 @@ COMMENT ON FUNCTION rowseal._retry(text, text, bigint[]) IS
   'Applies quarantined rows again: those that wait for an owner, those of a tag, or those with given ids; in batches '
   'of a thousand rows or some 16 MB';
 
-CREATE OR REPLACE FUNCTION rowseal._retry_batch(relation regclass, format text, ids bigint[])
+CREATE OR REPLACE FUNCTION rowseal._retry_batch(
+  relation regclass, format text, ids bigint[], named boolean DEFAULT false)
 RETURNS TABLE (id bigint, outcome text, reason text) LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET rowseal.mode = 'apply' AS $$
 #variable_conflict use_variable
@@ -758,7 +767,7 @@ DECLARE
   verdict rowseal.verdict;
   writers CONSTANT text[] := '{RS010,RS011,RS012}';
 BEGIN
-  IF NOT rowseal._secured(relation) THEN
+  IF NOT named AND NOT rowseal._secured(relation) THEN
     RETURN;
   END IF;
   -- some may have gone, by what was let in before
@@ -799,8 +808,9 @@ EXCEPTION WHEN OTHERS OR assert_failure THEN
   RETURN QUERY SELECT i, 'deferred', SQLSTATE || ': ' || SQLERRM FROM pg_catalog.unnest(ids) i;
 END
 $$;
-COMMENT ON FUNCTION rowseal._retry_batch(regclass, text, bigint[]) IS
-  'Applies some quarantined rows of a table again; what is settled leaves the quarantine';
+COMMENT ON FUNCTION rowseal._retry_batch(regclass, text, bigint[], boolean) IS
+  'Applies some quarantined rows of a table again; what is settled leaves the quarantine. named: it is being written '
+  'anyway, whoever''s code that runs';
 
 CREATE OR REPLACE FUNCTION rowseal._take_out(ids bigint[]) RETURNS bigint LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$

@@ -107,7 +107,7 @@ $$The canonical text of a row: its UTF-8 bytes are what the owner signs (form ro
 form). row: an object of fields, values as in the canonical form or as to_jsonb shows them (bytea: base64 or \x hex).
 Errors: RS006 no canonical form, RS007 not declared, RS015 unknown field.$$;
 
-CREATE OR REPLACE FUNCTION rowseal.verify(relation regclass)
+CREATE OR REPLACE FUNCTION rowseal._wrong_rows(relation regclass)
 RETURNS TABLE (key jsonb, sign bytea, sqlstate text, problem text) LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp SET bytea_output = hex SET timezone = UTC
 SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET extra_float_digits = 1
@@ -115,7 +115,7 @@ SET jit = off SET min_parallel_table_scan_size = '256kB'  -- to check a page cos
 AS $$
 #variable_conflict use_column
 DECLARE
-  d rowseal.declarations := rowseal._pinned(verify.relation, cards => true);
+  d rowseal.declarations := rowseal._pinned(_wrong_rows.relation, cards => true);
   workers text := pg_catalog.current_setting('max_parallel_workers_per_gather');
 BEGIN
   IF NOT rowseal._load(true) THEN  -- there is pgsodium alone, which a parallel worker cannot reach
@@ -124,6 +124,19 @@ BEGIN
   RETURN QUERY EXECUTE pg_catalog.format($q$
     SELECT key, sign, (problem).sqlstate, (problem).reason FROM (%s) x
      WHERE problem IS NOT NULL $q$, d.queries ->> 'verify') USING NULL::pg_catalog.oid[];
+  PERFORM pg_catalog.set_config('max_parallel_workers_per_gather', workers, true);
+END
+$$;
+COMMENT ON FUNCTION rowseal._wrong_rows(regclass) IS 'Checks every stored row and version again; returns what is wrong';
+
+CREATE OR REPLACE FUNCTION rowseal.verify(relation regclass)
+RETURNS TABLE (key jsonb, sign bytea, sqlstate text, problem text) LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  d rowseal.declarations := rowseal._pinned(verify.relation, cards => true);
+BEGIN
+  RETURN QUERY SELECT * FROM rowseal._wrong_rows(verify.relation);
   IF (d.grants OR d.writers IS NOT NULL)
      AND NOT pg_catalog.row_security_active(coalesce(d.writers, d.relation)) THEN  -- else some grants are hidden
     RETURN QUERY
@@ -135,7 +148,6 @@ BEGIN
           SELECT c.owner, c.sqlstate, 'a row is held that counts, rowseal.retry() lets it in'
             FROM rowseal._counting(g.id) c) u;
   END IF;
-  PERFORM pg_catalog.set_config('max_parallel_workers_per_gather', workers, true);
 END
 $$;
 COMMENT ON FUNCTION rowseal.verify(regclass) IS

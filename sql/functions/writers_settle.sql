@@ -46,7 +46,7 @@ COMMENT ON FUNCTION rowseal._walked_below(integer, bytea, bigint, bytea) IS
 -- writes.
 CREATE OR REPLACE FUNCTION rowseal._affected(
   grants integer, owner text, writer bytea, seq bigint, link bytea, revoked bytea,
-  OUT writers bytea[], OUT held bigint[], OUT counts boolean)
+  OUT writers bytea[], OUT revocations bigint[], OUT held bigint[], OUT counts boolean)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -78,6 +78,7 @@ BEGIN
      WHERE x.authority = authority AND x.writer = ANY (changed) AND x.held > 0 ORDER BY x.seq);
   -- Only what is judged otherwise now is verified again: else every grant would cost as much as all that is held.
   candidates := held;
+  revocations := '{}';
   held := '{}';
   counts := false;
   -- One by one, by their keys: a join would follow statistics, which may be of the time when little was held.
@@ -90,7 +91,10 @@ BEGIN
     SELECT * INTO r FROM rowseal._writer_rows x WHERE x.held = candidate AND x.authority = authority;
     CONTINUE WHEN NOT FOUND;
     v := rowseal._licensed_entry(grants, owner, d, q, r);
-    IF rowseal._dead(authority, r.writer, r.link) OR (
+    IF v.sqlstate IS NULL AND d.grants AND pg_catalog.json_typeof(q.row #> '{row,upto}') = 'array'
+       AND rowseal._curable(ROW(q.sqlstate, q.reason)::rowseal.verdict) THEN
+      revocations := revocations || candidate;
+    ELSIF rowseal._dead(authority, r.writer, r.link) OR (
        CASE WHEN v.sqlstate IS NULL THEN rowseal._curable(ROW(q.sqlstate, q.reason)::rowseal.verdict)
             ELSE v.sqlstate <> q.sqlstate END) THEN
       held := held || candidate;
@@ -101,8 +105,8 @@ END
 $$;
 COMMENT ON FUNCTION rowseal._affected(integer, text, bytea, bigint, bytea, bytea) IS
   'Whom a stored row concerns (link NULL: whom all of this transaction do): writers who have lost licences by it, or '
-  'were revoked, and entries of the quarantine that are judged otherwise now; counts: some of them count. link: of an '
-  'owner''s row its signature''s hash';
+  'were revoked, and entries of the quarantine that are judged otherwise now: revocations that count, and others '
+  '(held; counts: some of them count). link: of an owner''s row its signature''s hash';
 
 -- SECURITY DEFINER, owner rowseal_internal: as _affected.
 CREATE OR REPLACE FUNCTION rowseal._counting(grants integer)
@@ -282,6 +286,42 @@ $$;
 COMMENT ON FUNCTION rowseal._still_held(integer, bigint[]) IS
   'Which of these entries the quarantine has, as the query sees it that asks';
 
+CREATE OR REPLACE FUNCTION rowseal._must_be_his(grants integer, entries bigint[]) RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+  -- row security hides what is not his to write; what has left meanwhile is hidden from nobody
+  IF EXISTS (SELECT FROM rowseal._still_held(grants, entries) h
+              WHERE NOT EXISTS (SELECT FROM rowseal.quarantine q LEFT JOIN rowseal.declarations d ON d.tag = q.tag
+                                 WHERE q.id = h AND (d.versions IS NULL OR rowseal._may_write(d.versions)))) THEN
+    RAISE insufficient_privilege USING MESSAGE = 'rows would count by this one that you may not write',
+      HINT = 'Whoever stores grants, or a row that others wait for, needs SELECT, INSERT and UPDATE on the tables '
+          || 'that name the grants table and their versions tables, and BYPASSRLS where they have row security.';
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._must_be_his(integer, bigint[]) IS
+  'Raises 42501 where entries of the quarantine are held for tables that the current user may not write';
+
+-- They let nothing in, so they wait for nobody's trust; but who cannot carry one out does not move a walk by which it
+-- counts: the writer whom it revokes would go on.
+CREATE OR REPLACE FUNCTION rowseal._carry_out(grants integer, grants_table regclass, entries bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  refused text;
+BEGIN
+  PERFORM rowseal._must_be_his(grants, entries);
+  SELECT pg_catalog.min(r.reason) INTO refused
+    FROM rowseal._retry_batch(grants_table, 'canonical', entries, named => true) r WHERE r.reason LIKE '42501:%';
+  IF refused IS NOT NULL THEN
+    RAISE insufficient_privilege USING HINT = 'Let somebody bring it who may do that.',
+      MESSAGE = pg_catalog.format('a revocation would count by this one, and: %s', pg_catalog.substr(refused, 8));
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rowseal._carry_out(integer, regclass, bigint[]) IS
+  'Lets held revocations in, which count now; 42501 where the current user may not do what follows from one';
+
 CREATE OR REPLACE FUNCTION rowseal._settle(
   grants integer, owner text, writer bytea, seq bigint, link bytea, revoked bytea)
 RETURNS void LANGUAGE plpgsql
@@ -291,8 +331,6 @@ DECLARE
   affected record := rowseal._affected(grants, owner, writer, seq, link, revoked);
   grants_table CONSTANT regclass := (SELECT g.relation FROM rowseal.declarations g WHERE g.id = grants);
   d rowseal.declarations;
-  refused bigint[];
-  reason text;
 BEGIN
   PERFORM rowseal._room();
   IF affected.writers <> '{}' THEN
@@ -309,29 +347,15 @@ BEGIN
       PERFORM rowseal._retract(d, owner, affected.writers);
     END LOOP;
   END IF;
+  IF affected.revocations <> '{}' THEN
+    PERFORM rowseal._carry_out(grants, grants_table, affected.revocations);
+  END IF;
   IF affected.counts AND NOT rowseal._secured(grants_table) THEN
     PERFORM rowseal._cannot_let_in(grants_table, refused => revoked IS NULL AND link IS NOT NULL
       AND pg_catalog.current_setting('session_replication_role') <> 'replica');  -- an error would stop the worker
   ELSIF affected.held <> '{}' THEN
-    -- row security hides what is not his to write; what has left meanwhile is hidden from nobody
-    IF revoked IS NULL AND EXISTS (
-         SELECT FROM rowseal._still_held(grants, affected.held) h
-          WHERE NOT EXISTS (SELECT FROM rowseal.quarantine q WHERE q.id = h)) THEN
-      RAISE insufficient_privilege USING MESSAGE = 'rows would count by this one that you may not write',
-        HINT = 'Whoever stores grants, or a row that others wait for, needs SELECT, INSERT and UPDATE on the tables '
-            || 'that name the grants table, and BYPASSRLS where they have row security.';
-    END IF;
-    SELECT pg_catalog.array_agg(r.id), pg_catalog.min(r.reason) INTO refused, reason
-      FROM rowseal._retry(NULL, NULL, affected.held) r WHERE r.reason LIKE '42501:%';
-    -- from a grant or a revocation that counts by this one something follows that is not his to do
-    IF revoked IS NULL AND EXISTS (
-         SELECT FROM rowseal.quarantine q WHERE q.id = ANY (refused)
-            AND q.tag = (SELECT g.tag FROM rowseal.declarations g WHERE g.id = grants)) THEN
-      RAISE insufficient_privilege USING
-        MESSAGE = pg_catalog.format('grants or revocations would count by this one, and: %s',
-                                    pg_catalog.substr(reason, 8)),
-        HINT = 'Let somebody bring it who may do that.';
-    END IF;
+    PERFORM rowseal._must_be_his(grants, affected.held) WHERE revoked IS NULL;
+    PERFORM rowseal._retry(NULL, NULL, affected.held);
   END IF;
   PERFORM rowseal._pass_on(grants, owner);
 END

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import uuid
 from base64 import b64encode
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -105,6 +107,46 @@ def test_whoever_brings_an_entry_again_and_stays_open_keeps_nobody_from_discardi
     mallory.run("COMMIT")
     assert admin.one(everything) == 1
     assert admin.one("SELECT count(*) FROM rowseal.quarantine") == 0
+
+
+def test_whoever_erases_and_stays_open_keeps_nobody_from_pruning_the_feed(
+    example: Db, mallory: Db, admin: Db, ann: Owner
+) -> None:
+    example.run("GRANT SELECT ON user_cards TO mallory")
+    digests = """, feed => true, columns => '{"digests": ["v"]}'"""
+    table(example, "q", "uuid uuid", declare=", feed => true")
+    table(mallory, "m", "uuid uuid, v bytea, v_sha256 bytea", declare=digests)
+    for who, name in ((example, "q"), (mallory, "m"), (example, "q")):
+        columns = {"v": b"secret"} if name == "m" else {}
+        sealed = ann.sealed(who.form(name), row(ann, uuid=uuid.uuid4(), **columns))
+        assert insert(who, name, sealed) is None
+    mallory.run("BEGIN")
+    key = mallory.one("SELECT jsonb_build_object('user_hash', user_hash, 'uuid', uuid) FROM m")
+    assert mallory.one("SELECT rowseal.erase('m', %s::jsonb, '{v}')", Json(key)) == 1
+    admin.run("SET statement_timeout = '5s'")
+    assert admin.one("SELECT rowseal.prune_feed('0')") == 1
+    mallory.run("COMMIT")
+    assert admin.one("SELECT rowseal.prune_feed('0')") == 2
+
+
+def test_a_prune_of_the_feed_does_not_take_back_the_mark_of_another(
+    example: Db, server: Server, database: str, admin: Db, ann: Owner
+) -> None:
+    """Whoever read on from between missed rows and was not told."""
+    table(example, "q", "uuid uuid", declare=", feed => true")
+    form = example.form("q")
+    for seconds in 1.2, 0:
+        for _ in range(3):
+            assert insert(example, "q", ann.sealed(form, row(ann, uuid=uuid.uuid4()))) is None
+        time.sleep(seconds)
+    with server.connect(database) as other, ThreadPoolExecutor() as pool:
+        other.autocommit = False
+        assert other.execute("SELECT rowseal.prune_feed('0')").fetchone() == (6,)
+        answer = pool.submit(admin.one, "SELECT rowseal.prune_feed('1 second')")
+        time.sleep(0.5)
+        other.commit()
+        assert answer.result(30) == 0
+    assert admin.one("SELECT pruned_position FROM rowseal.feed_state") == 6
 
 
 def test_a_cure_does_not_wait_for_whoever_takes_entries_out(

@@ -476,6 +476,20 @@ def test_a_flood_for_one_owner_does_not_push_out_another(
     assert example.one("SELECT count(*) FROM user_storage WHERE user_hash = %s", honest.hash) == 1
 
 
+def test_a_flood_of_many_owners_does_not_push_out_what_waited_before(
+    example: Db, admin: Db
+) -> None:
+    """A name costs nothing: of each owner one row was kept."""
+    admin.run("UPDATE rowseal.quarantine_limits SET rows = 200")
+    honest, form = Owner("Bob"), example.form("user_storage")
+    apply(example, "user_storage", [waiting(form, honest) for _ in range(6)])
+    apply(example, "user_storage", [waiting(form, Owner(str(n))) for n in range(600)])
+    assert admin.one("SELECT count(*) < 220 FROM rowseal.quarantine")
+    sealed = honest.sealed(example.form("user_cards"), honest.card())
+    assert insert(example, "user_cards", sealed) is None
+    assert example.one("SELECT count(*) FROM user_storage") == 6
+
+
 @pytest.mark.parametrize("what", ["column", "table"])
 def test_a_flood_of_one_owner_does_not_push_out_what_others_wait_with(
     what: str, example: Db, admin: Db, ann: Owner, bob: Owner

@@ -10,7 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from kit.attacks import row, table
+from kit.attacks import row
+from kit.attacks import table as made
 from kit.example import EXAMPLE, Owner
 from kit.process import cpu, spent
 from kit.scratch import (
@@ -115,7 +116,7 @@ def test_so_is_one_of_a_partition_or_that_a_policy_hides(
     extra: str, example: Scratch, ann: Owner
 ) -> None:
     """A partitioned table keeps no value for rows that were there before."""
-    table(example, "p", "uuid uuid", extra=extra)
+    made(example, "p", "uuid uuid", extra=extra)
     example.insert("p", ann.sealed(example.form("p"), row(ann)))
     diag = example.refused("RS007", "ALTER TABLE p ADD colour text DEFAULT 'blue'")
     assert "column colour of public.p holds values" in str(diag.message_primary)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from psycopg.types.json import Json
 
+from kit.attacks import insert
 from kit.db import Db, Server
 from kit.example import Owner
 from kit.writers import REFUSED, Writer, card, grant, revocation, tables
@@ -117,6 +118,83 @@ def test_what_follows_from_a_walk_is_done_or_the_walk_does_not_go_on(
     gap.receive(link)
     assert gap.stored() == ["c"] and db.all("SELECT * FROM rowseal.verify('grants')") == []
     assert admin.one("SELECT count(*) FROM rowseal._writer_rows WHERE held IS NOT NULL") >= 1
+
+
+@pytest.mark.parametrize("kind", [grant, revocation])
+@pytest.mark.parametrize("trigger", [False, True])
+def test_a_revocation_that_counts_by_a_link_is_carried_out_or_the_walk_waits(
+    kind: Any, trigger: bool, db: Db, admin: Db, server: Server, database: str
+) -> None:
+    """Whether that link is a grant or itself a revocation, and whoever's code the tables run."""
+    db.run(tables())
+    ann = Writer(Owner("Ann"))
+    manager, guest, other = (Writer(ann.owner, SigningKey.generate()) for _ in range(3))
+    card(db, ann.owner)
+    grants, t = db.form("grants"), db.form("t")
+    db.insert("grants", ann.sealed(grants, grant(manager, may_grant=1)))
+    db.insert("grants", manager.sealed(grants, grant(guest)))
+    let_in = manager.last
+    db.insert("t", guest.sealed(t, {"key": "a", "owner_timestamp": 1}))
+    ended = manager.envelope(grants, revocation(guest, []))
+    options = {"at": 4} if kind is grant else {"upto": [], "at": 4}
+    link = manager.sealed(grants, kind(other, **options))
+    db.insert("grants", manager.sealed(grants, grant(other)))
+    db.insert("grants", ann.sealed(grants, revocation(manager, [let_in, manager.last], at=7)))
+    assert db.apply("grants", [ended])[0][0] == "deferred" and db.all(KEYS) == ["a"]
+    if trigger:
+        db.run("GRANT TRIGGER ON u TO mallory")
+        with server.connect(database, "mallory") as stranger:
+            stranger.execute(
+                "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+                "CREATE TRIGGER a BEFORE INSERT ON u FOR EACH ROW EXECUTE FUNCTION no()"
+            )
+    db.run("GRANT SELECT, INSERT, DELETE ON grants, t, t_versions, u, u_versions TO mallory")
+    db.run("GRANT SELECT ON cards TO mallory")
+    with server.connect(database, "mallory") as loader:
+        assert insert(Db(loader), "grants", link) == "42501"
+    assert admin.one("SELECT count(*) FROM rowseal._wanted") == 1
+    assert insert(db, "grants", link) is None
+    assert db.all(KEYS) == [] and db.all("SELECT * FROM rowseal.verify('grants')") == []
+    again = guest.sealed(t, {"key": "b", "owner_timestamp": 1})
+    assert insert(db, "t", again) in ("RS010", "RS012")
+
+
+def test_who_has_no_rights_on_the_versions_lets_nobody_in_by_a_grant(
+    db: Db, server: Server, database: str
+) -> None:
+    db.run(tables())
+    ann = Writer(Owner("Ann"))
+    guest = Writer(ann.owner, SigningKey.generate())
+    card(db, ann.owner)
+    waits = guest.envelope(db.form("t"), {"key": "a", "owner_timestamp": 1})
+    assert db.apply("t", [waits])[0][0] == "deferred"
+    db.run("GRANT ALL ON grants, t, u TO mallory; GRANT SELECT ON cards TO mallory")
+    granted = ann.sealed(db.form("grants"), grant(guest))
+    with server.connect(database, "mallory") as loader:
+        assert insert(Db(loader), "grants", granted) == "42501"
+    assert insert(db, "grants", granted) is None and db.all(KEYS) == ["a"]
+
+
+def test_a_held_row_keeps_no_table_from_being_declared(
+    db: Db, server: Server, database: str
+) -> None:
+    """Its code, of a missing right, was taken for that of a stored row."""
+    db.run(tables())
+    ann = Writer(Owner("Ann"))
+    guest = Writer(ann.owner, SigningKey.generate())
+    card(db, ann.owner)
+    db.insert("grants", ann.sealed(db.form("grants"), grant(guest)))
+    db.run("GRANT SELECT, INSERT, UPDATE ON t, t_versions TO mallory")
+    db.run("GRANT SELECT ON grants TO mallory")
+    row = guest.envelope(db.form("t"), {"key": "a", "owner_timestamp": 1})
+    with server.connect(database, "mallory") as loader:
+        assert Db(loader).apply("t", [row])[0][0] == "deferred"
+    db.run("SELECT rowseal.undeclare('t')")
+    db.run(
+        "SELECT rowseal.declare('t', owner => 'user_hash', identity => 'cards',"
+        " writers => 'grants', versions => 't_versions')"
+    )
+    assert db.all(KEYS) == ["a"]
 
 
 def test_rows_of_another_table_count_with_the_walk_or_the_walk_waits(

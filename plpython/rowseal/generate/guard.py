@@ -41,7 +41,8 @@ def long_key(row: Row) -> str:
     }
     if subject.public_key is None and sizes.keys() <= set(subject.owner):  # as long as its card's
         return ""
-    most = most_key_bytes(columns, subject.wish.grants)
+    others = len(columns) - len(sizes)  # in an index, or in an owner's name, they need some, too
+    most = most_key_bytes(columns, subject.wish.grants) - 40 * others
     size = "\n        + ".join(sizes.values())
     verdict = refusal(Verdict("54000", f"a primary key of more than {most} bytes"))
     return f"CASE\n  WHEN ({size})\n      > {most}\n  THEN {verdict} END" if size else ""

@@ -22,9 +22,9 @@ UNION = "\nUNION ALL\n"
 def queries(subject: Subject, features: Iterable[Feature]) -> dict[str, str]:
     """The queries by their names; objects are of canonical values by field.
 
-    payload ($1: row), locked ($1: stored row), decoded ($1: row, $2: format), verify ($1: oid[] of partitions),
-    versions ($1: key), parents ($1: key, $2: signature), graph, digest, envelopes, prune, and what
-    features add.
+    payload ($1: row), locked ($1: stored row), decoded ($1: row, $2: format), verify ($1: oid[] of
+    partitions), versions ($1: key), parents ($1: key, $2: signature), graph, digest, envelopes,
+    prune, and what features add.
 
     digest_owner and envelopes_owner: the same of one owner ($1: owner).
     """

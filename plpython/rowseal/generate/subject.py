@@ -289,10 +289,11 @@ class Subject:
         columns = [self.column(c) for c in self.stored]
         said = [name for c in columns for name in (c.bare_type, c.base_qualified)]
         numbers = self.table.oids["types"]
+        operators = (t.oids["operators"] for t in (self.identity.table, self.table))
         return {
             "regclass": {t.qualified: t.oids["relation"] for t in self.tables},
             "regtype": {name: numbers[name] for name in said if name in numbers},
-            "regoperator": {**self.identity.table.oids["operators"], **self.table.oids["operators"]},
+            "regoperator": {name: number for o in operators for name, number in o.items()},
         }
 
     @property
