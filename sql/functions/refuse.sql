@@ -62,8 +62,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rowseal._hidden(integer, record) IS
-  'The verdict where the UPDATE by which a newer version was to be stored has changed nothing, and the row is not to be '
-  'seen for UPDATE either';
+  'The verdict where the UPDATE by which a newer version was to be stored has changed nothing, and the row is not to '
+  'be seen for UPDATE either';
 
 -- Nobody has judged this row, so it is bounded before it is written: a number of a few bytes can have 147,455 digits,
 -- and a control character takes six bytes in JSON.

@@ -193,7 +193,8 @@ BEGIN
        WHERE NOT EXISTS (
          SELECT FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
           WHERE o.oid = x.number::oid
-            AND x.name = pg_catalog.format('%I.%s(%s,%s)', n.nspname, o.oprname, pg_catalog.format_type(o.oprleft, NULL),
+            AND x.name = pg_catalog.format('%I.%s(%s,%s)', n.nspname, o.oprname,
+                                           pg_catalog.format_type(o.oprleft, NULL),
                                            pg_catalog.format_type(o.oprright, NULL))));
 END
 $$;
