@@ -472,18 +472,18 @@ COMMENT ON FUNCTION rowseal._follow_partitions(rowseal.declarations, jsonb, bool
 CREATE OR REPLACE FUNCTION rowseal._concerned(
   changed oid, OUT d rowseal.declarations, OUT own boolean, OUT others boolean)
 RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  -- once, for any number of tables of others that rest on it
-  WITH identity AS MATERIALIZED (SELECT rowseal._identity_facts(changed) AS facts)
+  -- once, for any number of tables
+  WITH identity AS MATERIALIZED (SELECT rowseal._identity_facts(changed) AS facts),
+       near AS MATERIALIZED (
+         SELECT ARRAY(SELECT changed
+                      UNION SELECT a.relid FROM pg_catalog.pg_partition_ancestors(changed) a
+                      UNION SELECT i.inhparent FROM pg_catalog.pg_inherits i WHERE i.inhrelid = changed
+                      -- it is altered with what it has become a partition of
+                      UNION SELECT rowseal._tree(changed)) AS oids)
   SELECT x, o.own, t.others
     FROM rowseal.declarations x
     JOIN pg_catalog.pg_class r ON r.oid = x.relation,
-         LATERAL (SELECT changed IN (x.relation, x.versions)
-                      OR x.relation IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(changed) a)
-                      OR EXISTS (SELECT FROM pg_catalog.pg_inherits i
-                                  WHERE i.inhrelid = changed AND i.inhparent IN (x.relation, x.versions))
-                      -- it is altered with what it has become a partition of
-                      OR x.relation IN (SELECT rowseal._tree(changed)) OR x.versions IN (SELECT rowseal._tree(changed))
-                 ) o(own),
+         LATERAL (SELECT x.relation = ANY (n.oids) OR x.versions = ANY (n.oids) FROM near n) o(own),
          LATERAL (SELECT o.own IS NOT TRUE AND r.relowner <> (
                     SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = changed)) t(others)
    WHERE (coalesce(o.own, false) OR changed IN (x.identity, x.writers))
@@ -771,11 +771,14 @@ BEGIN
       PERFORM rowseal._sees_all(TG_TAG);
       PERFORM rowseal._follow_named(c.objid, c.classid);
     ELSIF c.relation IS NOT NULL THEN
-      PERFORM rowseal._sees_all(TG_TAG) WHERE rowseal._new_alone(c.relation, TG_TAG) IS NOT TRUE;
-      PERFORM rowseal._follow(c.relation, c.classid, TG_TAG);
+      IF rowseal._new_alone(c.relation, TG_TAG) IS NOT TRUE THEN
+        PERFORM rowseal._sees_all(TG_TAG);
+        PERFORM rowseal._follow(c.relation, c.classid, TG_TAG);
+      END IF;
       PERFORM rowseal._follow_named(r.reltype, 'pg_catalog.pg_type'::pg_catalog.regclass)  -- its rows as values
          FROM pg_catalog.pg_class r WHERE r.oid = c.relation AND c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-          AND r.reltype <> 0;
+          AND r.reltype <> 0 AND r.relpersistence <> 't'
+          AND TG_TAG NOT IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO');
     END IF;
   END LOOP;
 END
@@ -788,6 +791,9 @@ CREATE OR REPLACE FUNCTION rowseal._on_drop() RETURNS event_trigger LANGUAGE plp
 SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET rowseal.spent = '0' AS $$
 DECLARE
   x record;
+  -- of temporary ones, which many create and drop all the time, nothing is declared
+  gone CONSTANT oid[] := ARRAY(SELECT o.objid FROM pg_catalog.pg_event_trigger_dropped_objects() o
+                                WHERE o.object_type = 'table' AND NOT o.is_temporary);
 BEGIN
   PERFORM rowseal._sees_all(TG_TAG)
     WHERE EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() o
@@ -797,22 +803,18 @@ BEGIN
               WHERE o.object_type = 'extension' AND o.object_identity = 'pgsodium') THEN
     PERFORM rowseal._bind();
   END IF;
-  DELETE FROM rowseal.declarations d USING pg_catalog.pg_event_trigger_dropped_objects() o
-   WHERE o.object_type = 'table' AND o.objid = d.relation;
-  FOR x IN
-    SELECT d FROM rowseal.declarations d
-     WHERE EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() o
-                    WHERE o.object_type = 'table' AND o.objid = d.versions)
-  LOOP
-    PERFORM rowseal._close(x.d, 'the versions table is gone');
-  END LOOP;
-  -- of a partition the catalogs keep nothing
-  PERFORM rowseal._refresh_others(d)
-     FROM rowseal.declarations d
-    WHERE EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() o
-                   WHERE o.object_type = 'table' AND pg_catalog.jsonb_path_exists(
-                           d.facts, '$.main.partitions.* ? (@ == $oid)',
-                           pg_catalog.jsonb_build_object('oid', o.objid::bigint)));
+  IF gone <> '{}' THEN
+    DELETE FROM rowseal.declarations d WHERE d.relation = ANY (gone);
+    FOR x IN SELECT d FROM rowseal.declarations d WHERE d.versions = ANY (gone) LOOP
+      PERFORM rowseal._close(x.d, 'the versions table is gone');
+    END LOOP;
+    -- of a partition the catalogs keep nothing
+    PERFORM rowseal._refresh_others(d)
+       FROM rowseal.declarations d
+      WHERE EXISTS (SELECT FROM pg_catalog.unnest(gone) g
+                     WHERE pg_catalog.jsonb_path_exists(d.facts, '$.main.partitions.* ? (@ == $oid)',
+                                                        pg_catalog.jsonb_build_object('oid', g::bigint)));
+  END IF;
   -- columns and constraints that went with something else, or with an ALTER TABLE
   FOR x IN SELECT DISTINCT l.relation FROM rowseal._lost() l LOOP
     PERFORM rowseal._lose_columns(x.relation, TG_TAG IN ('ALTER TABLE', 'DROP TRIGGER', 'DROP RULE'));
@@ -875,13 +877,15 @@ CREATE OR REPLACE FUNCTION rowseal._on_drop_refuse() RETURNS event_trigger LANGU
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   needs record;
+  altered CONSTANT oid[] := ARRAY(SELECT o.objid FROM pg_catalog.pg_event_trigger_dropped_objects() o
+                                   WHERE o.object_type = 'table column');
 BEGIN
   -- a table of the same name would be taken for the one that is gone
   SELECT d.relation, o.object_identity INTO needs
     FROM pg_catalog.pg_event_trigger_dropped_objects() o
     JOIN rowseal.declarations d ON o.objid IN (d.versions, d.identity, d.writers)
     JOIN pg_catalog.pg_trigger g ON g.tgrelid = d.relation AND g.tgname = 'zzz_rowseal_guard'
-   WHERE o.object_type = 'table' AND rowseal._owns(d.relation)
+   WHERE o.object_type = 'table' AND NOT o.is_temporary AND rowseal._owns(d.relation)
      AND (o.objid = d.versions OR rowseal._owner_of(d.relation) = rowseal._owner_of(o.objid)) LIMIT 1;
   IF FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
@@ -889,11 +893,10 @@ BEGIN
       HINT = 'rowseal.undeclare it first, or drop both in one command.';
   END IF;
   -- DROP TYPE … CASCADE, say: raises what is wrong without the column
-  IF TG_TAG <> 'ALTER TABLE' THEN
+  IF TG_TAG <> 'ALTER TABLE' AND altered <> '{}' THEN
     PERFORM rowseal._planned(d) FROM rowseal.declarations d
-      WHERE (NOT rowseal._closed(d) OR rowseal._of_this_transaction(d.xmin))  -- it may have been closed just now
-        AND EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() o
-                     WHERE o.object_type = 'table column' AND o.objid IN (d.relation, d.versions))
+      WHERE (d.relation = ANY (altered) OR d.versions = ANY (altered))
+        AND (NOT rowseal._closed(d) OR rowseal._of_this_transaction(d.xmin))  -- it may have been closed just now
         -- not as its member, which a superuser is of all, and anybody can make anybody else
         AND rowseal._owner_of(d.relation) = current_user;
   END IF;
