@@ -316,14 +316,14 @@ COMMENT ON FUNCTION rowseal._refresh(rowseal.declarations, boolean, boolean) IS
 
 -- Whoever declares a table on somebody's identity table, and holds a lock on his own, keeps nobody waiting by that, nor
 -- from what is his: whatever goes wrong with it is a warning.
-CREATE OR REPLACE FUNCTION rowseal._refresh_others(d rowseal.declarations, gone text DEFAULT NULL) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '10ms' AS $$
+CREATE OR REPLACE FUNCTION rowseal._refresh_others(
+  d rowseal.declarations, gone text DEFAULT NULL, first boolean DEFAULT false) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '10ms' AS $$
 DECLARE
   since CONSTANT timestamptz := pg_catalog.clock_timestamp();
   spent CONSTANT numeric := pg_catalog.current_setting('rowseal.spent');  -- for others in this command, in seconds
   problem text;
 BEGIN
-  IF spent > 1 THEN  -- anybody may have any number of tables; so they take turns, see _concerned
+  IF spent > 1 AND NOT first THEN  -- anybody may have any number of tables; so they take turns, see _concerned
     problem := 'there are too many such tables';
   ELSE
     BEGIN
@@ -346,9 +346,9 @@ BEGIN
   END IF;
 END
 $$;
-COMMENT ON FUNCTION rowseal._refresh_others(rowseal.declarations, text) IS
+COMMENT ON FUNCTION rowseal._refresh_others(rowseal.declarations, text, boolean) IS
   'As _refresh, for a table whose owner is not the one whose table or type has changed: it does not wait. gone: why '
-  'it cannot be in order any more, and is closed';
+  'it cannot be in order any more, and is closed; first: of its owner, whatever those before it took';
 
 CREATE OR REPLACE FUNCTION rowseal._as_superuser() RETURNS boolean LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -470,7 +470,7 @@ COMMENT ON FUNCTION rowseal._follow_partitions(rowseal.declarations, jsonb, bool
   '_refresh; who changes something else cannot be asked to verify them (RS007)';
 
 CREATE OR REPLACE FUNCTION rowseal._concerned(
-  changed oid, OUT d rowseal.declarations, OUT own boolean, OUT others boolean)
+  changed oid, OUT d rowseal.declarations, OUT own boolean, OUT others boolean, OUT turn bigint)
 RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   -- once, for any number of tables
   WITH identity AS MATERIALIZED (SELECT rowseal._identity_facts(changed) AS facts),
@@ -480,7 +480,8 @@ RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp A
                       UNION SELECT i.inhparent FROM pg_catalog.pg_inherits i WHERE i.inhrelid = changed
                       -- it is altered with what it has become a partition of
                       UNION SELECT rowseal._tree(changed)) AS oids)
-  SELECT x, o.own, t.others
+  SELECT x, o.own, t.others, CASE WHEN t.others THEN pg_catalog.row_number() OVER (
+           PARTITION BY r.relowner, t.others ORDER BY x.identity IS NULL DESC, x.writers IS NULL DESC, x.id) END
     FROM rowseal.declarations x
     JOIN pg_catalog.pg_class r ON r.oid = x.relation,
          LATERAL (SELECT x.relation = ANY (n.oids) OR x.versions = ANY (n.oids) FROM near n) o(own),
@@ -490,9 +491,7 @@ RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp A
      AND NOT (t.others AND NOT rowseal._closed(x)
               AND coalesce(x.facts -> 'identity' = (SELECT i.facts FROM identity i), false))
    -- those of others take turns, by owners: see _refresh_others; and of each what the rest rests on comes first
-   ORDER BY t.others, CASE WHEN t.others THEN pg_catalog.row_number() OVER (
-                PARTITION BY r.relowner, t.others ORDER BY x.identity IS NULL DESC, x.writers IS NULL DESC, x.id) END,
-            x.identity IS NULL DESC, x.writers IS NULL DESC, x.id
+   ORDER BY 3, 4, x.identity IS NULL DESC, x.writers IS NULL DESC, x.id
 $$;
 COMMENT ON FUNCTION rowseal._concerned(oid) IS
   'The declarations that a change of this table concerns; own: it is their main or versions table, or a partition or '
@@ -659,7 +658,7 @@ BEGIN
       PERFORM rowseal._watch_trigger(x.d, changed, command);
     END IF;
     IF x.others THEN
-      PERFORM rowseal._refresh_others(x.d);
+      PERFORM rowseal._refresh_others(x.d, first => x.turn = 1);
       CONTINUE;
     END IF;
     PERFORM rowseal._refresh(x.d, coalesce(x.own, false));
@@ -851,7 +850,7 @@ BEGIN
         HINT = 'rowseal.verify lists them; they cannot be exported to other servers any more.';
     END IF;
     IF x.others THEN
-      PERFORM rowseal._refresh_others(x.d);
+      PERFORM rowseal._refresh_others(x.d, first => x.turn = 1);
     ELSE
       PERFORM rowseal._refresh(x.d, coalesce(x.own, false) AND blamed);
     END IF;

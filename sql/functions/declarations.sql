@@ -78,7 +78,7 @@ SET search_path = pg_catalog, pg_temp AS $$
                              WHERE pg_catalog.jsonb_path_exists(
                                      u.columns, '$[*] ? (@.kind == $name)',
                                      pg_catalog.jsonb_build_object('name', k.name)))),
-           'owner', i.owner, 'public_key', i.public_key, 'algorithms', i.algorithms)
+           'id', i.id, 'owner', i.owner, 'public_key', i.public_key, 'algorithms', i.algorithms)
     FROM rowseal.declarations i, rowseal._facts(i.relation) f,
          LATERAL (SELECT pg_catalog.jsonb_path_query_array(
                     f, '$.columns[*] ? (@.name == $names[*])',
@@ -365,7 +365,8 @@ BEGIN
   END IF;
   -- tables of the same owner stand in the way before: see undeclare and _on_drop_refuse
   PERFORM rowseal._refresh_others(y.x, pg_catalog.format('the %s table is not declared any more',
-                                                       CASE WHEN d.grants THEN 'grants' ELSE 'identity' END))
+                                                       CASE WHEN d.grants THEN 'grants' ELSE 'identity' END),
+                                  first => y.turn = 1)
     FROM (SELECT x, pg_catalog.row_number() OVER (PARTITION BY c.relowner ORDER BY x.id) AS turn
             FROM rowseal.declarations x JOIN pg_catalog.pg_class c ON c.oid = x.relation
            WHERE d.relation IN (x.identity, x.writers) ORDER BY turn, x.id) y;

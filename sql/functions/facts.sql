@@ -277,7 +277,8 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
            'name', a.attname,
            'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
            'base', pg_catalog.format_type(b.oid, NULL),
-           'base_qualified', pg_catalog.format('%I.%I', n.nspname, b.typname),
+           'base_qualified', CASE WHEN b.oid < 16384 THEN pg_catalog.format('%I.%I', n.nspname, b.typname)
+                                  ELSE pg_catalog.format_type(b.oid, NULL) END,
            'kind', pg_catalog.format_type(a.atttypid, NULL),
            'collation', (
              SELECT pg_catalog.format('%I.%I', ln.nspname, l.collname)
@@ -317,10 +318,8 @@ CREATE OR REPLACE FUNCTION rowseal._type_oids(relation oid) RETURNS jsonb LANGUA
 SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
   SELECT coalesce(pg_catalog.jsonb_object_agg(x.name, x.oid::bigint), '{}')
     FROM pg_catalog.pg_attribute a
-    JOIN pg_catalog.pg_type b ON b.oid = rowseal._base_type(a.atttypid)
-    JOIN pg_catalog.pg_namespace n ON n.oid = b.typnamespace,
-         LATERAL (VALUES (pg_catalog.format_type(a.atttypid, NULL), a.atttypid),
-                         (pg_catalog.format('%I.%I', n.nspname, b.typname), b.oid)) x(name, oid)
+    CROSS JOIN LATERAL (VALUES (a.atttypid), (rowseal._base_type(a.atttypid))) y(oid)
+    CROSS JOIN LATERAL (SELECT pg_catalog.format_type(y.oid, NULL) AS name, y.oid) x
    WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND x.oid >= 16384  -- not made by initdb
 $$;
 COMMENT ON FUNCTION rowseal._type_oids(oid) IS

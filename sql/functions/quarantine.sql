@@ -246,6 +246,7 @@ BEGIN
   END IF;
   WITH shares AS (  -- of each entry: how much it and newer, or older, ones of the same owner take, in what a row may
     SELECT q.id, q.curable, q.bytes,
+           q.curable AND q.sqlstate <> 'RS007' AND q.first_seen > pg_catalog.now() - interval '1 day' AS young,
            pg_catalog.ceil(pg_catalog.sum(q.bytes) OVER newer * most.rows / most.bytes)
              + pg_catalog.row_number() OVER newer AS share,
            pg_catalog.ceil(pg_catalog.sum(q.bytes) OVER older * most.rows / most.bytes)
@@ -255,10 +256,10 @@ BEGIN
     -- of a writer's row the key is proven: a flood in the owner's name is another's
     WINDOW owner AS (PARTITION BY q.curable, q.tag, q.owner, CASE WHEN q.link IS NOT NULL THEN q.waits_for END),
            newer AS (owner ORDER BY q.id DESC), older AS (owner ORDER BY q.id)
-  ), elders AS (  -- owners cost nothing: half of the room is for who came first, a twentieth for each, whoever follows
+  ), elders AS (  -- owners cost nothing: half of the room is for who came first of a day, a twentieth for each
     SELECT e.id FROM (
       SELECT s.id, pg_catalog.row_number() OVER first AS rows, pg_catalog.sum(s.bytes) OVER first AS bytes
-        FROM shares s WHERE s.curable AND s.early <= most.rows / 20 + 1 WINDOW first AS (ORDER BY s.id)) e
+        FROM shares s WHERE s.young AND s.early <= most.rows / 20 + 1 WINDOW first AS (ORDER BY s.id)) e
      WHERE e.rows <= most.rows / 2 AND e.bytes <= most.bytes / 2
   ), placed AS (  -- of equal share the first and the last: a flood cannot push out those who waited before
     SELECT s.*, least(pg_catalog.row_number() OVER (PARTITION BY s.curable, s.share ORDER BY s.id),

@@ -61,10 +61,13 @@ COMMENT ON FUNCTION rowseal._pinned(regclass, boolean) IS
   'The declaration of a table whose queries may be executed until the end of the transaction: what they read (cards: '
   'the identity table, too) is locked. Errors as of _declaration, 42501 no right to read it, 40001';
 
-CREATE OR REPLACE FUNCTION rowseal._query(d rowseal.declarations, name text) RETURNS text LANGUAGE plpgsql STABLE
+CREATE OR REPLACE FUNCTION rowseal._query(d rowseal.declarations, name text) RETURNS text LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF rowseal._moved(d.names) THEN
+  IF d.queries = '{}' OR NOT EXISTS (SELECT FROM rowseal.declarations x WHERE x.id = d.id AND x.queries <> '{}') THEN
+    RAISE EXCEPTION USING ERRCODE = 'RS007', HINT = rowseal._hint('RS007'),
+      MESSAGE = pg_catalog.format('table %s is no longer as it was declared', d.relation);
+  ELSIF rowseal._moved(d.names) THEN
     RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = pg_catalog.format(
       'a table or type that %s rests on has been altered meanwhile', d.relation), HINT = 'Try it again.';
   END IF;

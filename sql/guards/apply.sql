@@ -1,5 +1,6 @@
 -- Merges rows ($1), envelopes or objects in PostgreSQL's text form ($2); returns an outcome for each.
 --
+--   @hear@              something before may have waited
 --   @moved@             NULL, or the verdict where names lead elsewhere than they did (moved.sql)
 --   @canonical@         the stored columns of an envelope e.v, as c0, c1 …
 --   @canonical_source@  what these are read from
@@ -13,6 +14,7 @@ DECLARE
   outcome text;
   outcomes text[] := pg_catalog.array_fill(NULL::text, ARRAY[pg_catalog.cardinality($1)]);
 BEGIN
+  @hear@
   IF @moved@ IS NOT NULL THEN
     RETURN pg_catalog.array_fill(@moved@::text, ARRAY[pg_catalog.cardinality($1)]);
   END IF;
@@ -28,6 +30,7 @@ BEGIN
      WHERE $2 = 'pgtext'
     ORDER BY @order@  -- every session takes its locks in this order
   LOOP
+    @hear@
     outcome := @moved@::text;  -- the row before may have waited
     IF outcome IS NULL THEN
       outcome := pg_catalog.set_config('rowseal.outcome', '', true);

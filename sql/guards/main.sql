@@ -10,6 +10,7 @@
 --   @main@              the table
 --   @variables@         variables of features
 --   @prepare@           features complete NEW
+--   @hear@              an UPDATE may have waited for its row
 --   @moved@             NULL, or the verdict where names lead elsewhere than they did (moved.sql)
 --   @key_of_new@        t has the key of NEW
 --   @same_as_tip@       tip is NEW, byte for byte
@@ -51,6 +52,7 @@ DECLARE
 BEGIN
   @prepare@
   <<judged>> LOOP
+    @hear@
     verdict := @moved@;
     EXIT judged WHEN verdict IS NOT NULL;
 

@@ -4,6 +4,7 @@
 --   @main@              the table
 --   @variables@         variables of features
 --   @prepare@           features complete NEW
+--   @hear@              an UPDATE may have waited for its row
 --   @moved@             NULL, or the verdict where names lead elsewhere than they did (moved.sql)
 --   @same_as_old@       NEW is OLD, byte for byte, as far as it is signed
 --   @updated_in_place@  features: an UPDATE left all that is signed alone
@@ -32,6 +33,7 @@ DECLARE
 BEGIN
   @prepare@
   <<judged>> BEGIN
+    @hear@
     verdict := @moved@;
     EXIT judged WHEN verdict IS NOT NULL;
     IF TG_OP = 'UPDATE' THEN

@@ -3,6 +3,7 @@
 --
 -- It is read before it is stored: what a large one needs for that, ten times its size, is free again by then.
 --
+--   @hear@              something before may have waited
 --   @moved@             NULL, or the verdict where names lead elsewhere than they did (moved.sql)
 --   @canonical@         the stored columns of an envelope e.v, as c0, c1 …
 --   @canonical_source@  what these are read from
@@ -12,6 +13,7 @@ DECLARE
   r record;
   outcome text := pg_catalog.set_config('rowseal.outcome', '', true);
 BEGIN
+  @hear@
   IF @moved@ IS NOT NULL THEN
     RETURN @moved@::text;
   END IF;

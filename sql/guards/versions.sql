@@ -4,6 +4,7 @@
 --   @versions@          this table
 --   @variables@         variables of features
 --   @prepare@           features complete NEW
+--   @hear@              an UPDATE may have waited for its row
 --   @moved@             NULL, or the verdict where names lead elsewhere than they did (moved.sql)
 --   @ahead@             whether it has columns that the main table does not have yet
 --   @says_more@         NEW has a value there
@@ -40,6 +41,7 @@ DECLARE
 BEGIN
   @prepare@
   <<judged>> BEGIN
+    @hear@
     verdict := @moved@;
     EXIT judged WHEN verdict IS NOT NULL;
     --: if ahead

@@ -104,11 +104,13 @@ class Identity(NamedTuple):
     owner: tuple[str, ...]
     public_key: str | None
     algorithms: tuple[str, ...]
+    id: int | None = None  # of its declaration, where that is another one
 
     @classmethod
     def of(cls, card: Mapping[str, Any]) -> Identity:
         names = card["algorithms"] or (ED25519.name,)
-        return cls(Table.of(card["facts"]), tuple(card["owner"]), card["public_key"], tuple(names))
+        table, owner = Table.of(card["facts"]), tuple(card["owner"])
+        return cls(table, owner, card["public_key"], tuple(names), card["id"])
 
     @property
     def large(self) -> bool:

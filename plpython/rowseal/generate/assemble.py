@@ -83,6 +83,7 @@ def is_tip(subject: Subject) -> Function:
         for n, k in enumerate(subject.key)
     )
     holes = {
+        "hear": subject.hear.rstrip(),
         "moved": subject.moved,
         "main": subject.main.table,
         "same_key": " AND ".join(same),

@@ -7,7 +7,7 @@ from .filled import rendered
 from .plan import UNSET, Function
 from .render import Holes
 from .subject import Place, Row, Subject
-from .values import exact, key_bytes, most_key_bytes, without_domain
+from .values import exact, key_bytes, most_key_bytes, spelled_once, without_domain
 from .words import field, ident, literal
 
 
@@ -37,10 +37,11 @@ def long_key(row: Row) -> str:
     subject = row.subject
     columns = [subject.column(k) for k in subject.key]
     sizes = {
-        c.name: size for c in columns if (size := key_bytes(c, subject.by_name[c.name].base(row)))
+        c.name: size for c in columns if (size := key_bytes(c, row.ref(c.name)))
     }
-    if subject.public_key is None and sizes.keys() <= set(subject.owner):  # as long as its card's
-        return ""
+    if subject.public_key is None and sizes.keys() <= set(subject.owner):
+        if all(spelled_once(c) for c in columns):  # so as long as its card's
+            return ""
     others = len(columns) - len(sizes)  # in an index, or in an owner's name, they need some, too
     most = most_key_bytes(columns, subject.wish.grants) - 40 * others
     size = "\n        + ".join(sizes.values())
@@ -58,6 +59,7 @@ def _common(subject: Subject, place: Place) -> dict[str, str]:
     refused = f"{new.judged_payload}, {new.signature}, NEW{content}"
     return {
         "leave": rendered("leave", {"relation": relation, "refused": refused}),
+        "hear": subject.hear and f"IF TG_OP = 'UPDATE' THEN\n  {subject.hear}END IF;",
         "moved": subject.moved,
         "hold": _hold(subject, place),
         "variables": subject.slot("variables"),

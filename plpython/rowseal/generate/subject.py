@@ -304,12 +304,21 @@ class Subject:
     @property
     def ask_moved(self) -> str:
         """Statements of a guard after one that may have waited: names are not those of before."""
-        return f"verdict := {self.moved};\nEXIT judged WHEN verdict IS NOT NULL;"
+        return f"{self.hear}verdict := {self.moved};\nEXIT judged WHEN verdict IS NOT NULL;"
+
+    @property
+    def hear(self) -> str:
+        """A statement after a wait, if it names what no lock keeps in its place: a type, an operator."""
+        names = self.names
+        return "PERFORM rowseal._hear();\n" if names["regtype"] or names["regoperator"] else ""
 
     @property
     def elsewhere(self) -> str:
         """Whether a name leads elsewhere than it did when this was generated."""
-        return "\n    OR ".join(_elsewhere(t, names) for t, names in self.names.items() if names)
+        looks = [_elsewhere(t, names) for t, names in self.names.items() if names]
+        if self.identity.id is not None:  # else nobody guards it any more, and its keys are anybody's
+            looks.insert(0, f"NOT rowseal._is_guarded({self.identity.id})")
+        return "\n    OR ".join(looks)
 
     # -- columns
     def column(self, name: str) -> Column:
@@ -357,13 +366,14 @@ class Subject:
 def _elsewhere(type_: str, numbers: Mapping[str, int]) -> str:
     """Whether names of tables, types or operators do not lead to these.
 
-    The comparison of tables is a constant of the plan.  That it is made anew when one of them moves
-    takes its name in what is left of the expression: pg_typeof, which is never NULL, keeps it.
+    The comparison of tables is a constant of the plan (rowseal._leads_to).  That it is made anew when one
+    of them moves takes its number in what is left of the expression: pg_typeof, which is never NULL,
+    keeps it.
     """
     oids = ",".join(map(str, numbers.values()))
     if type_ == "regclass":
-        tables = [f"{literal(name)}::regclass" for name in numbers]
-        kept = "".join(f"\n    OR pg_typeof({table}) IS NULL" for table in tables)
-        return f"ARRAY[{', '.join(tables)}]::regclass[] <> '{{{oids}}}'{kept}"
+        there = (f"rowseal._leads_to({literal(name)}) <> '{n}'" for name, n in numbers.items())
+        kept = (f"pg_typeof('{n}'::regclass) IS NULL" for n in numbers.values())
+        return "\n    OR ".join([*there, *kept])
     names = ", ".join(f"to_{type_}({literal(name)})" for name in numbers)
     return f"ARRAY[{names}]::oid[] <> '{{{oids}}}'"

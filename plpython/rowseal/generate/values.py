@@ -83,10 +83,17 @@ def key_bytes(column: Column, value: str) -> str | None:
         return None
     if column.base == "bytea":
         return f"octet_length({value})"
+    # of a domain, or another one's type, the text: no cast says its name
+    text = f"format('%s', {value})" if column.domain or column.base not in BUILT_IN else value
     if column.base == "numeric":
-        return f"octet_length({value}::text)"
-    text = value if column.base in BUILT_IN else f"format('%s', {value})"
+        return f"octet_length({text}::text)"
     return f"octet_length(to_json({text})::text)"
+
+
+def spelled_once(column: Column) -> bool:
+    """Whether equal values are the same byte for byte."""
+    text = column.base in ("text", "character varying") and column.collation is None
+    return not column.toastable or column.base == "bytea" or text
 
 
 def most_key_bytes(columns: Iterable[Column], grants: bool) -> int:

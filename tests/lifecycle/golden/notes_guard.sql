@@ -47,7 +47,7 @@ BEGIN
         EXIT judged;
       END IF;
       IF rowseal._lock_writers(3, rowseal._encoded(NEW.user_hash), false) THEN
-        CONTINUE judged;
+      CONTINUE judged;
       END IF;
       IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE'
           AND (NEW.user_hash OPERATOR(pg_catalog.=) tip.user_hash
@@ -180,7 +180,7 @@ BEGIN
       THEN ROW('54000', 'a primary key of more than 2000 bytes')::rowseal.verdict END);
     EXIT judged WHEN verdict IS NOT NULL;
     IF news THEN
-      CONTINUE judged;
+    CONTINUE judged;
     END IF;
 
     -- 4. It is carried out.

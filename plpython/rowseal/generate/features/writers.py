@@ -51,10 +51,11 @@ class Writers(Licensed):
         return f"rowseal._lock_writers({self.grants}, {self.owner(new)}, {exclusive})"
 
     def lock(self, new: Row) -> str:
-        return f"IF {self._locks(new)} THEN\n  CONTINUE judged;\nEND IF;"
+        again = f"{self.subject.hear}CONTINUE judged;"
+        return f"IF {self._locks(new)} THEN\n{again}\nEND IF;"
 
     def look_again(self) -> str:
-        return "IF news THEN\n  CONTINUE judged;\nEND IF;"
+        return f"IF news THEN\n{self.subject.hear}CONTINUE judged;\nEND IF;"
 
     def lock_version(self, new: Row, find: str) -> str:
         again = f"{self.subject.ask_moved}\n{find}\nhas_tip := FOUND;"
