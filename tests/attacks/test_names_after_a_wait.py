@@ -195,7 +195,81 @@ def test_an_operator_that_moved_is_missed(
     assert admin.all("SELECT k::text FROM q") == ["a"]
 
 
+@pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ"])
+@pytest.mark.parametrize("door", ["apply", "insert"])
+def test_a_session_that_has_waited_for_a_row_hears_what_was_committed(
+    door: str, isolation: str, server: Server, database: str, example: Db, mallory: Db, admin: Db,
+    ann: Owner,
+) -> None:  # fmt: skip
+    """To wait for a row does not; so the look was one at the names of before."""
+    example.run("CREATE TYPE kind AS ENUM ('a', 'b'); CREATE DOMAIN named AS kind")
+    table(example, "q", "uuid uuid, k named", key="user_hash, k")
+    form = example.form("q")
+    old, new = (ann.sealed(form, {**row(ann), "k": "a", "owner_timestamp": n}) for n in (5, 9))
+    assert insert(example, "q", old) is None
+    example.run("GRANT SELECT, UPDATE ON q TO mallory")
+    mallory.run("BEGIN")
+    mallory.all("SELECT FROM q FOR UPDATE")
+    envelope = ann.envelope(form, {k: v for k, v in new.items() if k != "sign_b64"})
+    with server.connect(database) as second:
+        carrier = Db(second)
+        carrier.run(f"SET default_transaction_isolation = '{isolation}'")
+
+        def bring() -> Any:
+            if door == "insert":
+                return insert(carrier, "q", new)
+            return outcome(lambda: carrier.apply("q", [envelope])[0][0])
+
+        with waiting(admin, bring) as answer:
+            example.run("ALTER TYPE kind RENAME TO sort")
+            with server.connect(database, "mallory") as third:
+                third.execute("CREATE DOMAIN kind AS text CHECK (public.spy())")
+            mallory.run("COMMIT")
+        assert answer.result() in ("40001", "RS007", "deferred")
+    assert admin.all("SELECT * FROM ran") == []
+
+
+def test_no_row_is_judged_by_an_identity_table_that_is_declared_no_more(
+    server: Server, database: str, example: Db, bob: Db, mallory: Db, admin: Db, ann: Owner
+) -> None:
+    """Though the table that rests on it could not be closed: its owner was altering it."""
+    bob.run(BOBS)
+    bob.run("GRANT SELECT, INSERT, UPDATE ON b TO mallory")
+    form, forger = bob.form("b"), Owner("Mallory")
+    assert insert(bob, "b", ann.sealed(form, row(ann))) is None
+    bob.run("BEGIN")
+    bob.run("ALTER TABLE b ADD extra text")
+    example.run(
+        "SELECT rowseal.undeclare(t) FROM unnest('{user_storage,user_cards}'::regclass[]) t"
+    )
+    bob.run("ROLLBACK")
+    example.run("UPDATE user_cards SET sign_pkey = %s", forger.public_key)
+    assert insert(bob, "b", forger.sealed(form, row(ann))) == "RS007"
+    assert admin.one("SELECT count(*) FROM b") == 1
+
+
 # ----------------------------------------------------------------------------------------- reading
+def test_a_transaction_with_an_older_snapshot_reads_no_other_table(
+    server: Server, database: str, example: Db, mallory: Db, admin: Db
+) -> None:
+    """The look was one at the catalogs of its snapshot, the parser's is at those of now."""
+    number = admin.one("SELECT 'user_storage'::regclass::oid")
+    with server.connect(database) as second:
+        second.autocommit = False
+        second.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        second.execute("SELECT count(*) FROM pg_am")
+        example.run("ALTER TABLE user_storage RENAME TO gone")
+        columns = "NULL::bytea AS user_hash, NULL::uuid AS uuid, NULL::bytea AS value_b64"
+        mallory.run(f"CREATE VIEW user_storage AS SELECT {columns} WHERE public.spy()")
+        mallory.run("GRANT ALL ON user_storage TO PUBLIC")
+        for reader in READERS.values():
+            with pytest.raises(psycopg.Error) as error, second.transaction():
+                second.execute(reader.format(number))
+            assert error.value.sqlstate in ("RS007", "40001")
+        second.rollback()
+    assert admin.all("SELECT * FROM ran") == []
+
+
 READERS = {
     "digest": "SELECT rowseal.digest({0})",
     "digests": "SELECT * FROM rowseal.digests({0})",

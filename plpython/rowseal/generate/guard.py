@@ -36,12 +36,10 @@ def long_key(row: Row) -> str:
     """The verdict on a primary key that not every index could hold; empty where there is none."""
     subject = row.subject
     columns = [subject.column(k) for k in subject.key]
-    sizes = {
-        c.name: size for c in columns if (size := key_bytes(c, row.ref(c.name)))
-    }
-    if subject.public_key is None and sizes.keys() <= set(subject.owner):
-        if all(spelled_once(c) for c in columns):  # so as long as its card's
-            return ""
+    sizes = {c.name: size for c in columns if (size := key_bytes(c, row.ref(c.name)))}
+    as_its_card = subject.public_key is None and sizes.keys() <= set(subject.owner)
+    if as_its_card and all(spelled_once(c) for c in columns):
+        return ""
     others = len(columns) - len(sizes)  # in an index, or in an owner's name, they need some, too
     most = most_key_bytes(columns, subject.wish.grants) - 40 * others
     size = "\n        + ".join(sizes.values())

@@ -308,7 +308,7 @@ class Subject:
 
     @property
     def hear(self) -> str:
-        """A statement after a wait, if it names what no lock keeps in its place: a type, an operator."""
+        """A statement after a wait, where types or operators are named, which no lock keeps."""
         names = self.names
         return "PERFORM rowseal._hear();\n" if names["regtype"] or names["regoperator"] else ""
 
@@ -316,7 +316,7 @@ class Subject:
     def elsewhere(self) -> str:
         """Whether a name leads elsewhere than it did when this was generated."""
         looks = [_elsewhere(t, names) for t, names in self.names.items() if names]
-        if self.identity.id is not None:  # else nobody guards it any more, and its keys are anybody's
+        if self.identity.id is not None:  # undeclared, its keys would be anybody's
             looks.insert(0, f"NOT rowseal._is_guarded({self.identity.id})")
         return "\n    OR ".join(looks)
 
@@ -366,9 +366,9 @@ class Subject:
 def _elsewhere(type_: str, numbers: Mapping[str, int]) -> str:
     """Whether names of tables, types or operators do not lead to these.
 
-    The comparison of tables is a constant of the plan (rowseal._leads_to).  That it is made anew when one
-    of them moves takes its number in what is left of the expression: pg_typeof, which is never NULL,
-    keeps it.
+    The comparison of tables is a constant of the plan (rowseal._leads_to).  That it is made anew
+    when one of them moves takes its number in what is left of the expression: pg_typeof, which is
+    never NULL, keeps it.
     """
     oids = ",".join(map(str, numbers.values()))
     if type_ == "regclass":
