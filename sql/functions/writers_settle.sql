@@ -309,7 +309,8 @@ COMMENT ON FUNCTION rowseal._must_be_his(integer, bigint[]) IS
 CREATE OR REPLACE FUNCTION rowseal._left_behind(reason text) RETURNS boolean LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
   -- not what the row says, or its table's constraints
-  SELECT pg_catalog.left(reason, 2) IN ('42', '54', 'P0', 'XX') OR pg_catalog.left(reason, 5) IN ('RS007', 'RS017', 'RS019')
+  SELECT pg_catalog.left(reason, 2) IN ('42', '54', 'P0', 'XX')
+      OR pg_catalog.left(reason, 5) IN ('RS007', 'RS017', 'RS019')
 $$;
 COMMENT ON FUNCTION rowseal._left_behind(text) IS
   'Of a row that counts: whether this reason why it is held yet is one of the session that tried it, or of the moment';

@@ -1,8 +1,8 @@
 -- The verdict where a function that was generated for a declaration cannot go on: it is not of this generation ($1), so
 -- it has been replaced while it waited for DDL, or a name in it leads elsewhere than when it was made, and nothing has
--- followed that.  It is inlined where it is asked.  Where names of tables lead is a constant of the plan there, which is made anew
--- when one of them moves, or when this is replaced (subject.py says what that takes).  Nothing does that for a type, or
--- an operator: these are looked up.
+-- followed that.  It is inlined where it is asked.  Where names of tables lead is a constant of the plan there, which
+-- is made anew when one of them moves, or when this is replaced (subject.py says what that takes).  Nothing does that
+-- for a type, or an operator: these are looked up.
 --
 --   @id@          number of the declaration
 --   @generation@  of this function

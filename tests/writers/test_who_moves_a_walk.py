@@ -153,10 +153,47 @@ def test_a_revocation_that_counts_by_a_link_is_carried_out_or_the_walk_waits(
     with server.connect(database, "mallory") as loader:
         assert insert(Db(loader), "grants", link) == "42501"
     assert admin.one("SELECT count(*) FROM rowseal._wanted") == 1
+    if trigger and kind is grant:  # nobody has named the tables to which it leads
+        assert insert(db, "grants", link) == "RS017" and db.all(KEYS) == ["a"]
+        return
     assert insert(db, "grants", link) is None
     assert db.all(KEYS) == [] and db.all("SELECT * FROM rowseal.verify('grants')") == []
     again = guest.sealed(t, {"key": "b", "owner_timestamp": 1})
     assert insert(db, "t", again) in ("RS010", "RS012")
+
+
+@pytest.mark.parametrize("where", ["grants", "u"])
+def test_a_row_that_leads_to_a_revocation_runs_nobodys_code(
+    where: str, db: Db, admin: Db, server: Server, database: str
+) -> None:
+    """It was brought to another table: what it is a link of, the envelope alone says."""
+    db.run(tables())
+    ann = Writer(Owner("Ann"))
+    manager, guest = (Writer(ann.owner, SigningKey.generate()) for _ in range(2))
+    card(db, ann.owner)
+    grants, t = db.form("grants"), db.form("t")
+    db.insert("grants", ann.sealed(grants, grant(manager, may_grant=1)))
+    db.insert("grants", manager.sealed(grants, grant(guest)))
+    let_in = manager.last
+    db.insert("t", guest.sealed(t, {"key": "a", "owner_timestamp": 1}))
+    ended = manager.envelope(grants, revocation(guest, []))
+    link = manager.envelope(t, {"key": "link", "owner_timestamp": 1})
+    db.insert("t", manager.sealed(t, {"key": "b", "owner_timestamp": 1}))
+    db.insert("grants", ann.sealed(grants, revocation(manager, [let_in, manager.last], at=7)))
+    assert db.apply("grants", [ended])[0][0] == "deferred"
+    db.run(f"GRANT TRIGGER ON {where} TO mallory")
+    with server.connect(database, "mallory") as stranger:
+        stranger.execute(
+            "CREATE TABLE ran (who text); GRANT ALL ON ran TO PUBLIC;"
+            "CREATE FUNCTION spy() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN"
+            " INSERT INTO public.ran VALUES (current_user); RETURN coalesce(NEW, OLD); END';"
+            f"CREATE TRIGGER a BEFORE INSERT OR DELETE ON {where} FOR EACH ROW"
+            " EXECUTE FUNCTION spy()"
+        )
+    for carrier in admin, db:
+        ((answer, reason),) = carrier.apply("t", [link])
+        assert answer == "deferred" and str(reason).startswith("RS017")
+    assert admin.all("SELECT * FROM ran") == [] and "link" not in db.all(KEYS)
 
 
 def test_who_has_no_rights_on_the_versions_lets_nobody_in_by_a_grant(
