@@ -317,7 +317,9 @@ COMMENT ON FUNCTION rowseal._refresh(rowseal.declarations, boolean, boolean) IS
 -- Whoever declares a table on somebody's identity table, and holds a lock on his own, keeps nobody waiting by that, nor
 -- from what is his: whatever goes wrong with it is a warning.
 CREATE OR REPLACE FUNCTION rowseal._refresh_others(
-  d rowseal.declarations, gone text DEFAULT NULL, first boolean DEFAULT false) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '10ms' AS $$
+  d rowseal.declarations, gone text DEFAULT NULL, first boolean DEFAULT false)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '10ms' AS $$
 DECLARE
   since CONSTANT timestamptz := pg_catalog.clock_timestamp();
   spent CONSTANT numeric := pg_catalog.current_setting('rowseal.spent');  -- for others in this command, in seconds

@@ -6,7 +6,7 @@ CREATE OR REPLACE FUNCTION rowseal.prune(
 RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = error AS $$
 #variable_conflict use_variable
 DECLARE
-  d rowseal.declarations := rowseal._pinned(relation);
+  d rowseal.declarations := rowseal._declaration(relation);
   target regclass := coalesce(d.versions, d.relation);
   gone bigint;
 BEGIN
@@ -14,6 +14,7 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'RS008', MESSAGE = pg_catalog.format('no right to prune %s', relation),
       HINT = 'Only the owner of a table may do that.';
   END IF;
+  d := rowseal._pinned(relation);
   IF d.queries ->> 'prune' = '' THEN
     RETURN 0;
   END IF;
@@ -35,7 +36,7 @@ CREATE OR REPLACE FUNCTION rowseal.erase(relation regclass, key jsonb, columns t
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = error AS $$
 #variable_conflict use_variable
 DECLARE
-  d rowseal.declarations := rowseal._pinned(relation);
+  d rowseal.declarations := rowseal._declaration(relation);
   target regclass;
   keys jsonb[] := '{}';
   part jsonb[];
@@ -44,6 +45,7 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'RS008', MESSAGE = pg_catalog.format('no right to erase in %s', relation),
       HINT = 'Only the owner of a table may do that.';
   END IF;
+  d := rowseal._pinned(relation);
   IF columns IS NULL OR pg_catalog.cardinality(columns) = 0 OR NOT (d.digests ?& columns) THEN
     RAISE EXCEPTION USING ERRCODE = 'RS007',
       MESSAGE = pg_catalog.format('columns %s of %s are not all signed by digest', columns, relation),
