@@ -120,22 +120,28 @@ def test_what_follows_from_a_walk_is_done_or_the_walk_does_not_go_on(
     assert admin.one("SELECT count(*) FROM rowseal._writer_rows WHERE held IS NOT NULL") >= 1
 
 
+def managed(db: Db) -> tuple[Writer, Writer, Writer, bytes | None, dict[str, Any]]:
+    """An owner; a manager; a guest, whom he lets in, with a row; its link; his end, not sent yet."""
+    db.run(tables())
+    ann = Writer(Owner("Ann"))
+    manager, guest = (Writer(ann.owner, SigningKey.generate()) for _ in range(2))
+    card(db, ann.owner)
+    grants = db.form("grants")
+    db.insert("grants", ann.sealed(grants, grant(manager, may_grant=1)))
+    db.insert("grants", manager.sealed(grants, grant(guest)))
+    let_in = manager.last
+    db.insert("t", guest.sealed(db.form("t"), {"key": "a", "owner_timestamp": 1}))
+    return ann, manager, guest, let_in, manager.envelope(grants, revocation(guest, []))
+
+
 @pytest.mark.parametrize("kind", [grant, revocation])
 @pytest.mark.parametrize("trigger", [False, True])
 def test_a_revocation_that_counts_by_a_link_is_carried_out_or_the_walk_waits(
     kind: Any, trigger: bool, db: Db, admin: Db, server: Server, database: str
 ) -> None:
     """Whether that link is a grant or itself a revocation, and whoever's code the tables run."""
-    db.run(tables())
-    ann = Writer(Owner("Ann"))
-    manager, guest, other = (Writer(ann.owner, SigningKey.generate()) for _ in range(3))
-    card(db, ann.owner)
-    grants, t = db.form("grants"), db.form("t")
-    db.insert("grants", ann.sealed(grants, grant(manager, may_grant=1)))
-    db.insert("grants", manager.sealed(grants, grant(guest)))
-    let_in = manager.last
-    db.insert("t", guest.sealed(t, {"key": "a", "owner_timestamp": 1}))
-    ended = manager.envelope(grants, revocation(guest, []))
+    ann, manager, guest, let_in, ended = managed(db)
+    other, grants, t = Writer(ann.owner, SigningKey.generate()), db.form("grants"), db.form("t")
     options = {"at": 4} if kind is grant else {"upto": [], "at": 4}
     link = manager.sealed(grants, kind(other, **options))
     db.insert("grants", manager.sealed(grants, grant(other)))
@@ -167,16 +173,8 @@ def test_a_row_that_leads_to_a_revocation_runs_nobodys_code(
     where: str, db: Db, admin: Db, server: Server, database: str
 ) -> None:
     """It was brought to another table: what it is a link of, the envelope alone says."""
-    db.run(tables())
-    ann = Writer(Owner("Ann"))
-    manager, guest = (Writer(ann.owner, SigningKey.generate()) for _ in range(2))
-    card(db, ann.owner)
+    ann, manager, _, let_in, ended = managed(db)
     grants, t = db.form("grants"), db.form("t")
-    db.insert("grants", ann.sealed(grants, grant(manager, may_grant=1)))
-    db.insert("grants", manager.sealed(grants, grant(guest)))
-    let_in = manager.last
-    db.insert("t", guest.sealed(t, {"key": "a", "owner_timestamp": 1}))
-    ended = manager.envelope(grants, revocation(guest, []))
     link = manager.envelope(t, {"key": "link", "owner_timestamp": 1})
     db.insert("t", manager.sealed(t, {"key": "b", "owner_timestamp": 1}))
     db.insert("grants", ann.sealed(grants, revocation(manager, [let_in, manager.last], at=7)))
