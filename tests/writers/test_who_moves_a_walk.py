@@ -121,7 +121,7 @@ def test_what_follows_from_a_walk_is_done_or_the_walk_does_not_go_on(
 
 
 def managed(db: Db) -> tuple[Writer, Writer, Writer, bytes | None, dict[str, Any]]:
-    """An owner; a manager; a guest, whom he lets in, with a row; its link; his end, not sent yet."""
+    """An owner, a manager, a guest with a row, the link that let him in, his end (not sent yet)."""
     db.run(tables())
     ann = Writer(Owner("Ann"))
     manager, guest = (Writer(ann.owner, SigningKey.generate()) for _ in range(2))
