@@ -342,12 +342,8 @@ COMMENT ON FUNCTION rowseal._key_operators(oid) IS
 
 CREATE OR REPLACE FUNCTION rowseal._operator_oids(relation oid) RETURNS jsonb LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
-  SELECT coalesce(pg_catalog.jsonb_object_agg(
-           pg_catalog.format('%I.%s(%s,%s)', n.nspname, o.oprname, pg_catalog.format_type(o.oprleft, NULL),
-                             pg_catalog.format_type(o.oprright, NULL)), o.oid::bigint), '{}')
-    FROM rowseal._key_operators(relation) k JOIN pg_catalog.pg_operator o ON o.oid = k.operator
-    JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
-   WHERE o.oid >= 16384  -- not made by initdb
+  SELECT coalesce(pg_catalog.jsonb_object_agg(k.operator::regoperator::text, k.operator::bigint), '{}')
+    FROM rowseal._key_operators(relation) k WHERE k.operator >= 16384  -- not made by initdb
 $$;
 COMMENT ON FUNCTION rowseal._operator_oids(oid) IS
   'The numbers of the operators that compare a table''s keys, by their names for to_regoperator';

@@ -30,8 +30,7 @@ DECLARE
   names CONSTANT text[] := tables::text[];
 BEGIN
   EXECUTE pg_catalog.format('LOCK TABLE ONLY %s IN ACCESS SHARE MODE', pg_catalog.array_to_string(names, ', ONLY '));
-  RETURN names = ARRAY(SELECT pg_catalog.to_regclass(n)::text FROM pg_catalog.unnest(names) n)
-     AND tables = ARRAY(SELECT pg_catalog.to_regclass(n) FROM pg_catalog.unnest(names) n);
+  RETURN tables = ARRAY(SELECT pg_catalog.to_regclass(n) FROM pg_catalog.unnest(names) n);
 EXCEPTION WHEN undefined_table OR invalid_schema_name THEN
   RETURN false;
 END
@@ -137,7 +136,7 @@ RETURNS TABLE (key jsonb, sign bytea, sqlstate text, problem text) LANGUAGE plpg
 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-  d rowseal.declarations := rowseal._pinned(verify.relation, cards => true);
+  d rowseal.declarations := rowseal._declaration(verify.relation);
 BEGIN
   RETURN QUERY SELECT * FROM rowseal._wrong_rows(verify.relation);
   IF (d.grants OR d.writers IS NOT NULL)
@@ -145,7 +144,7 @@ BEGIN
     RETURN QUERY
       SELECT rowseal._owner_object(ARRAY(SELECT pg_catalog.jsonb_array_elements_text(g.spec -> 'owner')), u.owner),
              NULL::bytea, u.sqlstate, u.problem
-        FROM rowseal._pinned(coalesce(d.writers, d.relation)) g, LATERAL (
+        FROM rowseal._declaration(coalesce(d.writers, d.relation)) g, LATERAL (
           SELECT x.owner, 'RS020' AS sqlstate, x.problem FROM rowseal._underived(g, d.grants) x
           UNION ALL
           SELECT c.owner, c.sqlstate, 'a row is held that counts, rowseal.retry() lets it in'

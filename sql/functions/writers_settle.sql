@@ -172,7 +172,7 @@ DECLARE
   fields text[] := ARRAY(SELECT pg_catalog.jsonb_array_elements_text(d.spec -> 'owner'));
   owner_object jsonb := rowseal._owner_object(fields, owner);
   query text;
-  counts_not text;
+  counts_not CONSTANT text := 'SELECT ARRAY(%s)';
   signs bytea[];
   sign bytea;
   stuck bigint := 0;
@@ -189,8 +189,8 @@ BEGIN
   PERFORM rowseal._declaration(d.relation);  -- or RS007
   FOREACH query IN ARRAY '{retract_versions,retract}'::text[] LOOP
     CONTINUE WHEN d.queries ->> query = '';
-    counts_not := pg_catalog.format('SELECT ARRAY(%s)', rowseal._query(d, query || '_rows'));
-    EXECUTE counts_not INTO signs USING owner_object, writers, NULL::bytea[];
+    EXECUTE pg_catalog.format(counts_not, rowseal._query(d, query || '_rows'))
+       INTO signs USING owner_object, writers, NULL::bytea[];
     CONTINUE WHEN signs = '{}';
     BEGIN
       EXECUTE rowseal._query(d, query) USING owner_object, writers, signs;
@@ -210,7 +210,7 @@ BEGIN
       END LOOP;
     END;
     -- no error says that all are gone: a trigger may have skipped some
-    EXECUTE pg_catalog.format('SELECT ARRAY(%s)', rowseal._query(d, query || '_rows'))
+    EXECUTE pg_catalog.format(counts_not, rowseal._query(d, query || '_rows'))
        INTO signs USING owner_object, writers, signs;
     stuck := stuck + pg_catalog.cardinality(signs);
   END LOOP;
@@ -263,7 +263,8 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   reason CONSTANT text := rowseal._distrust(grants_table);
 BEGIN
-  IF refused THEN
+  -- an error would stop the worker
+  IF refused AND pg_catalog.current_setting('session_replication_role') <> 'replica' THEN
     RAISE EXCEPTION USING ERRCODE = 'RS017', HINT = rowseal._hint('RS017'),
       MESSAGE = pg_catalog.format('rows would count by this one, and cannot be let in: %s', reason);
   END IF;
@@ -304,8 +305,6 @@ $$;
 COMMENT ON FUNCTION rowseal._must_be_his(integer, bigint[]) IS
   'Raises 42501 where entries of the quarantine are held for tables that the current user may not write';
 
--- They let nothing in; but who cannot carry one out does not move a walk by which it
--- counts: the writer whom it revokes would go on.
 CREATE OR REPLACE FUNCTION rowseal._left_behind(reason text) RETURNS boolean LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
   -- not what the row says, or its table's constraints
@@ -315,6 +314,8 @@ $$;
 COMMENT ON FUNCTION rowseal._left_behind(text) IS
   'Of a row that counts: whether this reason why it is held yet is one of the session that tried it, or of the moment';
 
+-- They let nothing in; but who cannot carry one out does not move a walk by which it counts: the writer whom it revokes
+-- would go on.
 CREATE OR REPLACE FUNCTION rowseal._carry_out(
   grants integer, grants_table regclass, entries bigint[], named boolean, excused boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -322,8 +323,7 @@ DECLARE
   refused text;
 BEGIN
   IF NOT named AND NOT rowseal._secured(grants_table) THEN
-    PERFORM rowseal._cannot_let_in(grants_table, refused => NOT excused
-      AND pg_catalog.current_setting('session_replication_role') <> 'replica');
+    PERFORM rowseal._cannot_let_in(grants_table, refused => NOT excused);
     RETURN;
   END IF;
   PERFORM rowseal._must_be_his(grants, entries) WHERE NOT excused;
@@ -376,8 +376,7 @@ BEGIN
                                excused => link IS NULL OR revoked IS NOT NULL AND writer IS NULL);
   END IF;
   IF affected.counts AND NOT rowseal._secured(grants_table) THEN
-    PERFORM rowseal._cannot_let_in(grants_table, refused => revoked IS NULL AND link IS NOT NULL
-      AND pg_catalog.current_setting('session_replication_role') <> 'replica');  -- an error would stop the worker
+    PERFORM rowseal._cannot_let_in(grants_table, refused => revoked IS NULL AND link IS NOT NULL);
   ELSIF affected.held <> '{}' THEN
     PERFORM rowseal._must_be_his(grants, affected.held) WHERE revoked IS NULL;
     SELECT pg_catalog.array_agg(r.id), pg_catalog.min(r.reason) INTO refused, reason

@@ -83,7 +83,7 @@ def is_tip(subject: Subject) -> Function:
         for n, k in enumerate(subject.key)
     )
     holes = {
-        "hear": subject.hear.rstrip(),
+        "hear": subject.hear,
         "moved": subject.moved,
         "main": subject.main.table,
         "same_key": " AND ".join(same),

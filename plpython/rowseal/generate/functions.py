@@ -101,7 +101,7 @@ def take(subject: Subject) -> Function:
     body = rendered(
         "take",
         {
-            "hear": subject.hear.rstrip(),
+            "hear": subject.hear,
             "moved": subject.moved,
             "canonical": _numbered(decoding.values.values()),
             "canonical_source": decoding.source,
@@ -119,7 +119,7 @@ def apply(subject: Subject) -> Function:
     body = rendered(
         "apply",
         {
-            "hear": subject.hear.rstrip(),
+            "hear": subject.hear,
             "moved": subject.moved,
             "canonical": _numbered(canonical.values.values()),
             "canonical_source": canonical.source,
@@ -142,7 +142,7 @@ def decode(subject: Subject) -> Function:
     body = rendered(
         "decode",
         {
-            "hear": subject.hear.rstrip(),
+            "hear": subject.hear,
             "moved": subject.moved,
             "columns": f"SELECT * INTO r FROM ({query}) x;",
             "payload": r.payload,

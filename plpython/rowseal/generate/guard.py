@@ -57,7 +57,7 @@ def _common(subject: Subject, place: Place) -> dict[str, str]:
     refused = f"{new.judged_payload}, {new.signature}, NEW{content}"
     return {
         "leave": rendered("leave", {"relation": relation, "refused": refused}),
-        "hear": subject.hear and f"IF TG_OP = 'UPDATE' THEN\n  {subject.hear}END IF;",
+        "hear": subject.hear and f"IF TG_OP = 'UPDATE' THEN\n  {subject.hear}\nEND IF;",
         "moved": subject.moved,
         "hold": _hold(subject, place),
         "variables": subject.slot("variables"),

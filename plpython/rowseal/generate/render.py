@@ -29,8 +29,7 @@ FUNCTIONS = frozenset(
     bool_or concat concat_ws convert_to count current_setting decode encode format
     has_table_privilege int8send jsonb_build_array jsonb_build_object jsonb_typeof num_nonnulls
     octet_length pg_column_size pg_partition_ancestors pg_trigger_depth pg_typeof record_image_eq
-    set_config sha256 starts_with sum to_json to_jsonb
-    to_regoperator to_regtype
+    set_config sha256 starts_with sum to_json to_jsonb to_regoperator to_regtype
     """.split()
 )
 TYPES = {

@@ -304,13 +304,17 @@ class Subject:
     @property
     def ask_moved(self) -> str:
         """Statements of a guard after one that may have waited: names are not those of before."""
-        return f"{self.hear}verdict := {self.moved};\nEXIT judged WHEN verdict IS NOT NULL;"
+        return self.heard(f"verdict := {self.moved};\nEXIT judged WHEN verdict IS NOT NULL;")
+
+    def heard(self, statements: str) -> str:
+        """Statements after a wait that may have been."""
+        return f"{self.hear}\n{statements}" if self.hear else statements
 
     @property
     def hear(self) -> str:
         """A statement after a wait, where types or operators are named, which no lock keeps."""
         names = self.names
-        return "PERFORM rowseal._hear();\n" if names["regtype"] or names["regoperator"] else ""
+        return "PERFORM rowseal._hear();" if names["regtype"] or names["regoperator"] else ""
 
     @property
     def elsewhere(self) -> str:

@@ -51,11 +51,12 @@ class Writers(Licensed):
         return f"rowseal._lock_writers({self.grants}, {self.owner(new)}, {exclusive})"
 
     def lock(self, new: Row) -> str:
-        again = f"{self.subject.hear}CONTINUE judged;"
+        again = self.subject.heard("CONTINUE judged;")
         return f"IF {self._locks(new)} THEN\n{again}\nEND IF;"
 
     def look_again(self) -> str:
-        return f"IF news THEN\n{self.subject.hear}CONTINUE judged;\nEND IF;"
+        again = self.subject.heard("CONTINUE judged;")
+        return f"IF news THEN\n{again}\nEND IF;"
 
     def lock_version(self, new: Row, find: str) -> str:
         again = f"{self.subject.ask_moved}\n{find}\nhas_tip := FOUND;"
