@@ -19,6 +19,7 @@ from kit.attacks import insert, row, table
 from kit.db import Db, Server
 from kit.example import Owner
 from kit.network import until
+from kit.writers import tables
 
 SPY = """CREATE TABLE ran (who text); GRANT ALL ON ran TO PUBLIC;
     CREATE FUNCTION spy() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
@@ -310,3 +311,38 @@ def test_what_reads_a_table_reads_no_other_under_its_name(
         mallory.run(f"GRANT ALL ON {relation} TO PUBLIC")
         mallory.run("COMMIT")
     assert answer.result() != "42501" and admin.all("SELECT * FROM ran") == []
+
+
+@pytest.mark.parametrize(
+    ("read", "relation"),
+    [("SELECT * FROM rowseal.verify('grants')", "u"), ("SELECT * FROM rowseal.health()", "grants")],
+)
+def test_nor_does_what_reads_the_ledger_beside_its_tables(
+    read: str, relation: str, server: Server, database: str, db: Db, admin: Db
+) -> None:
+    db.run(tables())
+    db.run(f"GRANT SELECT, UPDATE ON {relation} TO mallory")
+    columns = admin.one(
+        "SELECT string_agg(format('NULL::%%s AS %%I', format_type(atttypid, NULL), attname), ', ')"
+        " FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0",
+        relation,
+    )
+    with server.connect(database, "mallory") as first, server.connect(database) as second:
+        mallory = Db(first)
+        mallory.run(SPY)
+        mallory.run(f"CREATE VIEW lockview AS SELECT 1 AS one FROM ONLY {relation}")
+        db.run("BEGIN")
+        db.run(f"ALTER TABLE {relation} RENAME TO gone")
+        mallory.run("BEGIN")
+        with (
+            waiting(
+                admin, lambda: mallory.run("LOCK TABLE lockview IN ACCESS EXCLUSIVE MODE")
+            ) as a,
+            waiting(admin, lambda: outcome(lambda: Db(second).all(read))),
+        ):
+            db.run("COMMIT")
+            a.result()
+            mallory.run(f"CREATE VIEW {relation} AS SELECT {columns} WHERE public.spy()")
+            mallory.run(f"GRANT ALL ON {relation} TO PUBLIC")
+            mallory.run("COMMIT")
+    assert admin.all("SELECT * FROM ran") == []
